@@ -1,0 +1,52 @@
+//! What crosses a process border: ids, events, frames, tasks, views. No I/O and no clock lives here, and the crate
+//! compiles for browsers. It knows none of the other crates.
+//!
+//! Every message on the broker has a `version` ([`VERSION`]); a reader that meets another one refuses the message
+//! with a reason ([`DecodeError`]) and never guesses.
+
+pub mod authority;
+pub mod command;
+pub mod event;
+pub mod frame;
+pub mod id;
+pub mod log;
+pub mod mac;
+pub mod pipeline;
+pub mod problem;
+pub mod task;
+pub mod time;
+pub mod topic;
+pub mod view;
+
+pub use authority::Authority;
+pub use event::{Event, EventMessage, GatewayMessage};
+pub use frame::{ClientFrame, CloseCode, ServerFrame};
+pub use id::{ArtifactId, BuildId, ClientId, ExecutorId, JobId, ServerId, SocketMeta};
+pub use log::LogLine;
+pub use pipeline::{LabelSet, Outcome, PipelineName};
+pub use problem::Problem;
+pub use time::Timestamp;
+pub use topic::{Position, Topic};
+
+/// The version of every message on the broker that this build writes and reads.
+pub const VERSION: u16 = 1;
+
+/// The WebSocket subprotocol that both sides name.
+pub const SUBPROTOCOL: &str = "stepcast.v1";
+
+/// Why a message could not be read. The sentence goes to the dead letter and to the log.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// The bytes are not the JSON that the message's type asks for.
+    #[error("the message is not valid: {0}")]
+    Json(#[from] serde_json::Error),
+    /// The message was written by a newer or older Stepcast.
+    #[error("the message has version {found}, this Stepcast reads version {VERSION}")]
+    Version {
+        /// The version that the message names.
+        found: u16,
+    },
+    /// A message to a gateway holds neither an event, nor a hint, nor a payload for a client.
+    #[error("the message holds neither `event` nor `recorded` nor `payload` with `client_id`")]
+    Shape,
+}

@@ -1,0 +1,276 @@
+//! What a person wrote, once it has been found valid. Reading the YAML is `control`'s business.
+
+use std::{collections::BTreeMap, fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+/// The name of a pipeline: 1 to 100 letters, digits, `-`, `_` and `.`, beginning with a letter or a digit.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct PipelineName(String);
+
+impl PipelineName {
+    /// As text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for PipelineName {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let fits = (1..=100).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+            && text.as_bytes()[0].is_ascii_alphanumeric();
+        if fits {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(format!(
+                "pipeline name {text:?} must be 1 to 100 letters, digits, `-`, `_` or `.`, beginning with a letter or digit"
+            ))
+        }
+    }
+}
+
+impl TryFrom<String> for PipelineName {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<PipelineName> for String {
+    fn from(name: PipelineName) -> String {
+        name.0
+    }
+}
+
+impl fmt::Display for PipelineName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How a step, a job or a build ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Every command exited with 0.
+    Succeeded,
+    /// Never ran: its condition was not met.
+    Skipped,
+    /// A command exited with another status, or could not be started.
+    Failed,
+    /// Its time was up.
+    TimedOut,
+    /// A person stopped it.
+    Cancelled,
+}
+
+impl Outcome {
+    /// The word, as on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Succeeded => "succeeded",
+            Outcome::Skipped => "skipped",
+            Outcome::Failed => "failed",
+            Outcome::TimedOut => "timed_out",
+            Outcome::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl FromStr for Outcome {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Self::Succeeded, Self::Skipped, Self::Failed, Self::TimedOut, Self::Cancelled]
+            .into_iter()
+            .find(|outcome| outcome.as_str() == text)
+            .ok_or_else(|| format!("outcome {text:?} must be succeeded, failed, cancelled, timed_out or skipped"))
+    }
+}
+
+/// The labels that a job asks of its executor: sorted, without repeats. Its text is the end of a queue's name and a
+/// routing key: labels joined by `+`, or `any` when none is asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct LabelSet(Vec<String>);
+
+impl LabelSet {
+    /// From labels in any order.
+    ///
+    /// # Errors
+    /// When a label is not 1 to 40 letters, digits, `-` or `_`, is `any`, or when there are more than 16.
+    pub fn new(labels: impl IntoIterator<Item = String>) -> Result<Self, String> {
+        let mut labels: Vec<String> = labels.into_iter().collect();
+        let fits = |label: &String| {
+            (1..=40).contains(&label.len())
+                && label != "any"
+                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        };
+        if let Some(bad) = labels.iter().find(|label| !fits(label)) {
+            return Err(format!("label {bad:?} must be 1 to 40 letters, digits, `-` or `_`, and not `any`"));
+        }
+        labels.sort();
+        labels.dedup();
+        if labels.len() > 16 {
+            return Err(format!("{} labels are too many: at most 16 may be asked", labels.len()));
+        }
+        Ok(Self(labels))
+    }
+
+    /// The labels, sorted.
+    #[must_use]
+    pub fn labels(&self) -> &[String] {
+        &self.0
+    }
+
+    /// Whether an executor with `offered` can run what asks for these.
+    #[must_use]
+    pub fn is_served_by(&self, offered: &LabelSet) -> bool {
+        self.0.iter().all(|label| offered.0.binary_search(label).is_ok())
+    }
+}
+
+impl fmt::Display for LabelSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() { f.write_str("any") } else { f.write_str(&self.0.join("+")) }
+    }
+}
+
+impl TryFrom<String> for LabelSet {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        if text == "any" { Ok(Self::default()) } else { Self::new(text.split('+').map(str::to_owned)) }
+    }
+}
+
+impl From<LabelSet> for String {
+    fn from(set: LabelSet) -> String {
+        set.to_string()
+    }
+}
+
+/// A valid pipeline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PipelineSpec {
+    /// Its name.
+    pub name: PipelineName,
+    /// For people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// What a trigger may or must give, by name, in the order of the file.
+    #[serde(default)]
+    pub inputs: Vec<InputSpec>,
+    /// Cloned into each job's workspace. May hold `${{ }}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<SourceSpec>,
+    /// The jobs in the order of the file, matrices not yet expanded; needs name jobs of this list and make no cycle.
+    pub jobs: Vec<JobSpec>,
+}
+
+/// One input of a pipeline. Without a default it must be given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputSpec {
+    /// Letters, digits and `_`; scripts see it as `INPUT_<NAME>`, in capitals.
+    pub name: String,
+    /// Taken when a trigger does not give it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default: Option<String>,
+    /// For people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+}
+
+/// A Git source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceSpec {
+    /// URL or path of the repository.
+    pub git: String,
+    /// Branch, tag or commit; the remote's default branch if absent.
+    #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
+}
+
+/// When a job runs, once all its needs are finished.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Condition {
+    /// When all have succeeded.
+    #[default]
+    Success,
+    /// When at least one of those before it has failed or timed out (`if: failure()`).
+    Failure,
+    /// Whatever they did (`if: always()`).
+    Always,
+}
+
+/// One job of a pipeline, its matrix not yet expanded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobSpec {
+    /// Its key in the file.
+    pub name: String,
+    /// What it asks of an executor.
+    #[serde(default)]
+    pub labels: LabelSet,
+    /// Names of jobs that must be finished before.
+    #[serde(default)]
+    pub needs: Vec<String>,
+    /// What their outcomes must be.
+    #[serde(default, rename = "if")]
+    pub condition: Condition,
+    /// Axis name to its values, in the order of the file; one job for each combination.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub matrix: Vec<(String, Vec<String>)>,
+    /// Seconds for one attempt.
+    pub timeout_seconds: u64,
+    /// How often it may run when it fails.
+    pub attempts: u32,
+    /// How often it may run because its executor was lost.
+    pub lost_attempts: u32,
+    /// Environment of its steps: the pipeline's and its own. May hold `${{ }}`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// At least one, run in order.
+    pub steps: Vec<StepSpec>,
+    /// Paths or `*` patterns relative to the workspace, kept when the job has ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub artifacts: Vec<String>,
+}
+
+/// One command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepSpec {
+    /// Given, or the first line of `run`.
+    pub name: String,
+    /// The script, for `bash -eo pipefail`. Holds no `${{ }}`.
+    pub run: String,
+    /// Environment of this step alone. May hold `${{ }}`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_set_reads_the_same_in_any_order() {
+        let set = |labels: &[&str]| LabelSet::new(labels.iter().map(|l| (*l).to_owned())).unwrap();
+        assert_eq!(set(&["x86_64", "linux", "linux"]).to_string(), "linux+x86_64");
+        assert_eq!(LabelSet::try_from("linux+x86_64".to_owned()).unwrap(), set(&["x86_64", "linux"]));
+        assert!(set(&["linux"]).is_served_by(&set(&["linux", "gpu"])));
+        assert!(!set(&["linux", "arm"]).is_served_by(&set(&["linux"])));
+        assert_eq!(set(&[]).to_string(), "any");
+    }
+
+    #[test]
+    fn pipeline_names_refuse_what_a_path_or_a_routing_key_would_read_otherwise() {
+        for bad in ["", "a/b", "..", "a b", ".hidden", "é", "*"] {
+            assert!(bad.parse::<PipelineName>().is_err(), "{bad:?} was accepted");
+        }
+        assert!("site-2.1_x".parse::<PipelineName>().is_ok());
+    }
+}

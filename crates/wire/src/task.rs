@@ -1,0 +1,251 @@
+//! The conversation between executors and control.
+//!
+//! The executor speaks first, over the queue `control` with `reply_to`: it registers, claims on a hint, renews, finishes.
+//! Every request may be repeated: a claim by its id and a finish by its lease get the same answer again, so a lost
+//! answer is asked for anew. Control speaks first only over `executor.<id>` ([`ExecutorNotice`]).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{
+    BuildId, ClientId, DecodeError, ExecutorId, JobId, LabelSet, Outcome, PipelineName, ServerId, VERSION,
+    event::encode,
+    mac::EventKey,
+    pipeline::{SourceSpec, StepSpec},
+};
+
+/// A body with the version that every message has.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Versioned<T> {
+    /// [`VERSION`].
+    pub version: u16,
+    /// What it says.
+    #[serde(flatten)]
+    pub body: T,
+}
+
+/// The bytes of a message.
+#[must_use]
+pub fn to_bytes<T: Serialize>(body: T) -> Vec<u8> {
+    encode(&Versioned { version: VERSION, body })
+}
+
+/// A message from its bytes.
+///
+/// # Errors
+/// When they are not JSON, of another version, or not what `T` asks for.
+pub fn from_bytes<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
+    #[derive(Deserialize)]
+    struct Head {
+        version: u16,
+    }
+    let head: Head = serde_json::from_slice(bytes)?;
+    if head.version != VERSION {
+        return Err(DecodeError::Version { found: head.version });
+    }
+    Ok(serde_json::from_slice::<Versioned<T>>(bytes)?.body)
+}
+
+/// Work waits under these labels. Stale, doubled, lost: harmless.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hint {
+    /// Which queue's work.
+    pub label_set: LabelSet,
+}
+
+/// One attempt of one job, as its holder names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct LeaseRef {
+    /// The job.
+    pub job: JobId,
+    /// The attempt: the term of the lease.
+    pub attempt: u32,
+}
+
+/// From an executor, to the queue `control`, with `reply_to`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "snake_case")]
+pub enum ControlRequest {
+    /// I am here (first, and again every lease period). Answer: [`ControlReply::Registered`].
+    /// A new incarnation says that what the former one ran has ended: control takes its leases back at once.
+    Register {
+        /// Who.
+        executor: ExecutorId,
+        /// A new one for each start of the process.
+        incarnation: Uuid,
+        /// For people.
+        name: String,
+        /// What it offers.
+        labels: LabelSet,
+        /// How many jobs it runs at once.
+        slots: u32,
+    },
+    /// A hint came and a slot is free. Answer: [`ControlReply::Granted`] or [`ControlReply::Nothing`].
+    Claim {
+        /// A repeat with the same id gets the same answer.
+        claim_id: Uuid,
+        /// Who.
+        executor: ExecutorId,
+        /// Which start of it.
+        incarnation: Uuid,
+        /// The queue whose hint it was.
+        label_set: LabelSet,
+        /// Milliseconds for which the requester waits. Control does not grant what has waited for longer.
+        patience_ms: u64,
+    },
+    /// I still run these. Answer: [`ControlReply::Renewed`].
+    Renew {
+        /// Who.
+        executor: ExecutorId,
+        /// Which start of it.
+        incarnation: Uuid,
+        /// What it runs.
+        leases: Vec<LeaseRef>,
+    },
+    /// An attempt has ended and all its events are confirmed. Answer: [`ControlReply::Done`] or
+    /// [`ControlReply::Refused`].
+    Finish {
+        /// Who.
+        executor: ExecutorId,
+        /// Which attempt.
+        lease: LeaseRef,
+        /// How it ended.
+        outcome: Outcome,
+        /// The last offset of its topic; none if it said nothing.
+        last_offset: Option<u64>,
+        /// Why, where the steps do not tell: one sentence.
+        reason: Option<String>,
+    },
+    /// I stop taking work and run nothing any more. Answer: [`ControlReply::Done`].
+    Deregister {
+        /// Who.
+        executor: ExecutorId,
+        /// Which start of it.
+        incarnation: Uuid,
+    },
+}
+
+/// Control's answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "snake_case")]
+pub enum ControlReply {
+    /// Consume these queues; renew leases and register again within a third of the lease.
+    Registered {
+        /// Label sets whose queues the executor's labels serve.
+        label_sets: Vec<LabelSet>,
+        /// How long a lease lasts, in milliseconds.
+        lease_ms: u64,
+    },
+    /// Run this.
+    Granted(Box<Grant>),
+    /// No work waits for these labels: the hint was stale.
+    Nothing {},
+    /// What still holds.
+    Renewed {
+        /// Extended by the lease period from the moment that control handled the request.
+        held: Vec<LeaseRef>,
+        /// No longer the executor's: end their steps, publish nothing more.
+        lost: Vec<LeaseRef>,
+        /// Still held, and to be cancelled.
+        cancelled: Vec<LeaseRef>,
+        /// How long a lease lasts, in milliseconds.
+        lease_ms: u64,
+    },
+    /// Taken note of.
+    Done {},
+    /// It is not yours to say (the term is stale), or the request is not valid.
+    Refused {
+        /// One sentence.
+        reason: String,
+    },
+}
+
+/// Everything that an executor needs to run one attempt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Grant {
+    /// The job and the attempt: the lease.
+    pub lease: LeaseRef,
+    /// How long the lease lasts from the moment of the claim, in milliseconds.
+    pub lease_ms: u64,
+    /// The build.
+    pub build: BuildId,
+    /// Its number within the pipeline.
+    pub number: u64,
+    /// The pipeline.
+    pub pipeline: PipelineName,
+    /// The job's name, its matrix values included: `check (unit)`.
+    pub job_name: String,
+    /// Cloned into the workspace before the first step; expressions already replaced.
+    pub source: Option<SourceSpec>,
+    /// The environment of every step: the pipeline's, the job's, `INPUT_*`, `MATRIX_*`; expressions already replaced.
+    /// `STEPCAST_*` and `CI` are added by the executor.
+    pub env: BTreeMap<String, String>,
+    /// Run in order.
+    pub steps: Vec<StepSpec>,
+    /// Paths or `*` patterns to keep.
+    pub artifacts: Vec<String>,
+    /// Seconds until the attempt is ended.
+    pub timeout_seconds: u64,
+    /// What its events are signed with.
+    pub event_key: EventKey,
+    /// Bearer token for uploads of this attempt.
+    pub job_token: String,
+    /// Base of the URL for uploads: `PUT <url>/api/v1/jobs/<job>/artifacts/<name>`, the name percent-encoded.
+    pub upload_url: String,
+    /// The worker and the client that asked, if any: the routing key of the attempt's events, and `client_id` in them.
+    pub reply: Option<Reply>,
+}
+
+/// Whom to call back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reply {
+    /// The routing key.
+    pub server_id: ServerId,
+    /// In the body.
+    pub client_id: ClientId,
+}
+
+/// From control, to the queue `executor.<id>`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "notice", rename_all = "snake_case")]
+pub enum ExecutorNotice {
+    /// Another list of queues serves you now.
+    Queues {
+        /// The whole list.
+        label_sets: Vec<LabelSet>,
+    },
+    /// End this attempt: SIGTERM, after 10 s SIGKILL. Finish it as cancelled.
+    Cancel {
+        /// Which.
+        lease: LeaseRef,
+    },
+    /// What do you run now? With `reply_to`; answer: [`ExecutorNow`].
+    Now {},
+}
+
+/// What an executor says of itself when asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecutorNow {
+    /// Who.
+    pub executor: ExecutorId,
+    /// How many jobs it can run at once.
+    pub slots: u32,
+    /// What it runs.
+    pub running: Vec<LeaseRef>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_comes_back_as_it_was_written_and_another_version_is_refused() {
+        let request = ControlRequest::Deregister { executor: ExecutorId(Uuid::nil()), incarnation: Uuid::nil() };
+        let bytes = to_bytes(&request);
+        assert_eq!(from_bytes::<ControlRequest>(&bytes).unwrap(), request);
+        let other = String::from_utf8(bytes).unwrap().replace("\"version\":1", "\"version\":2");
+        assert!(matches!(from_bytes::<ControlRequest>(other.as_bytes()), Err(DecodeError::Version { found: 2 })));
+    }
+}

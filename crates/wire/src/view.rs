@@ -1,0 +1,264 @@
+//! What a reader is shown: the bodies of HTTP answers, query results and pages. Times are in microseconds since the
+//! Unix epoch, as in log lines.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ArtifactId, BuildId, ExecutorId, JobId, Outcome, PipelineName, Position, Timestamp,
+    pipeline::{Condition, InputSpec, LabelSet},
+};
+
+/// Where a build, a job or a step stands; how it ended is its outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Accepted; for a job also: its needs are not met yet, or no executor has taken it.
+    Queued,
+    /// At least one command was taken up.
+    Running,
+    /// Over.
+    Finished,
+}
+
+impl State {
+    /// The word, as on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            State::Queued => "queued",
+            State::Running => "running",
+            State::Finished => "finished",
+        }
+    }
+}
+
+impl std::str::FromStr for State {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        [State::Queued, State::Running, State::Finished]
+            .into_iter()
+            .find(|state| state.as_str() == text)
+            .ok_or_else(|| format!("state {text:?} must be queued, running or finished"))
+    }
+}
+
+/// A build in a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuildSummary {
+    /// Its id.
+    pub id: BuildId,
+    /// Counts from 1 within the pipeline.
+    pub number: u64,
+    /// The pipeline.
+    pub pipeline: PipelineName,
+    /// Where it stands.
+    pub state: State,
+    /// How it ended.
+    pub outcome: Option<Outcome>,
+    /// When it was accepted.
+    pub queued_at: Timestamp,
+    /// When its first job was taken.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// Finished and all jobs, for a bar of progress.
+    pub jobs_finished: u32,
+    /// How many jobs it has.
+    pub jobs_total: u32,
+}
+
+/// A build with its jobs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuildView {
+    /// What lists show.
+    #[serde(flatten)]
+    pub summary: BuildSummary,
+    /// What it was triggered with, defaults included.
+    pub inputs: BTreeMap<String, String>,
+    /// A person asked for its end.
+    pub cancelling: bool,
+    /// The last event of the build's topic that this view includes.
+    pub position: Position,
+    /// In the order of the file, matrices expanded.
+    pub jobs: Vec<JobView>,
+}
+
+/// A job with the steps of its last attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobView {
+    /// Its id.
+    pub id: JobId,
+    /// With its matrix values: `check (unit)`.
+    pub name: String,
+    /// Names (expanded) of the jobs that it waits for.
+    pub needs: Vec<String>,
+    /// What their outcomes must be.
+    #[serde(rename = "if", default)]
+    pub condition: Condition,
+    /// What it asks of an executor.
+    pub labels: LabelSet,
+    /// Where it stands.
+    pub state: State,
+    /// How it ended.
+    pub outcome: Option<Outcome>,
+    /// The last attempt, from 1; 0 if none has begun.
+    pub attempt: u32,
+    /// How many attempts may fail.
+    pub attempts: u32,
+    /// What it waits for, while queued: other jobs, a free executor, or labels that nobody offers. One sentence.
+    pub waiting_for: Option<String>,
+    /// Why it ended so, where the steps do not tell. One sentence.
+    pub reason: Option<String>,
+    /// Who runs or ran it.
+    pub executor: Option<String>,
+    /// When its needs were met.
+    pub queued_at: Option<Timestamp>,
+    /// When its last attempt began.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// The last event of the job's topic that this view and the record of its log include.
+    pub position: Option<Position>,
+    /// Lines recorded of the last attempt.
+    pub lines: u64,
+    /// The record of the last attempt is complete: nothing more will come.
+    pub sealed: bool,
+    /// In order.
+    pub steps: Vec<StepView>,
+    /// Files kept by the last attempt.
+    pub artifacts: Vec<ArtifactView>,
+}
+
+/// A step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepView {
+    /// From 0.
+    pub step: u32,
+    /// Its name.
+    pub name: String,
+    /// Its script.
+    pub command: String,
+    /// Where it stands.
+    pub state: State,
+    /// How it ended.
+    pub outcome: Option<Outcome>,
+    /// Of its shell.
+    pub exit_code: Option<i32>,
+    /// Why it ended so, where code and outcome do not tell.
+    pub reason: Option<String>,
+    /// When it began.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// Number of its first line, once it has one.
+    pub first_line: Option<u64>,
+}
+
+/// A file that a job left behind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArtifactView {
+    /// Its id.
+    pub id: ArtifactId,
+    /// The job.
+    pub job: JobId,
+    /// The attempt.
+    pub attempt: u32,
+    /// Path relative to the workspace.
+    pub name: String,
+    /// Bytes.
+    pub size: u64,
+    /// Lower-case hex.
+    pub sha256: String,
+}
+
+/// A pipeline in the list of the home page.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PipelineSummary {
+    /// Its name.
+    pub name: PipelineName,
+    /// For people.
+    pub description: String,
+    /// Whether a build can be started without asking for anything.
+    pub needs_inputs: bool,
+    /// Its last builds, newest first, at most 10.
+    pub builds: Vec<BuildSummary>,
+}
+
+/// A pipeline with its text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PipelineView {
+    /// Its name.
+    pub name: PipelineName,
+    /// For people.
+    pub description: String,
+    /// Counts the texts that it has had, from 1.
+    pub revision: u64,
+    /// What a trigger may or must give.
+    pub inputs: Vec<InputSpec>,
+    /// As it was written.
+    pub yaml: String,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+}
+
+/// A page of a log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogPage {
+    /// The attempt.
+    pub attempt: u32,
+    /// Lines recorded so far.
+    pub total: u64,
+    /// The last event of the job's topic that the record includes.
+    pub position: Option<Position>,
+    /// Nothing more will be recorded.
+    pub sealed: bool,
+    /// From the line that was asked for.
+    pub lines: Vec<crate::log::RecordedLine>,
+}
+
+/// An executor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecutorView {
+    /// Its id.
+    pub id: ExecutorId,
+    /// For people.
+    pub name: String,
+    /// What it offers.
+    pub labels: LabelSet,
+    /// How many jobs it runs at once.
+    pub slots: u32,
+    /// When it was last heard.
+    pub heard_at: Timestamp,
+    /// Whether it was heard within the lease period.
+    pub alive: bool,
+    /// What it runs.
+    pub running: Vec<JobId>,
+}
+
+/// A worker of a gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerView {
+    /// Its name.
+    pub server_id: crate::ServerId,
+    /// Sockets that it holds.
+    pub sockets: u64,
+    /// Topics that it watches.
+    pub topics: u64,
+    /// Messages that wait in its queue.
+    pub queue_length: u64,
+    /// How often it was started anew after a panic.
+    pub restarts: u64,
+}
+
+/// A consumer group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupView {
+    /// Its name.
+    pub name: String,
+    /// The last offset of the stream that it has applied.
+    pub offset: Option<u64>,
+    /// How many messages it is behind; approximate.
+    pub lag: u64,
+}
