@@ -1,0 +1,133 @@
+//! Every exchange, queue and stream, named once.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+use wire::{ExecutorId, LabelSet, ServerId};
+
+/// Where a message is handed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exchange {
+    /// `utils`, a topic exchange: callbacks by server id, events by topic. Its alternate exchange leads to [`UNROUTED`].
+    Utils,
+    /// `tasks`, a direct exchange: hints by label set.
+    Tasks,
+    /// The default exchange: the key is a queue's name.
+    Direct,
+}
+
+impl Exchange {
+    /// Its name on the broker.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Exchange::Utils => "utils",
+            Exchange::Tasks => "tasks",
+            Exchange::Direct => "",
+        }
+    }
+}
+
+/// The stream of all events.
+pub const EVENTS: &str = "events";
+/// Requests of executors to control.
+pub const CONTROL: &str = "control";
+/// Callbacks that nobody took: control keeps them by client id.
+pub const UNROUTED: &str = "unrouted";
+/// Messages that cannot be processed, each with its reason.
+pub const DEAD: &str = "dead";
+
+/// A work queue's message that was delivered this often without being settled becomes a dead letter.
+pub const DELIVERY_LIMIT: u32 = 20;
+/// At most so many messages wait in a gateway's queue; the oldest goes to [`UNROUTED`] first.
+pub const GATEWAY_LENGTH_MAX: u64 = 1_000_000;
+
+/// A queue with its properties.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    pub kind: QueueKind,
+    /// Keys that it is bound with from the start: to `utils` for gateway queues, to `tasks` for task queues.
+    pub bindings: Vec<String>,
+}
+
+/// What a queue is for decides what it keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum QueueKind {
+    /// Durable and replicated, several consumers, [`DELIVERY_LIMIT`], dead letters to [`DEAD`].
+    Work,
+    /// One worker's queue: durable, bound to `utils`, deleted when unused for `expires`; a message dies after `message_ttl`
+    /// (shorter), or when [`GATEWAY_LENGTH_MAX`] is passed, and goes to [`UNROUTED`].
+    Gateway {
+        /// The affinity period.
+        expires: Duration,
+        /// Shorter, so that no message dies with its queue.
+        message_ttl: Duration,
+    },
+    /// Answers and notices to one process: not durable, deleted with its only consumer.
+    Private,
+}
+
+/// The queue of one worker, bound by its server id.
+#[must_use]
+pub fn gateway(server_id: &ServerId, affinity: Duration) -> Queue {
+    Queue {
+        name: format!("gateway.{server_id}"),
+        kind: QueueKind::Gateway { expires: affinity, message_ttl: affinity * 4 / 5 },
+        bindings: vec![server_id.to_string()],
+    }
+}
+
+/// The queue of hints for one label set.
+#[must_use]
+pub fn tasks(label_set: &LabelSet) -> Queue {
+    Queue { name: format!("tasks.{label_set}"), kind: QueueKind::Work, bindings: vec![label_set.to_string()] }
+}
+
+/// The queue of requests to control.
+#[must_use]
+pub fn control() -> Queue {
+    Queue { name: CONTROL.to_owned(), kind: QueueKind::Work, bindings: Vec::new() }
+}
+
+/// The queue of what nobody took.
+#[must_use]
+pub fn unrouted() -> Queue {
+    Queue { name: UNROUTED.to_owned(), kind: QueueKind::Work, bindings: Vec::new() }
+}
+
+/// The queue of dead letters.
+#[must_use]
+pub fn dead() -> Queue {
+    Queue { name: DEAD.to_owned(), kind: QueueKind::Work, bindings: Vec::new() }
+}
+
+/// The queue of notices to one executor.
+#[must_use]
+pub fn executor(id: ExecutorId) -> Queue {
+    Queue { name: format!("executor.{id}"), kind: QueueKind::Private, bindings: Vec::new() }
+}
+
+/// A queue for answers to one process.
+#[must_use]
+pub fn reply() -> Queue {
+    Queue { name: format!("reply.{}", Uuid::new_v4()), kind: QueueKind::Private, bindings: Vec::new() }
+}
+
+/// A queue of one process that watches build topics (`build.*`) for those who wait for a build.
+#[must_use]
+pub fn watch(instance: &str) -> Queue {
+    Queue {
+        name: format!("watch.{instance}.{}", Uuid::new_v4()),
+        kind: QueueKind::Private,
+        bindings: vec!["build.*".to_owned()],
+    }
+}
+
+/// The key under which a moved client is reached: `client.<id>`.
+#[must_use]
+pub fn client_key(client: wire::ClientId) -> String {
+    format!("client.{client}")
+}
