@@ -1,0 +1,233 @@
+//! The contract between Stepcast and its database, the types that it keeps ([`model`]), the default implementation
+//! ([`sqlite`]) and the suite that proves any implementation ([`conformance`]). It knows no broker: what is to be
+//! published stands in the outbox, and the journal's bytes are opaque.
+//!
+//! # Promises
+//!
+//! - **An answer is on the disk.** When a method that changes something has answered, the change survives kill -9 and,
+//!   with SQLite's `synchronous = FULL`, loss of power.
+//! - **A change and its announcements are one** ([`Builds::change_build`], P1): the outbox rows stand exactly when the
+//!   change does, in the order of the build's revision, without gaps.
+//! - **A lease has one holder** (P2): terms rise by one at each grant; renewing, finishing and reaping go by the database's
+//!   clock and fail for a term that is not the present one, or one that has run out.
+//! - **A group's effect happens once** (P5): [`Record::record`] applies only last + 1 of each topic's epoch, and keeps the
+//!   group's place in the same transaction.
+//! - **Commands go before projections**: a write of [`Record`] or [`Journal`] never delays one of the others by more than
+//!   its own transaction, and none takes above 10 ms on a healthy disk.
+//! - **Nothing is half done**: an error leaves everything as it was, and a full disk is told as [`StoreError::Full`].
+
+pub mod conformance;
+pub mod model;
+pub mod sqlite;
+
+use std::{future::Future, pin::Pin, time::Duration};
+
+use tokio::sync::watch;
+use uuid::Uuid;
+use wire::{
+    BuildId, ClientId, EventMessage, ExecutorId, JobId, LabelSet, PipelineName, Timestamp,
+    command::BuildsQuery,
+    event::Recorded,
+    pipeline::PipelineSpec,
+    task::LeaseRef,
+    view::{ArtifactView, BuildSummary, BuildView, ExecutorView, GroupView, LogPage, PipelineSummary, PipelineView},
+};
+
+use model::{
+    Announcement, Build, Claim, Claimed, Created, ExecutorRow, Expired, JournalChange, JournalContents, KeptCallback,
+    NamedLease, NewBuild, OutboxRow, QueuedJobs, RecordBatch, Recording, Refusal, Renewal, TokenRow,
+};
+
+/// A boxed future, as object-safe traits return it.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What every method answers.
+pub type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
+
+/// Why the database could not do what was asked. Whatever it was, nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// No room on the disk. Nothing is accepted until there is; then everything goes on by itself.
+    #[error("the disk that holds the database is full: free some space and try again")]
+    Full,
+    /// It cannot be reached or is in use by another process.
+    #[error("the database cannot be used now: {0}")]
+    Unavailable(String),
+    /// It was written by a newer Stepcast.
+    #[error("the database has schema {found}, this Stepcast knows schemas up to {known}: start the newer Stepcast that wrote it")]
+    Newer {
+        /// Found in the database.
+        found: i64,
+        /// The last one that this program knows.
+        known: i64,
+    },
+    /// A row cannot be read as what it must be.
+    #[error("the database holds something unreadable: {0}")]
+    Corrupt(String),
+}
+
+/// Why a change was not made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeError {
+    /// There is no such build.
+    #[error("there is no build {0}")]
+    NoBuild(BuildId),
+    /// The rule says no.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// See [`StoreError`].
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The rule for a change of a build: looks at the build as it is, at the database's time, changes it, and says what is to
+/// be announced, in order. Pure, and may be called again if the transaction must be repeated.
+pub type Decide = Box<dyn Fn(&mut Build, Timestamp) -> Result<Vec<Announcement>, Refusal> + Send + Sync>;
+
+/// The rule for granting a claim: as [`Decide`], with the id of the job that was chosen; its state becomes running.
+pub type Grant = Box<dyn Fn(&mut Build, JobId, Timestamp) -> Result<Vec<Announcement>, Refusal> + Send + Sync>;
+
+/// Everything that a database keeps for Stepcast.
+pub trait Store: Pipelines + Builds + Leases + Outbox + Record + Executors + Accounts + Callbacks + Journal {
+    /// Reads and writes something, to tell whether the database works.
+    fn check(&self) -> Answer<'_, ()>;
+    /// The database's clock.
+    fn now(&self) -> Answer<'_, Timestamp>;
+}
+
+/// Pipelines, by name.
+pub trait Pipelines: Send + Sync + 'static {
+    /// Creates (`true`) or replaces (`false`) a pipeline. The same text again changes nothing.
+    fn put_pipeline<'a>(&'a self, spec: &'a PipelineSpec, yaml: &'a str) -> Answer<'a, bool>;
+    /// What was written, and the valid form of it.
+    fn pipeline<'a>(&'a self, name: &'a PipelineName) -> Answer<'a, Option<(PipelineView, PipelineSpec)>>;
+    /// All, by name, each with its last 10 builds.
+    fn pipelines(&self) -> Answer<'_, Vec<PipelineSummary>>;
+}
+
+/// Builds and their jobs.
+pub trait Builds: Send + Sync + 'static {
+    /// Writes a build with its jobs and its first announcements; gives it the next number of its pipeline.
+    /// With an idempotency key that was used before nothing is written.
+    fn create_build(&self, build: NewBuild) -> Answer<'_, Created>;
+    /// Loads a build, lets `decide` change it, and writes what changed together with the announcements; the revision
+    /// rises by one for each event. Gives the build as it is then.
+    fn change_build(&self, id: BuildId, decide: Decide) -> BoxFuture<'_, Result<Build, ChangeError>>;
+    /// The build with its jobs, as control sees it.
+    fn load_build(&self, id: BuildId) -> Answer<'_, Option<Build>>;
+    /// Which build a job belongs to.
+    fn build_of(&self, job: JobId) -> Answer<'_, Option<BuildId>>;
+    /// As readers see it: with the steps, lines and artifacts recorded of each job's last attempt. `waiting_for` is left
+    /// empty: what a job waits for is control's to say.
+    fn build_view(&self, id: BuildId) -> Answer<'_, Option<BuildView>>;
+    /// Newest first. `limit` is 50 unless given and at most [`wire::command::BUILDS_LIMIT_MAX`].
+    fn builds<'a>(&'a self, query: &'a BuildsQuery) -> Answer<'a, Vec<BuildSummary>>;
+}
+
+/// Leases: of jobs, and by name for groups, the relay and control.
+pub trait Leases: Send + Sync + 'static {
+    /// Chooses the first queued job of `claim.label_set` (by priority, then by when it was queued), grants it under a new
+    /// lease (the term, its attempt, rises by one) and lets `grant` change the build and say what is to be announced. A
+    /// claim id that was granted before, and whose lease still holds, gets the same answer. None when no job waits.
+    fn claim_job(&self, claim: Claim, grant: Grant) -> BoxFuture<'_, Result<Option<Claimed>, ChangeError>>;
+    /// Extends what `executor` still holds in this incarnation; tells what it lost and what is to be cancelled.
+    fn renew_jobs<'a>(
+        &'a self,
+        executor: ExecutorId,
+        incarnation: Uuid,
+        leases: &'a [LeaseRef],
+        lease: Duration,
+    ) -> Answer<'a, Renewal>;
+    /// Running jobs whose lease has run out by the database's clock, at most `limit`.
+    fn expired_jobs(&self, limit: u32) -> Answer<'_, Vec<Expired>>;
+    /// Running jobs that `executor` holds under another incarnation than this one.
+    fn orphaned_jobs(&self, executor: ExecutorId, incarnation: Uuid) -> Answer<'_, Vec<Expired>>;
+    /// How many jobs wait, by label set.
+    fn queued_jobs(&self) -> Answer<'_, Vec<QueuedJobs>>;
+    /// Every label set that a job or a pipeline asks for.
+    fn label_sets(&self) -> Answer<'_, Vec<LabelSet>>;
+    /// Takes, or extends if `holder` has it, the lease `name`. None while another holds it. The term rises when the holder
+    /// changes.
+    fn hold<'a>(&'a self, name: &'a str, holder: Uuid, lease: Duration) -> Answer<'a, Option<NamedLease>>;
+    /// Gives a lease back early; nothing happens if `holder` does not have it.
+    fn release<'a>(&'a self, name: &'a str, holder: Uuid) -> Answer<'a, ()>;
+}
+
+/// What is to be published.
+pub trait Outbox: Send + Sync + 'static {
+    /// Rows with a greater id, in order, at most `limit`.
+    fn outbox(&self, after: i64, limit: u32) -> Answer<'_, Vec<OutboxRow>>;
+    /// The broker has confirmed these: forget them. Need not be on the disk when answered; a row that comes back is
+    /// published twice, which is harmless.
+    fn outbox_done<'a>(&'a self, ids: &'a [i64]) -> Answer<'a, ()>;
+    /// Changes when there may be new rows.
+    fn outbox_changed(&self) -> watch::Receiver<u64>;
+}
+
+/// The record: what the recorder made of the event stream.
+pub trait Record: Send + Sync + 'static {
+    /// Applies a batch of the stream for a group, and keeps the group's place, in one transaction.
+    fn record(&self, batch: RecordBatch) -> Answer<'_, Recording>;
+    /// Where a group stands: incarnation and offset.
+    fn group_place<'a>(&'a self, group: &'a str) -> Answer<'a, Option<(Uuid, u64)>>;
+    /// All groups. `lag` is left 0: only the reader of the stream knows it.
+    fn groups(&self) -> Answer<'_, Vec<GroupView>>;
+    /// Lines `from..from + limit` of an attempt (the last one unless given). None if there is no such job.
+    fn log(&self, job: JobId, attempt: Option<u32>, from: u64, limit: u32) -> Answer<'_, Option<LogPage>>;
+    /// Events of a build's own topic with `offset > after` in the present epoch, in order, at most `limit`.
+    fn build_events(&self, build: BuildId, after: Option<u64>, limit: u32) -> Answer<'_, Vec<EventMessage>>;
+    /// An artifact.
+    fn artifact(&self, id: wire::ArtifactId) -> Answer<'_, Option<ArtifactView>>;
+    /// How far a topic's epoch is recorded, and whether it is sealed.
+    fn recorded(&self, topic: wire::Topic, epoch: u32) -> Answer<'_, Option<Recorded>>;
+}
+
+/// Executors that have registered.
+pub trait Executors: Send + Sync + 'static {
+    /// Writes what an executor said of itself; `heard_at` becomes the database's time.
+    fn put_executor<'a>(&'a self, executor: &'a ExecutorRow) -> Answer<'a, ()>;
+    /// It has left: it is not alive any more.
+    fn executor_left(&self, id: ExecutorId, incarnation: Uuid) -> Answer<'_, ()>;
+    /// All, `alive` when heard within `lease`.
+    fn executors(&self, lease: Duration) -> Answer<'_, Vec<ExecutorView>>;
+}
+
+/// Sessions, tokens and sign-in links. Secrets are kept as SHA-256 only; hashing is the caller's business.
+pub trait Accounts: Send + Sync + 'static {
+    /// Writes a session.
+    fn put_session<'a>(&'a self, id: &'a str, data: &'a [u8], expires_at: Timestamp) -> Answer<'a, ()>;
+    /// A session that has not expired.
+    fn session<'a>(&'a self, id: &'a str) -> Answer<'a, Option<(Vec<u8>, Timestamp)>>;
+    /// Forgets a session.
+    fn delete_session<'a>(&'a self, id: &'a str) -> Answer<'a, ()>;
+    /// Writes a token.
+    fn put_token<'a>(&'a self, token: &'a TokenRow) -> Answer<'a, ()>;
+    /// The token with this hash.
+    fn token<'a>(&'a self, sha256: &'a str) -> Answer<'a, Option<TokenRow>>;
+    /// Writes a sign-in link that can be used once until it expires.
+    fn put_sign_in_link<'a>(&'a self, sha256: &'a str, expires_at: Timestamp) -> Answer<'a, ()>;
+    /// Uses a link up: true at most once.
+    fn use_sign_in_link<'a>(&'a self, sha256: &'a str) -> Answer<'a, bool>;
+    /// Whether anyone has ever signed in or made a token.
+    fn has_owner(&self) -> Answer<'_, bool>;
+}
+
+/// Callbacks that no worker took, kept by client id until the client attaches or they are too old.
+pub trait Callbacks: Send + Sync + 'static {
+    /// Keeps one; the same message id again changes nothing. Those older than `keep` are forgotten.
+    fn keep_callback<'a>(&'a self, callback: &'a KeptCallback, keep: Duration) -> Answer<'a, ()>;
+    /// Those kept for a client, oldest first.
+    fn kept_callbacks(&self, client: ClientId) -> Answer<'_, Vec<KeptCallback>>;
+    /// It was handed over.
+    fn forget_callback(&self, message_id: Uuid) -> Answer<'_, ()>;
+}
+
+/// Where the embedded broker keeps what must survive. The bytes are its own.
+pub trait Journal: Send + Sync + 'static {
+    /// What is there. Makes the stream's incarnation at the first call.
+    fn journal_load(&self) -> Answer<'_, JournalContents>;
+    /// Writes all changes in one transaction.
+    fn journal_append(&self, changes: Vec<JournalChange>) -> Answer<'_, ()>;
+    /// Stream entries with `offset >= from`, in order, at most `max`.
+    fn journal_read(&self, from: u64, max: u32) -> Answer<'_, Vec<(u64, Vec<u8>)>>;
+}

@@ -1,0 +1,437 @@
+//! What a store keeps, as types that cannot be wrong. What readers are shown stands in `wire::view`.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+use wire::{
+    BuildId, ClientId, Event, EventMessage, ExecutorId, JobId, LabelSet, Outcome, PipelineName, ServerId, Timestamp,
+    authority::Role,
+    event::Recorded,
+    pipeline::{Condition, SourceSpec, StepSpec},
+    task::{ExecutorNotice, LeaseRef, Reply},
+};
+
+/// A build with all its jobs: what one decision sees and changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Build {
+    /// Its id.
+    pub id: BuildId,
+    /// Counts from 1 within the pipeline.
+    pub number: u64,
+    /// The pipeline.
+    pub pipeline: PipelineName,
+    /// What it was triggered with, defaults included.
+    pub inputs: BTreeMap<String, String>,
+    /// Who is called back.
+    pub reply: Option<Reply>,
+    /// Raised by a restore; from 1.
+    pub epoch: u32,
+    /// The offset that the next event of its topic gets. Written by the store.
+    pub revision: u64,
+    /// When it was accepted.
+    pub queued_at: Timestamp,
+    /// A person asked for its end.
+    pub cancelling: bool,
+    /// Where it stands.
+    pub state: BuildState,
+    /// Its jobs, in the order of the plan; `needs` are indexes into this list.
+    pub jobs: Vec<Job>,
+}
+
+/// Where a build stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BuildState {
+    /// No job was taken yet.
+    Queued,
+    /// At least one was.
+    Running {
+        /// When the first was.
+        since: Timestamp,
+    },
+    /// All jobs are finished.
+    Finished {
+        /// The worst of its jobs' outcomes.
+        outcome: Outcome,
+        /// When the first was taken, if one was.
+        since: Option<Timestamp>,
+        /// When the last one ended.
+        until: Timestamp,
+    },
+}
+
+/// A node of the graph.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// Its id.
+    pub id: JobId,
+    /// Fixed when the build was planned.
+    pub plan: Arc<JobPlan>,
+    /// The last term of its lease; 0 if it was never granted.
+    pub attempt: u32,
+    /// Attempts that failed or timed out since it was last queued by a person.
+    pub failures: u32,
+    /// Attempts that were lost since it was last queued by a person.
+    pub losses: u32,
+    /// Where it stands.
+    pub state: JobState,
+}
+
+/// Where a job stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JobState {
+    /// Its needs are not met yet.
+    Waiting,
+    /// It may be claimed.
+    Queued {
+        /// From when.
+        since: Timestamp,
+    },
+    /// It is leased.
+    Running {
+        /// Who may speak for it.
+        lease: JobLease,
+        /// When it was granted.
+        since: Timestamp,
+        /// Its end was asked for.
+        cancelling: bool,
+    },
+    /// It ended, or will never run.
+    Finished {
+        /// How.
+        outcome: Outcome,
+        /// Who ran it last, if anyone.
+        executor: Option<ExecutorId>,
+        /// When the last attempt was granted, if one was.
+        since: Option<Timestamp>,
+        /// When it ended.
+        until: Timestamp,
+        /// Why, where the steps do not tell.
+        reason: Option<String>,
+        /// The last offset of its topic in its last attempt.
+        last_offset: Option<u64>,
+    },
+}
+
+/// Who may act for a job now. Its term is the job's attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JobLease {
+    /// The holder.
+    pub executor: ExecutorId,
+    /// Which start of it.
+    pub incarnation: Uuid,
+    /// The claim that it was granted for.
+    pub claim_id: Uuid,
+    /// Until when, by the database's clock.
+    pub expires_at: Timestamp,
+}
+
+/// What was planned for a job: expressions replaced, matrix expanded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobPlan {
+    /// With its matrix values: `check (unit)`.
+    pub name: String,
+    /// What it asks of an executor.
+    pub labels: LabelSet,
+    /// Indexes of the jobs that it waits for.
+    pub needs: Vec<usize>,
+    /// What their outcomes must be.
+    pub condition: Condition,
+    /// Greater goes first; 0 unless said otherwise.
+    pub priority: i32,
+    /// Seconds for one attempt.
+    pub timeout_seconds: u64,
+    /// How often it may run when it fails.
+    pub attempts: u32,
+    /// How often it may run because its executor was lost.
+    pub lost_attempts: u32,
+    /// The environment of every step, `INPUT_*` and `MATRIX_*` included.
+    pub env: BTreeMap<String, String>,
+    /// Cloned into the workspace.
+    pub source: Option<SourceSpec>,
+    /// Run in order.
+    pub steps: Vec<StepSpec>,
+    /// Paths or patterns to keep.
+    pub artifacts: Vec<String>,
+}
+
+/// What is announced together with a change.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Announcement {
+    /// An event of the build's topic: it gets the next revision.
+    Event(Event),
+    /// Work waits.
+    Hint(LabelSet),
+    /// To one executor.
+    Notice {
+        /// Which.
+        executor: ExecutorId,
+        /// What.
+        notice: ExecutorNotice,
+    },
+}
+
+/// A build to be written: its `number`, `revision` and `queued_at` are given by the store.
+#[derive(Clone, Debug)]
+pub struct NewBuild {
+    /// The build.
+    pub build: Build,
+    /// The first announcements, in order.
+    pub announcements: Vec<Announcement>,
+    /// If the one who asked gave a key.
+    pub idempotency: Option<Idempotency>,
+}
+
+/// A key under which a trigger may be repeated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Idempotency {
+    /// As given; unique within the pipeline.
+    pub key: String,
+    /// SHA-256 of what was asked: another body under the same key is refused.
+    pub digest: String,
+}
+
+/// What became of a new build.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Created {
+    /// It was written.
+    New(Build),
+    /// The key was used before, for the same body: the build that was made then.
+    Before(BuildId),
+    /// The key was used before, for another body.
+    OtherBody,
+}
+
+/// Why a rule says no.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The term is not the present one, or the lease has run out.
+    #[error("attempt {attempt} of job {job} is not yours any more")]
+    Stale {
+        /// The job.
+        job: JobId,
+        /// The attempt that was named.
+        attempt: u32,
+    },
+    /// It makes no sense in the state that the build is in. One sentence.
+    #[error("{0}")]
+    State(String),
+}
+
+/// A request for a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// A repeat gets the same answer.
+    pub claim_id: Uuid,
+    /// Who asks.
+    pub executor: ExecutorId,
+    /// Which start of it.
+    pub incarnation: Uuid,
+    /// The queue whose hint it was.
+    pub label_set: LabelSet,
+    /// How long the lease lasts.
+    pub lease: Duration,
+}
+
+/// A granted claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claimed {
+    /// The build as it is then.
+    pub build: Build,
+    /// Which of its jobs.
+    pub job: JobId,
+}
+
+/// What still holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Renewal {
+    /// Extended.
+    pub held: Vec<LeaseRef>,
+    /// Not the executor's any more.
+    pub lost: Vec<LeaseRef>,
+    /// Extended, and to be cancelled.
+    pub cancelled: Vec<LeaseRef>,
+}
+
+/// A running job whose holder is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expired {
+    /// The build.
+    pub build: BuildId,
+    /// The job and the attempt.
+    pub lease: LeaseRef,
+}
+
+/// How many jobs wait under a label set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueuedJobs {
+    /// The label set.
+    pub label_set: LabelSet,
+    /// How many.
+    pub count: u64,
+}
+
+/// A lease by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NamedLease {
+    /// Rises whenever the holder changes.
+    pub term: u64,
+    /// By the database's clock.
+    pub expires_at: Timestamp,
+}
+
+/// A row of the outbox.
+#[derive(Clone, Debug)]
+pub struct OutboxRow {
+    /// Rising; not without gaps.
+    pub id: i64,
+    /// What is to be published.
+    pub outbound: Outbound,
+}
+
+/// What is to be published.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Outbound {
+    /// An event of a build's topic.
+    Event {
+        /// The routing key of the one who asked.
+        server_id: Option<ServerId>,
+        /// The message, ready to be sent.
+        message: Box<EventMessage>,
+    },
+    /// Work waits.
+    Hint {
+        /// Where.
+        label_set: LabelSet,
+    },
+    /// To one executor.
+    Notice {
+        /// Which.
+        executor: ExecutorId,
+        /// What.
+        notice: ExecutorNotice,
+    },
+}
+
+/// A batch of the stream for one group.
+#[derive(Clone, Debug)]
+pub struct RecordBatch {
+    /// The group.
+    pub group: String,
+    /// The stream that the offset belongs to.
+    pub incarnation: Uuid,
+    /// The place after the batch.
+    pub offset: u64,
+    /// In the order of the stream; genuine (MACs are verified by the caller).
+    pub events: Vec<EventMessage>,
+}
+
+/// What a batch did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recording {
+    /// For each topic that moved or was sealed: how far it is recorded now.
+    pub recorded: Vec<Recorded>,
+    /// Events that were not applied though they are no repeats: from a sealed attempt, or behind a hole.
+    pub refused: Vec<Refused>,
+}
+
+/// An event that was not applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Its topic.
+    pub topic: wire::Topic,
+    /// Its place.
+    pub position: wire::Position,
+    /// One sentence.
+    pub reason: String,
+}
+
+/// What an executor said of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExecutorRow {
+    /// Its id.
+    pub id: ExecutorId,
+    /// Which start of it.
+    pub incarnation: Uuid,
+    /// For people.
+    pub name: String,
+    /// What it offers.
+    pub labels: LabelSet,
+    /// How many jobs it runs at once.
+    pub slots: u32,
+}
+
+/// A token for a program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenRow {
+    /// Lower-case hex of the token's hash.
+    pub sha256: String,
+    /// For people.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+}
+
+/// A callback that nobody took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptCallback {
+    /// The message's name.
+    pub message_id: Uuid,
+    /// For whom.
+    pub client: ClientId,
+    /// Where an answer goes.
+    pub reply_to: Option<String>,
+    /// The message's body.
+    pub body: Vec<u8>,
+}
+
+/// What the journal holds at the start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalContents {
+    /// Made once for each stream.
+    pub incarnation: Uuid,
+    /// The oldest stream offset kept; equal to `next` if none is.
+    pub first: u64,
+    /// The offset of the next stream entry.
+    pub next: u64,
+    /// Messages that were not settled, by sequence.
+    pub messages: Vec<JournalMessage>,
+}
+
+/// A message in a durable queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalMessage {
+    /// Unique, rising.
+    pub sequence: u64,
+    /// The queue.
+    pub queue: String,
+    /// How often it was delivered.
+    pub deliveries: u32,
+    /// The broker's own bytes.
+    pub message: Vec<u8>,
+}
+
+/// One change to the journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JournalChange {
+    /// A message came (or came back with more deliveries).
+    Enqueue(JournalMessage),
+    /// It was settled.
+    Remove {
+        /// Its sequence.
+        sequence: u64,
+    },
+    /// An event came to the stream.
+    Stream {
+        /// Its offset.
+        offset: u64,
+        /// Its body.
+        body: Arc<[u8]>,
+    },
+    /// Everything before `first` may go.
+    Trim {
+        /// The oldest offset to keep.
+        first: u64,
+    },
+}
