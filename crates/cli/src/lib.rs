@@ -1,0 +1,69 @@
+//! The client subcommands of `stepcast`: one file each. They speak HTTP only, and read `STEPCAST_URL` and `STEPCAST_TOKEN`.
+//!
+//! Exit status: 0 done, 1 the build failed, 2 wrong usage, 3 the server cannot be reached.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod apply;
+mod cancel;
+mod client;
+mod follow;
+mod retry;
+mod show;
+mod trigger;
+mod words;
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use client::{Client, Failure};
+
+/// What a client can do.
+#[derive(Subcommand)]
+pub enum ClientCommand {
+    /// Create or update a pipeline from YAML.
+    Apply(apply::Options),
+    /// Start a build.
+    Trigger(trigger::Options),
+    /// Show the steps and lines of a build as they happen.
+    Follow(follow::Options),
+    /// Show a build.
+    Show(show::Options),
+    /// End a build.
+    Cancel(cancel::Options),
+    /// Run a finished build again.
+    Retry(retry::Options),
+}
+
+/// How a command ended, where it did not fail itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Done {
+    /// As it should.
+    Well,
+    /// The build that it followed did not succeed.
+    BuildFailed,
+}
+
+/// Runs a command to its end.
+#[must_use]
+pub fn run(command: ClientCommand) -> ExitCode {
+    let result = Client::from_environment().and_then(|client| match command {
+        ClientCommand::Apply(options) => apply::run(&client, &options),
+        ClientCommand::Trigger(options) => trigger::run(&client, &options),
+        ClientCommand::Follow(options) => follow::run(&client, options.build),
+        ClientCommand::Show(options) => show::run(&client, &options),
+        ClientCommand::Cancel(options) => cancel::run(&client, &options),
+        ClientCommand::Retry(options) => retry::run(&client, &options),
+    });
+    match result {
+        Ok(Done::Well) => ExitCode::SUCCESS,
+        Ok(Done::BuildFailed) => ExitCode::from(1),
+        Err(failure) => {
+            eprintln!("stepcast: {failure}");
+            ExitCode::from(match failure {
+                Failure::Refused(_) | Failure::Usage(_) => 2,
+                Failure::Unreachable { .. } => 3,
+            })
+        }
+    }
+}
