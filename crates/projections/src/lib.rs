@@ -1,0 +1,6 @@
+//! What consumer groups build from the event stream: for now the record. Each group is independent, at its own pace,
+//! and keeps its place beside its effect (P5). It publishes nothing but hints.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod group;
+pub mod recorder;
