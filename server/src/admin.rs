@@ -1,0 +1,127 @@
+//! `stepcast token` and `stepcast doctor`: what is done on the machine of the data folder, without the server.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use clap::{Args, Subcommand};
+use store::{Accounts as _, Store as _, StoreError, model::TokenRow, sqlite::SqliteStore};
+use wire::authority::Role;
+
+use crate::{config::data_dir::DataDir, secret};
+
+/// Subcommands of `stepcast token`.
+#[derive(Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Print a new token, once.
+    Create(TokenOptions),
+}
+
+/// Options of `stepcast token create`.
+#[derive(Args)]
+pub(crate) struct TokenOptions {
+    /// What the token is for.
+    #[arg(long)]
+    name: String,
+    /// What it may do. For now `owner`.
+    #[arg(long, default_value = "owner")]
+    role: Role,
+    /// The data folder of the server.
+    #[arg(long, env = "STEPCAST_DATA_DIR", default_value = "./stepcast-data")]
+    data_dir: PathBuf,
+}
+
+/// Options of `stepcast doctor`.
+#[derive(Args)]
+pub(crate) struct DoctorOptions {
+    /// The data folder of the server.
+    #[arg(long, env = "STEPCAST_DATA_DIR", default_value = "./stepcast-data")]
+    data_dir: PathBuf,
+    /// Address and port that the server listens on.
+    #[arg(long, env = "STEPCAST_LISTEN", default_value = "127.0.0.1:3000")]
+    listen: SocketAddr,
+}
+
+/// `stepcast token create`: the token alone goes to the standard output.
+pub(crate) async fn token(command: TokenCommand) -> Result<(), String> {
+    let TokenCommand::Create(options) = command;
+    let data_dir = DataDir::existing(&options.data_dir)?;
+    let store = SqliteStore::open_beside(&data_dir.database()).await.map_err(|failure| failure.to_string())?;
+    let token = secret::token("stepcast")?;
+    let row = TokenRow { sha256: secret::sha256(&token), name: options.name, role: options.role };
+    store.put_token(&row).await.map_err(|failure| failure.to_string())?;
+    println!("{token}");
+    Ok(())
+}
+
+/// `stepcast doctor`: each check is one line; the exit status tells whether all are well.
+pub(crate) async fn doctor(options: DoctorOptions) -> Result<(), String> {
+    let mut ill = 0;
+    let mut tell = |what: &str, result: Result<String, String>| match result {
+        Ok(good) => println!("ok       {what}: {good}"),
+        Err(bad) => {
+            ill += 1;
+            println!("problem  {what}: {bad}");
+        }
+    };
+    tell("data folder", DataDir::open(&options.data_dir).map(|_| format!("{} can be used", options.data_dir.display())));
+    let store = match DataDir::existing(&options.data_dir) {
+        Err(_) => Ok(None),
+        Ok(data_dir) => SqliteStore::open_beside(&data_dir.database()).await.map(Some),
+    };
+    match store {
+        Ok(None) => tell("store", Ok("no database yet; the first `stepcast serve` makes it".to_owned())),
+        Ok(Some(store)) => {
+            tell("store", store.check().await.map(|()| "it reads and writes".to_owned()).map_err(advice));
+            tell("clock", clock(store.now().await.map_err(advice)));
+        }
+        Err(failure) => tell("store", Err(advice(failure))),
+    }
+    tell("broker", Ok("embedded: it needs nothing beside the store".to_owned()));
+    tell("port", port(options.listen));
+    for (program, need) in [("bash", "steps run under it"), ("git", "`source` is cloned by it")] {
+        tell(program, which(program).ok_or_else(|| format!("not found in PATH, and {need}: install it")));
+    }
+    if ill == 0 { Ok(()) } else { Err(format!("{ill} of the checks found a problem")) }
+}
+
+fn advice(failure: StoreError) -> String {
+    failure.to_string()
+}
+
+/// The database's clock beside the system's: they are the same one for SQLite, so what shows is a clock that was never set.
+fn clock(database: Result<wire::Timestamp, String>) -> Result<String, String> {
+    let database = database?;
+    let system = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+    let apart = i128::from(database.millis()) - i128::try_from(system).unwrap_or(0);
+    if system < 1_700_000_000_000 {
+        return Err("the system's clock says a time before 2023: set it, leases and sessions go by it".to_owned());
+    }
+    if apart.abs() > 5_000 {
+        return Err(format!("the database's clock is {apart} ms off the system's: let both follow one time server"));
+    }
+    Ok(format!("the database's clock is {apart} ms off the system's"))
+}
+
+fn port(listen: SocketAddr) -> Result<String, String> {
+    match TcpListener::bind(listen) {
+        Ok(_) => Ok(format!("{listen} is free")),
+        Err(failure) if failure.kind() == std::io::ErrorKind::AddrInUse => {
+            let answers = ureq::get(format!("http://{listen}/healthz")).call().is_ok();
+            if answers {
+                Ok(format!("a Stepcast (or another web server) answers on {listen}"))
+            } else {
+                Err(format!("{listen} is taken by another program: name another address by --listen"))
+            }
+        }
+        Err(failure) => Err(format!("{listen} cannot be listened on: {failure}")),
+    }
+}
+
+fn which(program: &str) -> Option<String> {
+    let path = std::env::var_os("PATH")?;
+    let found = std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())?;
+    Some(found.display().to_string())
+}

@@ -1,0 +1,113 @@
+//! What `stepcast serve` is told: options, their variables, units and defaults. What is kept in the data directory stands
+//! in [`data_dir`].
+
+pub(crate) mod data_dir;
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::Args;
+use wire::LabelSet;
+
+/// Options of `stepcast serve`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ServeOptions {
+    /// Address and port to listen on; port 0 takes a free one.
+    #[arg(long, env = "STEPCAST_LISTEN", default_value = "127.0.0.1:3000")]
+    pub(crate) listen: SocketAddr,
+    /// Folder for the database, artifacts, workspaces and keys; made if it is not there.
+    #[arg(long, env = "STEPCAST_DATA_DIR", default_value = "./stepcast-data")]
+    pub(crate) data_dir: PathBuf,
+    /// Name of this gateway instance: letters, digits, `_`. Made once and kept in the data folder unless given.
+    #[arg(long, env = "STEPCAST_INSTANCE", value_parser = instance)]
+    pub(crate) instance: Option<String>,
+    /// Workers of the gateway, 1 to 256.
+    #[arg(long, env = "STEPCAST_WORKERS", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) workers: u16,
+    /// Parts that this process runs. For now `all`.
+    #[arg(long, env = "STEPCAST_ROLES", default_value = "all", value_parser = ["all"])]
+    pub(crate) roles: String,
+    /// The broker. For now `embedded`.
+    #[arg(long, env = "STEPCAST_BROKER", default_value = "embedded", value_parser = ["embedded"])]
+    pub(crate) broker: String,
+    /// The store. For now `sqlite`: a file in the data folder.
+    #[arg(long, env = "STEPCAST_STORE", default_value = "sqlite", value_parser = ["sqlite"])]
+    pub(crate) store: String,
+    /// Jobs that the executor runs at once, 1 to 1024 [default: number of cores].
+    #[arg(long, env = "STEPCAST_SLOTS", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) slots: Option<u32>,
+    /// Labels that the executor offers, separated by commas [default: the operating system and the architecture].
+    #[arg(long, env = "STEPCAST_LABELS", value_parser = labels)]
+    pub(crate) labels: Option<LabelSet>,
+    /// Proxies whose `Forwarded` and `X-Forwarded-For` headers count: addresses separated by commas [default: none].
+    #[arg(long, env = "STEPCAST_TRUSTED_PROXIES", value_delimiter = ',')]
+    pub(crate) trusted_proxies: Vec<std::net::IpAddr>,
+    /// Seconds within which a returning tab gets its former worker.
+    #[arg(long, env = "STEPCAST_AFFINITY_SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(crate) affinity_seconds: u64,
+    /// Seconds that a job's lease lasts: a job whose executor is not heard for so long runs again.
+    #[arg(long, env = "STEPCAST_LEASE_SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) lease_seconds: u64,
+    /// URL under which people and executors reach this server [default: from --listen].
+    #[arg(long, env = "STEPCAST_PUBLIC_URL", value_parser = public_url)]
+    pub(crate) public_url: Option<String>,
+}
+
+impl ServeOptions {
+    /// See [`ServeOptions::affinity_seconds`].
+    pub(crate) fn affinity(&self) -> Duration {
+        Duration::from_secs(self.affinity_seconds)
+    }
+
+    /// See [`ServeOptions::lease_seconds`].
+    pub(crate) fn lease(&self) -> Duration {
+        Duration::from_secs(self.lease_seconds)
+    }
+
+    /// See [`ServeOptions::slots`].
+    pub(crate) fn slots(&self) -> u32 {
+        let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        self.slots.unwrap_or_else(|| u32::try_from(cores()).unwrap_or(1))
+    }
+
+    /// See [`ServeOptions::labels`].
+    pub(crate) fn labels(&self) -> LabelSet {
+        let own = [std::env::consts::OS, std::env::consts::ARCH].map(str::to_owned);
+        self.labels.clone().unwrap_or_else(|| LabelSet::new(own).unwrap_or_default())
+    }
+}
+
+fn instance(text: &str) -> Result<String, String> {
+    if wire::id::is_instance(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("it may hold letters, digits and `_` only, at most 64 of them".to_owned())
+    }
+}
+
+fn labels(text: &str) -> Result<LabelSet, String> {
+    LabelSet::new(text.split(',').map(|label| label.trim().to_owned()))
+}
+
+fn public_url(text: &str) -> Result<String, String> {
+    let trimmed = text.trim_end_matches('/');
+    let rest = trimmed.strip_prefix("https://").or_else(|| trimmed.strip_prefix("http://"));
+    match rest {
+        Some(host) if !host.is_empty() && !host.contains(['/', ' ', '?', '#']) => Ok(trimmed.to_owned()),
+        _ => Err("it must be http://host or https://host, with a port if need be and without a path".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_option_is_answered_with_what_would_be_right() {
+        assert!(instance("a-b").is_err());
+        assert!(labels("linux, gpu").is_ok());
+        assert!(labels("linux,,gpu").is_err());
+        assert_eq!(public_url("https://ci.example.org/").as_deref(), Ok("https://ci.example.org"));
+        assert!(public_url("ci.example.org").is_err());
+        assert!(public_url("http://ci.example.org/path").is_err());
+    }
+}

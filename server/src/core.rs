@@ -1,0 +1,42 @@
+//! What every part of the server shares: the store, the broker, the keys, the hub. No HTTP here.
+
+use std::{sync::Arc, time::Duration};
+
+use broker::{Broker, rpc::Requester};
+use object_store::ObjectStore;
+use projections::group::Place;
+use store::Store;
+use tokio::sync::watch;
+use wire::mac::InstallationKey;
+
+use crate::{hub::Hub, live::LiveQueries};
+
+/// Shared by handlers, the desk and the pages.
+pub(crate) struct Core {
+    /// The database.
+    pub(crate) store: Arc<dyn Store>,
+    /// The broker.
+    pub(crate) broker: Arc<dyn Broker>,
+    /// Questions over the broker.
+    pub(crate) requester: Requester,
+    /// Files that jobs left behind.
+    pub(crate) artifacts: Arc<dyn ObjectStore>,
+    /// The secret that tokens and signatures are derived from.
+    pub(crate) key: InstallationKey,
+    /// Events of builds, for those who wait in this process.
+    pub(crate) hub: Arc<Hub>,
+    /// Live queries of sockets.
+    pub(crate) live: LiveQueries,
+    /// Where the recorder stands.
+    pub(crate) recorder: watch::Receiver<Place>,
+    /// How long a job's lease lasts.
+    pub(crate) lease: Duration,
+    /// Within it a returning tab gets its former worker.
+    pub(crate) affinity: Duration,
+    /// How people reach this server: `http://host:port`.
+    pub(crate) public_url: String,
+    /// This gateway instance.
+    pub(crate) instance: String,
+    /// Proxies whose word on a client's address counts.
+    pub(crate) trusted_proxies: Vec<std::net::IpAddr>,
+}

@@ -1,0 +1,96 @@
+//! The route table: which request is answered by which file. Every route that is not named public needs an authority:
+//! its handler takes [`who::Who`].
+
+mod artifacts;
+mod builds;
+mod events;
+mod files;
+mod jobs;
+mod pages;
+mod pipelines;
+mod problem;
+mod sessions;
+mod sign_in;
+mod status;
+mod upgrade;
+mod who;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::FromRef,
+    middleware,
+    routing::{get, post, put},
+};
+use gateway::Gateway;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_sessions::{
+    Expiry, SessionManagerLayer,
+    cookie::{SameSite, time::Duration},
+};
+
+use crate::core::Core;
+
+/// The session cookie.
+const COOKIE: &str = "stepcast_session";
+/// A session that was not used for so long ends.
+const SESSION_DAYS: i64 = 30;
+
+/// What handlers reach.
+#[derive(Clone, FromRef)]
+pub(crate) struct Site {
+    /// Shared with the desk.
+    pub(crate) core: Arc<Core>,
+    /// The sockets.
+    pub(crate) gateway: Arc<Gateway>,
+}
+
+/// All routes.
+pub(crate) fn router(site: Site) -> Router {
+    let sessions = SessionManagerLayer::new(sessions::Sessions(Arc::clone(&site.core.store)))
+        .with_name(COOKIE)
+        .with_http_only(true)
+        .with_same_site(SameSite::Lax)
+        .with_secure(site.core.public_url.starts_with("https://"))
+        .with_expiry(Expiry::OnInactivity(Duration::days(SESSION_DAYS)));
+    let authenticate = middleware::from_fn_with_state(Arc::clone(&site.core), who::authenticate);
+    let api = Router::new()
+        .route("/pipelines", get(pipelines::list))
+        .route("/pipelines/{name}", get(pipelines::show).put(pipelines::put))
+        .route("/pipelines/{name}/builds", post(pipelines::trigger))
+        .route("/builds", get(builds::list))
+        .route("/builds/{id}", get(builds::show))
+        .route("/builds/{id}/cancel", post(builds::cancel))
+        .route("/builds/{id}/retry", post(builds::retry))
+        .route("/builds/{id}/events", get(events::list))
+        .route("/jobs/{id}/log", get(jobs::log))
+        .route("/jobs/{id}/log.txt", get(jobs::raw))
+        .route("/jobs/{id}/artifacts", get(jobs::artifacts))
+        .route("/artifacts/{id}", get(artifacts::get))
+        .route("/executors", get(status::executors))
+        .route("/executors/{id}/now", get(status::executor_now))
+        .route("/gateways", get(status::gateways))
+        .route("/groups", get(status::groups))
+        .fallback(files::no_such_address)
+        .method_not_allowed_fallback(files::no_such_method);
+    let signed_in_or_public = Router::new()
+        .nest("/api/v1", api)
+        .route("/api/page/{*function}", post(pages::function))
+        .route("/ws", get(upgrade::upgrade))
+        .route("/metrics", get(status::metrics))
+        .route("/sign-in", get(pages::render).post(sign_in::sign_in)) // public
+        .route("/sign-out", post(sign_in::sign_out))
+        .fallback(get(pages::render))
+        .layer(authenticate)
+        .layer(sessions);
+    Router::new()
+        .route("/healthz", get(status::healthz)) // public
+        .route("/readyz", get(status::readyz)) // public
+        .route("/api/v1/jobs/{id}/artifacts/{*name}", put(artifacts::put)) // by job token
+        .merge(files::routes()) // public: the browser package
+        .merge(signed_in_or_public)
+        .layer(middleware::from_fn(files::safety_headers))
+        .layer(CatchPanicLayer::custom(files::panicked))
+        .with_state(site)
+}

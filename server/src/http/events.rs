@@ -1,0 +1,168 @@
+//! `GET /api/v1/builds/{id}/events`: a build's own topic as JSON, or live by Server-Sent Events. With `jobs=true` the live
+//! answer carries the topics of its jobs too (from now on: what was before stands in `GET /jobs/{id}/log`).
+
+use std::{cmp::Ordering, convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{
+    Json,
+    extract::{Path, RawQuery, State},
+    http::{HeaderMap, header},
+    response::{
+        IntoResponse as _, Response,
+        sse::{self, KeepAlive, Sse},
+    },
+};
+use broker::{ConsumeOptions, Consumer, topology};
+use futures_util::{Stream, StreamExt as _, stream};
+use tracing::error;
+use wire::{BuildId, EventMessage, GatewayMessage, Problem, Topic};
+
+use crate::{
+    core::Core,
+    http::{
+        builds::pairs,
+        problem::{Answer, parse},
+        who::Who,
+    },
+    queries::{self, store_problem},
+};
+
+/// Events in one JSON answer, and in one read of the record.
+const EVENTS_MAX: u32 = 1000;
+/// A comment keeps a silent connection open, and tells a client that it is.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// `GET /builds/{id}/events?after=<offset>`; `Accept: text/event-stream` makes it live, `Last-Event-ID` resumes.
+pub(crate) async fn list(
+    State(core): State<Arc<Core>>,
+    Who(who): Who,
+    Path(id): Path<String>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Answer<Response> {
+    let id: BuildId = parse("The build's id", &id)?;
+    let view = queries::build(&core, &who, id).await?;
+    let (mut after, mut jobs) = (None, false);
+    for (name, value) in pairs(query.as_deref().unwrap_or_default()) {
+        match name {
+            "after" if value.is_empty() => {}
+            "after" => after = Some(parse("`after`", value)?),
+            "jobs" => jobs = parse("`jobs`", value)?,
+            other => {
+                let sentence = format!("`{other}` is not known here: use after, jobs.");
+                return Err(Problem::new(400, "Invalid parameter", sentence).into());
+            }
+        }
+    }
+    let wants = |name, text: &str| {
+        headers.get(name).and_then(|value: &header::HeaderValue| value.to_str().ok()).is_some_and(|v| v.contains(text))
+    };
+    if !wants(header::ACCEPT, "text/event-stream") {
+        let events = core.store.build_events(id, after, EVENTS_MAX).await.map_err(store_problem)?;
+        return Ok(Json(events).into_response());
+    }
+    if let Some(last) = headers.get("last-event-id").and_then(|value| value.to_str().ok()) {
+        after = Some(parse("`Last-Event-ID`", last)?);
+    }
+    let mut topics = vec![Topic::Build(id)];
+    if jobs {
+        topics.extend(view.jobs.iter().map(|job| Topic::Job(job.id)));
+    }
+    let consumer = bind(&core, &topics).await?;
+    let stream = events(core, id, after, consumer);
+    Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
+}
+
+/// A queue of this request's own, bound before the record is read: nothing falls between.
+async fn bind(core: &Core, topics: &[Topic]) -> Answer<Consumer> {
+    let mut queue = topology::watch(&core.instance);
+    queue.bindings = topics.iter().map(Topic::to_string).collect();
+    let bound = async {
+        core.broker.declare(&queue).await?;
+        core.broker.consume(&queue.name, ConsumeOptions { prefetch: 1000, exclusive: true }).await
+    };
+    bound.await.map_err(|failure: broker::BrokerError| {
+        error!(%failure, "a watch queue cannot be had");
+        Problem::new(503, "Broker unavailable", "Live events cannot be had now; try again in a moment.").into()
+    })
+}
+
+/// A place in a build's topic that moves on.
+struct Reading {
+    core: Arc<Core>,
+    id: BuildId,
+    last: Option<u64>,
+    consumer: Consumer,
+}
+
+impl Reading {
+    /// What the record holds behind the last event given.
+    async fn catch_up(&mut self) -> Vec<sse::Event> {
+        let read = self.core.store.build_events(self.id, self.last, EVENTS_MAX).await;
+        let events = read.unwrap_or_else(|failure| {
+            error!(%failure, "the record of a build cannot be read; its watcher reads again at the next event");
+            Vec::new()
+        });
+        self.last = events.last().map_or(self.last, |event| Some(event.offset));
+        events.iter().map(frame).collect()
+    }
+
+    /// What comes next; none when the queue is gone: the client comes back with `Last-Event-ID`.
+    async fn next(&mut self) -> Option<Vec<sse::Event>> {
+        loop {
+            let delivery = self.consumer.next().await?;
+            let decoded = GatewayMessage::decode(&delivery.message.body);
+            delivery.ack();
+            let frames = match decoded {
+                Ok(GatewayMessage::Event(message)) => match message.topic {
+                    Topic::Job(_) => vec![frame(&message)],
+                    Topic::Build(_) => match message.offset.cmp(&self.last.map_or(0, |last| last + 1)) {
+                        Ordering::Less => Vec::new(),
+                        Ordering::Equal => {
+                            self.last = Some(message.offset);
+                            vec![frame(&message)]
+                        }
+                        // What is missing was published before we bound: the record has it, or tells when it has.
+                        Ordering::Greater => self.catch_up().await,
+                    },
+                },
+                Ok(GatewayMessage::Recorded(recorded)) if recorded.topic == Topic::Build(self.id) => self.catch_up().await,
+                _ => Vec::new(),
+            };
+            if !frames.is_empty() {
+                return Some(frames);
+            }
+        }
+    }
+}
+
+/// The record first, then what comes; of the build's own topic each event once, without a hole.
+fn events(
+    core: Arc<Core>,
+    id: BuildId,
+    after: Option<u64>,
+    consumer: Consumer,
+) -> impl Stream<Item = Result<sse::Event, Infallible>> {
+    let ready = stream::once(async { Ok(sse::Event::default().comment("bound")) });
+    let reading = Reading { core, id, last: after, consumer };
+    let batches = stream::unfold((reading, true), |(mut reading, mut from_record)| async move {
+        if from_record {
+            let frames = reading.catch_up().await;
+            from_record = frames.len() == EVENTS_MAX as usize;
+            return Some((frames, (reading, from_record)));
+        }
+        let frames = reading.next().await?;
+        Some((frames, (reading, false)))
+    });
+    ready.chain(batches.flat_map(|frames| stream::iter(frames.into_iter().map(Ok))))
+}
+
+/// The frame of the socket, as an event of the stream; only the build's own topic has ids to resume by.
+fn frame(message: &EventMessage) -> sse::Event {
+    let text = wire::frame::event_frame(message.topic, message.position(), message.at, &message.event);
+    let event = sse::Event::default().data(text);
+    match message.topic {
+        Topic::Build(_) => event.id(message.offset.to_string()),
+        Topic::Job(_) => event,
+    }
+}

@@ -1,0 +1,108 @@
+//! The pages: rendered here, live after hydration. Their data comes from the same queries as everything else, under the
+//! authority of the request.
+
+use std::sync::Arc;
+
+use app::{
+    Assets,
+    api::{Backend, BoxFuture},
+};
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    response::{IntoResponse as _, Redirect, Response},
+};
+use leptos::prelude::provide_context;
+use wire::{
+    Authority, BuildId, JobId, PipelineName, Problem,
+    command::BuildsQuery,
+    view::{BuildSummary, BuildView, LogPage, PipelineSummary, PipelineView},
+};
+
+use crate::{
+    assets,
+    core::Core,
+    http::{problem::Rejection, who::Who},
+    queries,
+};
+
+/// Any address that is a page.
+pub(crate) async fn render(State(core): State<Arc<Core>>, who: Option<Who>, request: Request<Body>) -> Response {
+    let Some(Who(who)) = who else {
+        if request.uri().path() != "/sign-in" {
+            return Redirect::to("/sign-in").into_response();
+        }
+        return page(request, || {}).await;
+    };
+    let context = context(core, who);
+    page(request, context).await
+}
+
+async fn page(request: Request<Body>, context: impl Fn() + Clone + Send + Sync + 'static) -> Response {
+    let shell = || app::shell(package());
+    leptos_axum::render_app_async_with_context(context, shell)(request).await
+}
+
+/// A server function of a page.
+pub(crate) async fn function(State(core): State<Arc<Core>>, who: Option<Who>, request: Request<Body>) -> Response {
+    let Some(Who(who)) = who else {
+        return Rejection(Problem::new(401, "Not signed in", "Sign in again.")).into_response();
+    };
+    leptos_axum::handle_server_fns_with_context(context(core, who), request).await.into_response()
+}
+
+fn context(core: Arc<Core>, who: Authority) -> impl Fn() + Clone + Send + Sync + 'static {
+    let backend: Arc<dyn Backend> = Arc::new(PageBackend { core, who });
+    move || provide_context(Arc::clone(&backend))
+}
+
+fn package() -> Assets {
+    assets::manifest().map_or_else(Assets::default, |manifest| Assets {
+        js: manifest.js.to_owned(),
+        wasm: manifest.wasm.to_owned(),
+        css: manifest.css.to_owned(),
+    })
+}
+
+/// What a page may read: its request's authority stands in it.
+struct PageBackend {
+    core: Arc<Core>,
+    who: Authority,
+}
+
+/// What does not exist is no error for a page: it says so itself.
+fn found<T>(result: Result<T, Problem>) -> Result<Option<T>, Problem> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(problem) if problem.status == 404 => Ok(None),
+        Err(problem) => Err(problem),
+    }
+}
+
+impl Backend for PageBackend {
+    fn pipelines(&self) -> BoxFuture<'_, Result<Vec<PipelineSummary>, Problem>> {
+        Box::pin(queries::pipelines(&self.core, &self.who))
+    }
+
+    fn pipeline(&self, name: PipelineName) -> BoxFuture<'_, Result<Option<PipelineView>, Problem>> {
+        Box::pin(async move { found(queries::pipeline(&self.core, &self.who, &name).await) })
+    }
+
+    fn builds(&self, query: BuildsQuery) -> BoxFuture<'_, Result<Vec<BuildSummary>, Problem>> {
+        Box::pin(async move { queries::builds(&self.core, &self.who, &query).await })
+    }
+
+    fn build(&self, id: BuildId) -> BoxFuture<'_, Result<Option<BuildView>, Problem>> {
+        Box::pin(async move { found(queries::build(&self.core, &self.who, id).await) })
+    }
+
+    fn log(
+        &self,
+        job: JobId,
+        attempt: Option<u32>,
+        from: u64,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<LogPage, Problem>> {
+        Box::pin(async move { queries::log(&self.core, &self.who, job, attempt, from, limit).await })
+    }
+}

@@ -1,0 +1,46 @@
+//! Sessions, kept in the store.
+
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+use store::Store;
+use tower_sessions::{
+    SessionStore,
+    cookie::time::OffsetDateTime,
+    session::{Id, Record},
+    session_store::{Error, Result},
+};
+use wire::Timestamp;
+
+/// A session store in ours.
+#[derive(Clone)]
+pub(crate) struct Sessions(pub(crate) Arc<dyn Store>);
+
+impl fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sessions")
+    }
+}
+
+#[async_trait]
+impl SessionStore for Sessions {
+    async fn save(&self, record: &Record) -> Result<()> {
+        let data = serde_json::to_vec(&record.data).map_err(|failure| Error::Encode(failure.to_string()))?;
+        let micros = i64::try_from(record.expiry_date.unix_timestamp_nanos() / 1000).unwrap_or(i64::MAX);
+        let kept = self.0.put_session(&record.id.to_string(), &data, Timestamp(micros)).await;
+        kept.map_err(|failure| Error::Backend(failure.to_string()))
+    }
+
+    async fn load(&self, id: &Id) -> Result<Option<Record>> {
+        let found = self.0.session(&id.to_string()).await.map_err(|failure| Error::Backend(failure.to_string()))?;
+        let Some((data, expires_at)) = found else { return Ok(None) };
+        let data = serde_json::from_slice(&data).map_err(|failure| Error::Decode(failure.to_string()))?;
+        let expiry_date = OffsetDateTime::from_unix_timestamp_nanos(i128::from(expires_at.0) * 1000)
+            .map_err(|failure| Error::Decode(failure.to_string()))?;
+        Ok(Some(Record { id: *id, data, expiry_date }))
+    }
+
+    async fn delete(&self, id: &Id) -> Result<()> {
+        self.0.delete_session(&id.to_string()).await.map_err(|failure| Error::Backend(failure.to_string()))
+    }
+}

@@ -1,0 +1,68 @@
+//! Signing in by the one-time link or a token, and signing out. The page itself is the app's (`/sign-in`).
+
+use std::sync::Arc;
+
+use axum::{
+    Form,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse as _, Redirect, Response},
+};
+use gateway::Gateway;
+use serde::Deserialize;
+use tower_sessions::Session;
+use wire::Problem;
+
+use crate::{
+    core::Core,
+    http::{
+        problem::Rejection,
+        who::{self, Who},
+    },
+    queries::store_problem,
+    secret,
+};
+
+/// The form of the sign-in page.
+#[derive(Deserialize)]
+pub(crate) struct SignIn {
+    /// The secret of a sign-in link, or a token.
+    token: String,
+}
+
+/// `POST /sign-in`: a link is used up by it, never by a GET, so that nothing that merely looks at the link spends it.
+pub(crate) async fn sign_in(State(core): State<Arc<Core>>, session: Session, Form(form): Form<SignIn>) -> Response {
+    match begin(&core, &session, form.token.trim()).await {
+        Ok(true) => Redirect::to("/").into_response(),
+        Ok(false) => Redirect::to("/sign-in?wrong=1").into_response(),
+        Err(problem) => Rejection(problem).into_response(),
+    }
+}
+
+async fn begin(core: &Core, session: &Session, token: &str) -> Result<bool, Problem> {
+    let hash = secret::sha256(token);
+    let link = core.store.use_sign_in_link(&hash).await.map_err(store_problem)?;
+    if !link && who::by_token(core, token).await?.is_none() {
+        return Ok(false);
+    }
+    let kept = async {
+        // A new id: whoever planted the former one gains nothing.
+        session.cycle_id().await?;
+        session.insert(who::AUTHORITY, who::owner()).await?;
+        session.save().await
+    };
+    kept.await.map(|()| true).map_err(|failure| {
+        tracing::error!(%failure, "a session cannot be kept");
+        Problem::new(503, "Store unavailable", "The session cannot be kept now; try again in a moment.")
+    })
+}
+
+/// `POST /sign-out`: ends the session and its sockets.
+pub(crate) async fn sign_out(State(gateway): State<Arc<Gateway>>, Who(who): Who, session: Session) -> Response {
+    if session.flush().await.is_err() {
+        let problem = Problem::new(503, "Store unavailable", "The session cannot be ended now; try again in a moment.");
+        return Rejection(problem).into_response();
+    }
+    gateway.sign_out(&who.subject);
+    (StatusCode::SEE_OTHER, [(header::LOCATION, "/sign-in")]).into_response()
+}

@@ -1,0 +1,109 @@
+//! How the installation is: executors, gateways, groups, health, metrics.
+
+use std::{fmt::Write as _, sync::Arc};
+
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::{StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+use gateway::Gateway;
+use wire::{
+    Problem,
+    task::ExecutorNow,
+    view::{ExecutorView, GroupView, WorkerView},
+};
+
+use crate::{
+    core::Core,
+    http::{
+        Site,
+        problem::{Answer, Rejection, parse},
+        who::Who,
+    },
+    outbox, queries,
+};
+
+/// `GET /executors`
+pub(crate) async fn executors(State(core): State<Arc<Core>>, Who(who): Who) -> Answer<Json<Vec<ExecutorView>>> {
+    Ok(Json(queries::executors(&core, &who).await?))
+}
+
+/// `GET /executors/{id}/now`
+pub(crate) async fn executor_now(
+    State(core): State<Arc<Core>>,
+    Who(who): Who,
+    Path(id): Path<String>,
+) -> Answer<Json<ExecutorNow>> {
+    Ok(Json(queries::executor_now(&core, &who, parse("The executor's id", &id)?).await?))
+}
+
+/// A gateway instance.
+#[derive(serde::Serialize)]
+pub(crate) struct InstanceView {
+    instance: String,
+    workers: Vec<WorkerView>,
+}
+
+/// `GET /gateways`
+pub(crate) async fn gateways(
+    State(core): State<Arc<Core>>,
+    State(gateway): State<Arc<Gateway>>,
+    Who(_who): Who,
+) -> Json<Vec<InstanceView>> {
+    Json(vec![InstanceView { instance: core.instance.clone(), workers: gateway.workers().await }])
+}
+
+/// `GET /groups`
+pub(crate) async fn groups(State(core): State<Arc<Core>>, Who(_who): Who) -> Answer<Json<Vec<GroupView>>> {
+    let mut groups = core.store.groups().await.map_err(queries::store_problem)?;
+    let place = *core.recorder.borrow();
+    for group in groups.iter_mut().filter(|group| group.name == projections::recorder::GROUP) {
+        group.lag = place.lag;
+    }
+    Ok(Json(groups))
+}
+
+/// `GET /healthz`: the process answers.
+pub(crate) async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// `GET /readyz`: store and broker work; 503 with the reason. It tells no detail: it answers without authority.
+pub(crate) async fn readyz(State(core): State<Arc<Core>>) -> Response {
+    let reason = match (core.store.check().await, core.broker.health().await) {
+        (Ok(()), Ok(())) => return "ready\n".into_response(),
+        (Err(store::StoreError::Full), _) => "The disk that holds the database is full.",
+        (Err(_), _) => "The store cannot be used.",
+        (_, Err(_)) => "The broker cannot be used.",
+    };
+    Rejection(Problem::new(StatusCode::SERVICE_UNAVAILABLE.as_u16(), "Not ready", reason)).into_response()
+}
+
+/// `GET /metrics`, in the text format of Prometheus.
+pub(crate) async fn metrics(State(site): State<Site>, Who(_who): Who) -> Answer<Response> {
+    let mut text = String::new();
+    let mut family = |name: &str, help: &str, rows: Vec<(String, u64)>| {
+        let _ = writeln!(text, "# HELP stepcast_{name} {help}\n# TYPE stepcast_{name} gauge"); // A String takes all.
+        for (labels, value) in rows {
+            let _ = writeln!(text, "stepcast_{name}{labels} {value}");
+        }
+    };
+    let workers = site.gateway.workers().await;
+    let per_worker = |value: fn(&WorkerView) -> u64| {
+        workers.iter().map(|worker| (format!("{{server_id=\"{}\"}}", worker.server_id), value(worker))).collect()
+    };
+    family("sockets", "Sockets held.", per_worker(|worker| worker.sockets));
+    family("topics_watched", "Topics bound for watchers.", per_worker(|worker| worker.topics));
+    family("gateway_queue_length", "Messages that wait for the worker.", per_worker(|worker| worker.queue_length));
+    family("worker_restarts", "Starts after a panic.", per_worker(|worker| worker.restarts));
+    let place = *site.core.recorder.borrow();
+    family("recorder_lag", "Events that the record is behind.", vec![(String::new(), place.lag)]);
+    let queued = site.core.store.queued_jobs().await.map_err(queries::store_problem)?;
+    let queued = queued.iter().map(|row| (format!("{{labels=\"{}\"}}", row.label_set), row.count)).collect();
+    family("jobs_queued", "Jobs that wait for an executor.", queued);
+    let waiting = outbox::waiting(&*site.core.store).await.map_err(queries::store_problem)?;
+    family("outbox_waiting", "Rows that the broker has not confirmed, up to 500.", vec![(String::new(), waiting as u64)]);
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response())
+}

@@ -1,0 +1,126 @@
+//! Who asks: a bearer token or the session cookie becomes an `Authority`; a write by cookie needs the site's own Origin.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{FromRequestParts, Request, State},
+    http::{HeaderMap, Method, header, request::Parts},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+use tower_sessions::Session;
+use wire::{Authority, Problem, authority::Role};
+
+use crate::{core::Core, http::problem::Rejection, queries::store_problem, secret};
+
+/// Where the session keeps its authority.
+pub(crate) const AUTHORITY: &str = "authority";
+
+/// The authority of a request; 401 without one.
+#[derive(Clone, Debug)]
+pub(crate) struct Who(pub(crate) Authority);
+
+impl<S: Sync> FromRequestParts<S> for Who {
+    type Rejection = Rejection;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Rejection> {
+        parts.extensions.get::<Who>().cloned().ok_or_else(|| {
+            let sentence = "Sign in, or send `Authorization: Bearer <token>`; `stepcast token create` makes a token.";
+            Problem::new(401, "Not signed in", sentence).into()
+        })
+    }
+}
+
+/// Finds out who asks, for every route. A foreign Origin is refused here, before any handler.
+pub(crate) async fn authenticate(
+    State(core): State<Arc<Core>>,
+    session: Session,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let bearer = bearer(request.headers());
+    let found = match &bearer {
+        Some(token) => by_token(&core, token).await,
+        None => by_session(&session).await,
+    };
+    let authority = match found {
+        Ok(authority) => authority,
+        Err(problem) => return Rejection(problem).into_response(),
+    };
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    let upgrades = request.headers().contains_key(header::UPGRADE);
+    if bearer.is_none()
+        && (!reads || upgrades)
+        && let Some(problem) = foreign_origin(request.headers(), &core.public_url, upgrades)
+    {
+        return Rejection(problem).into_response();
+    }
+    if let Some(authority) = authority {
+        request.extensions_mut().insert(Who(authority));
+    }
+    next.run(request).await
+}
+
+/// The token of the `Authorization` header.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
+}
+
+/// The authority of a token; none if it is not known.
+pub(crate) async fn by_token(core: &Core, token: &str) -> Result<Option<Authority>, Problem> {
+    let row = core.store.token(&secret::sha256(token)).await.map_err(store_problem)?;
+    Ok(row.map(|row| Authority { role: row.role, subject: format!("token:{}", &row.sha256[..16]) }))
+}
+
+async fn by_session(session: &Session) -> Result<Option<Authority>, Problem> {
+    session.get(AUTHORITY).await.map_err(|failure| {
+        tracing::error!(%failure, "a session cannot be read");
+        Problem::new(503, "Store unavailable", "The session cannot be read now; try again in a moment.")
+    })
+}
+
+/// A new authority of the owner, for a session that begins.
+pub(crate) fn owner() -> Authority {
+    Authority { role: Role::Owner, subject: format!("session:{}", uuid::Uuid::new_v4()) }
+}
+
+/// Why an Origin is not the site's own; none if it is. A browser always sends it with a write and with an upgrade;
+/// a program that upgrades without one is no browser.
+fn foreign_origin(headers: &HeaderMap, public_url: &str, upgrades: bool) -> Option<Problem> {
+    let text = |name| headers.get(name).and_then(|value: &header::HeaderValue| value.to_str().ok());
+    let Some(origin) = text(header::ORIGIN) else {
+        if upgrades {
+            return None;
+        }
+        let sentence = "A write with the session cookie needs the site's own Origin header; programs send a bearer token.";
+        return Some(Problem::new(403, "Origin missing", sentence));
+    };
+    let host = origin.split_once("://").map(|(_, host)| host);
+    let own = origin == public_url || (host.is_some() && host == text(header::HOST));
+    (!own).then(|| Problem::new(403, "Foreign origin", format!("Requests from {origin} are refused: this is another site.")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(header::HeaderName, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.clone(), header::HeaderValue::from_static(value))).collect()
+    }
+
+    #[test]
+    fn only_the_sites_own_origin_may_write_and_upgrade() {
+        let url = "https://ci.example.org";
+        let judge = |pairs: &[(header::HeaderName, &'static str)], upgrades| foreign_origin(&headers(pairs), url, upgrades);
+        let host = (header::HOST, "127.0.0.1:3000");
+        assert!(judge(&[host.clone(), (header::ORIGIN, "http://127.0.0.1:3000")], true).is_none());
+        assert!(judge(&[host.clone(), (header::ORIGIN, "https://ci.example.org")], false).is_none());
+        assert!(judge(&[host.clone(), (header::ORIGIN, "http://evil.example")], true).is_some());
+        assert!(judge(&[host.clone(), (header::ORIGIN, "null")], true).is_some());
+        assert!(judge(&[host.clone(), (header::ORIGIN, "http://127.0.0.1:3001")], true).is_some());
+        assert!(judge(std::slice::from_ref(&host), true).is_none());
+        assert!(judge(&[host], false).is_some());
+    }
+}

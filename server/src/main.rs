@@ -1,0 +1,83 @@
+//! The `stepcast` program: which subcommand runs what. What a subcommand does stands in `run`, `admin`, `cli`, `executor`.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod admin;
+mod assets;
+mod commands;
+mod config;
+mod core;
+mod desk;
+mod http;
+mod hub;
+mod journal;
+mod live;
+mod outbox;
+mod queries;
+mod run;
+mod secret;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A self-hosted build and task runner with live feedback.
+#[derive(Parser)]
+#[command(name = "stepcast", version, about, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the server: gateway, control, executor and projections in one process.
+    Serve(Box<config::ServeOptions>),
+    #[command(flatten)]
+    Client(cli::ClientCommand),
+    /// Make tokens for programs.
+    #[command(subcommand)]
+    Token(admin::TokenCommand),
+    /// Check store, broker, clock and ports, and say what to do.
+    Doctor(admin::DoctorOptions),
+}
+
+/// Wrong usage, as clap has it too.
+const WRONG_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    // Owns the steps of one job; started by the executor. Before anything else: it must be there in a millisecond.
+    if std::env::args_os().nth(1).is_some_and(|first| first == "guard") {
+        return executor::guard::main();
+    }
+    let arguments = Arguments::parse();
+    let result = match arguments.command {
+        Command::Client(command) => return cli::run(command),
+        Command::Serve(options) => {
+            log_to_stderr();
+            runtime().and_then(|runtime| runtime.block_on(run::serve(*options)))
+        }
+        Command::Token(command) => runtime().and_then(|runtime| runtime.block_on(admin::token(command))),
+        Command::Doctor(options) => runtime().and_then(|runtime| runtime.block_on(admin::doctor(options))),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("stepcast: {failure}");
+            ExitCode::from(WRONG_USAGE)
+        }
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, String> {
+    let built = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    built.map_err(|failure| format!("the system gives no threads: {failure}"))
+}
+
+/// `RUST_LOG` says what is told; `info` unless it does.
+fn log_to_stderr() {
+    use std::io::IsTerminal as _;
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,sqlx=warn"));
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
+}

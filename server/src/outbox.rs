@@ -1,0 +1,123 @@
+//! The relay: publishes what the outbox holds, in order, until the broker confirms; then the rows are forgotten. A row
+//! that was published but not forgotten is published again after a restart: readers drop what they have (P1).
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use broker::{Broker, BrokerError, Confirm, Outgoing, topology::{self, Exchange}};
+use store::{
+    Store,
+    model::{OutboxRow, Outbound},
+};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::error;
+use wire::{LabelSet, task};
+
+/// Rows that are read at once.
+const ROWS_MAX: u32 = 500;
+/// Published rows whose confirm is still awaited: with more than that the relay reads no further.
+const UNCONFIRMED_MAX: usize = 5_000;
+/// The wait after a failure.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Runs the relay until `shutdown`.
+pub(crate) async fn run(broker: Arc<dyn Broker>, store: Arc<dyn Store>, shutdown: CancellationToken) {
+    loop {
+        let failure = tokio::select! {
+            () = shutdown.cancelled() => return,
+            failure = relay(&broker, &store) => failure,
+        };
+        error!(%failure, "the relay stands still and tries again from the first row that is not confirmed");
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(RETRY) => {}
+        }
+    }
+}
+
+/// Publishes from the oldest row on, until something fails. Rows are forgotten as their confirms come.
+async fn relay(broker: &Arc<dyn Broker>, store: &Arc<dyn Store>) -> String {
+    let (published, confirms) = mpsc::channel(UNCONFIRMED_MAX);
+    let publishing = publish_all(&**broker, &**store, published);
+    let forgetting = forget_confirmed(&**store, confirms);
+    tokio::select! {
+        failure = publishing => failure,
+        failure = forgetting => failure,
+    }
+}
+
+async fn publish_all(broker: &dyn Broker, store: &dyn Store, published: mpsc::Sender<(i64, Confirm)>) -> String {
+    let mut changed = store.outbox_changed();
+    let mut known = HashSet::new();
+    let mut last = 0;
+    loop {
+        changed.mark_unchanged();
+        let rows = match store.outbox(last, ROWS_MAX).await {
+            Ok(rows) => rows,
+            Err(failure) => return failure.to_string(),
+        };
+        if rows.is_empty() && changed.changed().await.is_err() {
+            return "the store was closed".to_owned();
+        }
+        for row in rows {
+            last = row.id;
+            let confirm = match publish(broker, &mut known, row.outbound).await {
+                Ok(confirm) => confirm,
+                Err(failure) => return failure.to_string(),
+            };
+            if published.send((row.id, confirm)).await.is_err() {
+                return "the relay's confirms are not read any more".to_owned();
+            }
+        }
+    }
+}
+
+/// Publishes one row. The queue of a label set is declared before the first hint for it, so that none is lost.
+async fn publish(
+    broker: &dyn Broker,
+    known: &mut HashSet<LabelSet>,
+    outbound: Outbound,
+) -> Result<Confirm, BrokerError> {
+    let message = match outbound {
+        Outbound::Event { server_id, message } => {
+            Outgoing::event(server_id.as_ref(), message.topic, message.encode())
+        }
+        Outbound::Hint { label_set } => {
+            if !known.contains(&label_set) {
+                broker.declare(&topology::tasks(&label_set)).await?;
+                known.insert(label_set.clone());
+            }
+            Outgoing::new(Exchange::Tasks, label_set.to_string(), task::to_bytes(task::Hint { label_set }))
+        }
+        Outbound::Notice { executor, notice } => {
+            Outgoing::new(Exchange::Direct, topology::executor(executor).name, task::to_bytes(notice))
+        }
+    };
+    Ok(broker.publish(message))
+}
+
+async fn forget_confirmed(store: &dyn Store, mut confirms: mpsc::Receiver<(i64, Confirm)>) -> String {
+    let mut batch = Vec::new();
+    let mut done = Vec::new();
+    loop {
+        if confirms.recv_many(&mut batch, ROWS_MAX as usize).await == 0 {
+            return "the relay publishes no more".to_owned();
+        }
+        for (id, confirm) in batch.drain(..) {
+            if let Err(failure) = confirm.await {
+                return failure.to_string();
+            }
+            done.push(id);
+        }
+        if let Err(failure) = store.outbox_done(&done).await {
+            return failure.to_string();
+        }
+        done.clear();
+    }
+}
+
+/// Rows that still wait, for `/metrics`.
+pub(crate) async fn waiting(store: &dyn Store) -> Result<usize, store::StoreError> {
+    let rows: Vec<OutboxRow> = store.outbox(0, ROWS_MAX).await?;
+    Ok(rows.len())
+}

@@ -1,0 +1,112 @@
+//! What can be read, for HTTP, sockets and pages alike: one function for each question, each under an authority.
+
+use control::waiting::waiting_for;
+use serde_json::Value;
+use tracing::error;
+use wire::{
+    Authority, BuildId, ExecutorId, JobId, PipelineName, Problem, Topic,
+    command::{BuildsQuery, Query},
+    task::{self, ExecutorNotice, ExecutorNow},
+    view::{BuildSummary, BuildView, ExecutorView, LogPage, PipelineSummary, PipelineView},
+};
+
+use crate::core::Core;
+
+/// What a failing store looks like from outside: the sentence for a full disk, and no detail otherwise.
+pub(crate) fn store_problem(failure: store::StoreError) -> Problem {
+    match failure {
+        store::StoreError::Full => Problem::new(507, "Insufficient storage", failure.to_string()),
+        store::StoreError::Unavailable(_) => {
+            error!(%failure, "the store cannot be used");
+            Problem::new(503, "Store unavailable", "The database cannot be used now; try again in a moment.")
+        }
+        store::StoreError::Newer { .. } | store::StoreError::Corrupt(_) => {
+            error!(%failure, "the store answered with an error");
+            Problem::new(500, "Internal error", "The database answered with an error; the server's log tells more.")
+        }
+    }
+}
+
+/// Nothing here.
+pub(crate) fn not_found(what: &str, name: impl std::fmt::Display) -> Problem {
+    Problem::new(404, "Not found", format!("There is no {what} {name}."))
+}
+
+/// The answer to any query, as JSON.
+pub(crate) async fn answer(core: &Core, who: &Authority, query: &Query) -> Result<Value, Problem> {
+    let json = match query {
+        Query::Builds(query) => serde_json::to_value(builds(core, who, query).await?),
+        Query::Pipelines {} => serde_json::to_value(pipelines(core, who).await?),
+        Query::Build { id } => serde_json::to_value(build(core, who, *id).await?),
+        Query::Executors {} => serde_json::to_value(executors(core, who).await?),
+        Query::ExecutorNow { id } => serde_json::to_value(executor_now(core, who, *id).await?),
+    };
+    json.map_err(|failure| Problem::new(500, "Internal error", failure.to_string()))
+}
+
+/// Pipelines with their last builds.
+pub(crate) async fn pipelines(core: &Core, _who: &Authority) -> Result<Vec<PipelineSummary>, Problem> {
+    core.store.pipelines().await.map_err(store_problem)
+}
+
+/// One pipeline.
+pub(crate) async fn pipeline(core: &Core, _who: &Authority, name: &PipelineName) -> Result<PipelineView, Problem> {
+    let found = core.store.pipeline(name).await.map_err(store_problem)?;
+    found.map(|(view, _)| view).ok_or_else(|| not_found("pipeline", name))
+}
+
+/// Builds, newest first.
+pub(crate) async fn builds(core: &Core, _who: &Authority, query: &BuildsQuery) -> Result<Vec<BuildSummary>, Problem> {
+    core.store.builds(query).await.map_err(store_problem)
+}
+
+/// One build.
+pub(crate) async fn build(core: &Core, _who: &Authority, id: BuildId) -> Result<BuildView, Problem> {
+    let mut view =
+        core.store.build_view(id).await.map_err(store_problem)?.ok_or_else(|| not_found("build", id))?;
+    if view.summary.state != wire::view::State::Finished {
+        let executors = core.store.executors(core.lease).await.map_err(store_problem)?;
+        waiting_for(&mut view, &executors);
+    }
+    Ok(view)
+}
+
+/// Lines of a job's log. At most [`LOG_LINES_MAX`] at once.
+pub(crate) async fn log(
+    core: &Core,
+    _who: &Authority,
+    job: JobId,
+    attempt: Option<u32>,
+    from: u64,
+    limit: u32,
+) -> Result<LogPage, Problem> {
+    let page = core.store.log(job, attempt, from, limit.min(LOG_LINES_MAX)).await.map_err(store_problem)?;
+    page.ok_or_else(|| not_found("job", job))
+}
+
+/// Lines in one answer, 1,000 unless asked otherwise.
+pub(crate) const LOG_LINES_MAX: u32 = 10_000;
+
+/// Executors.
+pub(crate) async fn executors(core: &Core, _who: &Authority) -> Result<Vec<ExecutorView>, Problem> {
+    core.store.executors(core.lease).await.map_err(store_problem)
+}
+
+/// What an executor says that it runs now: asked over the broker.
+pub(crate) async fn executor_now(core: &Core, who: &Authority, id: ExecutorId) -> Result<ExecutorNow, Problem> {
+    if !executors(core, who).await?.iter().any(|executor| executor.id == id) {
+        return Err(not_found("executor", id));
+    }
+    let queue = broker::topology::executor(id).name;
+    let asked = core.requester.request(&queue, task::to_bytes(ExecutorNotice::Now {}), broker::REPLY_PATIENCE).await;
+    let silent = |failure: &dyn std::fmt::Display| {
+        Problem::new(504, "No answer", format!("Executor {id} does not answer: {failure}."))
+    };
+    let answer = asked.map_err(|failure| silent(&failure))?;
+    task::from_bytes(&answer.body).map_err(|failure| silent(&failure))
+}
+
+/// Whether `who` may watch a topic. One owner sees everything; roles come with accounts.
+pub(crate) fn may_watch(_who: &Authority, _topic: Topic) -> bool {
+    true
+}

@@ -1,0 +1,194 @@
+//! The HTTP interface as programs meet it: triggers, waiting, keys, logs, artifacts, and bad input of each kind.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod support;
+
+use serde_json::json;
+use support::Server;
+
+const QUICK: &str = "name: quick\ninputs: {who: {default: world}}\njobs: {a: {steps: [{run: 'echo \"hi $INPUT_WHO\"'}]}}\n";
+
+#[test]
+fn a_trigger_is_answered_202_and_its_lines_are_recorded() {
+    let server = Server::start(&[]);
+    server.apply("quick", QUICK);
+    let answer = server.post("/api/v1/pipelines/quick/builds", &json!({"inputs": {"who": "$(touch x); <b>"}}));
+    assert_eq!(answer.status, 202);
+    let id = answer.json()["id"].as_str().unwrap().to_owned();
+    assert_eq!(answer.location, format!("/api/v1/builds/{id}"));
+    assert_eq!(answer.json()["state"], "queued");
+    let build = server.finished(&id);
+    assert_eq!((build["outcome"].as_str(), build["number"].as_u64()), (Some("succeeded"), Some(1)));
+    assert_eq!(server.log(build["jobs"][0]["id"].as_str().unwrap(), 1), ["hi $(touch x); <b>"]);
+}
+
+#[test]
+fn prefer_wait_answers_200_with_the_finished_build_and_202_when_time_is_up() {
+    let server = Server::start(&[]);
+    server.apply("quick", QUICK);
+    let done = server.post_with("/api/v1/pipelines/quick/builds", "{}", &[("prefer", "wait=30")]);
+    assert_eq!((done.status, done.json()["outcome"].as_str()), (200, Some("succeeded")), "{}", done.text);
+    server.apply("slow", "name: slow\njobs: {a: {labels: [nobody], steps: [{run: echo}]}}\n");
+    let late = server.post_with("/api/v1/pipelines/slow/builds", "{}", &[("prefer", "wait=1")]);
+    assert_eq!((late.status, late.json()["state"].as_str()), (202, Some("queued")), "{}", late.text);
+}
+
+#[test]
+fn the_same_key_gives_the_same_answer_and_another_body_is_refused() {
+    let server = Server::start(&[]);
+    server.apply("quick", QUICK);
+    let send = |body: &str| server.post_with("/api/v1/pipelines/quick/builds", body, &[("idempotency-key", "k1")]);
+    let first = send("{}");
+    server.finished(first.json()["id"].as_str().unwrap());
+    let again = send("{}");
+    assert_eq!((again.status, again.text), (202, first.text));
+    let other = send(r#"{"inputs":{"who":"you"}}"#);
+    assert_eq!(other.status, 422, "{}", other.text);
+    assert_eq!(server.get("/api/v1/builds").json().as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn bad_input_gets_one_sentence_that_says_what_and_where() {
+    let server = Server::start(&[]);
+    server.apply("quick", QUICK);
+    let long = format!("name: long\n#{}\n", "x".repeat(1024 * 1024));
+    let pipelines = [
+        ("wrong", "name: wrong\njobs:\n  a:\n    stesp: []\n", 422, "stesp", Some((4, 5))),
+        ("loop", "name: loop\njobs:\n  a: {needs: [b], steps: [{run: x}]}\n  b: {needs: [a], steps: [{run: x}]}\n", 422, "a", Some((3, 15))),
+        ("name", "name: other\njobs: {a: {steps: [{run: x}]}}\n", 422, "other", None),
+        ("yaml", "name: [\n", 422, "", None),
+        ("long", long.as_str(), 413, "limit", None),
+        ("expr", "name: expr\njobs: {a: {steps: [{run: 'echo ${{ inputs.x }}'}]}}\n", 422, "INPUT_", None),
+    ];
+    for (name, yaml, status, word, place) in pipelines {
+        let answer = server.put(&format!("/api/v1/pipelines/{name}"), yaml);
+        assert_eq!((answer.status, answer.content_type.as_str()), (status, "application/problem+json"), "{}", answer.text);
+        let problem = answer.json();
+        assert!(problem["detail"].as_str().unwrap().contains(word), "{name}: {problem}");
+        if let Some((line, column)) = place {
+            assert_eq!((problem["line"].as_u64(), problem["column"].as_u64()), (Some(line), Some(column)), "{problem}");
+        }
+    }
+    let triggers = [
+        ("quick", r#"{"inputs":{"whom":"x"}}"#, 422, "whom"),
+        ("quick", r#"{"input":{}}"#, 422, "input"),
+        ("quick", "{", 422, "not what is asked"),
+        ("nowhere", "{}", 404, "nowhere"),
+    ];
+    for (name, body, status, word) in triggers {
+        let answer = server.post_with(&format!("/api/v1/pipelines/{name}/builds"), body, &[]);
+        assert_eq!(answer.status, status, "{}", answer.text);
+        assert!(answer.json()["detail"].as_str().unwrap().contains(word), "{}", answer.text);
+    }
+    for path in ["/api/v1/builds/nonsense", "/api/v1/builds?state=odd", "/api/v1/builds?limit=0", "/api/v1/jobs/x/log"] {
+        let answer = server.get(path);
+        assert_eq!((answer.status, answer.content_type.as_str()), (400, "application/problem+json"), "{path}");
+    }
+    assert_eq!(server.get("/api/v1/nothing").status, 404);
+    assert_eq!(server.get("/api/v1/builds").json(), json!([]), "something was started all the same");
+}
+
+#[test]
+fn an_input_that_is_missing_is_named() {
+    let server = Server::start(&[]);
+    server.apply("ask", "name: ask\ninputs: {ref: {description: What to build}}\njobs: {a: {steps: [{run: x}]}}\n");
+    let answer = server.post("/api/v1/pipelines/ask/builds", &json!({}));
+    assert_eq!(answer.status, 422);
+    assert!(answer.json()["detail"].as_str().unwrap().contains("ref"), "{}", answer.text);
+}
+
+#[test]
+fn a_job_that_nobody_can_take_says_what_it_waits_for() {
+    let server = Server::start(&[]);
+    server.apply("gpu", "name: gpu\njobs: {a: {labels: [gpu], steps: [{run: echo}]}}\n");
+    let id = server.trigger("gpu");
+    let build = server.build(&id);
+    assert!(build["jobs"][0]["waiting_for"].as_str().unwrap().contains("gpu"), "{build}");
+    let cancelled = server.post(&format!("/api/v1/builds/{id}/cancel"), &json!({}));
+    assert_eq!(cancelled.status, 202);
+    assert_eq!(server.build(&id)["outcome"], "cancelled");
+}
+
+#[test]
+fn nothing_answers_without_authority_but_health_readiness_and_the_sign_in_page() {
+    let server = Server::start(&[]);
+    server.apply("quick", QUICK);
+    let agent: ureq::Agent =
+        ureq::Agent::config_builder().http_status_as_error(false).max_redirects(0).build().into();
+    let status = |path: &str| agent.get(format!("{}{path}", server.url)).call().unwrap().status().as_u16();
+    for path in ["/healthz", "/readyz", "/sign-in"] {
+        assert_eq!(status(path), 200, "{path}");
+    }
+    let closed = ["pipelines", "pipelines/quick", "builds", "executors", "gateways", "groups"];
+    for path in closed.map(|path| format!("/api/v1/{path}")).iter().map(String::as_str).chain(["/ws", "/metrics"]) {
+        assert_eq!(status(path), 401, "{path}");
+    }
+    assert_eq!(status("/"), 303);
+    let write = agent.post(format!("{}/api/v1/pipelines/quick/builds", server.url)).send("{}").unwrap();
+    assert!(matches!(write.status().as_u16(), 401 | 403));
+    let wrong = agent.get(format!("{}/api/v1/builds", server.url)).header("authorization", "Bearer x").call().unwrap();
+    assert_eq!(wrong.status(), 401);
+}
+
+#[test]
+fn an_artifact_is_kept_and_given_in_whole_and_in_parts() {
+    let server = Server::start(&[]);
+    let yaml = "name: pack\njobs: {a: {steps: [{run: 'mkdir d; printf 0123456789 > d/f.txt'}], artifacts: ['d/*.txt']}}\n";
+    server.apply("pack", yaml);
+    let build = server.finished(&server.trigger("pack"));
+    assert_eq!(build["outcome"], "succeeded", "{build}");
+    let job = build["jobs"][0]["id"].as_str().unwrap();
+    server.log(job, 1);
+    let listed = server.get(&format!("/api/v1/jobs/{job}/artifacts")).json();
+    let id = listed[0]["id"].as_str().unwrap();
+    assert_eq!((listed[0]["name"].as_str(), listed[0]["size"].as_u64()), (Some("d/f.txt"), Some(10)));
+    assert_eq!(server.get(&format!("/api/v1/artifacts/{id}")).text, "0123456789");
+    let part = ureq::get(format!("{}/api/v1/artifacts/{id}", server.url))
+        .header("authorization", format!("Bearer {}", server.token))
+        .header("range", "bytes=2-4")
+        .call();
+    let mut part = part.unwrap();
+    assert_eq!((part.status().as_u16(), part.body_mut().read_to_string().unwrap().as_str()), (206, "234"));
+}
+
+#[test]
+fn a_git_source_that_does_not_exist_fails_with_gits_own_words() {
+    let server = Server::start(&[]);
+    server.apply("git", "name: git\nsource: {git: /nowhere/at/all.git}\njobs: {a: {steps: [{run: echo}]}}\n");
+    let build = server.finished(&server.trigger("git"));
+    assert_eq!(build["outcome"], "failed");
+    let log = server.log(build["jobs"][0]["id"].as_str().unwrap(), 1).join("\n");
+    assert!(log.contains("/nowhere/at/all.git"), "{log}");
+}
+
+#[test]
+fn a_step_that_prints_200_mb_is_recorded_to_the_last_line() {
+    let server = Server::start(&[]);
+    // 2,000,000 lines of 100 bytes.
+    server.apply("loud", "name: loud\njobs: {a: {steps: [{run: 'yes \"$(printf %099d 0)\" | head -n 2000000; echo last'}]}}\n");
+    let id = server.trigger("loud");
+    let (_, _) = server.events(&id).until(|frame| frame["event"]["kind"] == "build_finished");
+    let build = server.build(&id);
+    assert_eq!(build["outcome"], "succeeded", "{build}");
+    let job = build["jobs"][0]["id"].as_str().unwrap();
+    server.log(job, 1);
+    let end = server.get(&format!("/api/v1/jobs/{job}/log?from=1999999&limit=10")).text;
+    let texts: Vec<String> = end
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["text"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!((texts.len(), texts[1].as_str()), (2, "last"));
+    assert_eq!(server.get(&format!("/api/v1/jobs/{job}/log.txt")).text.len(), 200_000_000 + 5);
+}
+
+#[test]
+fn a_step_that_forks_children_and_exits_ends_at_once_and_they_with_the_job() {
+    let folder = tempfile::tempdir().unwrap();
+    let fence = folder.path().join("fence");
+    let server = Server::start(&[]);
+    let run = format!("exec 9>'{}'; flock 9; setsid bash -c 'trap \"\" TERM HUP; read <> <(:)' & echo left", fence.display());
+    server.apply("fork", &format!("name: fork\njobs: {{a: {{steps: [{{run: {}}}]}}}}\n", json!(run)));
+    let build = server.finished(&server.trigger("fork"));
+    assert_eq!(build["outcome"], "succeeded", "{build}");
+    support::wait_for_lock(&fence);
+}

@@ -1,0 +1,251 @@
+//! A private `stepcast serve` for a test: its own folder, its own port, ended by its own process id.
+#![allow(dead_code, reason = "each test binary uses its part of this")]
+
+use std::{
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+/// Nothing here takes longer unless it never comes.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The program under test.
+pub const STEPCAST: &str = env!("CARGO_BIN_EXE_stepcast");
+
+/// A running server and its folder.
+pub struct Server {
+    child: Child,
+    pub url: String,
+    pub token: String,
+    data_dir: PathBuf,
+    arguments: Vec<String>,
+    agent: ureq::Agent,
+    _folder: Option<tempfile::TempDir>,
+}
+
+/// Status, headers of interest and body of an answer.
+pub struct Answer {
+    pub status: u16,
+    pub content_type: String,
+    pub location: String,
+    pub text: String,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("no JSON: {} {}", self.status, self.text))
+    }
+}
+
+impl Server {
+    /// Starts a server in a folder of its own.
+    pub fn start(arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let data_dir = folder.path().join("data");
+        let mut server = Self::start_in(&data_dir, arguments);
+        server._folder = Some(folder);
+        server
+    }
+
+    /// Starts a server on an existing folder.
+    pub fn start_in(data_dir: &Path, arguments: &[&str]) -> Self {
+        let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        let (child, url) = spawn(data_dir, "127.0.0.1:0", &arguments);
+        let created = Command::new(STEPCAST)
+            .args(["token", "create", "--name", "test", "--data-dir"])
+            .arg(data_dir)
+            .output()
+            .unwrap();
+        assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stderr));
+        let token = String::from_utf8(created.stdout).unwrap().trim().to_owned();
+        let agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        Self { child, url, token, data_dir: data_dir.to_owned(), arguments, agent, _folder: None }
+    }
+
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts again on the same folder and the same port.
+    pub fn restart(&mut self) {
+        let listen = self.url.trim_start_matches("http://").to_owned();
+        let (child, url) = spawn(&self.data_dir, &listen, &self.arguments);
+        assert_eq!(url, self.url);
+        self.child = child;
+    }
+
+    pub fn get(&self, path: &str) -> Answer {
+        let request = self.agent.get(format!("{}{path}", self.url));
+        read(request.header("authorization", format!("Bearer {}", self.token)).call())
+    }
+
+    pub fn post(&self, path: &str, body: &Value) -> Answer {
+        self.post_with(path, &body.to_string(), &[])
+    }
+
+    pub fn post_with(&self, path: &str, body: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut request = self.agent.post(format!("{}{path}", self.url));
+        request = request.header("authorization", format!("Bearer {}", self.token));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        read(request.send(body))
+    }
+
+    pub fn put(&self, path: &str, body: &str) -> Answer {
+        let request = self.agent.put(format!("{}{path}", self.url));
+        read(request.header("authorization", format!("Bearer {}", self.token)).send(body))
+    }
+
+    /// Writes a pipeline whose name stands in its text.
+    pub fn apply(&self, name: &str, yaml: &str) {
+        let answer = self.put(&format!("/api/v1/pipelines/{name}"), yaml);
+        assert!(matches!(answer.status, 200 | 201), "{} {}", answer.status, answer.text);
+    }
+
+    /// Starts a build and gives its id.
+    pub fn trigger(&self, name: &str) -> String {
+        let answer = self.post(&format!("/api/v1/pipelines/{name}/builds"), &json!({}));
+        assert_eq!(answer.status, 202, "{}", answer.text);
+        answer.json()["id"].as_str().unwrap().to_owned()
+    }
+
+    pub fn build(&self, id: &str) -> Value {
+        self.get(&format!("/api/v1/builds/{id}")).json()
+    }
+
+    /// The live events of a build and its jobs, from the record on.
+    pub fn events(&self, id: &str) -> Events {
+        let request = self.agent.get(format!("{}/api/v1/builds/{id}/events?jobs=true", self.url));
+        let request = request.header("authorization", format!("Bearer {}", self.token));
+        let answer = request.header("accept", "text/event-stream").call().unwrap();
+        assert_eq!(answer.status(), 200);
+        Events { lines: Box::new(BufReader::new(answer.into_body().into_reader()).lines().map_while(Result::ok)) }
+    }
+
+    /// Waits until the build has finished, and gives it.
+    pub fn finished(&self, id: &str) -> Value {
+        let events = self.events(id);
+        let build = self.build(id);
+        if build["state"] != "finished" {
+            events.until(|frame| frame["event"]["kind"] == "build_finished");
+        }
+        self.build(id)
+    }
+
+    /// The recorded lines of a job's attempt, once its record is sealed.
+    pub fn log(&self, job: &str, attempt: u64) -> Vec<String> {
+        let begun = Instant::now();
+        loop {
+            let path = format!("{}/api/v1/jobs/{job}/log?attempt={attempt}&limit=10000", self.url);
+            let request = self.agent.get(path).header("authorization", format!("Bearer {}", self.token));
+            let mut answer = request.call().unwrap();
+            let sealed = answer.headers().get("x-log-sealed").is_some_and(|value| value == "true");
+            let text = answer.body_mut().with_config().limit(u64::MAX).read_to_string().unwrap();
+            if sealed || begun.elapsed() > PATIENCE {
+                assert!(sealed, "the record of {job} was never sealed");
+                let line = |line: &str| serde_json::from_str::<Value>(line).unwrap()["text"].as_str().unwrap().to_owned();
+                return text.lines().map(line).collect();
+            }
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = kill_process(self.pid(), Signal::CONT);
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn spawn(data_dir: &Path, listen: &str, arguments: &[String]) -> (Child, String) {
+    let mut child = Command::new(STEPCAST)
+        .args(["serve", "--listen", listen, "--data-dir"])
+        .arg(data_dir)
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let listening = lines.find_map(|line| line.unwrap().strip_prefix("Listening on ").map(str::to_owned));
+    // The rest is read too: a full pipe must not stop the server.
+    std::thread::spawn(move || lines.for_each(drop));
+    let url = listening.unwrap_or_else(|| panic!("the server ended before it listened: {:?}", child.wait()));
+    (child, url)
+}
+
+fn read(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Answer {
+    let mut answer = answer.unwrap();
+    let header = |name: &str| {
+        answer.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+    };
+    let (content_type, location) = (header("content-type"), header("location"));
+    let text = answer.body_mut().with_config().limit(u64::MAX).read_to_string().unwrap();
+    Answer { status: answer.status().as_u16(), content_type, location, text }
+}
+
+/// A live stream of events.
+pub struct Events {
+    lines: Box<dyn Iterator<Item = String> + Send>,
+}
+
+impl Events {
+    /// Reads until a frame is the one; gives it. Fails when none comes in [`PATIENCE`].
+    pub fn until(self, wanted: impl Fn(&Value) -> bool + Send + 'static) -> (Value, Events) {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let mut lines = self.lines;
+            while let Some(line) = lines.next() {
+                let Some(data) = line.strip_prefix("data:") else { continue };
+                let frame: Value = serde_json::from_str(data.trim()).unwrap();
+                if wanted(&frame) {
+                    let _ = sender.send((frame, Events { lines }));
+                    return;
+                }
+            }
+        });
+        receiver.recv_timeout(PATIENCE).expect("the event did not come")
+    }
+
+    /// Reads until a log line holds `text`.
+    pub fn until_line(self, text: &str) -> (Value, Events) {
+        let text = text.to_owned();
+        self.until(move |frame| {
+            let lines = frame["event"]["lines"].as_array();
+            lines.is_some_and(|lines| lines.iter().any(|line| line["text"].as_str().is_some_and(|t| t.contains(&text))))
+        })
+    }
+}
+
+/// Blocks until nobody holds the lock on `path` any more: how a test waits for the end of a process that holds it.
+pub fn wait_for_lock(path: &Path) {
+    let path = path.to_owned();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let file = std::fs::File::open(&path).unwrap();
+        rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
+        let _ = sender.send(());
+    });
+    receiver.recv_timeout(PATIENCE).expect("the lock was never given back");
+}
