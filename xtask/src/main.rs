@@ -1,0 +1,66 @@
+//! `cargo xtask`: what cargo alone cannot say about building, running and testing Stepcast. Here are the commands and
+//! their options; what a command does is in the file of its name.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use failure::{Failure, Result};
+
+mod browser;
+mod bundle;
+mod failure;
+mod process;
+mod release;
+mod run;
+mod setup;
+mod test;
+mod tidy;
+
+const USAGE: &str = "\
+cargo xtask run [-- OPTIONS]       set up, build everything and serve it on http://127.0.0.1:3000
+                                   (OPTIONS are those of `stepcast serve`)
+cargo xtask build [--release]      leave target/debug/stepcast or target/release/stepcast, one file
+cargo xtask browser                build the browser package alone, into target/site
+cargo xtask test [--all] [--only PART]...
+                                   every check; --all adds the long ones, --only picks parts:
+                                   ";
+
+/// Exit status for a command that is not understood, as in the `stepcast` binary.
+const WRONG_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(|word| word.to_str().unwrap_or("\u{fffd}")).collect();
+    let done = match words.as_slice() {
+        ["run"] => run::run(&[]),
+        ["run", "--", ..] => run::run(&arguments[2..]),
+        ["build"] => release::build(false),
+        ["build", "--release"] => release::build(true),
+        ["browser"] => setup::for_building().and_then(|()| browser::package()),
+        ["test", options @ ..] => match test::Options::parse(options) {
+            Ok(options) => return test::test(&options),
+            Err(failure) => return wrong_usage(&failure),
+        },
+        [run::OPEN_LINK] => run::open_link(),
+        ["help" | "--help" | "-h"] => show_usage(),
+        [] => return wrong_usage(&Failure("a command is missing".to_owned())),
+        other => return wrong_usage(&Failure(format!("`{}` is not a command of xtask", other.join(" ")))),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("xtask: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn show_usage() -> Result<()> {
+    println!("{USAGE}{}", test::part_names().join(", "));
+    Ok(())
+}
+
+fn wrong_usage(failure: &Failure) -> ExitCode {
+    eprintln!("xtask: {failure}\n\n{USAGE}{}", test::part_names().join(", "));
+    ExitCode::from(WRONG_USAGE)
+}

@@ -1,0 +1,176 @@
+//! What the machine must have before a command of xtask can work, and how it gets there. A new prerequisite is one more
+//! `Need` in the list of the command that wants it. The Rust toolchain and Node.js are taken as given.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+use crate::failure::{Explain, Failure, Result};
+use crate::process::{answers, command, output, root, run, say};
+
+/// The oldest Node.js that wasm-opt is run on: Debian 12 has it.
+const NODE_MAJOR_MIN: u32 = 18;
+/// The oldest Node.js that Playwright supports, by its own manifest.
+const NODE_MAJOR_MIN_PLAYWRIGHT: u32 = 20;
+
+/// Names under which a Chromium that Playwright can drive is installed, in the order of preference.
+const CHROMIUM_PATHS: [&str; 5] = [
+    "/usr/bin/chromium",
+    "/usr/bin/google-chrome-stable",
+    "/usr/bin/google-chrome",
+    "/opt/google/chrome/chrome",
+    "/usr/bin/chromium-browser",
+];
+
+/// One prerequisite.
+struct Need {
+    /// As shown in the progress line.
+    name: &'static str,
+    present: fn() -> bool,
+    provide: fn() -> Result<()>,
+}
+
+const WASM_TARGET: Need =
+    Need { name: "the Rust target wasm32-unknown-unknown", present: has_wasm_target, provide: add_wasm_target };
+const NODE: Need =
+    Need { name: "Node.js", present: || has_node(NODE_MAJOR_MIN), provide: || ask_for_node(NODE_MAJOR_MIN) };
+const NODE_FOR_PLAYWRIGHT: Need = Need {
+    name: "a Node.js for Playwright",
+    present: || has_node(NODE_MAJOR_MIN_PLAYWRIGHT),
+    provide: || ask_for_node(NODE_MAJOR_MIN_PLAYWRIGHT),
+};
+const NPM_PACKAGES: Need = Need { name: "the npm packages", present: has_npm_packages, provide: install_npm_packages };
+const BASH: Need =
+    Need { name: "bash", present: || answers("bash", "--version"), provide: || install("bash", "steps run under it") };
+const GIT: Need = Need {
+    name: "git",
+    present: || answers("git", "--version"),
+    provide: || install("git", "pipelines with a git source need it"),
+};
+const CHROMIUM: Need = Need { name: "Chromium", present: || chromium().is_some(), provide: install_chromium };
+
+/// What the browser package needs.
+pub(crate) fn for_building() -> Result<()> {
+    provide(&[WASM_TARGET, NODE, NPM_PACKAGES])
+}
+
+/// What a server that runs builds needs on top of being built.
+pub(crate) fn for_running() -> Result<()> {
+    provide(&[WASM_TARGET, NODE, NPM_PACKAGES, BASH, GIT])
+}
+
+/// What the Rust tests need: they run real steps and real clones.
+pub(crate) fn for_rust_tests() -> Result<()> {
+    provide(&[BASH, GIT])
+}
+
+/// What the browser tests need beside a server that runs builds.
+pub(crate) fn for_browser_tests() -> Result<()> {
+    provide(&[NODE_FOR_PLAYWRIGHT, NPM_PACKAGES, BASH, GIT, CHROMIUM])
+}
+
+/// The Chromium to test with: `STEPCAST_CHROMIUM`, else an installed one that starts.
+pub(crate) fn chromium() -> Option<PathBuf> {
+    if let Some(chosen) = std::env::var_os("STEPCAST_CHROMIUM") {
+        return Some(chosen.into());
+    }
+    CHROMIUM_PATHS.iter().find(|path| answers(path, "--version")).map(PathBuf::from)
+}
+
+fn provide(needs: &[Need]) -> Result<()> {
+    for need in needs {
+        if (need.present)() {
+            continue;
+        }
+        say(&format!("set-up: {}", need.name));
+        (need.provide)()?;
+        if !(need.present)() {
+            return Err(Failure(format!("set-up ended without an error, but {} cannot be used", need.name)));
+        }
+    }
+    Ok(())
+}
+
+fn has_wasm_target() -> bool {
+    // Asks the compiler and not rustup: a toolchain from elsewhere can have the target too.
+    let mut rustc = command(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+    let folder = output(rustc.args(["--print", "target-libdir", "--target", "wasm32-unknown-unknown"]));
+    folder.is_ok_and(|folder| PathBuf::from(folder.trim()).is_dir())
+}
+
+fn add_wasm_target() -> Result<()> {
+    run(command("rustup").args(["target", "add", "wasm32-unknown-unknown"])).map_err(|failure| {
+        Failure(format!("{failure}; install rustup from https://rustup.rs, or this target for the Rust that you have"))
+    })
+}
+
+fn has_node(major_min: u32) -> bool {
+    let version = command("node").arg("--version").output();
+    let major = version.ok().and_then(|version| node_major(&String::from_utf8_lossy(&version.stdout)));
+    major.is_some_and(|major| major >= major_min) && answers("npm", "--version")
+}
+
+/// `v20.20.2` is 20.
+fn node_major(version: &str) -> Option<u32> {
+    version.trim().strip_prefix('v')?.split('.').next()?.parse().ok()
+}
+
+fn ask_for_node(major_min: u32) -> Result<()> {
+    Err(Failure(format!(
+        "Node.js {major_min} or newer with npm is not on the PATH; install it from https://nodejs.org, then run this again"
+    )))
+}
+
+/// `npm ci` copies the lock file here when it is done: equal contents mean that the packages are those of the lock file.
+fn npm_stamp() -> PathBuf {
+    root().join("end2end/node_modules/.installed-lock.json")
+}
+
+fn has_npm_packages() -> bool {
+    let lock = fs::read(root().join("end2end/package-lock.json"));
+    lock.is_ok_and(|lock| fs::read(npm_stamp()).is_ok_and(|stamp| stamp == lock))
+}
+
+fn install_npm_packages() -> Result<()> {
+    let mut npm = command("npm");
+    npm.current_dir(root().join("end2end")).args(["ci", "--no-audit", "--no-fund", "--loglevel=error"]);
+    // The system's Chromium is used; a second one would be 150 MB more.
+    run(npm.env("PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD", "1"))?;
+    let lock = root().join("end2end/package-lock.json");
+    fs::copy(&lock, npm_stamp()).explain(|| format!("{} cannot be written", npm_stamp().display()))?;
+    Ok(())
+}
+
+fn install_chromium() -> Result<()> {
+    let advice = "or install Google Chrome, or set STEPCAST_CHROMIUM to the path of a Chromium that starts";
+    install("chromium", "the browser tests need it").map_err(|failure| Failure(format!("{failure}, {advice}")))?;
+    // On Ubuntu this package is a stub that leads to a snap, which does not start everywhere.
+    if chromium().is_some() {
+        return Ok(());
+    }
+    Err(Failure(format!("the package chromium was installed, but it does not start; install another one, {advice}")))
+}
+
+/// Installs a package of Debian or Ubuntu when we may, else says what to install.
+fn install(package: &str, why: &str) -> Result<()> {
+    let root_user = fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
+    if !root_user || !answers("apt-get", "--version") {
+        return Err(Failure(format!("{package} is missing, and {why}; run `sudo apt-get install {package}`")));
+    }
+    run(command("apt-get").args(["update", "-q"]))?;
+    let mut apt = command("apt-get");
+    apt.env("DEBIAN_FRONTEND", "noninteractive").args(["install", "-q", "-y", "--no-install-recommends", package]);
+    run(&mut apt)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::node_major;
+
+    #[test]
+    fn the_major_version_of_node_is_read_from_its_answer() {
+        assert_eq!(node_major("v20.20.2\n"), Some(20));
+        assert_eq!(node_major("v6.1\n"), Some(6));
+        assert_eq!(node_major("command not found"), None);
+    }
+}

@@ -1,0 +1,268 @@
+//! `cargo xtask test`: every check, in the order in which a mistake is cheapest to hear of. What the rules of the house
+//! are is in `tidy`; here is how each part is run and what is counted.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use crate::failure::{Failure, Result};
+use crate::process::{answers, cargo, command, root, run, say, watch};
+use crate::release::{SERVER_SIDE, build_server, target_dir};
+use crate::{browser, setup, tidy};
+
+/// The version that is installed where none is.
+const CARGO_DENY: &str = "0.20.2";
+/// What cargo deny says when it cannot have the list of advisories.
+const NO_ADVISORIES: &str = "failed to fetch advisory database";
+/// Set to 1 for the tests of Rust and Playwright under `--all`: those that take long look at it.
+const ALL: &str = "STEPCAST_TEST_ALL";
+
+/// What to run.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Options {
+    all: bool,
+    /// Empty means every part.
+    only: Vec<&'static str>,
+}
+
+impl Options {
+    /// Reads the words behind `cargo xtask test`.
+    pub(crate) fn parse(words: &[&str]) -> Result<Options> {
+        let mut options = Options::default();
+        let mut words = words.iter();
+        while let Some(&word) = words.next() {
+            match word {
+                "--all" => options.all = true,
+                "--only" => {
+                    let wanted = words.next().copied().unwrap_or("");
+                    let part = PARTS.iter().find(|part| part.name == wanted).ok_or_else(|| {
+                        Failure(format!("`--only {wanted}` names no part; the parts are {}", part_names().join(", ")))
+                    })?;
+                    options.only.push(part.name);
+                }
+                other => {
+                    return Err(Failure(format!("`{other}` is not an option of test; it has --all and --only PART")));
+                }
+            }
+        }
+        Ok(options)
+    }
+
+    /// Whether a part is asked for, or needed by one that is.
+    fn wants(&self, part: &Part) -> bool {
+        let asked = |name: &str| self.only.is_empty() || self.only.contains(&name);
+        asked(part.name) || PARTS.iter().any(|later| asked(later.name) && later.needs.contains(&part.name))
+    }
+}
+
+/// How many checks passed and failed. A part that counts its own tests adds those, another one adds itself.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Tally {
+    passed: u64,
+    failed: u64,
+}
+
+struct Part {
+    name: &'static str,
+    /// Earlier parts whose result this one uses, so that `--only` brings them along.
+    needs: &'static [&'static str],
+    run: fn(&Options, &mut Tally) -> Result<()>,
+}
+
+const PARTS: &[Part] = &[
+    Part { name: "tidy", needs: &[], run: |_, _| tidy::check() },
+    Part { name: "fmt", needs: &[], run: |_, _| run(cargo().args(["fmt", "--all", "--check"])) },
+    Part { name: "clippy", needs: &[], run: clippy },
+    Part { name: "deny", needs: &[], run: deny },
+    Part { name: "browser", needs: &[], run: browser_package },
+    Part { name: "rust", needs: &["browser"], run: rust_tests },
+    Part { name: "binary", needs: &["browser"], run: binary },
+    Part { name: "playwright", needs: &["browser", "binary"], run: playwright },
+];
+
+/// As `--only` takes them.
+pub(crate) fn part_names() -> Vec<&'static str> {
+    PARTS.iter().map(|part| part.name).collect()
+}
+
+/// Runs the parts until one fails; the last line says how many checks passed and failed.
+pub(crate) fn test(options: &Options) -> ExitCode {
+    let mut tally = Tally::default();
+    let mut failure = None;
+    for part in PARTS.iter().filter(|part| options.wants(part)) {
+        println!("== {}", part.name);
+        let started = Instant::now();
+        let mut own = Tally::default();
+        let result = (part.run)(options, &mut own);
+        match &result {
+            Ok(()) if own == Tally::default() => own.passed = 1,
+            Err(_) if own.failed == 0 => own.failed = 1,
+            _ => {}
+        }
+        tally.passed += own.passed;
+        tally.failed += own.failed;
+        let word = if result.is_ok() { "passed" } else { "failed" };
+        println!("== {} {word} in {:.1} s", part.name, started.elapsed().as_secs_f32());
+        if let Err(reason) = result {
+            failure = Some((part.name, reason));
+            break;
+        }
+    }
+    let failed = failure.is_some();
+    if let Some((name, reason)) = failure {
+        println!("xtask: {name} failed, and nothing after it was run: {reason}");
+    }
+    println!("{} passed, {} failed", tally.passed, tally.failed);
+    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn clippy(_: &Options, _: &mut Tally) -> Result<()> {
+    setup::for_building()?;
+    let deny = ["--", "-D", "warnings"];
+    let mut server = cargo();
+    server.arg("clippy").args(SERVER_SIDE).arg("--all-targets").args(deny);
+    run(&mut server)?;
+    run(cargo().args(["clippy", "-p", "xtask", "--all-targets"]).args(deny))?;
+    run(cargo().args(["clippy", "-p", "frontend", "--target", "wasm32-unknown-unknown"]).args(deny))
+}
+
+fn deny(_: &Options, _: &mut Tally) -> Result<()> {
+    let tools = root().join("target/tools");
+    let mut program = "cargo-deny".into();
+    if !answers(&program, "--version") {
+        program = tools.join("bin/cargo-deny").into_os_string();
+    }
+    if !answers(&program, "--version") {
+        say("set-up: cargo deny (some minutes, once)");
+        let install = |locked: &[&str]| {
+            let mut install = cargo();
+            install.args(["install", "cargo-deny", "--version", CARGO_DENY, "--quiet"]).args(locked);
+            run(install.arg("--root").arg(&tools))
+        };
+        install(&["--locked"]).or_else(|_| install(&[]))?;
+    }
+    run(command(&program).args(["check", "--hide-inclusion-graph", "licenses", "bans", "sources"]))?;
+    let advisories = command(&program).args(["check", "advisories"]).output();
+    let advisories = advisories.map_err(|error| Failure(format!("cargo deny cannot be started: {error}")))?;
+    let said = String::from_utf8_lossy(&advisories.stderr);
+    if advisories.status.success() {
+        println!("advisories ok");
+        Ok(())
+    } else if said.contains(NO_ADVISORIES) {
+        println!("advisories not checked: their database cannot be reached from here");
+        Ok(())
+    } else {
+        println!("{said}");
+        Err(Failure("`cargo deny check advisories` failed".to_owned()))
+    }
+}
+
+fn browser_package(_: &Options, _: &mut Tally) -> Result<()> {
+    setup::for_building()?;
+    browser::package()
+}
+
+fn rust_tests(options: &Options, tally: &mut Tally) -> Result<()> {
+    setup::for_rust_tests()?;
+    let selections: [&[&str]; 2] = [&SERVER_SIDE, &["--package", "xtask"]];
+    for selection in selections {
+        let mut tests = cargo();
+        tests.args(["test", "--no-fail-fast"]).args(selection).env(ALL, if options.all { "1" } else { "0" });
+        watch(&mut tests, |line| count_cargo(line, tally))?;
+    }
+    Ok(())
+}
+
+/// `test result: ok. 12 passed; 0 failed; 0 ignored; …`, once for each test program.
+fn count_cargo(line: &str, tally: &mut Tally) {
+    let Some(result) = line.strip_prefix("test result: ") else { return };
+    for clause in result.split(['.', ';']) {
+        match clause.trim().split_once(' ') {
+            Some((number, "passed")) => tally.passed += number.parse().unwrap_or(0),
+            Some((number, "failed")) => tally.failed += number.parse().unwrap_or(0),
+            _ => {}
+        }
+    }
+}
+
+fn binary(_: &Options, _: &mut Tally) -> Result<()> {
+    build_server(false)?;
+    Ok(())
+}
+
+fn playwright(options: &Options, tally: &mut Tally) -> Result<()> {
+    setup::for_browser_tests()?;
+    let end2end = root().join("end2end");
+    run(command(end2end.join("node_modules/.bin/tsc")).arg("--noEmit").current_dir(&end2end))?;
+    let mut tests = command(end2end.join("node_modules/.bin/playwright"));
+    tests.arg("test").current_dir(&end2end).env(ALL, if options.all { "1" } else { "0" });
+    tests.env("STEPCAST_BIN", std::env::var_os("STEPCAST_BIN").unwrap_or(target_dir().join("debug/stepcast").into()));
+    if let Some(chromium) = setup::chromium() {
+        tests.env("STEPCAST_CHROMIUM", chromium);
+    }
+    watch(&mut tests, |line| count_playwright(line, tally))
+}
+
+/// `  12 passed (1.2m)`, `  1 failed`, `  1 flaky`, `  3 did not run`, at the end. A test that must be repeated to pass has failed.
+fn count_playwright(line: &str, tally: &mut Tally) {
+    let Some((number, word)) = line.trim().split_once(' ') else { return };
+    let Ok(number) = number.parse::<u64>() else { return };
+    match word.split(' ').next() {
+        Some("passed") => tally.passed += number,
+        Some("failed" | "flaky" | "interrupted") => tally.failed += number,
+        Some("did") if word.starts_with("did not run") => tally.failed += number,
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn only_brings_along_what_the_part_needs_and_no_more() {
+        let options = Options::parse(&["--only", "playwright"]).unwrap();
+        let wanted: Vec<_> = PARTS.iter().filter(|part| options.wants(part)).map(|part| part.name).collect();
+        assert_eq!(wanted, ["browser", "binary", "playwright"]);
+        assert!(PARTS.iter().all(|part| Options::default().wants(part)));
+    }
+
+    #[test]
+    fn a_part_needs_only_parts_that_come_before_it() {
+        for (place, part) in PARTS.iter().enumerate() {
+            for need in part.needs {
+                assert!(PARTS[..place].iter().any(|earlier| earlier.name == *need), "{} needs {need}", part.name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_wrong_option_is_named() {
+        assert!(Options::parse(&["--fast"]).unwrap_err().0.contains("`--fast`"));
+        assert!(Options::parse(&["--only", "lint"]).unwrap_err().0.contains("tidy, fmt, clippy"));
+        assert!(Options::parse(&["--only"]).is_err());
+        assert!(Options::parse(&["--all"]).unwrap().all);
+    }
+
+    #[test]
+    fn the_counts_of_cargo_and_playwright_are_read() {
+        let mut tally = Tally::default();
+        count_cargo(
+            "test result: FAILED. 12 passed; 2 failed; 0 ignored; 0 measured; 1 filtered out; finished in 0.01s",
+            &mut tally,
+        );
+        count_cargo("test a::b ... ok", &mut tally);
+        assert_eq!(tally, Tally { passed: 12, failed: 2 });
+        for line in [
+            "  1 failed",
+            "    tests/pages/x.spec.ts:3:5 › 9 passed",
+            "  30 passed (1.2m)",
+            "  1 flaky",
+            "  2 did not run",
+        ] {
+            count_playwright(line, &mut tally);
+        }
+        assert_eq!(tally, Tally { passed: 42, failed: 6 });
+    }
+}
