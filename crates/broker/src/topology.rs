@@ -28,8 +28,11 @@ impl Exchange {
     }
 }
 
-/// The stream of all events.
+/// The stream of all events, bound to `utils` by [`EVENT_KEYS`]: whatever is said of a topic has a queue to go to, so that
+/// only what is addressed to somebody can be without one.
 pub const EVENTS: &str = "events";
+/// The keys of what is said of a topic.
+pub const EVENT_KEYS: [&str; 2] = ["build.*", "job.*"];
 /// Requests of executors to control.
 pub const CONTROL: &str = "control";
 /// Callbacks that nobody took: control keeps them by client id.
@@ -124,6 +127,12 @@ pub fn watch(instance: &str) -> Queue {
         kind: QueueKind::Private,
         bindings: vec!["build.*".to_owned()],
     }
+}
+
+/// Whether a routing key is a topic's ([`EVENT_KEYS`]): an event, or a hint of the recorder.
+#[must_use]
+pub fn is_of_a_topic(key: &str) -> bool {
+    key.starts_with("build.") || key.starts_with("job.")
 }
 
 /// The key under which a moved client is reached: `client.<id>`.
