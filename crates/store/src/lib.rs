@@ -16,6 +16,8 @@
 //!   its own transaction, and none takes above 10 ms on a healthy disk.
 //! - **Nothing is half done**: an error leaves everything as it was, and a full disk is told as [`StoreError::Full`].
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
 pub mod conformance;
 pub mod model;
 pub mod sqlite;
@@ -54,7 +56,9 @@ pub enum StoreError {
     #[error("the database cannot be used now: {0}")]
     Unavailable(String),
     /// It was written by a newer Stepcast.
-    #[error("the database has schema {found}, this Stepcast knows schemas up to {known}: start the newer Stepcast that wrote it")]
+    #[error(
+        "the database has schema {found}, this Stepcast knows schemas up to {known}: start the newer Stepcast that wrote it"
+    )]
     Newer {
         /// Found in the database.
         found: i64,
@@ -108,7 +112,7 @@ pub trait Pipelines: Send + Sync + 'static {
 /// Builds and their jobs.
 pub trait Builds: Send + Sync + 'static {
     /// Writes a build with its jobs and its first announcements; gives it the next number of its pipeline.
-    /// With an idempotency key that was used before nothing is written.
+    /// Its queued jobs have waited since then. With an idempotency key that was used before nothing is written.
     fn create_build(&self, build: NewBuild) -> Answer<'_, Created>;
     /// Loads a build, lets `decide` change it, and writes what changed together with the announcements; the revision
     /// rises by one for each event. Gives the build as it is then.
@@ -166,7 +170,8 @@ pub trait Outbox: Send + Sync + 'static {
 
 /// The record: what the recorder made of the event stream.
 pub trait Record: Send + Sync + 'static {
-    /// Applies a batch of the stream for a group, and keeps the group's place, in one transaction.
+    /// Applies a batch of the stream for a group, and keeps the group's place, in one transaction. A large batch may be
+    /// several short ones, the place being kept with the last: what was applied before a failure is a repeat next time.
     fn record(&self, batch: RecordBatch) -> Answer<'_, Recording>;
     /// Where a group stands: incarnation and offset.
     fn group_place<'a>(&'a self, group: &'a str) -> Answer<'a, Option<(Uuid, u64)>>;

@@ -245,7 +245,7 @@ pub struct Claimed {
 /// What still holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Renewal {
-    /// Extended.
+    /// Extended; those in `cancelled` stand here too.
     pub held: Vec<LeaseRef>,
     /// Not the executor's any more.
     pub lost: Vec<LeaseRef>,

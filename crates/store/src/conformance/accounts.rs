@@ -1,0 +1,150 @@
+//! Sessions, tokens, links, callbacks, executors and pipelines.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+use wire::{ClientId, ExecutorId, authority::Role};
+
+use super::{
+    Fixture,
+    samples::{LONG, build, claim, create, granted, job, labels, pipeline, until},
+};
+use crate::model::{ExecutorRow, KeptCallback, TokenRow};
+
+/// A session is there until it expires or is deleted, and can be written again.
+pub async fn sessions_end_at_their_time(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let now = store.now().await.unwrap();
+    let late = now.plus_micros(600_000_000);
+    store.put_session("a", b"one", late).await.unwrap();
+    store.put_session("a", b"two", late).await.unwrap();
+    assert_eq!(store.session("a").await.unwrap(), Some((b"two".to_vec(), late)));
+    store.put_session("old", b"x", now.plus_micros(-1)).await.unwrap();
+    assert_eq!(store.session("old").await.unwrap(), None);
+    store.delete_session("a").await.unwrap();
+    assert_eq!(store.session("a").await.unwrap(), None);
+    assert!(!store.has_owner().await.unwrap(), "a session alone is nobody's sign-in");
+}
+
+/// A token is found by its hash alone, and whoever made one is the owner.
+pub async fn tokens_are_found_by_their_hash(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    assert!(!store.has_owner().await.unwrap());
+    let token = TokenRow { sha256: "ab".repeat(32), name: "ci".to_owned(), role: Role::Owner };
+    store.put_token(&token).await.unwrap();
+    assert_eq!(store.token(&token.sha256).await.unwrap(), Some(token));
+    assert_eq!(store.token(&"cd".repeat(32)).await.unwrap(), None);
+    assert!(store.has_owner().await.unwrap());
+}
+
+/// Of many who use a link at once, one gets in; an expired link lets nobody in.
+pub async fn a_sign_in_link_works_once(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let now = store.now().await.unwrap();
+    store.put_sign_in_link("expired", now.plus_micros(-1)).await.unwrap();
+    assert!(!store.use_sign_in_link("expired").await.unwrap());
+    assert!(!store.use_sign_in_link("unknown").await.unwrap());
+    assert!(!store.has_owner().await.unwrap());
+    store.put_sign_in_link("good", now.plus_micros(600_000_000)).await.unwrap();
+    let uses = (0..8).map(|_| store.use_sign_in_link("good"));
+    let used = futures_util::future::join_all(uses).await;
+    assert_eq!(used.into_iter().filter(|used| *used == Ok(true)).count(), 1);
+    assert!(store.has_owner().await.unwrap());
+    assert!(fixture.after_kill().await.has_owner().await.unwrap());
+}
+
+/// Kept for their client in the order in which they came, each once, until forgotten or too old.
+pub async fn callbacks_are_kept_in_order_until_forgotten(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let (client, other) = (ClientId(Uuid::new_v4()), ClientId(Uuid::new_v4()));
+    let callback = |client, body: &[u8]| KeptCallback {
+        message_id: Uuid::new_v4(),
+        client,
+        reply_to: Some("answers".to_owned()),
+        body: body.to_vec(),
+    };
+    let (one, two, third) = (callback(client, b"1"), callback(client, b"2"), callback(other, b"3"));
+    for kept in [&one, &two, &third, &one] {
+        store.keep_callback(kept, LONG).await.unwrap();
+    }
+    assert_eq!(store.kept_callbacks(client).await.unwrap(), [one.clone(), two.clone()]);
+    store.forget_callback(one.message_id).await.unwrap();
+    assert_eq!(store.kept_callbacks(client).await.unwrap(), [two]);
+    let last = callback(other, b"4");
+    until("a kept callback is too old", || async {
+        store.keep_callback(&last, Duration::from_millis(1)).await.unwrap();
+        !store.kept_callbacks(other).await.unwrap().contains(&third)
+    })
+    .await;
+    assert!(store.kept_callbacks(client).await.unwrap().is_empty());
+}
+
+/// Alive while heard within the lease and not gone; shown with what they run.
+pub async fn executors_are_alive_while_they_are_heard(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let mut claim = claim("linux", LONG);
+    let (id, incarnation) = (ExecutorId(Uuid::new_v4()), Uuid::new_v4());
+    (claim.executor, claim.incarnation) = (id, incarnation);
+    let row = ExecutorRow { id, incarnation, name: "north".to_owned(), labels: labels("linux+x86"), slots: 4 };
+    store.put_executor(&row).await.unwrap();
+    let made = create(&*store, build("p", vec![job("a")])).await;
+    granted(&*store, &claim).await;
+    let views = store.executors(LONG).await.unwrap();
+    assert_eq!(views.len(), 1);
+    assert_eq!((views[0].id, views[0].name.as_str(), &views[0].labels, views[0].slots), (id, "north", &row.labels, 4));
+    assert!(views[0].alive);
+    assert_eq!(views[0].running, [made.jobs[0].id]);
+    let shown = store.build_view(made.id).await.unwrap().unwrap();
+    assert_eq!(shown.jobs[0].executor.as_deref(), Some("north"));
+    until("an executor is not heard", || async { !store.executors(Duration::from_millis(1)).await.unwrap()[0].alive })
+        .await;
+    store.executor_left(id, Uuid::new_v4()).await.unwrap();
+    assert!(store.executors(LONG).await.unwrap()[0].alive, "another incarnation's leaving is not this one's");
+    store.executor_left(id, incarnation).await.unwrap();
+    assert!(!store.executors(LONG).await.unwrap()[0].alive);
+    store.put_executor(&row).await.unwrap();
+    assert!(store.executors(LONG).await.unwrap()[0].alive);
+}
+
+/// The same text changes nothing; another one is the next revision.
+pub async fn a_pipeline_counts_its_texts(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let spec = pipeline("p");
+    assert!(store.put_pipeline(&spec, "text 1").await.unwrap());
+    let (first, _) = store.pipeline(&spec.name).await.unwrap().unwrap();
+    assert!(!store.put_pipeline(&spec, "text 1").await.unwrap());
+    let (same, kept) = store.pipeline(&spec.name).await.unwrap().unwrap();
+    assert_eq!((same.revision, &kept), (1, &spec));
+    assert_eq!(same, first);
+    assert!(!store.put_pipeline(&spec, "text 2").await.unwrap());
+    let (second, _) = store.pipeline(&spec.name).await.unwrap().unwrap();
+    assert_eq!((second.revision, second.yaml.as_str(), second.description.as_str()), (2, "text 2", "what it is for"));
+    assert_eq!(store.pipeline(&"q".parse().unwrap()).await.unwrap(), None);
+    assert_eq!(store.label_sets().await.unwrap(), [labels("linux+x86")]);
+}
+
+/// By name, each with its own last ten builds, the newest first.
+pub async fn pipelines_are_listed_with_their_last_builds(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    for name in ["b", "a", "none"] {
+        store.put_pipeline(&pipeline(name), "text").await.unwrap();
+    }
+    for _ in 0..12 {
+        create(&*store, build("a", vec![job("x")])).await;
+    }
+    create(&*store, build("b", vec![job("x")])).await;
+    let listed = store.pipelines().await.unwrap();
+    let numbers: Vec<(&str, Vec<u64>)> =
+        listed.iter().map(|one| (one.name.as_str(), one.builds.iter().map(|build| build.number).collect())).collect();
+    assert_eq!(numbers, [("a", (3..=12).rev().collect()), ("b", vec![1]), ("none", vec![])]);
+    assert!(listed.iter().all(|one| !one.needs_inputs));
+}
+
+/// A healthy store says so, and its clock does not go back.
+pub async fn the_store_checks_itself(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    store.check().await.unwrap();
+    let before = store.now().await.unwrap();
+    store.check().await.unwrap();
+    assert!(store.now().await.unwrap() >= before);
+}

@@ -1,0 +1,96 @@
+//! The suite that proves a store: one function per promise, over any implementation. What is one implementation's own
+//! (a lock file, a full disk) is tested beside it.
+//!
+//! [`store_conformance!`](crate::store_conformance) makes a test of each, so that no implementation can leave one out.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a broken promise is told by a panic")]
+
+pub mod accounts;
+pub mod builds;
+pub mod journal;
+pub mod leases;
+pub mod logs;
+pub mod record;
+mod samples;
+
+use std::sync::Arc;
+
+use crate::{BoxFuture, Store};
+
+/// How the suite gets stores of an implementation.
+pub trait Fixture: Send + Sync {
+    /// A store with nothing in it. Called once.
+    fn open(&self) -> BoxFuture<'_, Arc<dyn Store>>;
+    /// The same store as it is found when the process that had it was killed at this moment.
+    fn after_kill(&self) -> BoxFuture<'_, Arc<dyn Store>>;
+}
+
+/// Makes a test of each function of the suite. The argument is an expression that makes a new [`Fixture`]. The tests
+/// need `tokio` with `rt-multi-thread` and `macros`.
+#[macro_export]
+macro_rules! store_conformance {
+    ($fixture:expr) => {
+        $crate::store_conformance!(@ $fixture, accounts:
+            sessions_end_at_their_time
+            tokens_are_found_by_their_hash
+            a_sign_in_link_works_once
+            callbacks_are_kept_in_order_until_forgotten
+            executors_are_alive_while_they_are_heard
+            a_pipeline_counts_its_texts
+            pipelines_are_listed_with_their_last_builds
+            the_store_checks_itself
+        );
+        $crate::store_conformance!(@ $fixture, builds:
+            builds_are_numbered_within_their_pipeline
+            an_idempotency_key_makes_one_build
+            p1_a_build_stands_with_its_announcements
+            p1_a_change_stands_with_its_announcements
+            p1_what_was_answered_survives_a_kill
+            a_refused_change_leaves_everything_as_it_was
+            every_state_comes_back_as_it_was_written
+            many_writers_at_once_are_all_answered
+            builds_are_listed_newest_first
+            the_outbox_tells_of_new_rows_and_forgets_confirmed_ones
+        );
+        $crate::store_conformance!(@ $fixture, leases:
+            claims_go_by_priority_then_by_time
+            p2_a_repeated_claim_gets_the_same_answer
+            p2_concurrent_claims_get_different_jobs
+            p2_terms_rise_and_an_old_term_is_lost
+            p2_a_lease_that_ran_out_is_lost_before_it_is_reaped
+            a_refused_grant_leaves_the_job_queued
+            a_cancelled_job_is_told_at_renewal
+            jobs_of_a_former_incarnation_are_orphaned
+            label_sets_are_known_and_waiting_jobs_counted
+            p2_a_named_lease_has_one_holder_and_its_term_rises
+        );
+        $crate::store_conformance!(@ $fixture, logs:
+            p3_a_hundred_thousand_lines_come_back_exactly
+            p3_an_open_line_is_replaced_by_the_line_with_its_number
+            p3_a_line_that_has_its_end_is_never_replaced
+            a_log_that_does_not_exist_is_told_apart_from_an_empty_one
+        );
+        $crate::store_conformance!(@ $fixture, record:
+            p5_only_last_plus_one_is_applied
+            p5_a_group_keeps_its_place_with_its_effect
+            p3_a_closed_attempt_is_sealed_and_the_next_one_lives
+            p3_a_finished_job_is_sealed_at_its_last_offset
+            an_event_without_meaning_does_not_stop_its_topic
+            a_build_is_shown_with_what_is_recorded
+            build_events_are_read_back_in_order
+            p7_the_record_survives_a_kill
+        );
+        $crate::store_conformance!(@ $fixture, journal:
+            p7_the_journal_comes_back_as_it_was_written
+            a_trimmed_stream_keeps_its_offsets
+        );
+    };
+    (@ $fixture:expr, $module:ident: $($name:ident)*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                $crate::conformance::$module::$name(&$fixture).await;
+            }
+        )*
+    };
+}

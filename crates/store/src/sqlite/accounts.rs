@@ -1,0 +1,146 @@
+//! Sessions, tokens and sign-in links.
+
+use sqlx::{Row, SqliteConnection};
+use wire::{Timestamp, authority::Role};
+
+use super::{SqliteStore, now, rows, writer::Rank};
+use crate::{Accounts, Answer, StoreError, model::TokenRow};
+
+impl Accounts for SqliteStore {
+    fn put_session<'a>(&'a self, id: &'a str, data: &'a [u8], expires_at: Timestamp) -> Answer<'a, ()> {
+        let (id, data) = (id.to_owned(), data.to_vec());
+        Box::pin(self.writer.run(Rank::Command, move |connection| {
+            Box::pin(async move {
+                let now = now(&mut *connection).await?;
+                sqlx::query("DELETE FROM sessions WHERE expires_at <= ?").bind(now.0).execute(&mut *connection).await?;
+                sqlx::query(
+                    "INSERT INTO sessions (id, data, expires_at) VALUES (?, ?, ?) \
+                     ON CONFLICT (id) DO UPDATE SET data = excluded.data, expires_at = excluded.expires_at",
+                )
+                .bind(&id)
+                .bind(&data)
+                .bind(expires_at.0)
+                .execute(connection)
+                .await?;
+                Ok(())
+            })
+        }))
+    }
+
+    fn session<'a>(&'a self, id: &'a str) -> Answer<'a, Option<(Vec<u8>, Timestamp)>> {
+        Box::pin(async move {
+            let mut reader = self.reader().await?;
+            let found = sqlx::query(
+                "SELECT data, expires_at FROM sessions \
+                 WHERE id = ? AND expires_at > CAST(unixepoch('subsec') * 1000000 AS INTEGER)",
+            )
+            .bind(id)
+            .fetch_optional(&mut *reader)
+            .await?;
+            found.map(|row| Ok((row.try_get(0)?, rows::time(&row, 1)?))).transpose()
+        })
+    }
+
+    fn delete_session<'a>(&'a self, id: &'a str) -> Answer<'a, ()> {
+        let id = id.to_owned();
+        Box::pin(self.writer.run(Rank::Command, move |connection| {
+            Box::pin(async move {
+                sqlx::query("DELETE FROM sessions WHERE id = ?").bind(&id).execute(connection).await?;
+                Ok(())
+            })
+        }))
+    }
+
+    fn put_token<'a>(&'a self, token: &'a TokenRow) -> Answer<'a, ()> {
+        let token = token.clone();
+        Box::pin(self.writer.run(Rank::Command, move |connection| {
+            Box::pin(async move {
+                let role = match token.role {
+                    Role::Owner => "owner",
+                };
+                sqlx::query(
+                    "INSERT INTO tokens (sha256, name, role) VALUES (?, ?, ?) \
+                     ON CONFLICT (sha256) DO UPDATE SET name = excluded.name, role = excluded.role",
+                )
+                .bind(&token.sha256)
+                .bind(&token.name)
+                .bind(role)
+                .execute(&mut *connection)
+                .await?;
+                note_owner(connection).await
+            })
+        }))
+    }
+
+    fn token<'a>(&'a self, sha256: &'a str) -> Answer<'a, Option<TokenRow>> {
+        Box::pin(async move {
+            let mut reader = self.reader().await?;
+            let found = sqlx::query("SELECT sha256, name, role FROM tokens WHERE sha256 = ?")
+                .bind(sha256)
+                .fetch_optional(&mut *reader)
+                .await?;
+            let token = |row| {
+                Ok(TokenRow { sha256: row_text(&row, 0)?, name: row_text(&row, 1)?, role: rows::parsed(&row, 2)? })
+            };
+            found.map(token).transpose()
+        })
+    }
+
+    fn put_sign_in_link<'a>(&'a self, sha256: &'a str, expires_at: Timestamp) -> Answer<'a, ()> {
+        let sha256 = sha256.to_owned();
+        Box::pin(self.writer.run(Rank::Command, move |connection| {
+            Box::pin(async move {
+                sqlx::query(
+                    "INSERT INTO sign_in_links (sha256, expires_at) VALUES (?, ?) \
+                     ON CONFLICT (sha256) DO UPDATE SET expires_at = excluded.expires_at",
+                )
+                .bind(&sha256)
+                .bind(expires_at.0)
+                .execute(connection)
+                .await?;
+                Ok(())
+            })
+        }))
+    }
+
+    fn use_sign_in_link<'a>(&'a self, sha256: &'a str) -> Answer<'a, bool> {
+        let sha256 = sha256.to_owned();
+        Box::pin(self.writer.run(Rank::Command, move |connection| {
+            Box::pin(async move {
+                let now = now(&mut *connection).await?;
+                let used = sqlx::query("DELETE FROM sign_in_links WHERE sha256 = ? RETURNING expires_at")
+                    .bind(&sha256)
+                    .fetch_optional(&mut *connection)
+                    .await?;
+                let Some(row) = used else { return Ok(false) };
+                if rows::time(&row, 0)? <= now {
+                    return Ok(false);
+                }
+                note_owner(connection).await?;
+                Ok(true)
+            })
+        }))
+    }
+
+    fn has_owner(&self) -> Answer<'_, bool> {
+        Box::pin(async move {
+            let mut reader = self.reader().await?;
+            let found = sqlx::query("SELECT at FROM facts WHERE name = 'owner'").fetch_optional(&mut *reader).await?;
+            Ok(found.is_some())
+        })
+    }
+}
+
+fn row_text(row: &sqlx::sqlite::SqliteRow, column: usize) -> Result<String, StoreError> {
+    Ok(row.try_get(column)?)
+}
+
+/// Someone can sign in from now on. Kept apart from links, sessions and tokens, because those go.
+async fn note_owner(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    let now = now(&mut *connection).await?;
+    sqlx::query("INSERT INTO facts (name, at) VALUES ('owner', ?) ON CONFLICT (name) DO NOTHING")
+        .bind(now.0)
+        .execute(connection)
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,260 @@
+//! Builds with their jobs: written at the trigger, changed by a rule, loaded whole. What readers are shown stands in
+//! [`super::view`].
+
+use sqlx::{Row, SqliteConnection};
+use uuid::Uuid;
+use wire::{
+    BuildId, JobId, Timestamp,
+    command::BuildsQuery,
+    view::{BuildSummary, BuildView},
+};
+
+use super::{
+    SqliteStore, insert, labels, outbox,
+    rows::{self, BuildColumns, JobColumns, bytes, signed},
+    view,
+    writer::Rank,
+};
+use crate::{
+    Answer, BoxFuture, Builds, ChangeError, Decide, StoreError,
+    model::{Announcement, Build, Created, Job, JobState, NewBuild},
+};
+
+impl Builds for SqliteStore {
+    fn create_build(&self, build: NewBuild) -> Answer<'_, Created> {
+        Box::pin(self.writer.run(Rank::Announcing, move |connection| Box::pin(create(connection, build))))
+    }
+
+    fn change_build(&self, id: BuildId, decide: Decide) -> BoxFuture<'_, Result<Build, ChangeError>> {
+        Box::pin(self.writer.run(Rank::Announcing, move |connection| {
+            Box::pin(async move {
+                let (before, now) = load(connection, id).await?.ok_or(ChangeError::NoBuild(id))?;
+                let mut build = before.clone();
+                let announcements = decide(&mut build, now)?;
+                write_change(connection, &before, &mut build, announcements, now).await?;
+                Ok(build)
+            })
+        }))
+    }
+
+    fn load_build(&self, id: BuildId) -> Answer<'_, Option<Build>> {
+        Box::pin(async move {
+            let mut snapshot = self.snapshot().await?;
+            Ok(load(&mut snapshot, id).await?.map(|(build, _)| build))
+        })
+    }
+
+    fn build_of(&self, job: JobId) -> Answer<'_, Option<BuildId>> {
+        Box::pin(async move {
+            let mut reader = self.reader().await?;
+            let found = sqlx::query("SELECT build FROM jobs WHERE id = ?")
+                .bind(bytes(&job.0))
+                .fetch_optional(&mut *reader)
+                .await?;
+            found.map(|row| rows::uuid(&row, 0).map(BuildId)).transpose()
+        })
+    }
+
+    fn build_view(&self, id: BuildId) -> Answer<'_, Option<BuildView>> {
+        Box::pin(async move { view::build(&mut *self.snapshot().await?, id).await })
+    }
+
+    fn builds<'a>(&'a self, query: &'a BuildsQuery) -> Answer<'a, Vec<BuildSummary>> {
+        Box::pin(async move { view::builds(&mut *self.reader().await?, query).await })
+    }
+}
+
+/// A new build with its jobs and announcements.
+async fn create(connection: &mut SqliteConnection, new: NewBuild) -> Result<Created, StoreError> {
+    let NewBuild { mut build, announcements, idempotency } = new;
+    if let Some(idempotency) = &idempotency {
+        let before = sqlx::query("SELECT id, digest FROM builds WHERE pipeline = ? AND idempotency_key = ?")
+            .bind(build.pipeline.as_str())
+            .bind(&idempotency.key)
+            .fetch_optional(&mut *connection)
+            .await?;
+        if let Some(row) = before {
+            let same = row.try_get::<&str, _>(1)? == idempotency.digest;
+            return Ok(if same { Created::Before(BuildId(rows::uuid(&row, 0)?)) } else { Created::OtherBody });
+        }
+    }
+    let given = sqlx::query(
+        "INSERT INTO build_numbers (pipeline, last) VALUES (?, 1) \
+         ON CONFLICT (pipeline) DO UPDATE SET last = build_numbers.last + 1 \
+         RETURNING last, CAST(unixepoch('subsec') * 1000000 AS INTEGER)",
+    )
+    .bind(build.pipeline.as_str())
+    .fetch_one(&mut *connection)
+    .await?;
+    let now = rows::time(&given, 1)?;
+    (build.number, build.revision, build.queued_at) = (rows::number(&given, 0)?, 0, now);
+    for job in &mut build.jobs {
+        if let JobState::Queued { since } = &mut job.state {
+            *since = now;
+        }
+    }
+    // Announcing raises the revision, so it comes first; the rows become visible together.
+    outbox::announce(connection, &mut build, announcements, now).await?;
+    insert_build(connection, &build, idempotency.as_ref().map(|one| (one.key.as_str(), one.digest.as_str()))).await?;
+    insert_jobs(connection, &build).await?;
+    labels::note(connection, build.jobs.iter().map(|job| &job.plan.labels)).await?;
+    Ok(Created::New(build))
+}
+
+async fn insert_build(
+    connection: &mut SqliteConnection,
+    build: &Build,
+    key: Option<(&str, &str)>,
+) -> Result<(), StoreError> {
+    let columns = BuildColumns::of(build);
+    sqlx::query(
+        "INSERT INTO builds (id, pipeline, number, inputs, reply, epoch, revision, queued_at, cancelling, state, outcome, \
+         started_at, finished_at, jobs_total, jobs_finished, idempotency_key, digest) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(bytes(&build.id.0))
+    .bind(build.pipeline.as_str())
+    .bind(signed(build.number))
+    .bind(rows::to_json(&build.inputs)?)
+    .bind(build.reply.as_ref().map(rows::to_json).transpose()?)
+    .bind(i64::from(build.epoch))
+    .bind(signed(build.revision))
+    .bind(build.queued_at.0)
+    .bind(i64::from(build.cancelling))
+    .bind(columns.state)
+    .bind(columns.outcome)
+    .bind(columns.started_at)
+    .bind(columns.finished_at)
+    .bind(columns.jobs_total)
+    .bind(columns.jobs_finished)
+    .bind(key.map(|(key, _)| key))
+    .bind(key.map(|(_, digest)| digest))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn insert_jobs(connection: &mut SqliteConnection, build: &Build) -> Result<(), StoreError> {
+    let mut jobs = Vec::with_capacity(build.jobs.len());
+    for (place, job) in build.jobs.iter().enumerate() {
+        let place = i64::try_from(place).unwrap_or(i64::MAX);
+        jobs.push((place, job, rows::to_json(&*job.plan)?, job.plan.labels.to_string()));
+    }
+    let head = "INSERT INTO jobs (id, build, place, label_set, priority, plan, attempt, failures, losses, state, \
+                queued_at, started_at, finished_at, executor, incarnation, claim_id, expires_at, cancelling, outcome, \
+                reason, last_offset)";
+    insert::rows(connection, head, 21, "", &jobs, |query, (place, job, plan, label_set)| {
+        let columns = JobColumns::of(&job.state);
+        query
+            .bind(bytes(&job.id.0))
+            .bind(build.id.0.as_bytes().to_vec())
+            .bind(place)
+            .bind(label_set.as_str())
+            .bind(i64::from(job.plan.priority))
+            .bind(plan.as_str())
+            .bind(i64::from(job.attempt))
+            .bind(i64::from(job.failures))
+            .bind(i64::from(job.losses))
+            .bind(columns.state)
+            .bind(columns.queued_at)
+            .bind(columns.started_at)
+            .bind(columns.finished_at)
+            .bind(columns.executor)
+            .bind(columns.incarnation)
+            .bind(columns.claim_id)
+            .bind(columns.expires_at)
+            .bind(i64::from(columns.cancelling))
+            .bind(columns.outcome)
+            .bind(columns.reason)
+            .bind(columns.last_offset)
+    })
+    .await
+}
+
+/// A build with its jobs, and the database's time.
+pub(super) async fn load(
+    connection: &mut SqliteConnection,
+    id: BuildId,
+) -> Result<Option<(Build, Timestamp)>, StoreError> {
+    let sql =
+        format!("SELECT {}, CAST(unixepoch('subsec') * 1000000 AS INTEGER) FROM builds WHERE id = ?", rows::BUILD);
+    let Some(row) = sqlx::query(&sql).bind(bytes(&id.0)).fetch_optional(&mut *connection).await? else {
+        return Ok(None);
+    };
+    let sql = format!("SELECT {} FROM jobs WHERE build = ? ORDER BY place", rows::JOB);
+    let jobs = sqlx::query(&sql).bind(bytes(&id.0)).fetch_all(connection).await?;
+    let jobs = jobs.iter().map(rows::job).collect::<Result<_, _>>()?;
+    Ok(Some((rows::build(&row, jobs)?, rows::time(&row, 13)?)))
+}
+
+/// Writes what `build` has become since `before`, with what is to be announced. What a rule may not change (ids, number,
+/// plans, the list of jobs) is not written.
+pub(super) async fn write_change(
+    connection: &mut SqliteConnection,
+    before: &Build,
+    build: &mut Build,
+    announcements: Vec<Announcement>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    build.revision = before.revision;
+    outbox::announce(connection, build, announcements, now).await?;
+    for (old, new) in before.jobs.iter().zip(&build.jobs) {
+        if old != new {
+            update_job(connection, new).await?;
+        }
+    }
+    let columns = BuildColumns::of(build);
+    if before != build {
+        sqlx::query(
+            "UPDATE builds SET epoch = ?, revision = ?, cancelling = ?, state = ?, outcome = ?, started_at = ?, \
+             finished_at = ?, jobs_finished = ? WHERE id = ?",
+        )
+        .bind(i64::from(build.epoch))
+        .bind(signed(build.revision))
+        .bind(i64::from(build.cancelling))
+        .bind(columns.state)
+        .bind(columns.outcome)
+        .bind(columns.started_at)
+        .bind(columns.finished_at)
+        .bind(columns.jobs_finished)
+        .bind(bytes(&build.id.0))
+        .execute(connection)
+        .await?;
+    }
+    Ok(())
+}
+
+async fn update_job(connection: &mut SqliteConnection, job: &Job) -> Result<(), StoreError> {
+    let columns = JobColumns::of(&job.state);
+    sqlx::query(
+        "UPDATE jobs SET attempt = ?1, failures = ?2, losses = ?3, state = ?4, \
+         queued_at = CASE ?4 WHEN 'waiting' THEN NULL WHEN 'queued' THEN ?5 ELSE queued_at END, \
+         started_at = ?6, finished_at = ?7, executor = ?8, incarnation = ?9, claim_id = ?10, expires_at = ?11, \
+         cancelling = ?12, outcome = ?13, reason = ?14, last_offset = ?15 WHERE id = ?16",
+    )
+    .bind(i64::from(job.attempt))
+    .bind(i64::from(job.failures))
+    .bind(i64::from(job.losses))
+    .bind(columns.state)
+    .bind(columns.queued_at)
+    .bind(columns.started_at)
+    .bind(columns.finished_at)
+    .bind(columns.executor)
+    .bind(columns.incarnation)
+    .bind(columns.claim_id)
+    .bind(columns.expires_at)
+    .bind(i64::from(columns.cancelling))
+    .bind(columns.outcome)
+    .bind(columns.reason)
+    .bind(columns.last_offset)
+    .bind(bytes(&job.id.0))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// The build of a row whose column is its id, which must be there.
+pub(super) async fn load_known(connection: &mut SqliteConnection, id: Uuid) -> Result<(Build, Timestamp), StoreError> {
+    let loaded = load(connection, BuildId(id)).await?;
+    loaded.ok_or_else(|| StoreError::Corrupt(format!("a job belongs to build {id}, which is not there")))
+}

@@ -1,0 +1,70 @@
+//! Callbacks kept for clients that are away.
+
+use std::time::Duration;
+
+use sqlx::Row;
+use uuid::Uuid;
+use wire::ClientId;
+
+use super::{
+    SqliteStore, micros, now,
+    rows::{self, bytes},
+    writer::Rank,
+};
+use crate::{Answer, Callbacks, model::KeptCallback};
+
+impl Callbacks for SqliteStore {
+    fn keep_callback<'a>(&'a self, callback: &'a KeptCallback, keep: Duration) -> Answer<'a, ()> {
+        let callback = callback.clone();
+        Box::pin(self.writer.run(Rank::Command, move |connection| {
+            Box::pin(async move {
+                let now = now(&mut *connection).await?;
+                sqlx::query("DELETE FROM callbacks WHERE kept_at < ?")
+                    .bind(now.plus_micros(-micros(keep)).0)
+                    .execute(&mut *connection)
+                    .await?;
+                sqlx::query(
+                    "INSERT INTO callbacks (message_id, client, reply_to, body, kept_at) VALUES (?, ?, ?, ?, ?) \
+                     ON CONFLICT (message_id) DO NOTHING",
+                )
+                .bind(bytes(&callback.message_id))
+                .bind(bytes(&callback.client.0))
+                .bind(callback.reply_to.as_deref())
+                .bind(&callback.body)
+                .bind(now.0)
+                .execute(connection)
+                .await?;
+                Ok(())
+            })
+        }))
+    }
+
+    fn kept_callbacks(&self, client: ClientId) -> Answer<'_, Vec<KeptCallback>> {
+        Box::pin(async move {
+            let mut reader = self.reader().await?;
+            let found = sqlx::query("SELECT message_id, reply_to, body FROM callbacks WHERE client = ? ORDER BY id")
+                .bind(bytes(&client.0))
+                .fetch_all(&mut *reader)
+                .await?;
+            found
+                .iter()
+                .map(|row| {
+                    let (reply_to, body) = (row.try_get(1)?, row.try_get(2)?);
+                    Ok(KeptCallback { message_id: rows::uuid(row, 0)?, client, reply_to, body })
+                })
+                .collect()
+        })
+    }
+
+    fn forget_callback(&self, message_id: Uuid) -> Answer<'_, ()> {
+        Box::pin(self.writer.run(Rank::Command, move |connection| {
+            Box::pin(async move {
+                sqlx::query("DELETE FROM callbacks WHERE message_id = ?")
+                    .bind(bytes(&message_id))
+                    .execute(connection)
+                    .await?;
+                Ok(())
+            })
+        }))
+    }
+}

@@ -1,0 +1,87 @@
+//! Executors that have registered, and what they run.
+
+use std::{collections::HashMap, time::Duration};
+
+use sqlx::Row;
+use uuid::Uuid;
+use wire::{ExecutorId, JobId, view::ExecutorView};
+
+use super::{
+    SqliteStore, micros, now,
+    rows::{self, bytes},
+    writer::Rank,
+};
+use crate::{Answer, Executors, model::ExecutorRow};
+
+impl Executors for SqliteStore {
+    fn put_executor<'a>(&'a self, executor: &'a ExecutorRow) -> Answer<'a, ()> {
+        let executor = executor.clone();
+        Box::pin(self.writer.run(Rank::Command, move |connection| {
+            Box::pin(async move {
+                let now = now(&mut *connection).await?;
+                sqlx::query(
+                    "INSERT INTO executors (id, incarnation, name, labels, slots, heard_at, has_left) \
+                     VALUES (?, ?, ?, ?, ?, ?, 0) ON CONFLICT (id) DO UPDATE SET incarnation = excluded.incarnation, \
+                     name = excluded.name, labels = excluded.labels, slots = excluded.slots, \
+                     heard_at = excluded.heard_at, has_left = 0",
+                )
+                .bind(bytes(&executor.id.0))
+                .bind(bytes(&executor.incarnation))
+                .bind(&executor.name)
+                .bind(executor.labels.to_string())
+                .bind(i64::from(executor.slots))
+                .bind(now.0)
+                .execute(connection)
+                .await?;
+                Ok(())
+            })
+        }))
+    }
+
+    fn executor_left(&self, id: ExecutorId, incarnation: Uuid) -> Answer<'_, ()> {
+        Box::pin(self.writer.run(Rank::Command, move |connection| {
+            Box::pin(async move {
+                sqlx::query("UPDATE executors SET has_left = 1 WHERE id = ? AND incarnation = ?")
+                    .bind(bytes(&id.0))
+                    .bind(bytes(&incarnation))
+                    .execute(connection)
+                    .await?;
+                Ok(())
+            })
+        }))
+    }
+
+    fn executors(&self, lease: Duration) -> Answer<'_, Vec<ExecutorView>> {
+        Box::pin(async move {
+            let mut snapshot = self.snapshot().await?;
+            let heard_since = now(&mut snapshot).await?.plus_micros(-micros(lease)).0;
+            let mut running: HashMap<Uuid, Vec<JobId>> = HashMap::new();
+            let held = sqlx::query("SELECT executor, id FROM jobs WHERE state = 'running' ORDER BY started_at, id")
+                .fetch_all(&mut *snapshot)
+                .await?;
+            for row in &held {
+                running.entry(rows::uuid(row, 0)?).or_default().push(JobId(rows::uuid(row, 1)?));
+            }
+            let found =
+                sqlx::query("SELECT id, name, labels, slots, heard_at, has_left FROM executors ORDER BY name, id")
+                    .fetch_all(&mut *snapshot)
+                    .await?;
+            found
+                .iter()
+                .map(|row| {
+                    let id = rows::uuid(row, 0)?;
+                    let heard_at = rows::time(row, 4)?;
+                    Ok(ExecutorView {
+                        id: ExecutorId(id),
+                        name: row.try_get(1)?,
+                        labels: rows::converted(row, 2)?,
+                        slots: rows::number(row, 3)?,
+                        heard_at,
+                        alive: !rows::flag(row, 5)? && heard_at.0 >= heard_since,
+                        running: running.remove(&id).unwrap_or_default(),
+                    })
+                })
+                .collect()
+        })
+    }
+}

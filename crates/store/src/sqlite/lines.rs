@@ -1,0 +1,231 @@
+//! The log lines of one attempt while a batch is applied: which are new, which replace an open one, and how they are
+//! written in chunks.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sqlx::{Row, SqliteConnection};
+use wire::{JobId, LogLine, Timestamp, log::RecordedLine};
+
+use super::{
+    chunk, insert,
+    rows::{self, bytes, signed},
+};
+use crate::StoreError;
+
+/// What a batch makes of an attempt's log.
+pub(super) struct Lines {
+    job: JobId,
+    attempt: u32,
+    /// The number that comes next.
+    pub(super) next: u64,
+    open: BTreeMap<u64, RecordedLine>,
+    /// Open lines that came, changed or went.
+    touched: BTreeSet<u64>,
+    closed: Vec<RecordedLine>,
+    /// Each step's first line in this batch.
+    firsts: BTreeMap<u32, u64>,
+}
+
+impl Lines {
+    /// As the record has it: `next`, and the lines that have no end yet (`open` of them).
+    pub(super) async fn load(
+        connection: &mut SqliteConnection,
+        (job, attempt): (JobId, u32),
+        next: u64,
+        open: u64,
+    ) -> Result<Self, StoreError> {
+        let open = if open == 0 { Vec::new() } else { open_lines(connection, job, attempt, 0, i64::MAX).await? };
+        let open = open.into_iter().map(|line| (line.line.n, line)).collect();
+        let (touched, closed, firsts) = (BTreeSet::new(), Vec::new(), BTreeMap::new());
+        Ok(Self { job, attempt, next, open, touched, closed, firsts })
+    }
+
+    /// How many lines have no end.
+    pub(super) fn open(&self) -> u64 {
+        self.open.len() as u64
+    }
+
+    /// A line, in the order of the topic. A number that is recorded with its end stays as it is: only open lines are
+    /// replaced, so a writer that repeats itself changes nothing.
+    pub(super) fn push(&mut self, step: u32, line: LogLine) {
+        let n = line.n;
+        if n >= self.next {
+            self.next = n.saturating_add(1);
+            self.firsts.entry(step).or_insert(n);
+        } else if self.open.remove(&n).is_some() {
+            self.touched.insert(n);
+        } else {
+            return;
+        }
+        let line = RecordedLine { step, line };
+        if line.line.open {
+            self.touched.insert(n);
+            self.open.insert(n, line);
+        } else {
+            self.closed.push(line);
+        }
+    }
+
+    /// Writes the open lines, and adds the rest to what is written for all attempts together.
+    pub(super) async fn write(
+        mut self,
+        connection: &mut SqliteConnection,
+        gathered: &mut Gathered,
+    ) -> Result<(), StoreError> {
+        for n in &self.touched {
+            self.write_open(connection, *n).await?;
+        }
+        let (job, attempt) = (self.job, self.attempt);
+        let id = job.0.as_simple().to_string();
+        gathered.firsts.extend(self.firsts.iter().map(|(step, first)| (id.clone(), attempt, *step, *first)));
+        self.closed.sort_by_key(|line| line.line.n);
+        for run in runs(&self.closed) {
+            let (t0, packed) = chunk::pack(run);
+            let (first, count) = (run.first().map_or(0, |line| line.line.n), run.len() as u64);
+            gathered.chunks.push(Chunk { job, attempt, first, count, t0, packed });
+        }
+        Ok(())
+    }
+
+    async fn write_open(&self, connection: &mut SqliteConnection, n: u64) -> Result<(), StoreError> {
+        let Some(RecordedLine { step, line }) = self.open.get(&n) else {
+            sqlx::query("DELETE FROM open_lines WHERE job = ? AND attempt = ? AND n = ?")
+                .bind(bytes(&self.job.0))
+                .bind(i64::from(self.attempt))
+                .bind(signed(n))
+                .execute(connection)
+                .await?;
+            return Ok(());
+        };
+        sqlx::query(
+            "INSERT INTO open_lines (job, attempt, n, step, t, split, text) VALUES (?, ?, ?, ?, ?, ?, ?) \
+             ON CONFLICT (job, attempt, n) DO UPDATE SET step = excluded.step, t = excluded.t, \
+             split = excluded.split, text = excluded.text",
+        )
+        .bind(bytes(&self.job.0))
+        .bind(i64::from(self.attempt))
+        .bind(signed(n))
+        .bind(i64::from(*step))
+        .bind(line.t.0)
+        .bind(i64::from(line.split))
+        .bind(&line.text)
+        .execute(connection)
+        .await?;
+        Ok(())
+    }
+}
+
+/// What a batch makes of all attempts' logs, so that few statements write it.
+#[derive(Default)]
+pub(super) struct Gathered {
+    chunks: Vec<Chunk>,
+    /// Job (in hex), attempt, step, and the number of the step's first line in the batch.
+    firsts: Vec<(String, u32, u32, u64)>,
+}
+
+struct Chunk {
+    job: JobId,
+    attempt: u32,
+    first: u64,
+    count: u64,
+    t0: Timestamp,
+    packed: Vec<u8>,
+}
+
+impl Gathered {
+    /// Writes all of it; the steps must be there already.
+    pub(super) async fn write(self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
+        if !self.firsts.is_empty() {
+            sqlx::query(
+                "UPDATE steps SET first_line = said.first FROM (SELECT unhex(value ->> 0) AS job, \
+                 value ->> 1 AS attempt, value ->> 2 AS step, value ->> 3 AS first FROM json_each(?)) AS said \
+                 WHERE steps.job = said.job AND steps.attempt = said.attempt AND steps.step = said.step \
+                 AND steps.first_line IS NULL",
+            )
+            .bind(rows::to_json(&self.firsts)?)
+            .execute(&mut *connection)
+            .await?;
+        }
+        let head = "INSERT INTO log_chunks (job, attempt, first_line, line_count, t0, body)";
+        insert::rows(connection, head, 6, "", &self.chunks, |query, chunk| {
+            let query = query.bind(bytes(&chunk.job.0)).bind(i64::from(chunk.attempt)).bind(signed(chunk.first));
+            query.bind(signed(chunk.count)).bind(chunk.t0.0).bind(chunk.packed.as_slice())
+        })
+        .await
+    }
+}
+
+/// Cuts sorted lines into chunks: numbers without gaps, bounded in lines and bytes.
+fn runs(lines: &[RecordedLine]) -> impl Iterator<Item = &[RecordedLine]> {
+    let (mut count, mut size) = (0, 0);
+    lines.chunk_by(move |before, line| {
+        (count, size) = (count + 1, size + before.line.text.len());
+        let follows = before.line.n.checked_add(1) == Some(line.line.n);
+        let same = follows && count < chunk::LINES_MAX && size + line.line.text.len() <= chunk::BYTES_MAX;
+        if !same {
+            (count, size) = (0, 0);
+        }
+        same
+    })
+}
+
+/// Lines `from..to` of an attempt, in order, at most `to - from`.
+pub(super) async fn read(
+    connection: &mut SqliteConnection,
+    job: JobId,
+    attempt: u32,
+    from: u64,
+    to: u64,
+) -> Result<Vec<RecordedLine>, StoreError> {
+    // Chunks do not overlap: the first one that may hold `from` is the last one that begins at or before it.
+    let found = sqlx::query(
+        "SELECT first_line, t0, body FROM log_chunks WHERE job = ?1 AND attempt = ?2 AND first_line < ?4 \
+         AND first_line >= COALESCE((SELECT MAX(first_line) FROM log_chunks \
+         WHERE job = ?1 AND attempt = ?2 AND first_line <= ?3), 0) ORDER BY first_line",
+    )
+    .bind(bytes(&job.0))
+    .bind(i64::from(attempt))
+    .bind(signed(from))
+    .bind(signed(to))
+    .fetch_all(&mut *connection)
+    .await?;
+    let mut lines = Vec::new();
+    for row in &found {
+        let unpacked = chunk::unpack(rows::number(row, 0)?, rows::time(row, 1)?, row.try_get(2)?)?;
+        lines.extend(unpacked.into_iter().filter(|line| (from..to).contains(&line.line.n)));
+    }
+    let open = open_lines(connection, job, attempt, signed(from), signed(to)).await?;
+    if !open.is_empty() {
+        lines.extend(open);
+        lines.sort_by_key(|line| line.line.n);
+    }
+    Ok(lines)
+}
+
+/// The lines `from..to` that have no end yet.
+async fn open_lines(
+    connection: &mut SqliteConnection,
+    job: JobId,
+    attempt: u32,
+    from: i64,
+    to: i64,
+) -> Result<Vec<RecordedLine>, StoreError> {
+    let found = sqlx::query(
+        "SELECT n, step, t, split, text FROM open_lines WHERE job = ? AND attempt = ? AND n >= ? AND n < ? ORDER BY n",
+    )
+    .bind(bytes(&job.0))
+    .bind(i64::from(attempt))
+    .bind(from)
+    .bind(to)
+    .fetch_all(connection)
+    .await?;
+    found
+        .iter()
+        .map(|row| {
+            let t = Timestamp(row.try_get(2)?);
+            let line =
+                LogLine { n: rows::number(row, 0)?, t, text: row.try_get(4)?, open: true, split: rows::flag(row, 3)? };
+            Ok(RecordedLine { step: rows::number(row, 1)?, line })
+        })
+        .collect()
+}

@@ -1,0 +1,43 @@
+//! The steps of the schema. `PRAGMA user_version` counts those that a database has; each is applied whole or not at all.
+
+use sqlx::{Connection, Executor, Row, SqliteConnection};
+
+use crate::StoreError;
+
+/// In order; the first makes version 1. A step that was released is never changed.
+const STEPS: [&str; 1] = [include_str!("migrations/0001_start.sql")];
+
+/// The schema that this program knows.
+fn known() -> i64 {
+    i64::try_from(STEPS.len()).unwrap_or(i64::MAX)
+}
+
+/// The schema that the database has; newer than this program's is refused.
+async fn found(connection: &mut SqliteConnection) -> Result<i64, StoreError> {
+    let found: i64 = sqlx::query("PRAGMA user_version").fetch_one(connection).await?.try_get(0)?;
+    if found > known() { Err(StoreError::Newer { found, known: known() }) } else { Ok(found) }
+}
+
+/// Applies what is missing.
+pub(super) async fn run(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    let found = found(connection).await?;
+    let done = usize::try_from(found).map_err(|_| StoreError::Corrupt(format!("user_version is {found}")))?;
+    for (index, step) in STEPS.iter().enumerate().skip(done) {
+        let mut transaction = connection.begin().await?;
+        transaction.execute(*step).await?;
+        transaction.execute(format!("PRAGMA user_version = {}", index + 1).as_str()).await?;
+        transaction.commit().await?;
+    }
+    Ok(())
+}
+
+/// For who opens the database beside its owner: nothing may be changed under the owner's feet.
+pub(super) async fn must_be_current(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    let (found, known) = (found(connection).await?, known());
+    if found == known {
+        return Ok(());
+    }
+    Err(StoreError::Unavailable(format!(
+        "another process uses it with schema {found}, this Stepcast knows schema {known}: use the same version, or stop the other first"
+    )))
+}

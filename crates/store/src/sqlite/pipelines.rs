@@ -1,0 +1,103 @@
+//! Pipelines, as they were written and as they are valid.
+
+use std::collections::BTreeMap;
+
+use sqlx::Row;
+use wire::{
+    PipelineName,
+    pipeline::PipelineSpec,
+    view::{BuildSummary, PipelineSummary, PipelineView},
+};
+
+use super::{SqliteStore, labels, now, rows, view, writer::Rank};
+use crate::{Answer, Pipelines, StoreError};
+
+/// Builds shown with each pipeline of the list.
+const LAST_BUILDS: i64 = 10;
+
+impl Pipelines for SqliteStore {
+    fn put_pipeline<'a>(&'a self, spec: &'a PipelineSpec, yaml: &'a str) -> Answer<'a, bool> {
+        let (spec, yaml) = (spec.clone(), yaml.to_owned());
+        Box::pin(self.writer.run(Rank::Command, move |connection| {
+            Box::pin(async move {
+                let name = spec.name.as_str();
+                let before = sqlx::query("SELECT yaml FROM pipelines WHERE name = ?")
+                    .bind(name)
+                    .fetch_optional(&mut *connection)
+                    .await?;
+                if let Some(row) = &before
+                    && row.try_get::<&str, _>(0)? == yaml
+                {
+                    return Ok(false);
+                }
+                let at = now(&mut *connection).await?;
+                sqlx::query(
+                    "INSERT INTO pipelines (name, spec, yaml, revision, updated_at) VALUES (?, ?, ?, 1, ?) \
+                     ON CONFLICT (name) DO UPDATE SET spec = excluded.spec, yaml = excluded.yaml, \
+                     revision = pipelines.revision + 1, updated_at = excluded.updated_at",
+                )
+                .bind(name)
+                .bind(rows::to_json(&spec)?)
+                .bind(&yaml)
+                .bind(at.0)
+                .execute(&mut *connection)
+                .await?;
+                labels::note(connection, spec.jobs.iter().map(|job| &job.labels)).await?;
+                Ok(before.is_none())
+            })
+        }))
+    }
+
+    fn pipeline<'a>(&'a self, name: &'a PipelineName) -> Answer<'a, Option<(PipelineView, PipelineSpec)>> {
+        Box::pin(async move {
+            let mut reader = self.reader().await?;
+            let found = sqlx::query("SELECT spec, yaml, revision, updated_at FROM pipelines WHERE name = ?")
+                .bind(name.as_str())
+                .fetch_optional(&mut *reader)
+                .await?;
+            let Some(row) = found else { return Ok(None) };
+            let spec: PipelineSpec = rows::json(&row, 0)?;
+            let view = PipelineView {
+                name: name.clone(),
+                description: spec.description.clone(),
+                revision: rows::number(&row, 2)?,
+                inputs: spec.inputs.clone(),
+                yaml: row.try_get(1)?,
+                updated_at: rows::time(&row, 3)?,
+            };
+            Ok(Some((view, spec)))
+        })
+    }
+
+    fn pipelines(&self) -> Answer<'_, Vec<PipelineSummary>> {
+        Box::pin(async move {
+            let mut snapshot = self.snapshot().await?;
+            let pipelines =
+                sqlx::query("SELECT name, spec FROM pipelines ORDER BY name").fetch_all(&mut *snapshot).await?;
+            // The inner query walks an index for each pipeline; numbering all builds by a window would read them all.
+            let sql = format!(
+                "SELECT {} FROM pipelines CROSS JOIN builds ON builds.id IN (SELECT last.id FROM builds AS last \
+                 WHERE last.pipeline = pipelines.name ORDER BY last.queued_at DESC, last.id DESC LIMIT {LAST_BUILDS}) \
+                 ORDER BY builds.queued_at DESC, builds.id DESC",
+                view::SUMMARY
+            );
+            let mut builds: BTreeMap<PipelineName, Vec<BuildSummary>> = BTreeMap::new();
+            for row in sqlx::query(&sql).fetch_all(&mut *snapshot).await? {
+                let summary = view::summary(&row)?;
+                builds.entry(summary.pipeline.clone()).or_default().push(summary);
+            }
+            pipelines
+                .iter()
+                .map(|row| {
+                    let spec: PipelineSpec = rows::json(row, 1)?;
+                    Ok(PipelineSummary {
+                        builds: builds.remove(&spec.name).unwrap_or_default(),
+                        needs_inputs: spec.inputs.iter().any(|input| input.default.is_none()),
+                        name: spec.name,
+                        description: spec.description,
+                    })
+                })
+                .collect::<Result<_, StoreError>>()
+        })
+    }
+}

@@ -1,0 +1,374 @@
+//! Writing the record: a batch of the stream becomes topics' places, events, steps, log chunks and artifacts, in
+//! transactions short enough that commands do not wait for them. What is read of it stands in [`super::recorded`].
+
+use std::collections::{BTreeMap, HashMap};
+
+use sqlx::{Row, SqliteConnection};
+use uuid::Uuid;
+use wire::{ArtifactId, BuildId, Event, EventMessage, JobId, Outcome, Timestamp, Topic, event::Recorded};
+
+use super::{
+    SqliteStore, insert,
+    lines::{Gathered, Lines},
+    rows::{self, bytes, signed},
+    writer::Rank,
+};
+use crate::{
+    StoreError,
+    model::{RecordBatch, Recording, Refused},
+};
+
+/// Events in one transaction, and bytes of their JSON: together below the 10 ms that a transaction may take.
+const PART_EVENTS_MAX: usize = 128;
+const PART_BYTES_MAX: usize = 256 * 1024;
+
+/// An event as it is applied; what does not parse carries the reason.
+type Read = (EventMessage, Result<Event, String>);
+
+/// The group's place, kept with the last part of a batch.
+struct Place {
+    group: String,
+    incarnation: Uuid,
+    offset: u64,
+}
+
+/// Applies a batch. A large one is several transactions, the group's place being in the last: if the process dies
+/// between them the whole batch comes again, and what was applied is a repeat.
+pub(super) async fn record(store: &SqliteStore, batch: RecordBatch) -> Result<Recording, StoreError> {
+    let mut place = Some(Place { group: batch.group, incarnation: batch.incarnation, offset: batch.offset });
+    let mut parts = parts(batch.events).into_iter().peekable();
+    let mut whole = Recording::default();
+    while let Some(part) = parts.next() {
+        let place = if parts.peek().is_none() { place.take() } else { None };
+        let done = store.writer.run(Rank::Record, move |connection| Box::pin(apply(connection, part, place))).await?;
+        whole.refused.extend(done.refused);
+        for recorded in done.recorded {
+            match whole.recorded.iter_mut().find(|one| (one.topic, one.epoch) == (recorded.topic, recorded.epoch)) {
+                Some(before) => *before = recorded,
+                None => whole.recorded.push(recorded),
+            }
+        }
+    }
+    Ok(whole)
+}
+
+/// Cuts a batch; there is at least one part, for the place.
+fn parts(events: Vec<EventMessage>) -> Vec<Vec<Read>> {
+    let mut parts = vec![Vec::new()];
+    let mut size = 0;
+    for message in events {
+        size += message.event.get().len();
+        let event = message.parse().map_err(|failure| failure.to_string());
+        match parts.last_mut() {
+            Some(part) if part.len() < PART_EVENTS_MAX && (size <= PART_BYTES_MAX || part.is_empty()) => {
+                part.push((message, event));
+            }
+            _ => {
+                size = message.event.get().len();
+                parts.push(vec![(message, event)]);
+            }
+        }
+    }
+    parts
+}
+
+/// Where a topic's epoch stands.
+#[derive(Clone, Copy)]
+struct Standing {
+    last: i64,
+    until: Option<i64>,
+    sealed: bool,
+    lines: u64,
+    open: u64,
+    /// To be written.
+    changed: bool,
+    /// To be told.
+    moved: bool,
+}
+
+const FRESH: Standing =
+    Standing { last: -1, until: None, sealed: false, lines: 0, open: 0, changed: false, moved: false };
+
+type Key = (Topic, u32);
+
+/// What a part has come to, before it is written.
+#[derive(Default)]
+struct Part {
+    topics: HashMap<Key, Standing>,
+    /// Topics in the order in which they were met, so that what is told has an order too.
+    met: Vec<Key>,
+    logs: BTreeMap<(JobId, u32), Lines>,
+    events: Vec<EventMessage>,
+    started: Vec<(JobId, u32, u32, String, String, Timestamp)>,
+    finished: Vec<FinishedStep>,
+    artifacts: Vec<(ArtifactId, JobId, u32, String, u64, String)>,
+    refused: Vec<Refused>,
+}
+
+struct FinishedStep {
+    job: JobId,
+    attempt: u32,
+    step: u32,
+    outcome: Outcome,
+    exit_code: Option<i32>,
+    reason: Option<String>,
+    at: Timestamp,
+}
+
+async fn apply(
+    connection: &mut SqliteConnection,
+    events: Vec<Read>,
+    place: Option<Place>,
+) -> Result<Recording, StoreError> {
+    let mut part = Part::default();
+    part.load(connection, &events).await?;
+    for (message, event) in events {
+        part.event(connection, message, event).await?;
+    }
+    let recording = part.write(connection).await?;
+    if let Some(place) = place {
+        sqlx::query(
+            "INSERT INTO groups (name, incarnation, place) VALUES (?, ?, ?) ON CONFLICT (name) \
+             DO UPDATE SET incarnation = excluded.incarnation, place = excluded.place",
+        )
+        .bind(&place.group)
+        .bind(bytes(&place.incarnation))
+        .bind(signed(place.offset))
+        .execute(connection)
+        .await?;
+    }
+    Ok(recording)
+}
+
+/// A topic as its columns `kind` and `id`.
+pub(super) fn columns(topic: &Topic) -> (i64, &Uuid) {
+    match topic {
+        Topic::Build(id) => (0, &id.0),
+        Topic::Job(id) => (1, &id.0),
+    }
+}
+
+impl Part {
+    /// Reads where all topics stand that the events may move.
+    async fn load(&mut self, connection: &mut SqliteConnection, events: &[Read]) -> Result<(), StoreError> {
+        for (message, event) in events {
+            self.meet((message.topic, message.epoch));
+            if let Ok(Event::AttemptClosed { job, attempt } | Event::JobFinished { job, attempt, .. }) = event {
+                self.meet((Topic::Job(*job), *attempt));
+            }
+        }
+        let asked: Vec<(i64, String, u32)> = self
+            .met
+            .iter()
+            .map(|(topic, epoch)| {
+                let (kind, id) = columns(topic);
+                (kind, id.as_simple().to_string(), *epoch)
+            })
+            .collect();
+        let found = sqlx::query(
+            "WITH asked AS (SELECT value ->> 0 AS kind, unhex(value ->> 1) AS id, value ->> 2 AS epoch FROM json_each(?)) \
+             SELECT topics.kind, topics.id, topics.epoch, last, until, sealed, lines, open FROM asked CROSS JOIN topics \
+             ON topics.kind = asked.kind AND topics.id = asked.id AND topics.epoch = asked.epoch",
+        )
+        .bind(rows::to_json(&asked)?)
+        .fetch_all(connection)
+        .await?;
+        for row in &found {
+            let id = rows::uuid(row, 1)?;
+            let topic = if rows::flag(row, 0)? { Topic::Job(JobId(id)) } else { Topic::Build(BuildId(id)) };
+            let standing = Standing {
+                last: row.try_get(3)?,
+                until: row.try_get(4)?,
+                sealed: rows::flag(row, 5)?,
+                lines: rows::number(row, 6)?,
+                open: rows::number(row, 7)?,
+                ..FRESH
+            };
+            self.topics.insert((topic, rows::number(row, 2)?), standing);
+        }
+        Ok(())
+    }
+
+    fn meet(&mut self, key: Key) {
+        self.topics.entry(key).or_insert_with(|| {
+            self.met.push(key);
+            FRESH
+        });
+    }
+
+    /// One event: last + 1 of its topic's epoch, or nothing.
+    async fn event(
+        &mut self,
+        connection: &mut SqliteConnection,
+        message: EventMessage,
+        event: Result<Event, String>,
+    ) -> Result<(), StoreError> {
+        let (topic, position, key) = (message.topic, message.position(), (message.topic, message.epoch));
+        let standing = self.topics.entry(key).or_insert(FRESH);
+        let offset = signed(message.offset);
+        let mut refuse = |reason: String| self.refused.push(Refused { topic, position, reason });
+        if offset <= standing.last {
+            return Ok(());
+        }
+        if standing.sealed {
+            refuse("its attempt is closed and its record sealed".to_owned());
+            return Ok(());
+        }
+        if offset > standing.last + 1 {
+            refuse(format!("it is behind a hole: {} comes next", standing.last + 1));
+            return Ok(());
+        }
+        (standing.last, standing.changed, standing.moved) = (offset, true, true);
+        standing.sealed = standing.until.is_some_and(|until| offset >= until);
+        // What cannot be read must not stop its topic for good: the place moves on, and the refusal is told.
+        match (topic, event) {
+            (_, Err(reason)) => refuse(format!("it cannot be read and has no effect: {reason}")),
+            (Topic::Job(job), Ok(event)) => {
+                let effect = self.job_event(connection, (job, message.epoch), message.at, event).await?;
+                if let Err(reason) = effect {
+                    self.refused.push(Refused { topic, position, reason });
+                }
+            }
+            (Topic::Build(_), Ok(event)) => {
+                self.build_event(&event);
+                self.events.push(message);
+            }
+        }
+        Ok(())
+    }
+
+    async fn job_event(
+        &mut self,
+        connection: &mut SqliteConnection,
+        (job, attempt): (JobId, u32),
+        at: Timestamp,
+        event: Event,
+    ) -> Result<Result<(), String>, StoreError> {
+        match event {
+            Event::StepStarted { step, name, command } => {
+                self.started.push((job, attempt, step, name, command, at));
+            }
+            Event::StepFinished { step, outcome, exit_code, reason } => {
+                self.finished.push(FinishedStep { job, attempt, step, outcome, exit_code, reason, at });
+            }
+            Event::Artifact { artifact, name, size, sha256 } => {
+                self.artifacts.push((artifact, job, attempt, name, size, sha256));
+            }
+            Event::Log { step, lines } => {
+                let log = match self.logs.entry((job, attempt)) {
+                    std::collections::btree_map::Entry::Occupied(log) => log.into_mut(),
+                    std::collections::btree_map::Entry::Vacant(vacant) => {
+                        let standing = self.topics.get(&(Topic::Job(job), attempt)).unwrap_or(&FRESH);
+                        let log = Lines::load(connection, (job, attempt), standing.lines, standing.open).await?;
+                        vacant.insert(log)
+                    }
+                };
+                for line in lines {
+                    log.push(step, line);
+                }
+            }
+            _ => return Ok(Err("it is control's to say, not the job's, and has no effect".to_owned())),
+        }
+        Ok(Ok(()))
+    }
+
+    /// What an event of a build says of its jobs' topics.
+    fn build_event(&mut self, event: &Event) {
+        let (job, attempt, until) = match event {
+            Event::AttemptClosed { job, attempt } => (*job, *attempt, None),
+            Event::JobFinished { job, attempt, last_offset, .. } if *attempt > 0 => (*job, *attempt, *last_offset),
+            _ => return,
+        };
+        let standing = self.topics.entry((Topic::Job(job), attempt)).or_insert(FRESH);
+        if standing.sealed {
+            return;
+        }
+        standing.changed = true;
+        match until.map(signed) {
+            Some(until) if standing.last < until => standing.until = Some(until),
+            _ => (standing.sealed, standing.moved) = (true, true),
+        }
+    }
+
+    /// Writes everything; gives what is to be told.
+    async fn write(mut self, connection: &mut SqliteConnection) -> Result<Recording, StoreError> {
+        self.write_events(connection).await?;
+        self.write_steps(connection).await?;
+        let mut gathered = Gathered::default();
+        for (key, log) in std::mem::take(&mut self.logs) {
+            if let Some(standing) = self.topics.get_mut(&(Topic::Job(key.0), key.1)) {
+                (standing.lines, standing.open) = (log.next, log.open());
+            }
+            log.write(connection, &mut gathered).await?;
+        }
+        gathered.write(connection).await?;
+        let met: Vec<(Key, Standing)> =
+            self.met.iter().filter_map(|key| Some((*key, *self.topics.get(key)?))).collect();
+        let changed: Vec<(Key, Standing)> = met.iter().filter(|(_, standing)| standing.changed).copied().collect();
+        let head = "INSERT INTO topics (kind, id, epoch, last, until, sealed, lines, open)";
+        let tail = "ON CONFLICT (kind, id, epoch) DO UPDATE SET last = excluded.last, until = excluded.until, \
+                    sealed = excluded.sealed, lines = excluded.lines, open = excluded.open";
+        insert::rows(connection, head, 8, tail, &changed, |query, ((topic, epoch), standing)| {
+            let (kind, id) = columns(topic);
+            let query = query.bind(kind).bind(bytes(id)).bind(i64::from(*epoch)).bind(standing.last);
+            let query = query.bind(standing.until).bind(i64::from(standing.sealed));
+            query.bind(signed(standing.lines)).bind(signed(standing.open))
+        })
+        .await?;
+        let recorded = met
+            .iter()
+            .filter(|(_, standing)| standing.moved)
+            .map(|((topic, epoch), standing)| Recorded {
+                topic: *topic,
+                epoch: *epoch,
+                offset: u64::try_from(standing.last).ok(),
+                sealed: standing.sealed,
+            })
+            .collect();
+        Ok(Recording { recorded, refused: self.refused })
+    }
+
+    async fn write_events(&self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
+        let head = "INSERT INTO build_events (build, epoch, place, at, client_id, event)";
+        insert::rows(connection, head, 6, "", &self.events, |query, message| {
+            let (_, id) = columns(&message.topic);
+            let query = query.bind(bytes(id)).bind(i64::from(message.epoch)).bind(signed(message.offset));
+            let client = message.client_id.as_ref().map(|client| bytes(&client.0));
+            query.bind(message.at.0).bind(client).bind(message.event.get())
+        })
+        .await
+    }
+
+    async fn write_steps(&self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
+        let head = "INSERT INTO steps (job, attempt, step, name, command, started_at)";
+        let tail = "ON CONFLICT (job, attempt, step) DO UPDATE SET name = excluded.name, command = excluded.command, \
+                    started_at = excluded.started_at";
+        insert::rows(connection, head, 6, tail, &self.started, |query, (job, attempt, step, name, command, at)| {
+            let query = query.bind(bytes(&job.0)).bind(i64::from(*attempt)).bind(i64::from(*step));
+            query.bind(name.as_str()).bind(command.as_str()).bind(at.0)
+        })
+        .await?;
+        for step in &self.finished {
+            sqlx::query(
+                "UPDATE steps SET outcome = ?, exit_code = ?, reason = ?, finished_at = ? \
+                 WHERE job = ? AND attempt = ? AND step = ?",
+            )
+            .bind(step.outcome.as_str())
+            .bind(step.exit_code.map(i64::from))
+            .bind(step.reason.as_deref())
+            .bind(step.at.0)
+            .bind(bytes(&step.job.0))
+            .bind(i64::from(step.attempt))
+            .bind(i64::from(step.step))
+            .execute(&mut *connection)
+            .await?;
+        }
+        let head = "INSERT INTO artifacts (id, job, attempt, name, size, sha256)";
+        let tail = "ON CONFLICT (id) DO NOTHING";
+        insert::rows(connection, head, 6, tail, &self.artifacts, |query, (id, job, attempt, name, size, sha256)| {
+            let query = query.bind(bytes(&id.0)).bind(bytes(&job.0)).bind(i64::from(*attempt)).bind(name.as_str());
+            query.bind(signed(*size)).bind(sha256.as_str())
+        })
+        .await
+    }
+}

@@ -1,0 +1,209 @@
+//! What readers are shown of builds: lists, and one build with what is recorded of each job's last attempt, in a few
+//! queries however many jobs there are.
+
+use std::collections::HashMap;
+
+use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
+use uuid::Uuid;
+use wire::{
+    ArtifactId, BuildId, JobId, Position,
+    command::{BUILDS_LIMIT_MAX, BuildsQuery},
+    view::{ArtifactView, BuildSummary, BuildView, JobView, State, StepView},
+};
+
+use super::rows::{self, bytes};
+use crate::{
+    StoreError,
+    model::{Job, JobState},
+};
+
+/// Builds in one answer, unless the query says how many.
+const BUILDS_LIMIT: u32 = 50;
+
+/// Columns of [`summary`].
+pub(super) const SUMMARY: &str = "builds.id, builds.pipeline, builds.number, builds.state, builds.outcome, \
+    builds.queued_at, builds.started_at, builds.finished_at, builds.jobs_finished, builds.jobs_total";
+
+/// A build in a list, from [`SUMMARY`].
+pub(super) fn summary(row: &SqliteRow) -> Result<BuildSummary, StoreError> {
+    Ok(BuildSummary {
+        id: BuildId(rows::uuid(row, 0)?),
+        pipeline: rows::parsed(row, 1)?,
+        number: rows::number(row, 2)?,
+        state: rows::parsed(row, 3)?,
+        outcome: rows::outcome_if(row, 4)?,
+        queued_at: rows::time(row, 5)?,
+        started_at: rows::time_if(row, 6)?,
+        finished_at: rows::time_if(row, 7)?,
+        jobs_finished: rows::number(row, 8)?,
+        jobs_total: rows::number(row, 9)?,
+    })
+}
+
+/// Newest first.
+pub(super) async fn builds(
+    connection: &mut SqliteConnection,
+    query: &BuildsQuery,
+) -> Result<Vec<BuildSummary>, StoreError> {
+    let mut conditions = Vec::new();
+    if query.pipeline.is_some() {
+        conditions.push("pipeline = ?1");
+    }
+    if query.state.is_some() {
+        conditions.push("state = ?2");
+    }
+    if query.before.is_some() {
+        conditions.push("(queued_at, id) < (SELECT queued_at, id FROM builds WHERE id = ?3)");
+    }
+    let filter = if conditions.is_empty() { "?4 > 0".to_owned() } else { conditions.join(" AND ") };
+    let sql = format!("SELECT {SUMMARY} FROM builds WHERE {filter} ORDER BY queued_at DESC, id DESC LIMIT ?4");
+    let found = sqlx::query(&sql)
+        .bind(query.pipeline.as_ref().map(|name| name.as_str()))
+        .bind(query.state.map(State::as_str))
+        .bind(query.before.as_ref().map(|id| bytes(&id.0)))
+        .bind(i64::from(query.limit.unwrap_or(BUILDS_LIMIT).clamp(1, BUILDS_LIMIT_MAX)))
+        .fetch_all(connection)
+        .await?;
+    found.iter().map(summary).collect()
+}
+
+/// One build, as of one moment: `connection` is in a transaction.
+pub(super) async fn build(connection: &mut SqliteConnection, id: BuildId) -> Result<Option<BuildView>, StoreError> {
+    let sql = format!("SELECT {SUMMARY}, inputs, cancelling, epoch, revision FROM builds WHERE id = ?");
+    let Some(row) = sqlx::query(&sql).bind(bytes(&id.0)).fetch_optional(&mut *connection).await? else {
+        return Ok(None);
+    };
+    let mut jobs = jobs(connection, id).await?;
+    add_steps(connection, id, &mut jobs).await?;
+    add_artifacts(connection, id, &mut jobs).await?;
+    Ok(Some(BuildView {
+        summary: summary(&row)?,
+        inputs: rows::json(&row, 10)?,
+        cancelling: rows::flag(&row, 11)?,
+        position: Position { epoch: rows::number(&row, 12)?, offset: rows::number::<u64>(&row, 13)?.saturating_sub(1) },
+        jobs: jobs.views,
+    }))
+}
+
+/// The jobs of a build, and where each stands in the list.
+struct Jobs {
+    views: Vec<JobView>,
+    places: HashMap<Uuid, usize>,
+}
+
+impl Jobs {
+    fn get(&mut self, id: Uuid) -> Option<&mut JobView> {
+        self.views.get_mut(*self.places.get(&id)?)
+    }
+}
+
+/// Columns of [`rows::job`], qualified, then the queueing, the executor's name and the topic of the last attempt.
+const JOBS: &str = "SELECT jobs.id, plan, attempt, failures, losses, state, jobs.queued_at, started_at, finished_at, \
+    executor, jobs.incarnation, claim_id, expires_at, cancelling, outcome, reason, last_offset, executors.name, \
+    topics.last, topics.sealed, topics.lines FROM jobs LEFT JOIN executors ON executors.id = jobs.executor \
+    LEFT JOIN topics ON topics.kind = 1 AND topics.id = jobs.id AND topics.epoch = jobs.attempt \
+    WHERE build = ? ORDER BY place";
+
+async fn jobs(connection: &mut SqliteConnection, build: BuildId) -> Result<Jobs, StoreError> {
+    let found = sqlx::query(JOBS).bind(bytes(&build.0)).fetch_all(connection).await?;
+    let jobs = found.iter().map(rows::job).collect::<Result<Vec<_>, _>>()?;
+    let names: Vec<String> = jobs.iter().map(|job| job.plan.name.clone()).collect();
+    let places = jobs.iter().enumerate().map(|(place, job)| (job.id.0, place)).collect();
+    let views = jobs.into_iter().zip(&found).map(|(job, row)| view(job, row, &names)).collect::<Result<_, _>>()?;
+    Ok(Jobs { views, places })
+}
+
+fn view(job: Job, row: &SqliteRow, names: &[String]) -> Result<JobView, StoreError> {
+    let (state, outcome, executor, started_at, finished_at, reason) = match job.state {
+        JobState::Waiting | JobState::Queued { .. } => (State::Queued, None, None, None, None, None),
+        JobState::Running { lease, since, .. } => (State::Running, None, Some(lease.executor), Some(since), None, None),
+        JobState::Finished { outcome, executor, since, until, reason, .. } => {
+            (State::Finished, Some(outcome), executor, since, Some(until), reason)
+        }
+    };
+    let name: Option<String> = row.try_get(17)?;
+    let last: Option<i64> = row.try_get(18)?;
+    Ok(JobView {
+        id: job.id,
+        name: job.plan.name.clone(),
+        needs: job.plan.needs.iter().filter_map(|place| names.get(*place).cloned()).collect(),
+        condition: job.plan.condition,
+        labels: job.plan.labels.clone(),
+        state,
+        outcome,
+        attempt: job.attempt,
+        attempts: job.plan.attempts,
+        waiting_for: None,
+        reason,
+        executor: executor.map(|id| name.unwrap_or_else(|| id.to_string())),
+        queued_at: rows::time_if(row, 6)?,
+        started_at,
+        finished_at,
+        position: last.and_then(|last| u64::try_from(last).ok()).map(|offset| Position { epoch: job.attempt, offset }),
+        lines: rows::number_if(row, 20)?.unwrap_or(0),
+        sealed: rows::number_if::<u8>(row, 19)?.unwrap_or(0) != 0,
+        steps: Vec::new(),
+        artifacts: Vec::new(),
+    })
+}
+
+async fn add_steps(connection: &mut SqliteConnection, build: BuildId, jobs: &mut Jobs) -> Result<(), StoreError> {
+    let found = sqlx::query(
+        "SELECT steps.job, steps.step, steps.name, steps.command, steps.outcome, steps.exit_code, steps.reason, \
+         steps.started_at, steps.finished_at, steps.first_line FROM jobs \
+         JOIN steps ON steps.job = jobs.id AND steps.attempt = jobs.attempt \
+         WHERE jobs.build = ? ORDER BY jobs.place, steps.step",
+    )
+    .bind(bytes(&build.0))
+    .fetch_all(connection)
+    .await?;
+    for row in &found {
+        let outcome = rows::outcome_if(row, 4)?;
+        let step = StepView {
+            step: rows::number(row, 1)?,
+            name: row.try_get(2)?,
+            command: row.try_get(3)?,
+            state: if outcome.is_some() { State::Finished } else { State::Running },
+            outcome,
+            exit_code: rows::number_if(row, 5)?,
+            reason: row.try_get(6)?,
+            started_at: rows::time_if(row, 7)?,
+            finished_at: rows::time_if(row, 8)?,
+            first_line: rows::number_if(row, 9)?,
+        };
+        if let Some(job) = jobs.get(rows::uuid(row, 0)?) {
+            job.steps.push(step);
+        }
+    }
+    Ok(())
+}
+
+async fn add_artifacts(connection: &mut SqliteConnection, build: BuildId, jobs: &mut Jobs) -> Result<(), StoreError> {
+    let found = sqlx::query(
+        "SELECT artifacts.id, artifacts.job, artifacts.attempt, artifacts.name, artifacts.size, artifacts.sha256 \
+         FROM jobs JOIN artifacts ON artifacts.job = jobs.id AND artifacts.attempt = jobs.attempt \
+         WHERE jobs.build = ? ORDER BY jobs.place, artifacts.name, artifacts.id",
+    )
+    .bind(bytes(&build.0))
+    .fetch_all(connection)
+    .await?;
+    for row in &found {
+        let artifact = artifact(row)?;
+        if let Some(job) = jobs.get(artifact.job.0) {
+            job.artifacts.push(artifact);
+        }
+    }
+    Ok(())
+}
+
+/// From `id, job, attempt, name, size, sha256`.
+pub(super) fn artifact(row: &SqliteRow) -> Result<ArtifactView, StoreError> {
+    Ok(ArtifactView {
+        id: ArtifactId(rows::uuid(row, 0)?),
+        job: JobId(rows::uuid(row, 1)?),
+        attempt: rows::number(row, 2)?,
+        name: row.try_get(3)?,
+        size: rows::number(row, 4)?,
+        sha256: row.try_get(5)?,
+    })
+}

@@ -1,0 +1,436 @@
+//! The one writer: a task that owns the only connection that writes. What has gathered runs in one transaction, commands
+//! first, each in a savepoint, and is answered after the commit, so that many share one flush to the disk.
+//!
+//! A job that fails takes back only what it did itself. When the disk is full the transaction is rolled back and all of
+//! its jobs are told so; the next transaction tries again, and works as soon as there is room.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::BoxFuture;
+use sqlx::SqliteConnection;
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{failure::Failure, lock::Lock};
+use crate::StoreError;
+
+/// Jobs that may wait, by rank; who comes then waits for room.
+const COMMANDS_MAX: usize = 1024;
+const JOURNAL_MAX: usize = 256;
+const RECORD_MAX: usize = 64;
+
+/// Jobs in one transaction.
+const TRANSACTION_JOBS_MAX: usize = 256;
+
+/// Commands that may go before a waiting journal or projection job: under a load that never ends these get a turn too.
+const COMMANDS_IN_ROW_MAX: u32 = 512;
+
+/// After so long nothing is added to a transaction: half of the 10 ms that none may take, the rest is for the last job
+/// and the commit.
+const TRANSACTION_FILL: Duration = Duration::from_millis(5);
+
+/// What goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rank {
+    /// A command that may write to the outbox: its watchers are told.
+    Announcing,
+    /// Any other command.
+    Command,
+    /// The broker's journal.
+    Journal,
+    /// A projection.
+    Record,
+}
+
+/// What one job has come to. The answer is given after the commit: with the job's own result, or with the error that
+/// kept the transaction from the disk. An error waits as well, because it may rest on what the same transaction changed.
+struct Ran {
+    failed: Option<Failed>,
+    answer: Box<dyn FnOnce(Option<StoreError>) + Send>,
+}
+
+/// How a job failed.
+enum Failed {
+    /// It alone.
+    Alone,
+    /// There is no room: the whole transaction is lost.
+    Full,
+}
+
+/// Runs in the open transaction, or is told why there is none.
+type Work = Box<dyn for<'c> FnOnce(Result<&'c mut SqliteConnection, StoreError>) -> BoxFuture<'c, Ran> + Send>;
+
+struct Job {
+    announces: bool,
+    work: Work,
+}
+
+/// The way to the writer.
+pub(super) struct Writer {
+    commands: mpsc::Sender<Job>,
+    journal: mpsc::Sender<Job>,
+    record: mpsc::Sender<Job>,
+    announced: watch::Sender<u64>,
+    closing: CancellationToken,
+}
+
+impl Writer {
+    /// Starts the task. It holds the lock until it ends.
+    pub(super) fn start(connection: SqliteConnection, lock: Option<Lock>) -> (Self, JoinHandle<()>) {
+        let (commands, commands_waiting) = mpsc::channel(COMMANDS_MAX);
+        let (journal, journal_waiting) = mpsc::channel(JOURNAL_MAX);
+        let (record, record_waiting) = mpsc::channel(RECORD_MAX);
+        let (announced, _) = watch::channel(0);
+        let closing = CancellationToken::new();
+        let waiting =
+            Waiting { commands: commands_waiting, journal: journal_waiting, record: record_waiting, in_row: 0 };
+        let running = tokio::spawn(run(connection, lock, waiting, announced.clone(), closing.clone()));
+        (Self { commands, journal, record, announced, closing }, running)
+    }
+
+    /// Runs `work` in a transaction and answers when it is on the disk.
+    pub(super) async fn run<T, E, W>(&self, rank: Rank, work: W) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: Failure,
+        W: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel::<Result<T, E>>();
+        let work: Work = Box::new(move |connection| Box::pin(ran(connection, work, answer)));
+        let queue = match rank {
+            Rank::Announcing | Rank::Command => &self.commands,
+            Rank::Journal => &self.journal,
+            Rank::Record => &self.record,
+        };
+        if queue.send(Job { announces: rank == Rank::Announcing, work }).await.is_err() {
+            return Err(closed().into());
+        }
+        answered.await.unwrap_or_else(|_| Err(closed().into()))
+    }
+
+    /// Changes when a transaction that may have written to the outbox is on the disk.
+    pub(super) fn announced(&self) -> watch::Receiver<u64> {
+        self.announced.subscribe()
+    }
+
+    /// Asks the task to end after what waits.
+    pub(super) fn close(&self) {
+        self.closing.cancel();
+    }
+}
+
+impl Drop for Writer {
+    /// A store that is dropped without being closed lets go of its lock as well.
+    fn drop(&mut self) {
+        self.closing.cancel();
+    }
+}
+
+fn closed() -> StoreError {
+    StoreError::Unavailable("it is closed".to_owned())
+}
+
+async fn ran<T, E, W>(
+    connection: Result<&mut SqliteConnection, StoreError>,
+    work: W,
+    answer: oneshot::Sender<Result<T, E>>,
+) -> Ran
+where
+    T: Send + 'static,
+    E: Failure,
+    W: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
+{
+    let result = match connection {
+        Ok(connection) => work(connection).await,
+        Err(error) => Err(error.into()),
+    };
+    let failed = result.as_ref().err().map(|error| match error.store() {
+        Some(StoreError::Full) => Failed::Full,
+        _ => Failed::Alone,
+    });
+    let answer = Box::new(move |lost: Option<StoreError>| {
+        // Who asked may have stopped waiting; the change stands all the same.
+        let _ = answer.send(match lost {
+            Some(error) => Err(error.into()),
+            None => result,
+        });
+    });
+    Ran { failed, answer }
+}
+
+struct Waiting {
+    commands: mpsc::Receiver<Job>,
+    journal: mpsc::Receiver<Job>,
+    record: mpsc::Receiver<Job>,
+    /// Commands taken since another job had its turn.
+    in_row: u32,
+}
+
+impl Waiting {
+    /// The next job that is there already.
+    fn next_now(&mut self) -> Option<Job> {
+        if self.in_row < COMMANDS_IN_ROW_MAX
+            && let Ok(job) = self.commands.try_recv()
+        {
+            self.in_row += 1;
+            return Some(job);
+        }
+        self.in_row = 0;
+        self.journal.try_recv().or_else(|_| self.record.try_recv()).or_else(|_| self.commands.try_recv()).ok()
+    }
+
+    /// The next job; none when there will be no more.
+    async fn next(&mut self, closing: &CancellationToken) -> Option<Job> {
+        if let Some(job) = self.next_now() {
+            return Some(job);
+        }
+        tokio::select! {
+            biased;
+            Some(job) = self.commands.recv() => Some(job),
+            Some(job) = self.journal.recv() => Some(job),
+            Some(job) = self.record.recv() => Some(job),
+            () = closing.cancelled() => {
+                self.commands.close();
+                self.journal.close();
+                self.record.close();
+                // What was accepted before the close is still done, and who was waiting for room is told.
+                self.next_now()
+            }
+        }
+    }
+}
+
+async fn run(
+    mut connection: SqliteConnection,
+    lock: Option<Lock>,
+    mut waiting: Waiting,
+    announced: watch::Sender<u64>,
+    closing: CancellationToken,
+) {
+    let mut full = false;
+    while let Some(first) = waiting.next(&closing).await {
+        match transaction(&mut connection, first, &mut waiting).await {
+            Ok(announces) => {
+                if announces {
+                    announced.send_modify(|count| *count = count.wrapping_add(1));
+                }
+                full = note_room(full, false);
+            }
+            Err(StoreError::Full) => full = note_room(full, true),
+            Err(failure) => tracing::error!(%failure, "a transaction of the database failed"),
+        }
+    }
+    if let Err(failure) = super::end(connection).await {
+        tracing::warn!(%failure, "the database was not closed well; nothing is lost, the next start reads its log");
+    }
+    drop(lock);
+}
+
+/// Says once that the disk is full, and once that it is not any more.
+fn note_room(was_full: bool, is_full: bool) -> bool {
+    match (was_full, is_full) {
+        (false, true) => {
+            tracing::error!("the disk that holds the database is full: nothing is accepted until there is room")
+        }
+        (true, false) => tracing::info!("the database has room again"),
+        _ => {}
+    }
+    is_full
+}
+
+/// One transaction of `first` and what else waits; tells whether it may have written to the outbox.
+async fn transaction(connection: &mut SqliteConnection, first: Job, waiting: &mut Waiting) -> Result<bool, StoreError> {
+    let began = Instant::now();
+    if let Err(error) = execute(connection, "BEGIN IMMEDIATE").await {
+        ((first.work)(Err(error.clone())).await.answer)(None);
+        return Err(error);
+    }
+    let (mut answers, mut announces) = (Vec::new(), false);
+    let mut next = Some(first);
+    let mut fate = Ok(());
+    while let Some(job) = next.take() {
+        announces |= job.announces;
+        fate = savepoint(connection, job.work, &mut answers).await;
+        if fate.is_ok() && answers.len() < TRANSACTION_JOBS_MAX && began.elapsed() < TRANSACTION_FILL {
+            next = waiting.next_now();
+        }
+    }
+    if fate.is_ok() {
+        fate = execute(connection, "COMMIT").await;
+    }
+    if fate.is_err() {
+        // SQLite may have rolled back by itself; then this one fails, because there is nothing left to do.
+        let _ = execute(connection, "ROLLBACK").await;
+    }
+    let lost = fate.err();
+    for answer in answers {
+        answer(lost.clone());
+    }
+    lost.map_or(Ok(announces), Err)
+}
+
+/// Runs one job so that it can be taken back alone. An error is the whole transaction's.
+async fn savepoint(
+    connection: &mut SqliteConnection,
+    work: Work,
+    answers: &mut Vec<Box<dyn FnOnce(Option<StoreError>) + Send>>,
+) -> Result<(), StoreError> {
+    if let Err(error) = execute(connection, "SAVEPOINT job").await {
+        answers.push(work(Err(error.clone())).await.answer);
+        return Err(error);
+    }
+    let ran = work(Ok(&mut *connection)).await;
+    answers.push(ran.answer);
+    match ran.failed {
+        None => execute(connection, "RELEASE job").await,
+        Some(Failed::Full) => Err(StoreError::Full),
+        Some(Failed::Alone) => {
+            execute(connection, "ROLLBACK TO job").await?;
+            execute(connection, "RELEASE job").await
+        }
+    }
+}
+
+async fn execute(connection: &mut SqliteConnection, sql: &'static str) -> Result<(), StoreError> {
+    sqlx::query(sql).execute(connection).await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Accounts, Store, model::TokenRow, sqlite::SqliteStore};
+    use wire::authority::Role;
+
+    async fn store() -> (tempfile::TempDir, std::sync::Arc<SqliteStore>) {
+        let folder = tempfile::TempDir::new().unwrap();
+        let store = SqliteStore::open(&folder.path().join("stepcast.db")).await.unwrap();
+        (folder, store)
+    }
+
+    /// Holds the writer until it is let go, so that jobs gather behind it.
+    async fn held(store: &std::sync::Arc<SqliteStore>) -> (oneshot::Sender<()>, JoinHandle<Result<(), StoreError>>) {
+        let (let_go, wait) = oneshot::channel::<()>();
+        let (began, has_begun) = oneshot::channel();
+        let store = store.clone();
+        let holding = tokio::spawn(async move {
+            let job = store.writer.run(Rank::Command, move |_| -> BoxFuture<'_, Result<(), StoreError>> {
+                Box::pin(async move {
+                    began.send(()).unwrap();
+                    wait.await.unwrap();
+                    Ok(())
+                })
+            });
+            job.await
+        });
+        has_begun.await.unwrap();
+        (let_go, holding)
+    }
+
+    #[tokio::test]
+    async fn commands_go_before_the_journal_and_the_journal_before_projections() {
+        let (_folder, store) = store().await;
+        let (let_go, holding) = held(&store).await;
+        let (order, mut ordered) = mpsc::unbounded_channel();
+        let waiting = [Rank::Record, Rank::Journal, Rank::Command, Rank::Record, Rank::Announcing].map(|rank| {
+            let order = order.clone();
+            store.writer.run(rank, move |_| -> BoxFuture<'_, Result<(), StoreError>> {
+                Box::pin(async move {
+                    order.send(rank).unwrap();
+                    Ok(())
+                })
+            })
+        });
+        let mut all = Box::pin(futures_util::future::join_all(waiting));
+        assert!(futures_util::poll!(all.as_mut()).is_pending(), "all of them are sent and wait");
+        let_go.send(()).unwrap();
+        assert!(all.await.into_iter().all(|done| done.is_ok()));
+        holding.await.unwrap().unwrap();
+        let mut ran = Vec::new();
+        while let Ok(rank) = ordered.try_recv() {
+            ran.push(rank);
+        }
+        assert_eq!(ran, [Rank::Command, Rank::Announcing, Rank::Journal, Rank::Record, Rank::Record]);
+    }
+
+    #[tokio::test]
+    async fn a_projection_gets_its_turn_among_commands_without_end() {
+        let (_folder, store) = store().await;
+        let (let_go, holding) = held(&store).await;
+        let (order, mut ordered) = mpsc::unbounded_channel();
+        let ranks = std::iter::repeat_n(Rank::Command, COMMANDS_MAX).chain([Rank::Record]);
+        let waiting = ranks.map(|rank| {
+            let order = order.clone();
+            store.writer.run(rank, move |_| -> BoxFuture<'_, Result<(), StoreError>> {
+                Box::pin(async move {
+                    order.send(rank).unwrap();
+                    Ok(())
+                })
+            })
+        });
+        let mut all = Box::pin(futures_util::future::join_all(waiting));
+        assert!(futures_util::poll!(all.as_mut()).is_pending());
+        let_go.send(()).unwrap();
+        assert!(all.await.into_iter().all(|done| done.is_ok()));
+        holding.await.unwrap().unwrap();
+        let mut before = 0;
+        while ordered.try_recv().unwrap() != Rank::Record {
+            before += 1;
+        }
+        assert!((1..=COMMANDS_IN_ROW_MAX).contains(&before), "{before} commands went first");
+    }
+
+    #[tokio::test]
+    async fn a_job_that_fails_takes_back_only_what_it_did() {
+        let (_folder, store) = store().await;
+        let (let_go, holding) = held(&store).await;
+        let insert = |name: &'static str, fails: bool| {
+            store.writer.run(Rank::Command, move |connection| -> BoxFuture<'_, Result<(), StoreError>> {
+                Box::pin(async move {
+                    sqlx::query("INSERT INTO facts (name, at) VALUES (?, 0)").bind(name).execute(connection).await?;
+                    if fails { Err(StoreError::Corrupt("on purpose".to_owned())) } else { Ok(()) }
+                })
+            })
+        };
+        let mut all =
+            Box::pin(futures_util::future::join_all([insert("a", false), insert("b", true), insert("c", false)]));
+        assert!(futures_util::poll!(all.as_mut()).is_pending());
+        let_go.send(()).unwrap();
+        let done = all.await;
+        holding.await.unwrap().unwrap();
+        assert_eq!(done, [Ok(()), Err(StoreError::Corrupt("on purpose".to_owned())), Ok(())]);
+        let rows = sqlx::query("SELECT name FROM facts ORDER BY name").fetch_all(&store.readers).await.unwrap();
+        let names: Vec<String> = rows.iter().map(|row| sqlx::Row::get(row, 0)).collect();
+        assert_eq!(names, ["a", "c"]);
+    }
+
+    #[tokio::test]
+    async fn full_disk_fails_all_of_its_transaction_and_nothing_after_it() {
+        let (_folder, store) = store().await;
+        let pages = |limit: &'static str| {
+            store.writer.run(Rank::Command, move |connection| -> BoxFuture<'_, Result<(), StoreError>> {
+                Box::pin(async move {
+                    sqlx::query(limit).execute(connection).await?;
+                    Ok(())
+                })
+            })
+        };
+        let token = |name: String| TokenRow { sha256: name.repeat(30_000), name, role: Role::Owner };
+        pages("PRAGMA max_page_count = 1").await.unwrap(); // Means: no more than there are.
+        let tokens: Vec<_> = ["a", "b", "c"].iter().map(|name| token((*name).to_owned())).collect();
+        let (let_go, holding) = held(&store).await;
+        let mut all = Box::pin(futures_util::future::join_all(tokens.iter().map(|one| store.put_token(one))));
+        assert!(futures_util::poll!(all.as_mut()).is_pending());
+        let_go.send(()).unwrap();
+        assert!(all.await.iter().all(|done| *done == Err(StoreError::Full)));
+        assert_eq!(holding.await.unwrap(), Err(StoreError::Full), "it shared the transaction that was lost");
+        assert!(!store.has_owner().await.unwrap());
+        pages("PRAGMA max_page_count = 1000000").await.unwrap();
+        store.put_token(&tokens[0]).await.unwrap();
+        assert_eq!(store.token(&tokens[0].sha256).await.unwrap().as_ref(), Some(&tokens[0]));
+        store.check().await.unwrap();
+    }
+}
