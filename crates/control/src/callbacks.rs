@@ -1,0 +1,111 @@
+//! Callbacks that no worker took: kept by client id until the client attaches somewhere, for at most [`KEEP`].
+//!
+//! Events that nobody took need no keeping: they are in the stream and in the record, where a returning client reads what
+//! it missed.
+
+use std::time::Duration;
+
+use broker::{Broker, BrokerError, ConsumeOptions, Delivery, Outgoing, topology};
+use store::{Store, model::KeptCallback};
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+use wire::{ClientId, GatewayMessage};
+
+use crate::{ControlError, service::RECONNECT_PAUSE};
+
+/// How long a callback waits for its client: a day, so that a laptop may sleep over night.
+pub const KEEP: Duration = Duration::from_secs(24 * 60 * 60);
+/// Messages that are looked at before the first of them is settled.
+const PREFETCH: u16 = 64;
+
+/// Keeps callbacks until `shutdown`.
+pub(crate) async fn run(broker: &dyn Broker, store: &dyn Store, shutdown: &CancellationToken) {
+    let mut has_failed = false;
+    loop {
+        let begun = async {
+            broker.declare(&topology::unrouted()).await?;
+            broker.consume(topology::UNROUTED, ConsumeOptions { prefetch: PREFETCH, exclusive: false }).await
+        };
+        match begun.await {
+            Ok(mut consumer) => {
+                has_failed = false;
+                loop {
+                    let delivery = tokio::select! {
+                        () = shutdown.cancelled() => return,
+                        delivery = consumer.next() => delivery,
+                    };
+                    let Some(delivery) = delivery else { break };
+                    if !keep(store, delivery).await {
+                        break;
+                    }
+                }
+            }
+            Err(error) if !has_failed => {
+                tracing::warn!(%error, "the queue of unrouted messages cannot be consumed: trying until it can");
+                has_failed = true;
+            }
+            Err(_) => {}
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(RECONNECT_PAUSE) => {}
+        }
+    }
+}
+
+/// Keeps one message; false when the store cannot: then the consumer is dropped, and the message comes again later.
+async fn keep(store: &dyn Store, delivery: Delivery) -> bool {
+    let message = &delivery.message;
+    match GatewayMessage::decode(&message.body) {
+        Ok(GatewayMessage::Callback(callback)) => {
+            let kept = KeptCallback {
+                message_id: message.message_id,
+                client: callback.client_id,
+                reply_to: message.reply_to.clone(),
+                body: message.body.to_vec(),
+            };
+            let _handing_over = HANDING_OVER.lock().await;
+            if let Err(error) = store.keep_callback(&kept, KEEP).await {
+                tracing::warn!(%error, client = %kept.client, "a callback cannot be kept now: trying again");
+                return false;
+            }
+            tracing::debug!(client = %kept.client, "nobody took a callback: it is kept");
+            delivery.ack();
+        }
+        Ok(GatewayMessage::Event(_) | GatewayMessage::Recorded(_)) => delivery.ack(),
+        Err(error) => {
+            tracing::warn!(%error, key = message.key, "a message that nobody took cannot be read");
+            delivery.reject(format!("nobody took it, and it cannot be kept: {error}"));
+        }
+    }
+    true
+}
+
+/// Held while a kept callback is handed over, and while one is kept. What no socket takes comes back through `unrouted`:
+/// it must be kept anew after it was forgotten here, not before.
+static HANDING_OVER: Mutex<()> = Mutex::const_new(());
+
+/// Hands everything that is kept for `client` to the exchange `utils` under [`topology::client_key`], oldest first, and
+/// forgets what the broker has taken. Called when the client has attached, once its key is bound. A failure is logged;
+/// what was not confirmed stays kept, and may arrive twice under the same message id.
+pub async fn deliver_kept(broker: &dyn Broker, store: &dyn Store, client: ClientId) {
+    if let Err(error) = hand_over(broker, store, client).await {
+        tracing::warn!(%error, %client, "kept callbacks cannot be handed over now: they stay until the client attaches again");
+    }
+}
+
+async fn hand_over(broker: &dyn Broker, store: &dyn Store, client: ClientId) -> Result<(), ControlError> {
+    for kept in store.kept_callbacks(client).await? {
+        let mut message = Outgoing::new(topology::Exchange::Utils, topology::client_key(client), kept.body);
+        message.message_id = kept.message_id;
+        message.reply_to = kept.reply_to;
+        message.mandatory = true;
+        let _handing_over = HANDING_OVER.lock().await;
+        match broker.publish(message).await {
+            Ok(()) => store.forget_callback(kept.message_id).await?,
+            Err(BrokerError::Unroutable(_)) => break,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}

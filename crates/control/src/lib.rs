@@ -1,0 +1,44 @@
+//! Control: what may happen, and to whom. Pipelines are read ([`pipeline`]) and builds planned ([`plan`]) here; the graph
+//! decides ([`graph`]), executors claim, renew and finish ([`service`]), dead leases are taken back, hints are topped up,
+//! and callbacks that nobody took are kept ([`callbacks`]).
+//!
+//! Any number of processes may run control over one store and one broker: every decision is a transaction of the store,
+//! and what control remembers by itself only saves it questions. It holds no socket and speaks no HTTP.
+//!
+//! # Errors
+//!
+//! | function | error |
+//! |---|---|
+//! | what a person wrote ([`pipeline::parse`], [`plan::plan`]) | [`wire::Problem`] |
+//! | a rule of the graph | [`store::model::Refusal`] |
+//! | what runs ([`service::run`], [`ensure_queues`]) | [`ControlError`] |
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod callbacks;
+mod claims;
+mod expression;
+pub mod graph;
+pub mod pipeline;
+pub mod plan;
+mod queues;
+mod reaper;
+mod registry;
+pub mod service;
+pub mod waiting;
+
+use broker::BrokerError;
+use store::StoreError;
+
+pub use queues::ensure_queues;
+
+/// Why control cannot go on with something. Trying again may help.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// See [`StoreError`].
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// See [`BrokerError`].
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+}

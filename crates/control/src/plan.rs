@@ -1,0 +1,231 @@
+//! From a valid pipeline and a trigger to a build that is ready to be written: inputs settled, matrices expanded, needs
+//! as indexes, `${{ }}` replaced.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use store::model::{Announcement, Build, BuildState, Job, JobPlan, JobState};
+use uuid::Uuid;
+use wire::{
+    BuildId, JobId, Problem, Timestamp,
+    command::Trigger,
+    pipeline::{JobSpec, PipelineSpec, SourceSpec, StepSpec},
+    task::Reply,
+};
+
+use crate::{
+    expression::{self, Part},
+    graph,
+    pipeline::VALUE_BYTES_MAX,
+};
+
+/// A build of `spec` and its first announcements, as [`store::model::NewBuild`] asks for them. The store gives it its
+/// number and the time; `reply` is who is called back.
+///
+/// # Errors
+/// Status 422 when an input is missing, unknown or longer than [`VALUE_BYTES_MAX`].
+pub fn plan(
+    spec: &PipelineSpec,
+    trigger: &Trigger,
+    id: BuildId,
+    reply: Option<Reply>,
+) -> Result<(Build, Vec<Announcement>), Problem> {
+    let inputs = inputs(spec, trigger)?;
+    let expanded: Vec<Vec<Matrix<'_>>> = spec.jobs.iter().map(combinations).collect();
+    let mut indexes: HashMap<&str, std::ops::Range<usize>> = HashMap::new();
+    let mut next = 0;
+    for (job, combinations) in spec.jobs.iter().zip(&expanded) {
+        indexes.insert(&job.name, next..next + combinations.len());
+        next += combinations.len();
+    }
+    let mut jobs = Vec::with_capacity(next);
+    for (job, combinations) in spec.jobs.iter().zip(&expanded) {
+        let needs: Vec<usize> =
+            job.needs.iter().filter_map(|need| indexes.get(need.as_str())).flat_map(Clone::clone).collect();
+        for matrix in combinations {
+            let plan = job_plan(job, matrix, &needs, spec.source.as_ref(), &inputs)?;
+            let id = JobId(Uuid::now_v7());
+            let plan = Arc::new(plan);
+            jobs.push(Job { id, plan, attempt: 0, failures: 0, losses: 0, state: JobState::Waiting });
+        }
+    }
+    let now = now();
+    let mut build = Build {
+        id,
+        number: 0,
+        pipeline: spec.name.clone(),
+        inputs,
+        reply,
+        epoch: 1,
+        revision: 0,
+        queued_at: now,
+        cancelling: false,
+        state: BuildState::Queued,
+        jobs,
+    };
+    let announcements = graph::start(&mut build, now);
+    Ok((build, announcements))
+}
+
+/// One combination: axis and value, in the order of the file.
+type Matrix<'s> = Vec<(&'s str, &'s str)>;
+
+fn inputs(spec: &PipelineSpec, trigger: &Trigger) -> Result<BTreeMap<String, String>, Problem> {
+    let problem = |detail: String| Err(Problem::new(422, "Invalid inputs", detail));
+    let known: Vec<String> = spec.inputs.iter().map(|input| format!("`{}`", input.name)).collect();
+    for (name, value) in &trigger.inputs {
+        if !spec.inputs.iter().any(|input| &input.name == name) {
+            let name: String = name.chars().filter(|c| !c.is_control()).take(60).collect();
+            return problem(if known.is_empty() {
+                format!("pipeline {} has no input `{name}`: it has none at all", spec.name)
+            } else {
+                format!("pipeline {} has no input `{name}`: it has {}", spec.name, known.join(", "))
+            });
+        }
+        if value.len() > VALUE_BYTES_MAX || value.contains('\0') {
+            return problem(format!("input `{name}` must be at most {VALUE_BYTES_MAX} bytes long, none of them NUL"));
+        }
+    }
+    let mut inputs = BTreeMap::new();
+    for input in &spec.inputs {
+        let Some(value) = trigger.inputs.get(&input.name).or(input.default.as_ref()) else {
+            return problem(format!("input `{}` is missing: pipeline {} has no default for it", input.name, spec.name));
+        };
+        inputs.insert(input.name.clone(), value.clone());
+    }
+    Ok(inputs)
+}
+
+/// All combinations of a job's matrix, the last axis changing first; one empty combination without a matrix.
+fn combinations<'s>(job: &'s JobSpec) -> Vec<Matrix<'s>> {
+    let mut all: Vec<Matrix<'s>> = vec![Vec::new()];
+    for (axis, values) in &job.matrix {
+        let longer = |shorter: Matrix<'s>| {
+            values.iter().map(move |value| [shorter.as_slice(), &[(axis.as_str(), value.as_str())]].concat())
+        };
+        all = all.into_iter().flat_map(longer).collect();
+    }
+    all
+}
+
+fn job_plan(
+    job: &JobSpec,
+    matrix: &Matrix<'_>,
+    needs: &[usize],
+    source: Option<&SourceSpec>,
+    inputs: &BTreeMap<String, String>,
+) -> Result<JobPlan, Problem> {
+    let fill = |text: &String| {
+        let filled = expression::fill(text, |part| match part {
+            Part::Plain(_) => None,
+            Part::Input(name) => inputs.get(name).map(String::as_str),
+            Part::Matrix(axis) => matrix.iter().find(|(name, _)| *name == axis).map(|(_, value)| *value),
+        });
+        filled.map_err(|sentence| Problem::new(422, "Invalid pipeline", format!("{sentence}, in job `{}`", job.name)))
+    };
+    let fill_all = |env: &BTreeMap<String, String>| {
+        env.iter().map(|(name, value)| Ok((name.clone(), fill(value)?))).collect::<Result<BTreeMap<_, _>, Problem>>()
+    };
+    let mut env = fill_all(&job.env)?;
+    env.extend(inputs.iter().map(|(name, value)| (variable("INPUT", name), value.clone())));
+    env.extend(matrix.iter().map(|(axis, value)| (variable("MATRIX", axis), (*value).to_owned())));
+    let values: Vec<&str> = matrix.iter().map(|(_, value)| *value).collect();
+    let name = if values.is_empty() { job.name.clone() } else { format!("{} ({})", job.name, values.join(", ")) };
+    let source = source.map(|source| {
+        let reference = source.reference.as_ref().map(fill).transpose()?;
+        Ok::<_, Problem>(SourceSpec { git: fill(&source.git)?, reference })
+    });
+    let step =
+        |step: &StepSpec| Ok(StepSpec { name: step.name.clone(), run: step.run.clone(), env: fill_all(&step.env)? });
+    Ok(JobPlan {
+        name,
+        labels: job.labels.clone(),
+        needs: needs.to_vec(),
+        condition: job.condition,
+        priority: 0,
+        timeout_seconds: job.timeout_seconds,
+        attempts: job.attempts,
+        lost_attempts: job.lost_attempts,
+        env,
+        source: source.transpose()?,
+        steps: job.steps.iter().map(step).collect::<Result<_, Problem>>()?,
+        artifacts: job.artifacts.clone(),
+    })
+}
+
+fn variable(prefix: &str, name: &str) -> String {
+    format!("{prefix}_{}", name.to_ascii_uppercase())
+}
+
+/// Only a first guess: what counts is the database's clock, by which the store dates the build.
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::Event;
+
+    use super::*;
+    use crate::pipeline::parse;
+
+    const SITE: &str = r#"
+name: site
+inputs: {ref: {default: main}, who: }
+source: {git: "https://example.org/site.git", ref: "${{ inputs.ref }}"}
+env: {GREETING: "hello ${{ inputs.who }}", N: 1.10}
+jobs:
+  build: {steps: [{run: make}]}
+  check:
+    needs: [build]
+    matrix: {suite: [unit, web], os: [linux]}
+    steps: [{run: ./check, env: {OS: "on ${{ matrix.os }}"}}]
+  report: {needs: [check], steps: [{run: ./report}]}
+"#;
+
+    fn trigger(inputs: &[(&str, &str)]) -> Trigger {
+        let inputs = inputs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Trigger { inputs, ..Trigger::default() }
+    }
+
+    fn planned(inputs: &[(&str, &str)]) -> Result<(Build, Vec<Announcement>), Problem> {
+        plan(&parse(SITE).unwrap(), &trigger(inputs), BuildId(Uuid::now_v7()), None)
+    }
+
+    #[test]
+    fn a_matrix_becomes_jobs_and_a_need_of_it_means_all_of_them() {
+        let (planned, announcements) = planned(&[("who", "Ann; rm -rf /")]).unwrap();
+        let names: Vec<&str> = planned.jobs.iter().map(|job| job.plan.name.as_str()).collect();
+        assert_eq!(names, ["build", "check (unit, linux)", "check (web, linux)", "report"]);
+        let needs: Vec<&[usize]> = planned.jobs.iter().map(|job| job.plan.needs.as_slice()).collect();
+        assert_eq!(needs, [&[][..], &[0], &[0], &[1, 2]]);
+        let check = &planned.jobs[2].plan;
+        assert_eq!(check.env["MATRIX_SUITE"], "web");
+        assert_eq!(check.env["INPUT_WHO"], "Ann; rm -rf /");
+        assert_eq!(check.env["GREETING"], "hello Ann; rm -rf /");
+        assert_eq!(check.env["N"], "1.10");
+        assert_eq!(check.steps[0].env["OS"], "on linux");
+        assert_eq!(check.source.as_ref().unwrap().reference.as_deref(), Some("main"));
+        let build = planned.jobs[0].id;
+        let queued: Vec<&Announcement> = announcements.iter().collect();
+        assert!(matches!(queued[0], Announcement::Event(Event::BuildQueued { retry: false, .. })));
+        assert!(matches!(queued[1], Announcement::Event(Event::JobQueued { job, attempt: 1 }) if *job == build));
+        assert!(matches!(queued[2], Announcement::Hint(_)));
+        assert_eq!(queued.len(), 3);
+    }
+
+    #[test]
+    fn a_missing_input_and_an_unknown_one_are_named() {
+        let missing = planned(&[]).unwrap_err();
+        assert_eq!(
+            (missing.status, missing.detail.as_str()),
+            (422, "input `who` is missing: pipeline site has no default for it")
+        );
+        let unknown = planned(&[("who", "x"), ("whom", "y")]).unwrap_err();
+        assert_eq!(unknown.detail, "pipeline site has no input `whom`: it has `ref`, `who`");
+    }
+}

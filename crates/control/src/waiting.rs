@@ -1,0 +1,74 @@
+//! What a job that does not run yet waits for, in words. The store knows the jobs; who could run them is known here.
+
+use std::collections::HashSet;
+
+use wire::{
+    LabelSet,
+    view::{BuildView, ExecutorView, State},
+};
+
+/// Names in one sentence; a matrix may have hundreds.
+const NAMES_SHOWN_MAX: usize = 3;
+
+/// Fills [`wire::view::JobView::waiting_for`] of every job that waits.
+pub fn waiting_for(build: &mut BuildView, executors: &[ExecutorView]) {
+    let open: HashSet<String> =
+        build.jobs.iter().filter(|job| job.state != State::Finished).map(|job| job.name.clone()).collect();
+    for job in build.jobs.iter_mut().filter(|job| job.state == State::Queued) {
+        let needs: Vec<&str> = job.needs.iter().map(String::as_str).filter(|need| open.contains(*need)).collect();
+        job.waiting_for = Some(if needs.is_empty() { executor_for(&job.labels, executors) } else { jobs(&needs) });
+    }
+}
+
+fn jobs(needs: &[&str]) -> String {
+    let shown = if needs.len() > NAMES_SHOWN_MAX { &needs[..NAMES_SHOWN_MAX - 1] } else { needs };
+    let others = needs.len() - shown.len();
+    match (shown, others) {
+        ([one], _) => format!("waits for {one}"),
+        (many, 0) => format!("waits for {} and {}", many[..many.len() - 1].join(", "), many[many.len() - 1]),
+        (some, others) => format!("waits for {} and {others} other jobs", some.join(", ")),
+    }
+}
+
+fn executor_for(labels: &LabelSet, executors: &[ExecutorView]) -> String {
+    let is_served = executors.iter().any(|executor| executor.alive && labels.is_served_by(&executor.labels));
+    match (is_served, labels.labels()) {
+        (true, []) => "waits for a free executor".to_owned(),
+        (true, _) => format!("waits for a free executor with {labels}"),
+        (false, []) => "no executor is running: start one".to_owned(),
+        (false, list) => {
+            let (word, list) = (if list.len() == 1 { "label" } else { "labels" }, list.join(","));
+            format!("no executor offers the {word} {labels}: start one with `--labels {list}`")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sentence_names_jobs_and_labels() {
+        assert_eq!(jobs(&["build"]), "waits for build");
+        assert_eq!(jobs(&["build", "check"]), "waits for build and check");
+        assert_eq!(jobs(&["a", "b", "c", "d", "e"]), "waits for a, b and 3 other jobs");
+        let set = |labels: &[&str]| LabelSet::new(labels.iter().map(|l| (*l).to_owned())).unwrap();
+        let executor = |labels: &[&str], alive| ExecutorView {
+            id: wire::ExecutorId(uuid::Uuid::nil()),
+            name: "one".to_owned(),
+            labels: set(labels),
+            slots: 1,
+            heard_at: wire::Timestamp(0),
+            alive,
+            running: Vec::new(),
+        };
+        let here = [executor(&["linux"], true), executor(&["linux", "gpu"], false)];
+        assert_eq!(executor_for(&set(&["linux"]), &here), "waits for a free executor with linux");
+        assert_eq!(
+            executor_for(&set(&["linux", "gpu"]), &here),
+            "no executor offers the labels gpu+linux: start one with `--labels gpu,linux`"
+        );
+        assert_eq!(executor_for(&set(&[]), &here), "waits for a free executor");
+        assert_eq!(executor_for(&set(&[]), &[]), "no executor is running: start one");
+    }
+}

@@ -1,0 +1,269 @@
+//! Executors and control, over a real store and a real broker: each test is a conversation.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
+
+mod world;
+
+use std::{collections::HashSet, time::Duration};
+
+use broker::{Broker, Outgoing, topology};
+use control::{callbacks::deliver_kept, graph, waiting::waiting_for};
+use store::{
+    Builds, Callbacks, Executors,
+    model::{BuildState, JobState},
+};
+use tokio::time::timeout;
+use uuid::Uuid;
+use wire::{
+    ClientId, LabelSet, Outcome,
+    task::{ControlReply, ControlRequest, ExecutorNotice, to_bytes},
+};
+use world::{Executor, LONG, PATIENCE, World, labels};
+
+const ONE: &str = "{build: {labels: [linux], steps: [{run: make}]}}";
+/// Short, since tests wait for it to run out.
+const SHORT: Duration = Duration::from_millis(300);
+
+#[tokio::test]
+async fn an_executor_is_hinted_claims_renews_and_finishes() {
+    let world = World::start(LONG).await;
+    let linux = labels(&["linux"]);
+    let mut executor = Executor::start(&world, &["linux", "x86_64"]).await;
+    let build = world.build("{build: {labels: [linux], env: {A: b}, steps: [{run: make}]}, test: {labels: [linux], needs: [build], steps: [{run: t}]}}").await;
+    for name in ["build", "test"] {
+        let grant = executor.work(&linux).await;
+        assert_eq!((grant.job_name.as_str(), grant.build, grant.number), (name, build.id, 1));
+        assert_eq!((grant.lease.attempt, grant.lease_ms), (1, 120_000));
+        let renewed = executor.renew(&[grant.lease]).await;
+        assert!(
+            matches!(renewed, ControlReply::Renewed { held, lost, .. } if held == [grant.lease] && lost.is_empty())
+        );
+        assert_eq!(executor.finish(grant.lease, Outcome::Succeeded).await, ControlReply::Done {});
+    }
+    let build = world.load(&build).await;
+    assert!(matches!(build.state, BuildState::Finished { outcome: Outcome::Succeeded, .. }));
+    assert_eq!(executor.claim_as(Uuid::new_v4(), &linux).await, ControlReply::Nothing {});
+}
+
+#[tokio::test]
+async fn a_repeated_claim_and_a_repeated_finish_get_the_same_answer() {
+    let mut world = World::start(LONG).await;
+    let linux = labels(&["linux"]);
+    let executor = Executor::start(&world, &["linux"]).await;
+    world.build("{build: {labels: [linux], attempts: 2, steps: [{run: make}]}}").await;
+    let claim_id = Uuid::new_v4();
+    let first = executor.claim_as(claim_id, &linux).await;
+    assert_eq!(executor.claim_as(claim_id, &linux).await, first);
+    let ControlReply::Granted(grant) = first else { panic!("{first:?}") };
+    for _ in 0..2 {
+        assert_eq!(executor.finish(grant.lease, Outcome::Failed).await, ControlReply::Done {});
+    }
+    let second = executor.claim(&linux).await;
+    assert_eq!(second.lease.attempt, 2);
+    assert_eq!(executor.finish(second.lease, Outcome::Failed).await, ControlReply::Done {});
+    world.stop_control().await;
+    world.start_control();
+    assert_eq!(executor.finish(second.lease, Outcome::Failed).await, ControlReply::Done {});
+}
+
+#[tokio::test]
+async fn p2_two_executors_never_get_the_same_job() {
+    let world = World::start(LONG).await;
+    let values: Vec<String> = (0..20).map(|n| n.to_string()).collect();
+    world.build(&format!("{{build: {{matrix: {{n: [{}]}}, steps: [{{run: make}}]}}}}", values.join(", "))).await;
+    let executors = [Executor::start(&world, &["linux"]).await, Executor::start(&world, &["linux"]).await];
+    let any = LabelSet::default();
+    let claims = (0..30).map(|n| executors[n % 2].claim_as(Uuid::new_v4(), &any));
+    let answers = futures_util::future::join_all(claims).await;
+    let lease = |answer: &ControlReply| match answer {
+        ControlReply::Granted(grant) => Some(grant.lease),
+        _ => None,
+    };
+    let granted: Vec<_> = answers.iter().filter_map(lease).collect();
+    assert_eq!((granted.len(), granted.iter().collect::<HashSet<_>>().len()), (20, 20));
+}
+
+#[tokio::test]
+async fn p2_a_lease_that_ran_out_becomes_the_next_attempt_and_the_late_finish_is_refused() {
+    let world = World::start(SHORT).await;
+    let linux = labels(&["linux"]);
+    let mut executor = Executor::start(&world, &["linux"]).await;
+    world.build(ONE).await;
+    let first = executor.work(&linux).await;
+    let second = executor.work(&linux).await;
+    assert_eq!((second.lease.job, second.lease.attempt), (first.lease.job, 2));
+    let late = executor.finish(first.lease, Outcome::Succeeded).await;
+    assert!(matches!(&late, ControlReply::Refused { reason } if reason.contains("not yours any more")), "{late:?}");
+    assert!(
+        matches!(executor.renew(&[first.lease]).await, ControlReply::Renewed { lost, .. } if lost == [first.lease])
+    );
+}
+
+#[tokio::test]
+async fn p7_jobs_whose_hints_were_lost_are_hinted_again_when_control_starts() {
+    let mut world = World::start(LONG).await;
+    world.stop_control().await;
+    world.stop_relay().await;
+    let values: Vec<String> = (0..3).map(|n| n.to_string()).collect();
+    world.build(&format!("{{build: {{matrix: {{n: [{}]}}, steps: [{{run: make}}]}}}}", values.join(", "))).await;
+    world.start_control();
+    let mut executor = Executor::start(&world, &[]).await;
+    let any = LabelSet::default();
+    for _ in 0..3 {
+        executor.work(&any).await;
+    }
+}
+
+#[tokio::test]
+async fn p2_a_new_incarnation_gives_back_at_once_what_the_former_one_ran() {
+    let world = World::start(LONG).await;
+    let linux = labels(&["linux"]);
+    let former = Executor::start(&world, &["linux"]).await;
+    let build = world.build(ONE).await;
+    let first = former.claim(&linux).await;
+    let younger = Executor::start_as(&world, former.id, &["linux"]).await;
+    let second = younger.claim(&linux).await;
+    assert_eq!((second.lease.job, second.lease.attempt), (first.lease.job, 2));
+    let refused = former.claim_as(Uuid::new_v4(), &linux).await;
+    assert!(matches!(refused, ControlReply::Refused { .. }), "{refused:?}");
+    assert!(matches!(former.finish(first.lease, Outcome::Succeeded).await, ControlReply::Refused { .. }));
+    // Taking its leave gives back what is left, too.
+    let (executor, incarnation) = (younger.id, younger.incarnation);
+    assert_eq!(younger.ask(ControlRequest::Deregister { executor, incarnation }).await, ControlReply::Done {});
+    let build = world.load(&build).await;
+    assert!(matches!(build.jobs[0].state, JobState::Queued { .. }), "{:?}", build.jobs[0]);
+    assert_eq!(build.jobs[0].losses, 2);
+}
+
+#[tokio::test]
+async fn cancelling_reaches_the_executor_by_notice_and_by_renewal() {
+    let world = World::start(LONG).await;
+    let linux = labels(&["linux"]);
+    let mut executor = Executor::start(&world, &["linux"]).await;
+    let build = world.build(ONE).await;
+    let lease = executor.work(&linux).await.lease;
+    world.store.change_build(build.id, Box::new(graph::cancel)).await.unwrap();
+    loop {
+        match executor.notice().await {
+            ExecutorNotice::Cancel { lease: cancelled } => break assert_eq!(cancelled, lease),
+            ExecutorNotice::Queues { .. } => {}
+            other @ ExecutorNotice::Now {} => panic!("{other:?}"),
+        }
+    }
+    assert!(matches!(executor.renew(&[lease]).await, ControlReply::Renewed { cancelled, .. } if cancelled == [lease]));
+    assert_eq!(executor.finish(lease, Outcome::Cancelled).await, ControlReply::Done {});
+    let build = world.load(&build).await;
+    assert!(matches!(build.state, BuildState::Finished { outcome: Outcome::Cancelled, .. }));
+}
+
+#[tokio::test]
+async fn retrying_what_failed_hints_at_that_alone() {
+    let world = World::start(LONG).await;
+    let any = LabelSet::default();
+    let mut executor = Executor::start(&world, &[]).await;
+    let build = world.build("{a: {steps: [{run: x}]}, b: {needs: [a], steps: [{run: x}]}}").await;
+    for outcome in [Outcome::Succeeded, Outcome::Failed] {
+        let lease = executor.work(&any).await.lease;
+        executor.finish(lease, outcome).await;
+    }
+    let retry = |build: &mut store::model::Build, now| graph::retry(build, true, now);
+    world.store.change_build(build.id, Box::new(retry)).await.unwrap();
+    let grant = executor.work(&any).await;
+    assert_eq!((grant.job_name.as_str(), grant.lease.attempt), ("b", 2));
+    executor.finish(grant.lease, Outcome::Succeeded).await;
+    let build = world.load(&build).await;
+    assert!(matches!(build.state, BuildState::Finished { outcome: Outcome::Succeeded, .. }));
+}
+
+#[tokio::test]
+async fn a_job_with_labels_that_nobody_offers_says_so_and_runs_when_somebody_does() {
+    let world = World::start(LONG).await;
+    let gpu = labels(&["gpu", "linux"]);
+    let poor = Executor::start(&world, &["linux"]).await;
+    let build = world
+        .build("{train: {labels: [linux, gpu], steps: [{run: x}]}, report: {needs: [train], steps: [{run: x}]}}")
+        .await;
+    let mut view = world.store.build_view(build.id).await.unwrap().unwrap();
+    waiting_for(&mut view, &world.store.executors(LONG).await.unwrap());
+    let waits: Vec<Option<&str>> = view.jobs.iter().map(|job| job.waiting_for.as_deref()).collect();
+    let nobody = "no executor offers the labels gpu+linux: start one with `--labels gpu,linux`";
+    assert_eq!(waits, [Some(nobody), Some("waits for train")]);
+    assert!(!poor.label_sets.contains(&gpu));
+    let mut rich = Executor::start(&world, &["linux", "gpu"]).await;
+    assert!(rich.label_sets.contains(&gpu));
+    assert_eq!(rich.work(&gpu).await.job_name, "train");
+}
+
+#[tokio::test]
+async fn executors_learn_of_a_label_set_that_nobody_asked_for_before() {
+    let world = World::start(LONG).await;
+    let mut executor = Executor::start(&world, &["linux", "gpu"]).await;
+    let gpu = labels(&["gpu"]);
+    assert!(!executor.label_sets.contains(&gpu));
+    world.build("{train: {labels: [gpu], steps: [{run: x}]}}").await;
+    let notice = executor.notice().await;
+    assert!(matches!(&notice, ExecutorNotice::Queues { label_sets } if label_sets.contains(&gpu)), "{notice:?}");
+    executor.work(&gpu).await;
+}
+
+#[tokio::test]
+async fn no_claim_is_granted_while_the_brake_is_drawn_or_after_its_patience() {
+    let world = World::start(LONG).await;
+    let linux = labels(&["linux"]);
+    let executor = Executor::start(&world, &["linux"]).await;
+    let build = world.build(ONE).await;
+    world.brake.set(true);
+    assert_eq!(executor.claim_as(Uuid::new_v4(), &linux).await, ControlReply::Nothing {});
+    world.brake.set(false);
+    let (claim_id, incarnation) = (Uuid::new_v4(), executor.incarnation);
+    let mut late = Outgoing::new(
+        topology::Exchange::Direct,
+        topology::CONTROL,
+        to_bytes(ControlRequest::Claim {
+            claim_id,
+            executor: executor.id,
+            incarnation,
+            label_set: linux.clone(),
+            patience_ms: 0,
+        }),
+    );
+    late.mandatory = true;
+    world.broker.publish(late).await.unwrap();
+    // Requests are taken in order, so by the answer to this one the late claim has been looked at.
+    executor.renew(&[]).await;
+    assert!(matches!(world.load(&build).await.jobs[0].state, JobState::Queued { .. }));
+    executor.claim(&linux).await;
+}
+
+#[tokio::test]
+async fn p4_callbacks_that_nobody_takes_are_kept_and_what_cannot_be_read_is_a_dead_letter() {
+    let world = World::start(LONG).await;
+    let client = ClientId(Uuid::new_v4());
+    let callback = format!(r#"{{"client_id":"{client}","payload":{{"hi":1}}}}"#);
+    let mut message = Outgoing::new(topology::Exchange::Utils, "gone-0", callback.clone().into_bytes());
+    message.reply_to = Some("receipts".to_owned());
+    let message_id = message.message_id;
+    world.broker.publish(message).await.unwrap();
+    let mut dead = world.consume(topology::DEAD).await;
+    for exchange in [topology::Exchange::Utils, topology::Exchange::Direct] {
+        let key = if exchange == topology::Exchange::Utils { "gone-0" } else { topology::CONTROL };
+        world.broker.publish(Outgoing::new(exchange, key, b"nonsense".to_vec())).await.unwrap();
+        let letter = timeout(PATIENCE, dead.next()).await.expect("no dead letter came").unwrap();
+        assert!(letter.message.death.as_deref().is_some_and(|reason| reason.contains("not valid")), "{letter:?}");
+        letter.ack();
+    }
+    // The dead letter came behind the callback, so that has been kept by now.
+    let kept = world.store.kept_callbacks(client).await.unwrap();
+    assert_eq!(kept.iter().map(|kept| kept.message_id).collect::<Vec<_>>(), [message_id]);
+
+    let queue = topology::reply();
+    world.broker.declare(&queue).await.unwrap();
+    world.broker.bind(&queue.name, &topology::client_key(client)).await.unwrap();
+    let mut socket = world.consume(&queue.name).await;
+    deliver_kept(&*world.broker, &*world.store, client).await;
+    let delivered = timeout(PATIENCE, socket.next()).await.expect("no callback came").unwrap();
+    assert_eq!((delivered.message.message_id, delivered.message.reply_to.as_deref()), (message_id, Some("receipts")));
+    assert_eq!(&*delivered.message.body, callback.as_bytes());
+    delivered.ack();
+    assert_eq!(world.store.kept_callbacks(client).await.unwrap(), []);
+}

@@ -1,0 +1,251 @@
+//! A store, a broker, a relay and control as they run in one process, and an executor that is scripted by the test: it
+//! speaks over the broker as any executor does, and runs nothing.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use broker::{
+    Broker, ConsumeOptions, Consumer, Outgoing,
+    embedded::{EmbeddedBroker, MemoryJournal},
+    rpc::Requester,
+    topology,
+};
+use control::{
+    ensure_queues,
+    pipeline::parse,
+    plan::plan,
+    service::{self, Brake, ControlConfig},
+};
+use store::{
+    Builds, Outbox,
+    model::{Build, Created, NewBuild, Outbound},
+    sqlite::SqliteStore,
+};
+use tokio::{task::JoinHandle, time::timeout};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+use wire::{
+    BuildId, ExecutorId, LabelSet, Outcome,
+    command::Trigger,
+    mac::InstallationKey,
+    task::{ControlReply, ControlRequest, ExecutorNotice, Grant, Hint, LeaseRef, from_bytes, to_bytes},
+};
+
+/// Only an upper bound: what is waited for comes within milliseconds.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+/// Long enough that it never runs out in a test.
+pub const LONG: Duration = Duration::from_secs(120);
+
+/// Everything but executors.
+pub struct World {
+    pub store: Arc<SqliteStore>,
+    pub broker: Arc<EmbeddedBroker>,
+    pub brake: Brake,
+    lease: Duration,
+    control: Option<(JoinHandle<()>, CancellationToken)>,
+    relay: Option<JoinHandle<()>>,
+    _shutdown: tokio_util::sync::DropGuard,
+    _folder: tempfile::TempDir,
+}
+
+impl World {
+    pub async fn start(lease: Duration) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&folder.path().join("stepcast.db")).await.unwrap();
+        let shutdown = CancellationToken::new();
+        let broker = EmbeddedBroker::start(Arc::new(MemoryJournal::default()), shutdown.clone()).await.unwrap();
+        let brake = Brake::default();
+        let _shutdown = shutdown.drop_guard();
+        let mut world = Self { store, broker, brake, lease, control: None, relay: None, _shutdown, _folder: folder };
+        world.start_relay();
+        world.start_control();
+        world
+    }
+
+    pub fn start_control(&mut self) {
+        let stop = CancellationToken::new();
+        let config = ControlConfig {
+            lease: self.lease,
+            upload_url: "http://127.0.0.1:3000".to_owned(),
+            key: InstallationKey([7; 32]),
+            brake: self.brake.clone(),
+        };
+        let running = service::run(self.broker.clone(), self.store.clone(), config, stop.clone());
+        self.control = Some((tokio::spawn(async move { running.await.unwrap() }), stop));
+    }
+
+    pub async fn stop_control(&mut self) {
+        let (running, stop) = self.control.take().unwrap();
+        stop.cancel();
+        timeout(PATIENCE, running).await.unwrap().unwrap();
+    }
+
+    pub fn start_relay(&mut self) {
+        let (store, broker) = (self.store.clone(), self.broker.clone());
+        self.relay = Some(tokio::spawn(async move { relay(&store, &*broker).await }));
+    }
+
+    /// What is announced from now on stays in the outbox, as when the process is killed behind the commit.
+    pub async fn stop_relay(&mut self) {
+        let relay = self.relay.take().unwrap();
+        relay.abort();
+        assert!(relay.await.unwrap_err().is_cancelled());
+    }
+
+    /// Starts a build of a pipeline whose jobs are given in YAML.
+    pub async fn build(&self, jobs: &str) -> Build {
+        let spec = parse(&format!("{{name: site, jobs: {jobs}}}")).unwrap();
+        let (build, announcements) = plan(&spec, &Trigger::default(), BuildId(Uuid::now_v7()), None).unwrap();
+        match self.store.create_build(NewBuild { build, announcements, idempotency: None }).await.unwrap() {
+            Created::New(build) => build,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub async fn load(&self, build: &Build) -> Build {
+        self.store.load_build(build.id).await.unwrap().unwrap()
+    }
+
+    pub async fn consume(&self, queue: &str) -> Consumer {
+        self.broker.consume(queue, ConsumeOptions { prefetch: 100, exclusive: false }).await.unwrap()
+    }
+}
+
+async fn relay(store: &SqliteStore, broker: &dyn Broker) {
+    let mut changed = store.outbox_changed();
+    let mut last = 0;
+    loop {
+        changed.mark_unchanged();
+        let rows = store.outbox(last, 100).await.unwrap();
+        for row in &rows {
+            let message = match &row.outbound {
+                Outbound::Event { server_id, message } => {
+                    Outgoing::event(server_id.as_ref(), message.topic, message.encode())
+                }
+                Outbound::Hint { label_set } => {
+                    ensure_queues(broker, std::slice::from_ref(label_set)).await.unwrap();
+                    let body = to_bytes(Hint { label_set: label_set.clone() });
+                    Outgoing::new(topology::Exchange::Tasks, label_set.to_string(), body)
+                }
+                Outbound::Notice { executor, notice } => {
+                    Outgoing::new(topology::Exchange::Direct, topology::executor(*executor).name, to_bytes(notice))
+                }
+            };
+            broker.publish(message).await.unwrap();
+            last = row.id;
+        }
+        if rows.is_empty() {
+            changed.changed().await.unwrap();
+        }
+    }
+}
+
+pub fn labels(labels: &[&str]) -> LabelSet {
+    LabelSet::new(labels.iter().map(|label| (*label).to_owned())).unwrap()
+}
+
+/// An executor that does what the test says.
+pub struct Executor {
+    pub id: ExecutorId,
+    pub incarnation: Uuid,
+    pub label_sets: Vec<LabelSet>,
+    broker: Arc<EmbeddedBroker>,
+    requester: Requester,
+    notices: Consumer,
+    hints: HashMap<LabelSet, Consumer>,
+}
+
+impl Executor {
+    /// Registers a new executor.
+    pub async fn start(world: &World, offered: &[&str]) -> Self {
+        Self::start_as(world, ExecutorId(Uuid::new_v4()), offered).await
+    }
+
+    /// Registers a new incarnation of a known executor.
+    pub async fn start_as(world: &World, id: ExecutorId, offered: &[&str]) -> Self {
+        let queue = topology::executor(id);
+        world.broker.declare(&queue).await.unwrap();
+        let requester = Requester::start(world.broker.clone()).await.unwrap();
+        let mut executor = Self {
+            id,
+            incarnation: Uuid::new_v4(),
+            label_sets: Vec::new(),
+            broker: world.broker.clone(),
+            requester,
+            notices: world.consume(&queue.name).await,
+            hints: HashMap::new(),
+        };
+        executor.register(offered).await;
+        executor
+    }
+
+    pub async fn register(&mut self, offered: &[&str]) {
+        let (executor, incarnation) = (self.id, self.incarnation);
+        let name = "one".to_owned();
+        let register = ControlRequest::Register { executor, incarnation, name, labels: labels(offered), slots: 4 };
+        match self.ask(register).await {
+            ControlReply::Registered { label_sets, .. } => self.label_sets = label_sets,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub async fn ask(&self, request: ControlRequest) -> ControlReply {
+        let answer = self.requester.request(topology::CONTROL, to_bytes(request), PATIENCE).await.unwrap();
+        from_bytes(&answer.body).unwrap()
+    }
+
+    /// Waits for a hint.
+    pub async fn hint(&mut self, set: &LabelSet) {
+        if !self.hints.contains_key(set) {
+            let queue = topology::tasks(set);
+            self.broker.declare(&queue).await.unwrap();
+            let options = ConsumeOptions { prefetch: 1, exclusive: false };
+            self.hints.insert(set.clone(), self.broker.consume(&queue.name, options).await.unwrap());
+        }
+        let hint = timeout(PATIENCE, self.hints.get_mut(set).unwrap().next()).await.expect("no hint came").unwrap();
+        assert_eq!(&from_bytes::<Hint>(&hint.message.body).unwrap().label_set, set);
+        hint.ack();
+    }
+
+    pub async fn notice(&mut self) -> ExecutorNotice {
+        let notice = timeout(PATIENCE, self.notices.next()).await.expect("no notice came").unwrap();
+        let body = from_bytes(&notice.message.body).unwrap();
+        notice.ack();
+        body
+    }
+
+    pub async fn claim_as(&self, claim_id: Uuid, set: &LabelSet) -> ControlReply {
+        let (executor, incarnation) = (self.id, self.incarnation);
+        let claim =
+            ControlRequest::Claim { claim_id, executor, incarnation, label_set: set.clone(), patience_ms: 20_000 };
+        self.ask(claim).await
+    }
+
+    pub async fn claim(&self, set: &LabelSet) -> Grant {
+        match self.claim_as(Uuid::new_v4(), set).await {
+            ControlReply::Granted(grant) => *grant,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Waits for hints and claims until one of them was not stale, as executors do.
+    pub async fn work(&mut self, set: &LabelSet) -> Grant {
+        loop {
+            self.hint(set).await;
+            match self.claim_as(Uuid::new_v4(), set).await {
+                ControlReply::Granted(grant) => return *grant,
+                ControlReply::Nothing {} => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    pub async fn renew(&self, leases: &[LeaseRef]) -> ControlReply {
+        let (executor, incarnation, leases) = (self.id, self.incarnation, leases.to_vec());
+        self.ask(ControlRequest::Renew { executor, incarnation, leases }).await
+    }
+
+    pub async fn finish(&self, lease: LeaseRef, outcome: Outcome) -> ControlReply {
+        let executor = self.id;
+        self.ask(ControlRequest::Finish { executor, lease, outcome, last_offset: Some(1), reason: None }).await
+    }
+}
