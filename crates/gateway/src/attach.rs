@@ -1,0 +1,148 @@
+//! A client comes back. Its resume token says who it was and where; it becomes that client again at this worker, and each
+//! of its positions is answered like a subscription.
+//!
+//! **A client that moved.** Whatever worker it was at, this one binds the client's own key, so that callbacks which
+//! another worker passes on, and those that control kept, reach it here. What it watched is bound like a subscription.
+//! Topics that this worker itself was addressed with for the client need no binding, unless the client must read the
+//! record first: the recorder's hints come by the topic.
+//!
+//! A build's position implies its jobs: those known here, and for a build that is not addressed to this worker those that
+//! the desk names.
+
+use std::{collections::HashSet, sync::Arc};
+
+use broker::topology;
+use serde_json::Value;
+use wire::{BuildId, ClientId, CloseCode, Position, Topic, command::Query, frame::ResumeOutcome, topic::TopicPosition};
+
+use crate::{
+    bindings::Waiter,
+    socket::SocketId,
+    subscriptions::Reader,
+    worker::{Event, Worker},
+};
+
+/// What an answer names where neither the client nor the replay knows an epoch.
+pub(crate) const FIRST_EPOCH: u32 = 1;
+
+impl Worker {
+    pub(crate) fn attach(&mut self, id: SocketId, token: &str, positions: &[TopicPosition]) {
+        let Some(socket) = self.sockets.get(&id) else { return };
+        let genuine = self.context.config.key.verify_resume_token(token, &socket.session);
+        let Some((client, _former)) = genuine else {
+            let detail = "the resume token was not given to this session: go on with the client id of the first hello";
+            return self.problem(id, None, "forbidden", detail);
+        };
+        self.take_over(id, client);
+        let mut named = HashSet::new();
+        let mut builds = HashSet::new();
+        let mut elsewhere = Vec::new();
+        for at in positions {
+            if !named.insert(at.topic) {
+                continue;
+            }
+            self.follow(id, client, at.topic, at.position);
+            if let Topic::Build(build) = at.topic {
+                builds.insert(build);
+                if !self.clients.is_addressed(client, at.topic) {
+                    elsewhere.push(build);
+                }
+            }
+        }
+        if builds.is_empty() {
+            return;
+        }
+        for job in self.replay.jobs_of(&builds) {
+            if named.insert(job) {
+                self.follow(id, client, job, None);
+            }
+        }
+        if !elsewhere.is_empty() {
+            self.ask_for_jobs(id, elsewhere);
+        }
+    }
+
+    /// The socket becomes the client's. Another one that still holds it is closed.
+    fn take_over(&mut self, id: SocketId, client: ClientId) {
+        let other = self.clients.socket(client).filter(|other| *other != id);
+        let unacknowledged = other.and_then(|other| self.sockets.get_mut(&other)).map(|other| {
+            other.queue.close(CloseCode::Moved, "this client attached with another socket");
+            other.receipts.take()
+        });
+        let Some(socket) = self.sockets.get_mut(&id) else { return };
+        let former = std::mem::replace(&mut socket.client, client);
+        let had_key = std::mem::replace(&mut socket.holds_client_key, true);
+        if former != client {
+            self.clients.remove(former, id);
+            self.clients.hold(client, &socket.session, id);
+        }
+        if let Some(socket) = self.sockets.get(&id) {
+            self.hello(socket, true);
+        }
+        // The new one first: for the same client the binding then stands throughout.
+        self.want(topology::client_key(client), Waiter::Attached(client));
+        if had_key {
+            self.release(&topology::client_key(former));
+        }
+        for callback in unacknowledged.into_iter().flatten() {
+            self.hand_to(id, callback);
+        }
+    }
+
+    /// Takes up a topic again, with a binding unless its events are addressed to this worker for the client.
+    fn follow(&mut self, id: SocketId, client: ClientId, topic: Topic, position: Option<Position>) {
+        let is_complete = self.replay.resume(topic, position, FIRST_EPOCH).0.outcome == ResumeOutcome::Complete;
+        if !is_complete || !self.clients.is_addressed(client, topic) {
+            return self.watch(id, topic, position, FIRST_EPOCH, None);
+        }
+        let Some(socket) = self.sockets.get(&id) else { return };
+        if !self.context.desk.may_watch(&socket.authority, topic) {
+            return self.problem(id, None, "forbidden", format!("{topic} may not be watched with this session"));
+        }
+        if self.subscriptions.get(topic, id).is_none() {
+            self.subscriptions.put(topic, id, Reader::default());
+        }
+        self.resume(id, topic, position, FIRST_EPOCH);
+    }
+
+    /// Asks the desk for the jobs of builds, one after the other; it counts as one query of the socket.
+    fn ask_for_jobs(&self, id: SocketId, builds: Vec<BuildId>) {
+        let Some(socket) = self.sockets.get(&id) else { return };
+        let Ok(permit) = Arc::clone(&socket.in_flight).try_acquire_owned() else {
+            let detail = "the jobs of the builds cannot be looked up while so much is unanswered: subscribe to them";
+            return self.problem(id, None, "too many requests", detail);
+        };
+        let (desk, authority, reports) =
+            (Arc::clone(&self.context.desk), socket.authority.clone(), self.reports.clone());
+        tokio::spawn(async move {
+            for build in builds {
+                let (status, body) = desk.query(&authority, Query::Build { id: build }).await;
+                // Nobody hears when the worker's life ended, and its sockets with it.
+                if status == 200 && reports.send(Event::JobsOf { socket: id, jobs: jobs(&body) }).await.is_err() {
+                    return;
+                }
+            }
+            drop(permit);
+        });
+    }
+
+    /// The jobs of a build that the socket watches: those that it does not read yet follow from their beginning.
+    pub(crate) fn jobs_of(&mut self, id: SocketId, jobs: Vec<(Topic, u32)>) {
+        for (topic, epoch) in jobs {
+            if self.subscriptions.get(topic, id).is_none() {
+                self.watch(id, topic, None, epoch, None);
+            }
+        }
+    }
+}
+
+/// Topic and epoch of each job in the body of a [`wire::view::BuildView`].
+fn jobs(body: &Value) -> Vec<(Topic, u32)> {
+    let jobs = body.get("jobs").and_then(Value::as_array).into_iter().flatten();
+    let job = |job: &Value| {
+        let id = job.get("id")?.as_str()?.parse().ok()?;
+        let attempt = job.get("attempt").and_then(Value::as_u64).and_then(|attempt| u32::try_from(attempt).ok());
+        Some((Topic::Job(id), attempt.unwrap_or(1).max(1)))
+    };
+    jobs.filter_map(job).collect()
+}

@@ -1,0 +1,170 @@
+//! A worker's queue at the broker: declared, consumed exclusively, and brought to the worker in batches.
+//!
+//! **Queues that cannot be had.** Two processes with one name are noticed at once, because a queue is consumed
+//! exclusively. If the queue cannot be declared (its node is down, its arguments changed), another one with the same
+//! bindings takes its place: the server id from its declaration, the rest by the worker as soon as it hears
+//! [`Event::Consuming`]. If its consumer ends, everything begins anew, with a pause that grows.
+
+use std::{sync::Arc, time::Duration};
+
+use broker::{Broker, BrokerError, ConsumeOptions, Consumer, topology};
+use tokio::{sync::mpsc, time::sleep};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use crate::{
+    bindings::Step,
+    worker::{Context, Event},
+};
+
+/// The first pause before something is tried again at the broker.
+const RETRY_PAUSE_MIN: Duration = Duration::from_millis(100);
+/// Pauses double up to this.
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// Whether the worker has a queue.
+#[derive(Clone, Debug)]
+pub(crate) enum QueueState {
+    /// Not tried yet.
+    Starting,
+    /// It consumes this one.
+    Held(String),
+    /// Not now; it is tried again.
+    Refused(BrokerError),
+}
+
+/// Brings deliveries to the worker until its life ends.
+pub(crate) async fn run(context: Arc<Context>, inbox: mpsc::Sender<Event>, life: CancellationToken) {
+    let main = topology::gateway(&context.server_id, context.config.affinity);
+    let mut spare = main.clone();
+    spare.name = format!("{}.{}", main.name, Uuid::new_v4().simple());
+    let mut pauses = Pauses::default();
+    let work = async {
+        let mut again = false;
+        loop {
+            match open(&*context.broker, &main, &spare, context.config.limits.prefetch).await {
+                Ok((name, consumer)) => {
+                    info!(server_id = %context.server_id, queue = %name, "the worker consumes its queue");
+                    context.queue.send_replace(QueueState::Held(name));
+                    if inbox.send(Event::Consuming { again }).await.is_err() {
+                        return;
+                    }
+                    again = true;
+                    if consume(consumer, &inbox, context.config.limits.delivery_batch_max).await {
+                        pauses = Pauses::default();
+                    }
+                    let gone = BrokerError::Unavailable("the consumer was ended by the broker".to_owned());
+                    warn!(server_id = %context.server_id, "the broker ended the worker's consumer: it tries again");
+                    context.queue.send_replace(QueueState::Refused(gone));
+                }
+                Err(error) => {
+                    if pauses.is_first() {
+                        warn!(server_id = %context.server_id, %error, "the worker cannot have its queue: it tries again");
+                    }
+                    context.queue.send_replace(QueueState::Refused(error));
+                }
+            }
+            pauses.wait().await;
+        }
+    };
+    tokio::select! {
+        () = life.cancelled() => {}
+        () = work => {}
+    }
+}
+
+/// A consumer of the main queue, or of the spare one if the main one cannot be declared.
+async fn open(
+    broker: &dyn Broker,
+    main: &topology::Queue,
+    spare: &topology::Queue,
+    prefetch: u16,
+) -> Result<(String, Consumer), BrokerError> {
+    let queue = match broker.declare(main).await {
+        Ok(()) => main,
+        // When nothing can be declared, the first reason tells more.
+        Err(error) => broker.declare(spare).await.map(|()| spare).map_err(|_| error)?,
+    };
+    let consumer = broker.consume(&queue.name, ConsumeOptions { prefetch, exclusive: true }).await?;
+    Ok((queue.name.clone(), consumer))
+}
+
+/// Batches until the consumer or the worker ends. Whether there was any.
+async fn consume(mut consumer: Consumer, inbox: &mpsc::Sender<Event>, batch_max: usize) -> bool {
+    let mut any = false;
+    while let Some(first) = consumer.next().await {
+        any = true;
+        let mut batch = vec![first];
+        while batch.len() < batch_max
+            && let Some(next) = consumer.try_next()
+        {
+            batch.push(next);
+        }
+        if inbox.send(Event::Deliveries(batch)).await.is_err() {
+            break;
+        }
+    }
+    any
+}
+
+/// Binds or unbinds a key of the worker's queue, however often it takes, and reports it to the worker.
+pub(crate) async fn carry_out(context: Arc<Context>, step: Step, inbox: mpsc::Sender<Event>, era: CancellationToken) {
+    let work = async {
+        let mut pauses = Pauses::default();
+        let mut state = context.queue.subscribe();
+        loop {
+            let name = match state.wait_for(|state| matches!(state, QueueState::Held(_))).await.as_deref() {
+                Ok(QueueState::Held(name)) => name.clone(),
+                _ => return,
+            };
+            let result = if step.bind {
+                context.broker.bind(&name, &step.key).await
+            } else {
+                context.broker.unbind(&name, &step.key).await
+            };
+            match result {
+                Ok(()) => break,
+                Err(BrokerError::NoQueue(_)) if !step.bind => break,
+                Err(error) if pauses.is_first() => {
+                    warn!(queue = %name, key = %step.key, bind = step.bind, %error, "a binding cannot be changed: trying again");
+                }
+                Err(_) => {}
+            }
+            pauses.wait().await;
+        }
+        // Fails when the worker's life ended: then nobody waits for it.
+        let _ = inbox.send(Event::Settled(step)).await;
+    };
+    tokio::select! {
+        () = era.cancelled() => {}
+        () = work => {}
+    }
+}
+
+/// Pauses that double.
+pub(crate) struct Pauses(Duration);
+
+impl Default for Pauses {
+    fn default() -> Self {
+        Self(RETRY_PAUSE_MIN)
+    }
+}
+
+impl Pauses {
+    /// Whether nothing failed before.
+    pub(crate) fn is_first(&self) -> bool {
+        self.0 == RETRY_PAUSE_MIN
+    }
+
+    /// Waits as long as it ever gets.
+    pub(crate) async fn longest() {
+        sleep(RETRY_PAUSE_MAX).await;
+    }
+
+    /// Waits, longer each time.
+    pub(crate) async fn wait(&mut self) {
+        sleep(self.0).await;
+        self.0 = (self.0 * 2).min(RETRY_PAUSE_MAX);
+    }
+}

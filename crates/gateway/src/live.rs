@@ -1,0 +1,63 @@
+//! Live queries of one socket: the result at once, and again whenever it changes, until the client or the desk ends it.
+//! A client that reads slowly gets the newest result only: that is all a live query promises.
+
+use std::{collections::HashMap, sync::Arc};
+
+use tokio_util::task::AbortOnDropHandle;
+use wire::{Authority, command::Query};
+
+use crate::{
+    Desk, frames,
+    send_queue::{SendQueue, Tag},
+};
+
+/// See the module. Dropping it ends them all.
+pub(crate) struct LiveQueries {
+    running: HashMap<String, AbortOnDropHandle<()>>,
+    max: usize,
+}
+
+impl LiveQueries {
+    pub(crate) fn new(max: usize) -> Self {
+        Self { running: HashMap::new(), max }
+    }
+
+    /// Begins one; one with the same id ends. False if there are too many.
+    pub(crate) fn start(
+        &mut self,
+        id: String,
+        query: Query,
+        desk: Arc<dyn Desk>,
+        authority: Authority,
+        queue: Arc<SendQueue>,
+    ) -> bool {
+        self.running.remove(&id);
+        self.running.retain(|_, task| !task.is_finished());
+        if self.running.len() >= self.max {
+            return false;
+        }
+        let task = tokio::spawn(run(id.clone(), query, desk, authority, queue));
+        self.running.insert(id, AbortOnDropHandle::new(task));
+        true
+    }
+
+    /// Ends one. False if there is none.
+    pub(crate) fn end(&mut self, id: &str) -> bool {
+        self.running.remove(id).is_some()
+    }
+}
+
+async fn run(id: String, query: Query, desk: Arc<dyn Desk>, authority: Authority, queue: Arc<SendQueue>) {
+    let mut results = match desk.live(&authority, query).await {
+        Ok(results) => results,
+        Err(problem) => return queue.push_plain(frames::problem(Some(id), &problem.title, problem.detail)),
+    };
+    loop {
+        let result = Arc::clone(&results.borrow_and_update());
+        queue.push(frames::result(&id, &result), Tag::Result(id.clone()));
+        if results.changed().await.is_err() {
+            let detail = "the live query cannot be served any more: subscribe to it again";
+            return queue.push_plain(frames::problem(Some(id), "live query ended", detail));
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Callbacks: to the client that asked, wherever it is, with receipts.
+
+use broker::{Broker, ConsumeOptions, Outgoing, topology};
+use serde_json::json;
+use uuid::Uuid;
+use wire::ClientId;
+
+use crate::rig::{rig, server, within};
+
+#[tokio::test]
+async fn p4_a_callback_by_server_id_reaches_the_client_that_asked_and_no_other() {
+    let rig = rig().await;
+    let (mut asker, mut other) = (rig.client(0, "a").await, rig.client(0, "a").await);
+    let id = rig.callback(server(0).as_str(), asker.id, json!({"done": true})).await;
+    assert_eq!(asker.callback().await, (id, json!({"done": true})));
+    other.nothing_came().await;
+}
+
+#[tokio::test]
+async fn p4_a_callback_to_a_client_that_moved_is_passed_on_to_where_it_is() {
+    let mut rig = rig().await;
+    let former = rig.client(0, "a").await.leave().await;
+    let mut moved = rig.client(1, "a").await;
+    moved.attach(&former, json!([])).await;
+    assert_eq!(within(rig.attached.recv()).await, Some(former.id));
+    let id = rig.callback(server(0).as_str(), former.id, json!(1)).await;
+    assert_eq!(moved.callback().await, (id, json!(1)));
+}
+
+#[tokio::test]
+async fn p4_a_callback_to_a_client_that_is_nowhere_is_left_to_control_with_its_message_id() {
+    let mut rig = rig().await;
+    let client = ClientId(Uuid::from_u128(9));
+    let id = rig.callback(server(0).as_str(), client, json!(1)).await;
+    let kept = rig.next_unrouted().await;
+    assert_eq!((kept.message.message_id, kept.message.reply_to.as_deref()), (id, Some("reply.test")));
+    kept.ack();
+}
+
+#[tokio::test]
+async fn p4_a_callback_by_the_clients_key_that_finds_nobody_goes_to_control_and_not_in_circles() {
+    let mut rig = rig().await;
+    let client = ClientId(Uuid::from_u128(9));
+    let key = topology::client_key(client);
+    rig.broker.bind("gateway.gw-0", &key).await.unwrap();
+    let id = rig.callback(server(0).as_str(), client, json!(1)).await;
+    let kept = rig.next_unrouted().await;
+    assert_eq!(kept.message.message_id, id);
+    kept.ack();
+}
+
+#[tokio::test]
+async fn a_receipt_reaches_the_producer_with_the_message_id_as_correlation_id() {
+    let rig = rig().await;
+    let mut queue = topology::reply();
+    queue.name = "reply.test".to_owned();
+    rig.broker.declare(&queue).await.unwrap();
+    let options = ConsumeOptions { prefetch: 10, exclusive: true };
+    let mut receipts = rig.broker.consume(&queue.name, options).await.unwrap();
+    let mut client = rig.client(0, "a").await;
+    let id = rig.callback(server(0).as_str(), client.id, json!(1)).await;
+    client.callback().await;
+    client.say(json!({"type": "receipt", "message_id": id}));
+    let receipt = within(receipts.next()).await.unwrap();
+    assert_eq!(receipt.message.correlation_id, Some(id.to_string()));
+    receipt.ack();
+}
+
+#[tokio::test]
+async fn p4_a_callback_without_a_receipt_is_passed_on_when_its_socket_goes_and_an_acknowledged_one_is_not() {
+    let mut rig = rig().await;
+    let mut client = rig.client(0, "a").await;
+    let acknowledged = rig.callback(server(0).as_str(), client.id, json!(1)).await;
+    let lost = rig.callback(server(0).as_str(), client.id, json!(2)).await;
+    client.callback().await;
+    client.callback().await;
+    client.say(json!({"type": "receipt", "message_id": acknowledged}));
+    client.nothing_came().await;
+    client.leave().await;
+    let kept = rig.next_unrouted().await;
+    assert_eq!(kept.message.message_id, lost);
+    kept.ack();
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_read_becomes_a_dead_letter_with_its_reason() {
+    let mut rig = rig().await;
+    for body in [&b"not json"[..], br#"{"version":9}"#, br#"{"version":1,"hello":1}"#] {
+        let outgoing = Outgoing::new(topology::Exchange::Utils, "gw-0", body.to_vec());
+        within(rig.broker.publish(outgoing)).await.unwrap();
+        let dead = rig.next_unrouted().await;
+        assert_eq!(&*dead.message.body, body);
+        assert!(dead.message.death.is_some());
+        dead.ack();
+    }
+}
