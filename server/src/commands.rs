@@ -34,7 +34,8 @@ pub(crate) async fn put_pipeline(
 ) -> Result<(PipelineName, bool), Problem> {
     let spec = pipeline::parse(text)?;
     if let Some(name) = name.filter(|name| **name != spec.name) {
-        let sentence = format!("The text names the pipeline `{}`, the address names it `{name}`: make them the same.", spec.name);
+        let sentence =
+            format!("The text names the pipeline `{}`, the address names it `{name}`: make them the same.", spec.name);
         return Err(Problem::new(422, "Invalid pipeline", sentence));
     }
     let created = core.store.put_pipeline(&spec, text).await.map_err(store_problem)?;
@@ -60,7 +61,8 @@ pub(crate) async fn trigger(
     let reply = reply_of(trigger)?;
     let idempotency = idempotency_key.map(|key| idempotency(key, trigger)).transpose()?;
     let (build, announcements) = plan::plan(&spec, trigger, BuildId(Uuid::now_v7()), reply)?;
-    let created = core.store.create_build(NewBuild { build, announcements, idempotency }).await.map_err(store_problem)?;
+    let created =
+        core.store.create_build(NewBuild { build, announcements, idempotency }).await.map_err(store_problem)?;
     match created {
         Created::New(build) => Ok(first_answer(graph::summary(&build))),
         Created::Before(id) => {
@@ -77,7 +79,14 @@ pub(crate) async fn trigger(
 
 /// The build as it was when it was accepted: the same answer for the same key, however far the build is meanwhile.
 fn first_answer(summary: BuildSummary) -> BuildSummary {
-    BuildSummary { state: State::Queued, outcome: None, started_at: None, finished_at: None, jobs_finished: 0, ..summary }
+    BuildSummary {
+        state: State::Queued,
+        outcome: None,
+        started_at: None,
+        finished_at: None,
+        jobs_finished: 0,
+        ..summary
+    }
 }
 
 fn reply_of(trigger: &Trigger) -> Result<Option<Reply>, Problem> {
@@ -111,7 +120,12 @@ pub(crate) async fn cancel(core: &Core, _who: &Authority, build: BuildId) -> Res
 }
 
 /// Runs a finished build again, or what of it did not succeed.
-pub(crate) async fn retry(core: &Core, _who: &Authority, build: BuildId, retry: Retry) -> Result<BuildSummary, Problem> {
+pub(crate) async fn retry(
+    core: &Core,
+    _who: &Authority,
+    build: BuildId,
+    retry: Retry,
+) -> Result<BuildSummary, Problem> {
     let decide = move |build: &mut store::model::Build, now| graph::retry(build, retry.failed_only, now);
     let changed = core.store.change_build(build, Box::new(decide)).await;
     changed.map(|build| graph::summary(&build)).map_err(change_problem)

@@ -38,7 +38,7 @@ const COOKIE: &str = "stepcast_session";
 const SESSION_DAYS: i64 = 30;
 
 /// What handlers reach.
-#[derive(Clone, FromRef)]
+#[derive(Clone)]
 pub(crate) struct Site {
     /// Shared with the desk.
     pub(crate) core: Arc<Core>,
@@ -46,8 +46,21 @@ pub(crate) struct Site {
     pub(crate) gateway: Arc<Gateway>,
 }
 
+impl FromRef<Site> for Arc<Core> {
+    fn from_ref(site: &Site) -> Self {
+        Self::clone(&site.core)
+    }
+}
+
+impl FromRef<Site> for Arc<Gateway> {
+    fn from_ref(site: &Site) -> Self {
+        Self::clone(&site.gateway)
+    }
+}
+
 /// All routes.
 pub(crate) fn router(site: Site) -> Router {
+    pages::run_on_tokio();
     let sessions = SessionManagerLayer::new(sessions::Sessions(Arc::clone(&site.core.store)))
         .with_name(COOKIE)
         .with_http_only(true)
@@ -55,7 +68,7 @@ pub(crate) fn router(site: Site) -> Router {
         .with_secure(site.core.public_url.starts_with("https://"))
         .with_expiry(Expiry::OnInactivity(Duration::days(SESSION_DAYS)));
     let authenticate = middleware::from_fn_with_state(Arc::clone(&site.core), who::authenticate);
-    let api = Router::new()
+    let api: Router<Site> = Router::new()
         .route("/pipelines", get(pipelines::list))
         .route("/pipelines/{name}", get(pipelines::show).put(pipelines::put))
         .route("/pipelines/{name}/builds", post(pipelines::trigger))
@@ -74,7 +87,7 @@ pub(crate) fn router(site: Site) -> Router {
         .route("/groups", get(status::groups))
         .fallback(files::no_such_address)
         .method_not_allowed_fallback(files::no_such_method);
-    let signed_in_or_public = Router::new()
+    let signed_in_or_public: Router<Site> = Router::new()
         .nest("/api/v1", api)
         .route("/api/page/{*function}", post(pages::function))
         .route("/ws", get(upgrade::upgrade))

@@ -48,11 +48,7 @@ pub(crate) async fn watch(core: Arc<Core>, authority: Authority, query: Query) -
     let first = evaluate(&core, &authority, &key.1).await?;
     let (sender, results) = watch::channel(first);
     let sender = Arc::new(sender);
-    core.live
-        .running
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .insert(key.clone(), Arc::downgrade(&sender));
+    core.live.running.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), Arc::downgrade(&sender));
     tokio::spawn(async move {
         loop {
             tokio::select! {

@@ -3,10 +3,13 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use broker::{Broker, BrokerError, Confirm, Outgoing, topology::{self, Exchange}};
+use broker::{
+    Broker, BrokerError, Confirm, Outgoing,
+    topology::{self, Exchange},
+};
 use store::{
     Store,
-    model::{OutboxRow, Outbound},
+    model::{Outbound, OutboxRow},
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -79,9 +82,7 @@ async fn publish(
     outbound: Outbound,
 ) -> Result<Confirm, BrokerError> {
     let message = match outbound {
-        Outbound::Event { server_id, message } => {
-            Outgoing::event(server_id.as_ref(), message.topic, message.encode())
-        }
+        Outbound::Event { server_id, message } => Outgoing::event(server_id.as_ref(), message.topic, message.encode()),
         Outbound::Hint { label_set } => {
             if !known.contains(&label_set) {
                 broker.declare(&topology::tasks(&label_set)).await?;

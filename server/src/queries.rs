@@ -62,8 +62,7 @@ pub(crate) async fn builds(core: &Core, _who: &Authority, query: &BuildsQuery) -
 
 /// One build.
 pub(crate) async fn build(core: &Core, _who: &Authority, id: BuildId) -> Result<BuildView, Problem> {
-    let mut view =
-        core.store.build_view(id).await.map_err(store_problem)?.ok_or_else(|| not_found("build", id))?;
+    let mut view = core.store.build_view(id).await.map_err(store_problem)?.ok_or_else(|| not_found("build", id))?;
     if view.summary.state != wire::view::State::Finished {
         let executors = core.store.executors(core.lease).await.map_err(store_problem)?;
         waiting_for(&mut view, &executors);

@@ -3,7 +3,7 @@
 use std::{future::IntoFuture as _, io::Write as _, net::SocketAddr, sync::Arc, time::Duration};
 
 use broker::{Broker, embedded::EmbeddedBroker, rpc::Requester, topology};
-use control::service::ControlConfig;
+use control::service::{Brake, ControlConfig};
 use executor::ExecutorConfig;
 use gateway::{Gateway, GatewayConfig};
 use object_store::{ObjectStore, local::LocalFileSystem};
@@ -36,6 +36,8 @@ const PING: Duration = Duration::from_secs(25);
 const LINK_MICROS: i64 = 24 * 3600 * 1_000_000;
 /// Events that every group has applied are kept in the stream up to this number, then the oldest go.
 const STREAM_KEPT: u64 = 10_000;
+/// With more events than this behind the recorder no job is granted until it has caught up: the stream stays within bounds.
+const LAG_MAX: u64 = 200_000;
 /// After a signal the parts have so long to end by themselves.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -44,10 +46,10 @@ pub(crate) async fn serve(options: ServeOptions) -> Result<(), String> {
     let shutdown = CancellationToken::new();
     stop_on_signal(&shutdown)?;
     let data_dir = DataDir::open(&options.data_dir)?;
-    let store: Arc<dyn Store> =
-        SqliteStore::open(&data_dir.database()).await.map_err(|failure| failure.to_string())?;
+    let store: Arc<dyn Store> = SqliteStore::open(&data_dir.database()).await.map_err(|failure| failure.to_string())?;
     let journal = Arc::new(StoreJournal(Arc::clone(&store)));
-    let embedded = EmbeddedBroker::start(journal, shutdown.child_token()).await.map_err(|failure| failure.to_string())?;
+    let embedded =
+        EmbeddedBroker::start(journal, shutdown.child_token()).await.map_err(|failure| failure.to_string())?;
     let broker: Arc<dyn Broker> = Arc::clone(&embedded) as Arc<dyn Broker>;
     let listener = TcpListener::bind(options.listen).await.map_err(|failure| {
         format!("cannot listen on {}: {failure}; name another address by --listen", options.listen)
@@ -91,7 +93,8 @@ async fn start(
             Ok(())
         }
     });
-    running.spawn(trim(embedded, recorder.clone(), shutdown.clone()));
+    let brake = Brake::default();
+    running.spawn(tend_stream(embedded, recorder.clone(), brake.clone(), shutdown.clone()));
     let core = Arc::new(Core {
         hub: Hub::start(broker.clone(), &instance, shutdown.clone()).await.map_err(|failure| text(&failure))?,
         requester: Requester::start(broker.clone()).await.map_err(|failure| text(&failure))?,
@@ -126,7 +129,8 @@ async fn start(
             Ok(())
         }
     });
-    let control = ControlConfig { lease: options.lease(), upload_url: format!("http://{}", reachable(address)), key };
+    let control =
+        ControlConfig { lease: options.lease(), upload_url: format!("http://{}", reachable(address)), key, brake };
     running.spawn({
         let (broker, store, shutdown) = (broker.clone(), store.clone(), shutdown.clone());
         async move { control::service::run(broker, store, control, shutdown).await.map_err(|failure| failure.to_string()) }
@@ -180,7 +184,8 @@ fn artifacts(data_dir: &DataDir) -> Result<Arc<dyn ObjectStore>, String> {
 
 fn executor_config(options: &ServeOptions, data_dir: &DataDir) -> Result<ExecutorConfig, String> {
     let id = data_dir.executor_id()?;
-    let guard_program = std::env::current_exe().map_err(|failure| format!("this program cannot find itself: {failure}"))?;
+    let guard_program =
+        std::env::current_exe().map_err(|failure| format!("this program cannot find itself: {failure}"))?;
     let short = id.to_string();
     Ok(ExecutorConfig {
         id,
@@ -192,10 +197,11 @@ fn executor_config(options: &ServeOptions, data_dir: &DataDir) -> Result<Executo
     })
 }
 
-/// Lets go of what the recorder has applied, but for the last [`STREAM_KEPT`] events.
-async fn trim(
+/// Lets go of what the recorder has applied, but for the last [`STREAM_KEPT`] events, and draws the brake while it lags.
+async fn tend_stream(
     broker: Arc<EmbeddedBroker>,
     mut recorder: watch::Receiver<Place>,
+    brake: Brake,
     shutdown: CancellationToken,
 ) -> Result<(), String> {
     let mut trimmed = 0;
@@ -204,10 +210,12 @@ async fn trim(
             () = shutdown.cancelled() => return Ok(()),
             changed = recorder.changed() => if changed.is_err() { return Ok(()) },
         }
-        let keep_from = recorder.borrow_and_update().offset.map_or(0, |offset| (offset + 1).saturating_sub(STREAM_KEPT));
+        let place = *recorder.borrow_and_update();
+        brake.set(place.lag > LAG_MAX);
+        let keep_from = place.offset.map_or(0, |offset| (offset + 1).saturating_sub(STREAM_KEPT));
         // In lots: one small write for a tenth of what is kept.
         if keep_from > trimmed + STREAM_KEPT / 10 {
-            broker.trim_stream(keep_from);
+            drop(broker.trim_stream(keep_from)); // Trimmed again with the next lot if it fails.
             trimmed = keep_from;
         }
     }

@@ -6,7 +6,8 @@ mod support;
 use serde_json::json;
 use support::Server;
 
-const QUICK: &str = "name: quick\ninputs: {who: {default: world}}\njobs: {a: {steps: [{run: 'echo \"hi $INPUT_WHO\"'}]}}\n";
+const QUICK: &str =
+    "name: quick\ninputs: {who: {default: world}}\njobs: {a: {steps: [{run: 'echo \"hi $INPUT_WHO\"'}]}}\n";
 
 #[test]
 fn a_trigger_is_answered_202_and_its_lines_are_recorded() {
@@ -54,7 +55,13 @@ fn bad_input_gets_one_sentence_that_says_what_and_where() {
     let long = format!("name: long\n#{}\n", "x".repeat(1024 * 1024));
     let pipelines = [
         ("wrong", "name: wrong\njobs:\n  a:\n    stesp: []\n", 422, "stesp", Some((4, 5))),
-        ("loop", "name: loop\njobs:\n  a: {needs: [b], steps: [{run: x}]}\n  b: {needs: [a], steps: [{run: x}]}\n", 422, "a", Some((3, 15))),
+        (
+            "loop",
+            "name: loop\njobs:\n  a: {needs: [b], steps: [{run: x}]}\n  b: {needs: [a], steps: [{run: x}]}\n",
+            422,
+            "a",
+            Some((3, 15)),
+        ),
         ("name", "name: other\njobs: {a: {steps: [{run: x}]}}\n", 422, "other", None),
         ("yaml", "name: [\n", 422, "", None),
         ("long", long.as_str(), 413, "limit", None),
@@ -62,7 +69,12 @@ fn bad_input_gets_one_sentence_that_says_what_and_where() {
     ];
     for (name, yaml, status, word, place) in pipelines {
         let answer = server.put(&format!("/api/v1/pipelines/{name}"), yaml);
-        assert_eq!((answer.status, answer.content_type.as_str()), (status, "application/problem+json"), "{}", answer.text);
+        assert_eq!(
+            (answer.status, answer.content_type.as_str()),
+            (status, "application/problem+json"),
+            "{}",
+            answer.text
+        );
         let problem = answer.json();
         assert!(problem["detail"].as_str().unwrap().contains(word), "{name}: {problem}");
         if let Some((line, column)) = place {
@@ -80,7 +92,8 @@ fn bad_input_gets_one_sentence_that_says_what_and_where() {
         assert_eq!(answer.status, status, "{}", answer.text);
         assert!(answer.json()["detail"].as_str().unwrap().contains(word), "{}", answer.text);
     }
-    for path in ["/api/v1/builds/nonsense", "/api/v1/builds?state=odd", "/api/v1/builds?limit=0", "/api/v1/jobs/x/log"] {
+    for path in ["/api/v1/builds/nonsense", "/api/v1/builds?state=odd", "/api/v1/builds?limit=0", "/api/v1/jobs/x/log"]
+    {
         let answer = server.get(path);
         assert_eq!((answer.status, answer.content_type.as_str()), (400, "application/problem+json"), "{path}");
     }
@@ -113,8 +126,7 @@ fn a_job_that_nobody_can_take_says_what_it_waits_for() {
 fn nothing_answers_without_authority_but_health_readiness_and_the_sign_in_page() {
     let server = Server::start(&[]);
     server.apply("quick", QUICK);
-    let agent: ureq::Agent =
-        ureq::Agent::config_builder().http_status_as_error(false).max_redirects(0).build().into();
+    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).max_redirects(0).build().into();
     let status = |path: &str| agent.get(format!("{}{path}", server.url)).call().unwrap().status().as_u16();
     for path in ["/healthz", "/readyz", "/sign-in"] {
         assert_eq!(status(path), 200, "{path}");
@@ -133,7 +145,8 @@ fn nothing_answers_without_authority_but_health_readiness_and_the_sign_in_page()
 #[test]
 fn an_artifact_is_kept_and_given_in_whole_and_in_parts() {
     let server = Server::start(&[]);
-    let yaml = "name: pack\njobs: {a: {steps: [{run: 'mkdir d; printf 0123456789 > d/f.txt'}], artifacts: ['d/*.txt']}}\n";
+    let yaml =
+        "name: pack\njobs: {a: {steps: [{run: 'mkdir d; printf 0123456789 > d/f.txt'}], artifacts: ['d/*.txt']}}\n";
     server.apply("pack", yaml);
     let build = server.finished(&server.trigger("pack"));
     assert_eq!(build["outcome"], "succeeded", "{build}");
@@ -165,7 +178,10 @@ fn a_git_source_that_does_not_exist_fails_with_gits_own_words() {
 fn a_step_that_prints_200_mb_is_recorded_to_the_last_line() {
     let server = Server::start(&[]);
     // 2,000,000 lines of 100 bytes.
-    server.apply("loud", "name: loud\njobs: {a: {steps: [{run: 'yes \"$(printf %099d 0)\" | head -n 2000000; echo last'}]}}\n");
+    server.apply(
+        "loud",
+        "name: loud\njobs: {a: {steps: [{run: 'head -n 2000000 < <(yes \"$(printf %099d 0)\"); echo last'}]}}\n",
+    );
     let id = server.trigger("loud");
     let (_, _) = server.events(&id).until(|frame| frame["event"]["kind"] == "build_finished");
     let build = server.build(&id);
@@ -186,7 +202,8 @@ fn a_step_that_forks_children_and_exits_ends_at_once_and_they_with_the_job() {
     let folder = tempfile::tempdir().unwrap();
     let fence = folder.path().join("fence");
     let server = Server::start(&[]);
-    let run = format!("exec 9>'{}'; flock 9; setsid bash -c 'trap \"\" TERM HUP; read <> <(:)' & echo left", fence.display());
+    let run =
+        format!("exec 9>'{}'; flock 9; setsid bash -c 'trap \"\" TERM HUP; read <> <(:)' & echo left", fence.display());
     server.apply("fork", &format!("name: fork\njobs: {{a: {{steps: [{{run: {}}}]}}}}\n", json!(run)));
     let build = server.finished(&server.trigger("fork"));
     assert_eq!(build["outcome"], "succeeded", "{build}");

@@ -54,9 +54,10 @@ fn p2_p7_a_build_goes_on_as_attempt_2_after_kill_9() {
     let build = server.finished(&id);
     assert_eq!(build["outcome"], "succeeded", "{build}");
     assert_eq!(job(&build)["attempt"], 2);
-    assert_eq!(fs::read_to_string(folder.path().join("notes")).unwrap().lines().take(3).collect::<Vec<_>>(), [
-        "begin 1", "begin 2", "end 2"
-    ]);
+    assert_eq!(
+        fs::read_to_string(folder.path().join("notes")).unwrap().lines().take(3).collect::<Vec<_>>(),
+        ["begin 1", "begin 2", "end 2"]
+    );
     // The line that attempt 1 had printed is still there, under its own epoch.
     let id = job(&build)["id"].as_str().unwrap();
     assert_eq!(server.log(id, 1), ["ready 1"]);

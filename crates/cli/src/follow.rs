@@ -137,7 +137,9 @@ impl Follower<'_> {
         }
         match event {
             Event::StepStarted { step, name, command } => self.step_begun(job, step, &name, &command),
-            Event::StepFinished { step, outcome, exit_code, .. } => self.step_ended(job, step, outcome, exit_code, None),
+            Event::StepFinished { step, outcome, exit_code, .. } => {
+                self.step_ended(job, step, outcome, exit_code, None)
+            }
             Event::Log { step, lines } => {
                 for line in lines.into_iter().filter(|line| !line.open) {
                     let next = self.places.get(&job).map_or(0, |place| place.next);

@@ -38,11 +38,18 @@ pub(crate) fn run(client: &Client, options: &Options) -> Result<Done, Failure> {
         }
         for step in &job.steps {
             let took = duration(step.started_at, step.finished_at);
-            let code = step.exit_code.filter(|code| *code != 0).map_or(String::new(), |code| format!("  exit code {code}"));
+            let code =
+                step.exit_code.filter(|code| *code != 0).map_or(String::new(), |code| format!("  exit code {code}"));
             println!("    {}  {}{took}{code}", step.name, standing(step.state, step.outcome));
         }
         for artifact in &job.artifacts {
-            println!("    {}  {} bytes  {}/api/v1/artifacts/{}", artifact.name, artifact.size, client.url(), artifact.id);
+            println!(
+                "    {}  {} bytes  {}/api/v1/artifacts/{}",
+                artifact.name,
+                artifact.size,
+                client.url(),
+                artifact.id
+            );
         }
     }
     Ok(Done::Well)

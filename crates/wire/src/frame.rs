@@ -308,8 +308,12 @@ mod tests {
         let ClientFrame::Attach { positions, .. } = serde_json::from_str(attach).unwrap() else { panic!("no attach") };
         assert_eq!(positions[0].position, Some(Position { epoch: 1, offset: 16 }));
         assert_eq!(positions[1].position, None);
-        let query = r#"{"type":"subscribe","topic":"query","id":"q1","query":{"builds":{"pipeline":"site","limit":20}}}"#;
-        assert!(matches!(serde_json::from_str(query), Ok(ClientFrame::Subscribe { query: Some(Query::Builds(_)), .. })));
+        let query =
+            r#"{"type":"subscribe","topic":"query","id":"q1","query":{"builds":{"pipeline":"site","limit":20}}}"#;
+        assert!(matches!(
+            serde_json::from_str(query),
+            Ok(ClientFrame::Subscribe { query: Some(Query::Builds(_)), .. })
+        ));
         let wrong = r#"{"type":"subscribe","topik":"query"}"#;
         assert!(serde_json::from_str::<ClientFrame>(wrong).is_err());
     }
@@ -320,6 +324,9 @@ mod tests {
         let event = crate::event::raw(&crate::Event::BuildStarted {});
         let text = event_frame(Topic::Build(build), Position { epoch: 1, offset: 2 }, Timestamp(3), &event);
         let Incoming::Event(frame) = serde_json::from_str(&text).unwrap() else { panic!("no event") };
-        assert_eq!((frame.epoch, frame.offset, frame.at, frame.event), (1, 2, Timestamp(3), crate::Event::BuildStarted {}));
+        assert_eq!(
+            (frame.epoch, frame.offset, frame.at, frame.event),
+            (1, 2, Timestamp(3), crate::Event::BuildStarted {})
+        );
     }
 }

@@ -4,6 +4,8 @@
 //! Every message on the broker has a `version` ([`VERSION`]); a reader that meets another one refuses the message
 //! with a reason ([`DecodeError`]) and never guesses.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
 pub mod authority;
 pub mod command;
 pub mod event;

@@ -129,7 +129,7 @@ pub enum ControlRequest {
 
 /// Control's answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "reply", rename_all = "snake_case")]
+#[serde(tag = "answer", rename_all = "snake_case")]
 pub enum ControlReply {
     /// Consume these queues; renew leases and register again within a third of the lease.
     Registered {
@@ -239,6 +239,32 @@ pub struct ExecutorNow {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_grant_comes_back_as_it_was_written() {
+        let lease = LeaseRef { job: JobId(Uuid::nil()), attempt: 2 };
+        let key = crate::mac::InstallationKey([1; 32]);
+        let client_id = ClientId(Uuid::nil());
+        let server_id = ServerId::new("gw", 1).unwrap();
+        let grant = ControlReply::Granted(Box::new(Grant {
+            lease,
+            lease_ms: 1000,
+            build: BuildId(Uuid::nil()),
+            number: 3,
+            pipeline: "site".parse().unwrap(),
+            job_name: "a".to_owned(),
+            source: Some(SourceSpec { git: "x".to_owned(), reference: None }),
+            env: BTreeMap::from([("A".to_owned(), "b".to_owned())]),
+            steps: Vec::new(),
+            artifacts: Vec::new(),
+            timeout_seconds: 60,
+            event_key: key.event_key(lease.job, 2),
+            job_token: key.job_token(lease.job, 2),
+            upload_url: "http://127.0.0.1:1".to_owned(),
+            reply: Some(Reply { server_id, client_id }),
+        }));
+        assert_eq!(from_bytes::<ControlReply>(&to_bytes(&grant)).unwrap(), grant);
+    }
 
     #[test]
     fn a_request_comes_back_as_it_was_written_and_another_version_is_refused() {

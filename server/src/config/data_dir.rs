@@ -32,7 +32,10 @@ impl DataDir {
         if data_dir.database().is_file() {
             Ok(data_dir)
         } else {
-            Err(format!("{} holds no Stepcast database: start `stepcast serve` first, or name its --data-dir", path.display()))
+            Err(format!(
+                "{} holds no Stepcast database: start `stepcast serve` first, or name its --data-dir",
+                path.display()
+            ))
         }
     }
 

@@ -11,7 +11,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use futures_util::StreamExt as _;
-use object_store::{GetOptions, GetRange, MultipartUpload as _, ObjectStore as _, PutPayload, WriteMultipart, path::Path as ObjectPath};
+use object_store::{GetOptions, GetRange, ObjectStore as _, WriteMultipart, path::Path as ObjectPath};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tracing::error;
@@ -42,7 +42,11 @@ fn object_path(job: JobId, id: ArtifactId) -> ObjectPath {
 fn failed(failure: &object_store::Error) -> Problem {
     error!(%failure, "the artifact store answered with an error");
     if failure.to_string().contains("No space left") {
-        Problem::new(507, "Insufficient storage", "The disk that holds the artifacts is full: free some space and try again.")
+        Problem::new(
+            507,
+            "Insufficient storage",
+            "The disk that holds the artifacts is full: free some space and try again.",
+        )
     } else {
         Problem::new(500, "Internal error", "The artifact store answered with an error; the server's log tells more.")
     }
@@ -57,14 +61,21 @@ pub(crate) async fn put(
     let job: JobId = parse("The job's id", &id)?;
     let speaks_for = bearer(request.headers()).and_then(|token| core.key.verify_job_token(&token));
     let Some((_, attempt)) = speaks_for.filter(|(of, _)| *of == job) else {
-        return Err(Problem::new(401, "Not this job's token", "An upload needs the job token that came with the claim.").into());
+        return Err(Problem::new(
+            401,
+            "Not this job's token",
+            "An upload needs the job token that came with the claim.",
+        )
+        .into());
     };
     if name.is_empty() || name.len() > NAME_BYTES_MAX || name.split('/').any(|part| matches!(part, "" | "." | "..")) {
         let sentence = format!("{name:?} must be a relative path without `..`, at most {NAME_BYTES_MAX} bytes long.");
         return Err(Problem::new(400, "Invalid name", sentence).into());
     }
     if !runs(&core, job, attempt).await? {
-        return Err(Problem::new(409, "Stale", format!("Attempt {attempt} of job {job} is not running any more.")).into());
+        return Err(
+            Problem::new(409, "Stale", format!("Attempt {attempt} of job {job} is not running any more.")).into()
+        );
     }
     let artifact = ArtifactId(Uuid::now_v7());
     let upload = core.artifacts.put_multipart(&object_path(job, artifact)).await.map_err(|failure| failed(&failure))?;
@@ -106,8 +117,7 @@ pub(crate) async fn get(
     headers: HeaderMap,
 ) -> Answer<Response> {
     let id: ArtifactId = parse("The artifact's id", &id)?;
-    let artifact =
-        core.store.artifact(id).await.map_err(store_problem)?.ok_or_else(|| not_found("artifact", id))?;
+    let artifact = core.store.artifact(id).await.map_err(store_problem)?.ok_or_else(|| not_found("artifact", id))?;
     let etag = format!("\"{}\"", artifact.sha256);
     let text = |name| headers.get(name).and_then(|value: &header::HeaderValue| value.to_str().ok());
     if text(header::IF_NONE_MATCH).is_some_and(|tags| tags == "*" || tags.split(',').any(|tag| tag.trim() == etag)) {
@@ -185,7 +195,11 @@ fn byte_range(header: &str, size: u64) -> Requested {
         (Ok(from), Ok(to)) if to >= from => Requested::Part(from, to.min(size - 1)),
         (Ok(from), Err(_)) if to.trim().is_empty() => Requested::Part(from, size - 1),
         (Err(_), Ok(last)) if from.trim().is_empty() => {
-            if last == 0 || size == 0 { Requested::Beyond } else { Requested::Part(size.saturating_sub(last), size - 1) }
+            if last == 0 || size == 0 {
+                Requested::Beyond
+            } else {
+                Requested::Part(size.saturating_sub(last), size - 1)
+            }
         }
         _ => Requested::Whole,
     }

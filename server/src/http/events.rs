@@ -126,7 +126,9 @@ impl Reading {
                         Ordering::Greater => self.catch_up().await,
                     },
                 },
-                Ok(GatewayMessage::Recorded(recorded)) if recorded.topic == Topic::Build(self.id) => self.catch_up().await,
+                Ok(GatewayMessage::Recorded(recorded)) if recorded.topic == Topic::Build(self.id) => {
+                    self.catch_up().await
+                }
                 _ => Vec::new(),
             };
             if !frames.is_empty() {

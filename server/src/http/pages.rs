@@ -26,6 +26,11 @@ use crate::{
     queries,
 };
 
+/// Tells the page renderer which runtime it is in. Once for the process; again changes nothing.
+pub(crate) fn run_on_tokio() {
+    let _ = any_spawner::Executor::init_tokio();
+}
+
 /// Any address that is a page.
 pub(crate) async fn render(State(core): State<Arc<Core>>, who: Option<Who>, request: Request<Body>) -> Response {
     let Some(Who(who)) = who else {
@@ -39,7 +44,11 @@ pub(crate) async fn render(State(core): State<Arc<Core>>, who: Option<Who>, requ
 }
 
 async fn page(request: Request<Body>, context: impl Fn() + Clone + Send + Sync + 'static) -> Response {
-    let shell = || app::shell(package());
+    let Some(assets) = assets::manifest() else {
+        return "This server was built without its pages: build it with `cargo xtask build`.\n".into_response();
+    };
+    let (js, wasm, css) = (assets.js.to_owned(), assets.wasm.to_owned(), assets.css.to_owned());
+    let shell = move || app::shell(Assets { js: js.clone(), wasm: wasm.clone(), css: css.clone() });
     leptos_axum::render_app_async_with_context(context, shell)(request).await
 }
 
@@ -54,14 +63,6 @@ pub(crate) async fn function(State(core): State<Arc<Core>>, who: Option<Who>, re
 fn context(core: Arc<Core>, who: Authority) -> impl Fn() + Clone + Send + Sync + 'static {
     let backend: Arc<dyn Backend> = Arc::new(PageBackend { core, who });
     move || provide_context(Arc::clone(&backend))
-}
-
-fn package() -> Assets {
-    assets::manifest().map_or_else(Assets::default, |manifest| Assets {
-        js: manifest.js.to_owned(),
-        wasm: manifest.wasm.to_owned(),
-        css: manifest.css.to_owned(),
-    })
 }
 
 /// What a page may read: its request's authority stands in it.
@@ -96,13 +97,7 @@ impl Backend for PageBackend {
         Box::pin(async move { found(queries::build(&self.core, &self.who, id).await) })
     }
 
-    fn log(
-        &self,
-        job: JobId,
-        attempt: Option<u32>,
-        from: u64,
-        limit: u32,
-    ) -> BoxFuture<'_, Result<LogPage, Problem>> {
+    fn log(&self, job: JobId, attempt: Option<u32>, from: u64, limit: u32) -> BoxFuture<'_, Result<LogPage, Problem>> {
         Box::pin(async move { queries::log(&self.core, &self.who, job, attempt, from, limit).await })
     }
 }

@@ -111,7 +111,8 @@ async fn wait_for(
 fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Answer<Option<&'a str>> {
     let Some(value) = headers.get(name) else { return Ok(None) };
     value.to_str().map(Some).map_err(|_: header::ToStrError| {
-        Problem::new(400, "Invalid header", format!("The header {name} must hold visible ASCII characters only.")).into()
+        Problem::new(400, "Invalid header", format!("The header {name} must hold visible ASCII characters only."))
+            .into()
     })
 }
 

@@ -104,6 +104,10 @@ pub(crate) async fn metrics(State(site): State<Site>, Who(_who): Who) -> Answer<
     let queued = queued.iter().map(|row| (format!("{{labels=\"{}\"}}", row.label_set), row.count)).collect();
     family("jobs_queued", "Jobs that wait for an executor.", queued);
     let waiting = outbox::waiting(&*site.core.store).await.map_err(queries::store_problem)?;
-    family("outbox_waiting", "Rows that the broker has not confirmed, up to 500.", vec![(String::new(), waiting as u64)]);
+    family(
+        "outbox_waiting",
+        "Rows that the broker has not confirmed, up to 500.",
+        vec![(String::new(), waiting as u64)],
+    );
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response())
 }

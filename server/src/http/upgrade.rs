@@ -3,7 +3,6 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -109,9 +108,10 @@ fn client_address(core: &Core, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
 /// An address as headers write it: perhaps quoted, in brackets, with a port.
 fn bare_address(text: &str) -> Option<IpAddr> {
     let text = text.trim_matches('"');
-    text.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip())).or_else(|| {
-        text.strip_prefix('[')?.split(']').next()?.parse().ok()
-    })
+    text.parse()
+        .ok()
+        .or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
+        .or_else(|| text.strip_prefix('[')?.split(']').next()?.parse().ok())
 }
 
 fn close(code: CloseCode, reason: String) -> Message {

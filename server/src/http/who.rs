@@ -1,9 +1,9 @@
 //! Who asks: a bearer token or the session cookie becomes an `Authority`; a write by cookie needs the site's own Origin.
 
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc};
 
 use axum::{
-    extract::{FromRequestParts, Request, State},
+    extract::{FromRequestParts, OptionalFromRequestParts, Request, State},
     http::{HeaderMap, Method, header, request::Parts},
     middleware::Next,
     response::{IntoResponse as _, Response},
@@ -28,6 +28,14 @@ impl<S: Sync> FromRequestParts<S> for Who {
             let sentence = "Sign in, or send `Authorization: Bearer <token>`; `stepcast token create` makes a token.";
             Problem::new(401, "Not signed in", sentence).into()
         })
+    }
+}
+
+impl<S: Sync> OptionalFromRequestParts<S> for Who {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Option<Self>, Infallible> {
+        Ok(parts.extensions.get::<Who>().cloned())
     }
 }
 
@@ -94,12 +102,15 @@ fn foreign_origin(headers: &HeaderMap, public_url: &str, upgrades: bool) -> Opti
         if upgrades {
             return None;
         }
-        let sentence = "A write with the session cookie needs the site's own Origin header; programs send a bearer token.";
+        let sentence =
+            "A write with the session cookie needs the site's own Origin header; programs send a bearer token.";
         return Some(Problem::new(403, "Origin missing", sentence));
     };
     let host = origin.split_once("://").map(|(_, host)| host);
     let own = origin == public_url || (host.is_some() && host == text(header::HOST));
-    (!own).then(|| Problem::new(403, "Foreign origin", format!("Requests from {origin} are refused: this is another site.")))
+    (!own).then(|| {
+        Problem::new(403, "Foreign origin", format!("Requests from {origin} are refused: this is another site."))
+    })
 }
 
 #[cfg(test)]
@@ -113,7 +124,8 @@ mod tests {
     #[test]
     fn only_the_sites_own_origin_may_write_and_upgrade() {
         let url = "https://ci.example.org";
-        let judge = |pairs: &[(header::HeaderName, &'static str)], upgrades| foreign_origin(&headers(pairs), url, upgrades);
+        let judge =
+            |pairs: &[(header::HeaderName, &'static str)], upgrades| foreign_origin(&headers(pairs), url, upgrades);
         let host = (header::HOST, "127.0.0.1:3000");
         assert!(judge(&[host.clone(), (header::ORIGIN, "http://127.0.0.1:3000")], true).is_none());
         assert!(judge(&[host.clone(), (header::ORIGIN, "https://ci.example.org")], false).is_none());

@@ -163,7 +163,8 @@ impl Server {
             let text = answer.body_mut().with_config().limit(u64::MAX).read_to_string().unwrap();
             if sealed || begun.elapsed() > PATIENCE {
                 assert!(sealed, "the record of {job} was never sealed");
-                let line = |line: &str| serde_json::from_str::<Value>(line).unwrap()["text"].as_str().unwrap().to_owned();
+                let line =
+                    |line: &str| serde_json::from_str::<Value>(line).unwrap()["text"].as_str().unwrap().to_owned();
                 return text.lines().map(line).collect();
             }
             std::thread::yield_now();
@@ -197,9 +198,8 @@ fn spawn(data_dir: &Path, listen: &str, arguments: &[String]) -> (Child, String)
 
 fn read(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Answer {
     let mut answer = answer.unwrap();
-    let header = |name: &str| {
-        answer.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
-    };
+    let header =
+        |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     let (content_type, location) = (header("content-type"), header("location"));
     let text = answer.body_mut().with_config().limit(u64::MAX).read_to_string().unwrap();
     Answer { status: answer.status().as_u16(), content_type, location, text }
