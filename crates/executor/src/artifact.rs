@@ -1,0 +1,237 @@
+//! Which files of a workspace are kept: patterns to paths. Nothing outside the workspace can be named, neither by `..`
+//! nor through a symbolic link. Blocking code; sending them is [`crate::upload`]'s business.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// More files than this are refused for one job.
+const FILES_MAX: usize = 10_000;
+
+/// A file to keep.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Kept {
+    /// Relative to the workspace, segments joined by `/`.
+    pub(crate) name: String,
+    /// Where it really stands, links resolved.
+    pub(crate) path: PathBuf,
+}
+
+/// What the patterns came to.
+#[derive(Debug, Default)]
+pub(crate) struct Resolved {
+    /// Sorted by name, each once.
+    pub(crate) files: Vec<Kept>,
+    /// What is wrong with the rest: one sentence for each pattern or file that could not be kept.
+    pub(crate) refusals: Vec<String>,
+}
+
+/// Finds the files that `patterns` name. A directory stands for all files in it; `*` is any part of a name, `**` any
+/// number of directories.
+pub(crate) fn resolve(workspace: &Path, patterns: &[String]) -> Resolved {
+    let mut found = Search { root: workspace.to_owned(), files: BTreeMap::new(), refusals: Vec::new(), matched: false };
+    match workspace.canonicalize() {
+        Ok(root) => found.root = root,
+        Err(error) => {
+            let refusals = vec![format!("the workspace could not be read for artifacts: {error}")];
+            return Resolved { files: Vec::new(), refusals };
+        }
+    }
+    for pattern in patterns {
+        let segments: Vec<&str> = pattern.split('/').filter(|segment| !matches!(*segment, "" | ".")).collect();
+        if pattern.starts_with('/') || segments.contains(&"..") || segments.is_empty() {
+            found.refusals.push(format!("artifact {pattern:?} must be a path inside the workspace, without `..`"));
+            continue;
+        }
+        found.matched = false;
+        found.walk(&found.root.clone(), "", &segments);
+        if !found.matched {
+            found.refusals.push(format!("artifact {pattern:?} matches no file"));
+        }
+        if found.files.len() > FILES_MAX {
+            found.refusals.push(format!("artifact {pattern:?} makes more than {FILES_MAX} files, which is too many"));
+            found.files.clear();
+            break;
+        }
+    }
+    let files = found.files.into_iter().map(|(name, path)| Kept { name, path }).collect();
+    Resolved { files, refusals: found.refusals }
+}
+
+struct Search {
+    root: PathBuf,
+    files: BTreeMap<String, PathBuf>,
+    refusals: Vec<String>,
+    matched: bool,
+}
+
+impl Search {
+    /// `directory` (`name` relative to the workspace) and what is left of the pattern.
+    fn walk(&mut self, directory: &Path, name: &str, segments: &[&str]) {
+        if self.files.len() > FILES_MAX {
+            return;
+        }
+        let Some((first, rest)) = segments.split_first() else {
+            return self.keep_all(directory, name);
+        };
+        let deep = *first == "**";
+        if deep {
+            if rest.is_empty() {
+                return self.keep_all(directory, name);
+            }
+            self.walk(directory, name, rest);
+        } else if !first.contains('*') {
+            let path = directory.join(first);
+            if path.symlink_metadata().is_ok() {
+                self.entry(&path, &join(name, first), rest);
+            }
+            return;
+        }
+        for (entry, entry_name) in self.entries(directory, name) {
+            let below = join(name, &entry_name);
+            if deep {
+                // Directories only, and no links: those could lead in a circle.
+                if entry.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
+                    self.walk(&entry, &below, segments);
+                }
+            } else if matches(first.as_bytes(), entry_name.as_bytes()) {
+                self.entry(&entry, &below, rest);
+            }
+        }
+    }
+
+    /// Something that a segment named, and the segments behind it.
+    fn entry(&mut self, path: &Path, name: &str, rest: &[&str]) {
+        let Ok(real) = path.canonicalize() else { return }; // A link to nowhere names no file.
+        if !real.starts_with(&self.root) {
+            self.matched = true;
+            self.refusals.push(format!("artifact {name:?} is a link that leads out of the workspace"));
+            return;
+        }
+        let Ok(meta) = real.metadata() else { return };
+        if meta.is_dir() {
+            // The real path: what follows is looked up inside the workspace and nowhere else.
+            self.walk(&real, name, rest);
+        } else if meta.is_file() && rest.is_empty() {
+            self.matched = true;
+            self.files.insert(name.to_owned(), real);
+        }
+    }
+
+    /// Every file below a directory.
+    fn keep_all(&mut self, directory: &Path, name: &str) {
+        for (entry, entry_name) in self.entries(directory, name) {
+            let below = join(name, &entry_name);
+            let Ok(meta) = entry.symlink_metadata() else { continue };
+            if self.files.len() > FILES_MAX {
+                return;
+            }
+            if meta.is_dir() {
+                self.keep_all(&entry, &below);
+            } else if meta.is_symlink()
+                && entry.is_dir()
+                && entry.canonicalize().is_ok_and(|p| p.starts_with(&self.root))
+            {
+                // Its files are kept where they stand, if they are asked for there; following it could lead in a circle.
+            } else {
+                self.entry(&entry, &below, &[]);
+            }
+        }
+    }
+
+    fn entries(&mut self, directory: &Path, name: &str) -> Vec<(PathBuf, String)> {
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+            match entry.file_name().into_string() {
+                Ok(file_name) => entries.push((entry.path(), file_name)),
+                Err(bytes) => {
+                    let shown = join(name, &bytes.to_string_lossy());
+                    self.refusals.push(format!("file {shown:?} cannot be kept: its name is not UTF-8"));
+                }
+            }
+        }
+        entries
+    }
+}
+
+fn join(name: &str, below: &str) -> String {
+    if name.is_empty() { below.to_owned() } else { format!("{name}/{below}") }
+}
+
+/// Whether `name` fits `pattern`, where `*` is any text. Linear in practice: on a mismatch only the last `*` grows.
+fn matches(pattern: &[u8], name: &[u8]) -> bool {
+    let (mut p, mut n, mut star) = (0, 0, None);
+    while n < name.len() {
+        if p < pattern.len() && pattern[p] == b'*' {
+            star = Some((p, n));
+            p += 1;
+        } else if p < pattern.len() && pattern[p] == name[n] {
+            (p, n) = (p + 1, n + 1);
+        } else if let Some((at, taken)) = star {
+            star = Some((at, taken + 1));
+            (p, n) = (at + 1, taken + 1);
+        } else {
+            return false;
+        }
+    }
+    pattern[p..].iter().all(|b| *b == b'*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn names(workspace: &Path, patterns: &[&str]) -> (Vec<String>, Vec<String>) {
+        let patterns: Vec<String> = patterns.iter().map(|p| (*p).to_owned()).collect();
+        let resolved = resolve(workspace, &patterns);
+        (resolved.files.into_iter().map(|kept| kept.name).collect(), resolved.refusals)
+    }
+
+    fn workspace() -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for file in ["out.tgz", "a/one.txt", "a/b/two.txt", "a/b/three.log"] {
+            let path = root.path().join("workspace").join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, file).unwrap();
+        }
+        fs::write(root.path().join("secret"), "s").unwrap();
+        root
+    }
+
+    #[test]
+    fn patterns_name_files_and_directories_of_the_workspace() {
+        let root = workspace();
+        let dir = root.path().join("workspace");
+        assert_eq!(names(&dir, &["out.tgz", "./a/*.txt"]).0, ["a/one.txt", "out.tgz"]);
+        assert_eq!(names(&dir, &["a"]).0, ["a/b/three.log", "a/b/two.txt", "a/one.txt"]);
+        assert_eq!(names(&dir, &["**/*.txt", "a/one.txt"]).0, ["a/b/two.txt", "a/one.txt"]);
+        assert_eq!(names(&dir, &["a/**"]).0.len(), 3);
+        assert_eq!(names(&dir, &["a/*/t*o*t"]).0, ["a/b/two.txt"]);
+    }
+
+    #[test]
+    fn what_is_outside_the_workspace_is_refused_with_a_sentence() {
+        let root = workspace();
+        let dir = root.path().join("workspace");
+        symlink("../secret", dir.join("link")).unwrap();
+        symlink("..", dir.join("up")).unwrap();
+        symlink("a/one.txt", dir.join("inside")).unwrap();
+        for (pattern, sentence) in [
+            ("../secret", "must be a path inside the workspace"),
+            ("/etc/passwd", "must be a path inside the workspace"),
+            ("a/../../secret", "must be a path inside the workspace"),
+            ("link", "leads out of the workspace"),
+            ("up/secret", "leads out of the workspace"),
+            ("l*", "leads out of the workspace"),
+            ("nothing*", "matches no file"),
+        ] {
+            let (files, refusals) = names(&dir, &[pattern]);
+            assert!(files.is_empty(), "{pattern} kept {files:?}");
+            assert!(refusals.iter().any(|refusal| refusal.contains(sentence)), "{pattern}: {refusals:?}");
+        }
+        assert_eq!(names(&dir, &["inside"]), (vec!["inside".to_owned()], Vec::new()));
+    }
+}

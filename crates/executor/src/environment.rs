@@ -1,0 +1,64 @@
+//! The environment of steps. A list of what is passed on, not of what is held back: the server's own variables
+//! (credentials of the broker and the store among them) never reach a step.
+
+use std::collections::BTreeMap;
+
+use wire::task::Grant;
+
+/// Passed on from the executor: what shells, compilers and version control expect of a person's account.
+const PASSED_ON: [&str; 24] = [
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "LANG",
+    "LANGUAGE",
+    "LC_ALL",
+    "LC_CTYPE",
+    "TZ",
+    "TMPDIR",
+    "CARGO_HOME",
+    "RUSTUP_HOME",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "SSH_AUTH_SOCK",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "ALL_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "all_proxy",
+];
+
+/// Where nothing says where programs are.
+const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What every step of an attempt sees. A step's own variables come on top.
+pub(crate) fn of_job(grant: &Grant) -> BTreeMap<String, String> {
+    let mut env = BTreeMap::from([
+        ("PATH".to_owned(), PATH_DEFAULT.to_owned()),
+        // Colours are a program's own decision; nobody moves a cursor in a log.
+        ("TERM".to_owned(), "dumb".to_owned()),
+    ]);
+    env.extend(PASSED_ON.into_iter().filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?))));
+    env.extend(grant.env.clone());
+    env.insert("CI".to_owned(), "true".to_owned());
+    let about = [
+        ("STEPCAST_BUILD", grant.build.to_string()),
+        ("STEPCAST_NUMBER", grant.number.to_string()),
+        ("STEPCAST_PIPELINE", grant.pipeline.to_string()),
+        ("STEPCAST_JOB", grant.lease.job.to_string()),
+        ("STEPCAST_JOB_NAME", grant.job_name.clone()),
+        ("STEPCAST_ATTEMPT", grant.lease.attempt.to_string()),
+    ];
+    env.extend(about.map(|(name, value)| (name.to_owned(), value)));
+    env
+}
+
+/// Entries of [`of_job`] that together name the attempt, as `NAME=value`.
+pub(crate) fn marks(grant: &Grant) -> Vec<String> {
+    vec![format!("STEPCAST_JOB={}", grant.lease.job), format!("STEPCAST_ATTEMPT={}", grant.lease.attempt)]
+}

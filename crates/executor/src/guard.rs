@@ -1,0 +1,251 @@
+//! The guard: one small process for each job, which owns the job's steps and ends all of them when the lease is over,
+//! whatever happened to the executor. Blocking code on one thread; it knows no broker and no runtime.
+//!
+//! # The conversation
+//!
+//! The executor starts `<program> guard` with a control pipe on stdin, a status pipe on stdout and the write end of the
+//! job's one output pipe on stderr; `STEPCAST_GUARD_LOCK` names the lock file. Then:
+//!
+//! 1. The guard takes a shared lock on that file, keeps it to its end, and says `ready`. Only then does the executor
+//!    send commands. So whoever gets the exclusive lock (an executor that starts, before it registers) knows that no
+//!    guard of a former executor has a step or will ever start one: a guard that comes too late finds its stdin closed.
+//! 2. `extend` sets the deadline, `start` runs a step; answers are `started` (or `not_started`) and `exited`. A step has
+//!    exited when its shell has; what it left in the background lives until the end of the job.
+//! 3. The tree is ended by SIGKILL when the deadline passes, when stdin is closed (the executor died), or by `end`;
+//!    `terminate` asks first. The last word is `ended`: no process of the tree is left.
+//!
+//! The guard is the subreaper of its tree, so no descendant escapes it by forking or by a session of its own.
+
+pub(crate) mod protocol;
+pub(crate) mod tree;
+
+use std::{
+    fs::File,
+    io::{self, Write as _},
+    ops::ControlFlow::{self, Break, Continue},
+    os::{fd::OwnedFd, unix::process::CommandExt as _},
+    process::{ExitCode, Stdio},
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, Signal, getpid, pidfd_open, set_child_subreaper, setsid},
+    stdio,
+};
+
+use self::protocol::{Command, EndReason, Status};
+use crate::clock::boot_millis;
+
+/// Names the lock file to the guard.
+pub(crate) const LOCK_VARIABLE: &str = "STEPCAST_GUARD_LOCK";
+
+/// The longest time between two looks at the clock, in milliseconds: poll counts no sleep of the machine, deadlines do.
+const TICK_MS: u64 = 1000;
+/// The same where the kernel cannot tell of a child's end through a descriptor (before Linux 5.3).
+const TICK_WITHOUT_PIDFD_MS: u64 = 10;
+
+/// The hidden subcommand `guard`. Serves one job and returns when no process of it is left.
+#[must_use]
+pub fn main() -> ExitCode {
+    ignore_signals();
+    match Guard::start() {
+        Ok(guard) => {
+            guard.run();
+            ExitCode::SUCCESS
+        }
+        Err(reason) => {
+            say(&Status::Refused { reason });
+            ExitCode::FAILURE
+        }
+    }
+}
+
+struct Guard {
+    _lock: File,
+    /// What was read of a command whose line has not ended yet.
+    unread: Vec<u8>,
+    step: Option<Step>,
+    /// On the boot clock. None until the job begins.
+    deadline: Option<u64>,
+    /// On the boot clock: when `terminate` stops asking.
+    kill_at: Option<u64>,
+}
+
+struct Step {
+    pid: Pid,
+    /// Readable when the shell has ended.
+    ended: Option<OwnedFd>,
+}
+
+impl Guard {
+    fn start() -> Result<Self, String> {
+        // Fails where the guard leads its group already: then it was started by hand and keeps its session.
+        let _ = setsid();
+        set_child_subreaper(Some(getpid())).map_err(|error| format!("the guard cannot adopt orphans: {error}"))?;
+        let path = std::env::var_os(LOCK_VARIABLE).ok_or_else(|| format!("the guard needs {LOCK_VARIABLE}"))?;
+        let lock = File::open(&path).map_err(|error| format!("the guard cannot open {path:?}: {error}"))?;
+        lock.try_lock_shared().map_err(|error| format!("the guard cannot share the lock {path:?}: {error}"))?;
+        say(&Status::Ready {});
+        Ok(Self { _lock: lock, unread: Vec::new(), step: None, deadline: None, kill_at: None })
+    }
+
+    fn run(mut self) {
+        let why = loop {
+            if let Break(why) = self.turn() {
+                break why;
+            }
+        };
+        let step = self.step.as_ref().map(|step| step.pid);
+        tree::end(|pid, status| {
+            report(step, pid, status);
+        });
+        say(&Status::Ended { why });
+    }
+
+    /// Waits for something to happen and does what it asks.
+    fn turn(&mut self) -> ControlFlow<EndReason> {
+        let now = boot_millis();
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            return Break(EndReason::Deadline);
+        }
+        if self.kill_at.is_some_and(|at| at <= now) {
+            return Break(EndReason::Told);
+        }
+        if self.commands_wait(now) {
+            self.read_commands()?;
+        }
+        let step = self.step.as_ref().map(|step| step.pid);
+        let mut step_ended = false;
+        let some_left = tree::reap(|pid, status| step_ended |= report(step, pid, status));
+        if step_ended {
+            self.step = None;
+        }
+        if self.kill_at.is_some() && !some_left {
+            return Break(EndReason::Told);
+        }
+        Continue(())
+    }
+
+    /// Waits until a command may be read (true), the step ends, or the clock must be looked at.
+    fn commands_wait(&self, now: u64) -> bool {
+        let stdin = stdio::stdin();
+        let mut fds = vec![PollFd::from_borrowed_fd(stdin, PollFlags::IN)];
+        let mut tick = TICK_MS;
+        match &self.step {
+            Some(Step { ended: Some(ended), .. }) => fds.push(PollFd::new(ended, PollFlags::IN)),
+            Some(Step { ended: None, .. }) => tick = TICK_WITHOUT_PIDFD_MS,
+            None => {}
+        }
+        let next = [self.deadline, self.kill_at].into_iter().flatten().min();
+        let timeout = next.map(|next| {
+            let millis = next.saturating_sub(now).min(tick);
+            Timespec { tv_sec: (millis / 1000).cast_signed(), tv_nsec: ((millis % 1000) * 1_000_000).cast_signed() }
+        });
+        // An interruption is as good as a timeout: everything is looked at again.
+        poll(&mut fds, timeout.as_ref()).is_ok() && !fds[0].revents().is_empty()
+    }
+
+    fn read_commands(&mut self) -> ControlFlow<EndReason> {
+        let mut buffer = [0; 16 * 1024];
+        match rustix::io::read(stdio::stdin(), &mut buffer) {
+            Ok(0) => return Break(EndReason::Orphaned),
+            Ok(read) => self.unread.extend_from_slice(&buffer[..read]),
+            Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
+            Err(_) => return Break(EndReason::Orphaned),
+        }
+        while let Some(end) = memchr::memchr(b'\n', &self.unread) {
+            let line: Vec<u8> = self.unread.drain(..=end).collect();
+            match serde_json::from_slice(&line) {
+                Ok(command) => self.obey(command)?,
+                // Executor and guard are one program; a line that is none of theirs means that the pipe is not theirs.
+                Err(_) => return Break(EndReason::Orphaned),
+            }
+        }
+        Continue(())
+    }
+
+    fn obey(&mut self, command: Command) -> ControlFlow<EndReason> {
+        match command {
+            Command::Extend { until_ms } => self.deadline = Some(until_ms),
+            Command::Start { script, cwd, env } => match self.start_step(&script, &cwd, &env) {
+                Ok(step) => {
+                    say(&Status::Started { pid: step.pid.as_raw_nonzero().get() });
+                    self.step = Some(step);
+                }
+                Err(reason) => say(&Status::NotStarted { reason }),
+            },
+            Command::Terminate { kill_after_ms } => {
+                self.kill_at = Some(boot_millis().saturating_add(kill_after_ms));
+                tree::signal(Signal::TERM);
+                tree::signal(Signal::CONT); // What is stopped cannot obey.
+            }
+            Command::End {} => return Break(EndReason::Told),
+        }
+        Continue(())
+    }
+
+    fn start_step(
+        &self,
+        script: &std::path::Path,
+        cwd: &std::path::Path,
+        env: &std::collections::BTreeMap<String, String>,
+    ) -> Result<Step, String> {
+        if self.step.is_some() || self.kill_at.is_some() {
+            return Err("another step still runs".to_owned());
+        }
+        if self.deadline.is_none_or(|deadline| deadline <= boot_millis()) {
+            return Err("the lease of the job has run out".to_owned());
+        }
+        let output = || stdio::stderr().try_clone_to_owned().map(Stdio::from);
+        let spawn = || -> io::Result<std::process::Child> {
+            std::process::Command::new(shell())
+                .args(["-eo", "pipefail"])
+                .arg(script)
+                .env_clear()
+                .envs(env)
+                .current_dir(cwd)
+                .stdin(Stdio::null())
+                .stdout(output()?)
+                .stderr(output()?)
+                .process_group(0)
+                .spawn()
+        };
+        let child = spawn().map_err(|error| format!("bash could not be started: {error}"))?;
+        let pid = Pid::from_child(&child);
+        Ok(Step { pid, ended: pidfd_open(pid, PidfdFlags::empty()).ok() })
+    }
+}
+
+/// By its full path where it usually stands: a job may set PATH to what it likes.
+fn shell() -> &'static str {
+    ["/bin/bash", "/usr/bin/bash"].into_iter().find(|path| std::path::Path::new(path).exists()).unwrap_or("bash")
+}
+
+/// Tells of the step's end; what else dies is nobody's business. Says whether it was the step.
+fn report(step: Option<Pid>, pid: Pid, status: rustix::process::WaitStatus) -> bool {
+    let is_step = step == Some(pid);
+    if is_step {
+        say(&Status::Exited { code: status.exit_status(), signal: status.terminating_signal() });
+    }
+    is_step
+}
+
+/// A status that cannot be written means that the executor is gone, which stdin tells as well.
+fn say(status: &Status) {
+    let Ok(mut line) = serde_json::to_vec(status) else { return };
+    line.push(b'\n');
+    let mut stdout = io::stdout().lock();
+    let _ = stdout.write_all(&line).and_then(|()| stdout.flush());
+}
+
+/// A signal to the guard (Ctrl-C in the terminal, a service manager that stops all processes at once) must not end it
+/// before its tree. By a handler that does nothing, not by SIG_IGN: steps would inherit that, and never see a SIGTERM.
+fn ignore_signals() {
+    extern "C" fn nothing(_signal: libc::c_int) {}
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT] {
+        #[allow(unsafe_code, reason = "installing a handler that touches nothing; rustix has no safe call for it")]
+        unsafe {
+            libc::signal(signal, nothing as *const () as libc::sighandler_t);
+        }
+    }
+}

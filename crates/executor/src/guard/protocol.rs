@@ -1,0 +1,80 @@
+//! What executor and guard say to each other: one JSON object on each line. Who speaks when stands in the parent module.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// From the executor, on the guard's stdin.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub(crate) enum Command {
+    /// Run a script. One at a time, and only under a deadline.
+    Start {
+        /// A file for `bash -eo pipefail`.
+        script: PathBuf,
+        /// Where it runs.
+        cwd: PathBuf,
+        /// Its whole environment.
+        env: BTreeMap<String, String>,
+    },
+    /// The lease is trusted until this point of the boot clock, in milliseconds. A point and not a span, so that a
+    /// command that was read late extends nothing.
+    Extend {
+        /// See [`crate::clock::boot_millis`].
+        until_ms: u64,
+    },
+    /// SIGTERM to every process of the tree, SIGKILL to what is left after a while; then the guard ends.
+    Terminate {
+        /// The while.
+        kill_after_ms: u64,
+    },
+    /// SIGKILL to every process of the tree; then the guard ends.
+    End {},
+}
+
+/// From the guard, on its stdout.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub(crate) enum Status {
+    /// It holds its share of the lock and takes commands.
+    Ready {},
+    /// It cannot guard; it ends.
+    Refused {
+        /// One sentence.
+        reason: String,
+    },
+    /// The script runs.
+    Started {
+        /// Its shell, the leader of its process group.
+        pid: i32,
+    },
+    /// The script could not be started.
+    NotStarted {
+        /// One sentence.
+        reason: String,
+    },
+    /// The shell of the script ended. What it left in the background may still run.
+    Exited {
+        /// Its exit status, if it exited.
+        code: Option<i32>,
+        /// The signal that ended it, if one did.
+        signal: Option<i32>,
+    },
+    /// No process of the tree is left. The last word.
+    Ended {
+        /// Why.
+        why: EndReason,
+    },
+}
+
+/// Why a guard ended its tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum EndReason {
+    /// The executor said so.
+    Told,
+    /// The lease's deadline passed.
+    Deadline,
+    /// The executor died.
+    Orphaned,
+}

@@ -1,0 +1,266 @@
+//! One attempt of one job: workspace, checkout, steps in order, artifacts, and the word to control that it has ended.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+
+use tokio_util::sync::CancellationToken;
+use wire::{
+    Event, Outcome,
+    pipeline::StepSpec,
+    task::{ControlReply, ControlRequest, Grant},
+};
+
+use crate::{
+    artifact::{self, Resolved},
+    environment,
+    guard::tree,
+    host::Guard,
+    lease::Lease,
+    publish::Publisher,
+    runner::Executor,
+    source,
+    step::{self, Dropped, Ending, Exit, Planned, Steps},
+    upload::Uploads,
+    workspace::Workspace,
+};
+
+/// How long the answer to a finish is awaited before it is sent again.
+const FINISH_PATIENCE: Duration = Duration::from_secs(3);
+/// The pause before a finish that could not be sent is sent again.
+const FINISH_BACK_OFF: Duration = Duration::from_millis(500);
+/// Longer timeouts than this (a year) are taken for it: the timer must be able to count them.
+const TIMEOUT_SECONDS_MAX: u64 = 366 * 24 * 3600;
+
+/// How an attempt ended.
+#[derive(Debug)]
+struct Verdict {
+    outcome: Outcome,
+    reason: Option<String>,
+}
+
+impl Verdict {
+    fn failed(reason: impl Into<String>) -> Self {
+        Self { outcome: Outcome::Failed, reason: Some(reason.into()) }
+    }
+}
+
+/// Runs an attempt to its end. Nothing comes back: what is to be said goes to the broker, or is dropped with the lease.
+pub(crate) async fn run(executor: Arc<Executor>, grant: Arc<Grant>, lease: Arc<Lease>) {
+    let (job, attempt) = (grant.lease.job, grant.lease.attempt);
+    let _watch = lease.watch();
+    let publisher = Publisher::start(Arc::clone(&executor.broker), Arc::clone(&lease), Arc::clone(&grant));
+    let attempt_of = Attempt { executor: &executor, grant: &grant, lease: &lease, publisher: &publisher };
+    let (workspace, ended) = attempt_of.perform().await;
+    let finished = match ended {
+        Ok(verdict) => attempt_of.finish(verdict).await,
+        Err(dropped) => Err(dropped),
+    };
+    match finished {
+        Ok(()) => tracing::debug!(%job, attempt, "the attempt has ended"),
+        Err(Dropped::LeaseLost) => {
+            tracing::warn!(%job, attempt, "the lease of the job was lost; its steps were ended and nothing more is said of this attempt");
+        }
+        Err(Dropped::Shutdown) => {
+            tracing::info!(%job, attempt, "the executor stops; the job's steps were ended, and it runs again as the next attempt");
+        }
+    }
+    executor.forget(grant.lease);
+    if let Some(workspace) = workspace {
+        executor.tasks.spawn_blocking(move || workspace.remove());
+    }
+}
+
+struct Attempt<'a> {
+    executor: &'a Arc<Executor>,
+    grant: &'a Arc<Grant>,
+    lease: &'a Arc<Lease>,
+    publisher: &'a Publisher,
+}
+
+impl Attempt<'_> {
+    async fn perform(&self) -> (Option<Workspace>, Result<Verdict, Dropped>) {
+        let seconds = self.grant.timeout_seconds.min(TIMEOUT_SECONDS_MAX);
+        let timeout_at = tokio::time::Instant::now() + Duration::from_secs(seconds);
+        let steps = match all_steps(self.grant) {
+            Ok(steps) => steps,
+            Err(reason) => return (None, Ok(Verdict::failed(reason))),
+        };
+        let scripts: Vec<String> = steps.iter().map(|(spec, _)| spec.run.clone()).collect();
+        let (jobs, lease) = (self.executor.jobs_dir.clone(), self.grant.lease);
+        let prepared = tokio::task::spawn_blocking(move || Workspace::prepare(&jobs, lease, &scripts));
+        let (prepared, guard) = tokio::join!(prepared, self.executor.guards.take());
+        // While this job runs, the next one's guard gets ready.
+        self.executor.tasks.spawn(Arc::clone(&self.executor.guards).warm_up());
+        let (workspace, files) = match prepared {
+            Ok(Ok(prepared)) => prepared,
+            Ok(Err(reason)) => return (None, Ok(Verdict::failed(reason))),
+            Err(panic) => return (None, Ok(Verdict::failed(format!("the workspace could not be made: {panic}")))),
+        };
+        let ended = match guard {
+            Ok(guard) => self.run_steps(guard, steps, files, &workspace, timeout_at).await,
+            Err(reason) => Ok(Verdict::failed(reason)),
+        };
+        let verdict = match ended {
+            Ok(verdict) => self.keep_artifacts(verdict, &workspace, timeout_at).await,
+            Err(dropped) => Err(dropped),
+        };
+        (Some(workspace), verdict)
+    }
+
+    async fn run_steps(
+        &self,
+        mut guard: Guard,
+        steps: Vec<(StepSpec, String)>,
+        files: Vec<PathBuf>,
+        workspace: &Workspace,
+        timeout_at: tokio::time::Instant,
+    ) -> Result<Verdict, Dropped> {
+        let env = environment::of_job(self.grant);
+        let (count, kill_after) = (steps.len(), self.executor.kill_after);
+        let (publisher, lease, shutdown) = (self.publisher, &**self.lease, &self.executor.shutdown);
+        let path = workspace.path.clone();
+        let mut run = Steps::new(&mut guard, publisher, lease, shutdown, timeout_at, kill_after, path);
+        let mut ended = Ok(Verdict { outcome: Outcome::Succeeded, reason: None });
+        for (at, ((spec, command), script)) in steps.into_iter().zip(files).enumerate() {
+            if lease.is_cancelled() {
+                ended = Ok(Verdict { outcome: Outcome::Cancelled, reason: None });
+                break;
+            }
+            let index = u32::try_from(at).unwrap_or(u32::MAX);
+            let env = with(&env, &spec.env);
+            let step = Planned { index, spec, command, script, env, last: at + 1 == count };
+            match self.run_step(&mut run, &step).await {
+                Ok(Verdict { outcome: Outcome::Succeeded, .. }) => {}
+                other => {
+                    ended = other;
+                    break;
+                }
+            }
+        }
+        if !matches!(ended, Ok(Verdict { outcome: Outcome::Succeeded, .. })) || count == 0 {
+            // Where the lease is lost nobody may hear of the steps any more, but they must be gone before the slot is free.
+            step::tree_gone(&mut guard).await;
+        }
+        self.executor.tasks.spawn(guard.gone());
+        ended
+    }
+
+    async fn run_step(&self, run: &mut Steps<'_>, step: &Planned) -> Result<Verdict, Dropped> {
+        let (exit, ending) = run.run(step).await?;
+        let code = if let Exit::Code(code) = exit { Some(code) } else { None };
+        let seconds = self.grant.timeout_seconds;
+        let (outcome, reason) = match (&exit, ending) {
+            (_, Some(Ending::Cancelled)) => (Outcome::Cancelled, None),
+            (_, Some(Ending::TimedOut)) => (Outcome::TimedOut, Some(format!("the job's time of {seconds} s was up"))),
+            (Exit::Code(0), None) => (Outcome::Succeeded, None),
+            (Exit::Code(_), None) => (Outcome::Failed, None),
+            (Exit::Signal(signal), None) => (Outcome::Failed, Some(format!("ended by signal {signal}"))),
+            (Exit::NotStarted(reason), None) => (Outcome::Failed, Some(reason.clone())),
+            (Exit::GuardDied, None) => (Outcome::Failed, Some("the guard process of the job was killed".to_owned())),
+        };
+        if exit == Exit::GuardDied {
+            let marks = environment::marks(self.grant);
+            let _ = tokio::task::spawn_blocking(move || tree::end_marked(&marks)).await;
+        }
+        self.publisher.publish(&Event::StepFinished {
+            step: step.index,
+            outcome,
+            exit_code: code,
+            reason: reason.clone(),
+        })?;
+        let is_checkout = self.grant.source.is_some() && step.index == 0;
+        let reason = match (outcome, code) {
+            (Outcome::Failed, Some(code)) if is_checkout => {
+                Some(format!("the source could not be checked out: git exited with {code}"))
+            }
+            _ => reason.map(|reason| format!("step {:?}: {reason}", step.spec.name)),
+        };
+        Ok(Verdict { outcome, reason })
+    }
+
+    /// Keeps what the patterns name, also of a job that failed. Only a job that would have succeeded fails by it.
+    async fn keep_artifacts(
+        &self,
+        verdict: Verdict,
+        workspace: &Workspace,
+        timeout_at: tokio::time::Instant,
+    ) -> Result<Verdict, Dropped> {
+        let patterns = self.grant.artifacts.clone();
+        if patterns.is_empty() || !matches!(verdict.outcome, Outcome::Succeeded | Outcome::Failed) {
+            return Ok(verdict);
+        }
+        let path = workspace.path.clone();
+        let resolved = tokio::task::spawn_blocking(move || artifact::resolve(&path, &patterns)).await;
+        let Resolved { files, mut refusals } = resolved.unwrap_or_default();
+        let uploads = Arc::new(Uploads::new(self.grant));
+        // Stops the blocking upload when this future is left.
+        let stop = CancellationToken::new();
+        let _stop = stop.clone().drop_guard();
+        for kept in files {
+            let (uploads, stop) = (Arc::clone(&uploads), stop.clone());
+            let sending = tokio::task::spawn_blocking(move || uploads.send(&kept, &stop));
+            let sent = tokio::select! {
+                sent = sending => sent.unwrap_or_else(|panic| Err(format!("an artifact could not be kept: {panic}"))),
+                () = self.lease.lost() => return Err(Dropped::LeaseLost),
+                () = self.executor.shutdown.cancelled() => return Err(Dropped::Shutdown),
+                () = self.lease.cancelled() => return Ok(Verdict { outcome: Outcome::Cancelled, reason: None }),
+                () = tokio::time::sleep_until(timeout_at) => {
+                    let seconds = self.grant.timeout_seconds;
+                    let reason = Some(format!("the job's time of {seconds} s was up while its artifacts were kept"));
+                    return Ok(Verdict { outcome: Outcome::TimedOut, reason });
+                }
+            };
+            match sent {
+                Ok(event) => self.publisher.publish(&event)?,
+                Err(reason) => refusals.push(reason),
+            }
+        }
+        match refusals.into_iter().next() {
+            Some(reason) if verdict.outcome == Outcome::Succeeded => Ok(Verdict::failed(reason)),
+            Some(reason) => {
+                tracing::debug!(reason, "an artifact of a failed job was not kept");
+                Ok(verdict)
+            }
+            None => Ok(verdict),
+        }
+    }
+
+    /// Tells control, once every event is confirmed, and until control has heard it.
+    async fn finish(&self, verdict: Verdict) -> Result<(), Dropped> {
+        let last_offset = tokio::select! {
+            flushed = self.publisher.flushed() => flushed?,
+            () = self.executor.shutdown.cancelled() => return Err(Dropped::Shutdown),
+        };
+        let Verdict { outcome, reason } = verdict;
+        let (executor, lease) = (self.executor.config.id, self.grant.lease);
+        let request = ControlRequest::Finish { executor, lease, outcome, last_offset, reason };
+        loop {
+            let answer = tokio::select! {
+                biased;
+                answer = self.executor.ask(&request, FINISH_PATIENCE) => answer,
+                () = self.lease.lost() => return Err(Dropped::LeaseLost),
+                () = self.executor.shutdown.cancelled() => return Err(Dropped::Shutdown),
+            };
+            match answer {
+                Ok(ControlReply::Done {}) => return Ok(()),
+                Ok(ControlReply::Refused { reason }) => {
+                    tracing::warn!(job = %lease.job, attempt = lease.attempt, reason, "control refused the end of the attempt");
+                    return Ok(());
+                }
+                Ok(_) | Err(_) => tokio::time::sleep(FINISH_BACK_OFF).await,
+            }
+        }
+    }
+}
+
+/// The checkout, if there is one, and the pipeline's steps, each with the command that people see.
+fn all_steps(grant: &Grant) -> Result<Vec<(StepSpec, String)>, String> {
+    let checkout = grant.source.as_ref().map(source::step).transpose()?;
+    let given = grant.steps.iter().map(|spec| (spec.clone(), spec.run.clone()));
+    Ok(checkout.into_iter().chain(given).collect())
+}
+
+fn with(env: &BTreeMap<String, String>, more: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let mut all = env.clone();
+    all.extend(more.iter().map(|(name, value)| (name.clone(), value.clone())));
+    all
+}

@@ -1,0 +1,86 @@
+//! Takes jobs and runs them. It sits behind the broker alone: no store, no shared disk, and of HTTP only the upload of
+//! artifacts.
+//!
+//! A hint comes ([`claim`]), control names the job, a guard ([`guard`]) owns its steps, and what they print becomes events
+//! ([`log`], [`publish`]) under a lease ([`lease`]) that this process stops trusting before control does.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod artifact;
+mod claim;
+mod clock;
+mod environment;
+pub mod guard;
+mod host;
+mod job;
+mod lease;
+mod lockfile;
+mod log;
+mod publish;
+mod runner;
+mod source;
+mod step;
+mod upload;
+mod workspace;
+
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
+
+use broker::Broker;
+use tokio_util::sync::CancellationToken;
+use wire::{ExecutorId, LabelSet};
+
+/// Between SIGTERM and SIGKILL, when a job is cancelled or its time is up.
+pub const KILL_AFTER: Duration = Duration::from_secs(10);
+
+/// What one executor is.
+#[derive(Clone, Debug)]
+pub struct ExecutorConfig {
+    /// Kept across restarts.
+    pub id: ExecutorId,
+    /// For people.
+    pub name: String,
+    /// What it offers.
+    pub labels: LabelSet,
+    /// How many jobs it runs at once.
+    pub slots: u32,
+    /// Workspaces and locks live here; one executor at a time uses it.
+    pub work_dir: PathBuf,
+    /// Started as `<program> guard`; it must call [`guard::main`]. In the server its own executable.
+    pub guard_program: PathBuf,
+}
+
+/// Why an executor cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecutorError {
+    /// The work directory, or a lock in it, cannot be used.
+    #[error("the executor's directory {0} cannot be used: {1}")]
+    WorkDir(PathBuf, #[source] io::Error),
+    /// Another executor runs there.
+    #[error("the executor's directory {0} is used by another executor; give each its own")]
+    InUse(PathBuf),
+}
+
+/// Runs an executor until `shutdown`. Then what it runs is ended at once, and runs again as the next attempt.
+///
+/// # Errors
+/// When the work directory cannot be used. A broker or a control that does not answer is waited for.
+pub async fn run(
+    broker: Arc<dyn Broker>,
+    config: ExecutorConfig,
+    shutdown: CancellationToken,
+) -> Result<(), ExecutorError> {
+    run_with(broker, config, KILL_AFTER, shutdown).await
+}
+
+/// As [`run`], with another time between SIGTERM and SIGKILL than [`KILL_AFTER`].
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with(
+    broker: Arc<dyn Broker>,
+    config: ExecutorConfig,
+    kill_after: Duration,
+    shutdown: CancellationToken,
+) -> Result<(), ExecutorError> {
+    runner::run(broker, config, kill_after, shutdown).await
+}

@@ -1,0 +1,242 @@
+//! The executor itself: it starts, registers with control, renews what it holds, and hears notices. Hints and claims are
+//! [`crate::claim`]'s business, what is claimed is [`crate::job`]'s.
+
+mod renew;
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use broker::{
+    Broker, BrokerError, ConsumeOptions, Consumer, Incoming,
+    rpc::{self, Requester},
+    topology,
+};
+use tokio::sync::Semaphore;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use uuid::Uuid;
+use wire::{
+    LabelSet,
+    task::{ControlReply, ControlRequest, ExecutorNotice, ExecutorNow, LeaseRef, from_bytes, to_bytes},
+};
+
+use crate::{ExecutorConfig, ExecutorError, claim, host::Guards, lease::Lease, lockfile, workspace};
+
+/// The pause before a broker that could not be reached is tried again.
+const BROKER_BACK_OFF: Duration = Duration::from_millis(500);
+/// How long the answer to a deregistration is awaited: it is a courtesy.
+const DEREGISTER_PATIENCE: Duration = Duration::from_millis(500);
+/// Notices that are here at once.
+const NOTICES_PREFETCH: u16 = 16;
+
+/// What the parts of a running executor share.
+pub(crate) struct Executor {
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) config: ExecutorConfig,
+    /// New for each start of the process.
+    pub(crate) incarnation: Uuid,
+    /// Between SIGTERM and SIGKILL.
+    pub(crate) kill_after: Duration,
+    /// Where workspaces are made.
+    pub(crate) jobs_dir: PathBuf,
+    pub(crate) guards: Arc<Guards>,
+    pub(crate) slots: Arc<Semaphore>,
+    /// Everything that runs; awaited at the end.
+    pub(crate) tasks: TaskTracker,
+    pub(crate) shutdown: CancellationToken,
+    // Std mutexes: held for a map operation, never across an await.
+    requester: Mutex<Arc<Requester>>,
+    running: Mutex<HashMap<LeaseRef, Arc<Lease>>>,
+    queues: Mutex<HashMap<LabelSet, CancellationToken>>,
+}
+
+/// Runs an executor until `shutdown`.
+pub(crate) async fn run(
+    broker: Arc<dyn Broker>,
+    config: ExecutorConfig,
+    kill_after: Duration,
+    shutdown: CancellationToken,
+) -> Result<(), ExecutorError> {
+    tokio::select! {
+        started = start(Arc::clone(&broker), config, kill_after, shutdown.clone()) => {
+            let (executor, notices, _lock) = started?;
+            executor.tasks.spawn(Arc::clone(&executor.guards).warm_up());
+            executor.serve(notices).await;
+            Ok(())
+        }
+        () = shutdown.cancelled() => Ok(()),
+    }
+}
+
+/// Makes sure that nothing of a former incarnation runs any more, and that the broker can be reached.
+async fn start(
+    broker: Arc<dyn Broker>,
+    config: ExecutorConfig,
+    kill_after: Duration,
+    shutdown: CancellationToken,
+) -> Result<(Arc<Executor>, Consumer, fs::File), ExecutorError> {
+    fs::create_dir_all(&config.work_dir).map_err(|error| ExecutorError::WorkDir(config.work_dir.clone(), error))?;
+    let work_dir =
+        config.work_dir.canonicalize().map_err(|error| ExecutorError::WorkDir(config.work_dir.clone(), error))?;
+    let lock = lockfile::own(&work_dir).await?;
+    lockfile::former_guards_gone(&work_dir).await?;
+    let (incarnation, tasks) = (Uuid::new_v4(), TaskTracker::new());
+    tasks.spawn_blocking({
+        let work_dir = work_dir.clone();
+        move || workspace::remove_former(&work_dir, incarnation)
+    });
+    let (requester, notices) = loop {
+        let reached =
+            async { Ok((Requester::start(Arc::clone(&broker)).await?, consume_notices(&*broker, &config).await?)) };
+        match reached.await {
+            Ok(reached) => break reached,
+            Err::<_, BrokerError>(error) => tracing::warn!(%error, "the broker cannot be reached; it is tried again"),
+        }
+        tokio::time::sleep(BROKER_BACK_OFF).await;
+    };
+    let executor = Executor {
+        broker,
+        incarnation,
+        kill_after,
+        jobs_dir: workspace::of_incarnation(&work_dir, incarnation),
+        guards: Arc::new(Guards::new(config.guard_program.clone(), lockfile::of_guards(&work_dir))),
+        slots: Arc::new(Semaphore::new(usize::try_from(config.slots).unwrap_or(Semaphore::MAX_PERMITS))),
+        tasks,
+        shutdown,
+        requester: Mutex::new(Arc::new(requester)),
+        running: Mutex::default(),
+        queues: Mutex::default(),
+        config,
+    };
+    Ok((Arc::new(executor), notices, lock))
+}
+
+async fn consume_notices(broker: &dyn Broker, config: &ExecutorConfig) -> Result<Consumer, BrokerError> {
+    let queue = topology::executor(config.id);
+    broker.declare(&queue).await?;
+    broker.consume(&queue.name, ConsumeOptions { prefetch: NOTICES_PREFETCH, exclusive: true }).await
+}
+
+impl Executor {
+    async fn serve(self: Arc<Self>, notices: Consumer) {
+        self.tasks.spawn(Arc::clone(&self).hear(notices));
+        self.tasks.spawn(renew::keep(Arc::clone(&self)));
+        self.shutdown.cancelled().await;
+        let ran_nothing = self.running().is_empty();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.guards.cool_down().await;
+        if ran_nothing {
+            let (executor, incarnation) = (self.config.id, self.incarnation);
+            let goodbye = ControlRequest::Deregister { executor, incarnation };
+            let _ = self.ask(&goodbye, DEREGISTER_PATIENCE).await; // Control notices the silence as well.
+        }
+    }
+
+    /// Asks control.
+    ///
+    /// # Errors
+    /// One sentence, when there is no answer within `patience` or it cannot be read.
+    pub(crate) async fn ask(&self, request: &ControlRequest, patience: Duration) -> Result<ControlReply, String> {
+        let requester = Arc::clone(&lock(&self.requester));
+        let answer = requester.request(topology::CONTROL, to_bytes(request), patience).await;
+        let answer = answer.map_err(|error| error.to_string())?;
+        from_bytes(&answer.body).map_err(|error| format!("control's answer cannot be read: {error}"))
+    }
+
+    /// Asks from a new reply queue from now on: the former one may be gone with a broker that was away.
+    async fn ask_anew(&self) {
+        if let Ok(requester) = Requester::start(Arc::clone(&self.broker)).await {
+            *lock(&self.requester) = Arc::new(requester);
+        }
+    }
+
+    /// Notes that an attempt runs. False if it does already: then it is not to run twice.
+    pub(crate) fn remember(&self, lease: &Arc<Lease>) -> bool {
+        let mut running = self.running();
+        let is_new = !running.contains_key(&lease.holder);
+        if is_new {
+            running.insert(lease.holder, Arc::clone(lease));
+        }
+        is_new
+    }
+
+    /// An attempt has ended.
+    pub(crate) fn forget(&self, holder: LeaseRef) {
+        self.running().remove(&holder);
+    }
+
+    fn running(&self) -> MutexGuard<'_, HashMap<LeaseRef, Arc<Lease>>> {
+        lock(&self.running)
+    }
+
+    /// Takes hints from exactly these queues from now on.
+    fn serve_queues(self: &Arc<Self>, label_sets: Vec<LabelSet>) {
+        let wanted: HashSet<LabelSet> = label_sets.into_iter().collect();
+        let mut queues = lock(&self.queues);
+        queues.retain(|label_set, stop| {
+            let stays = wanted.contains(label_set);
+            if !stays {
+                stop.cancel();
+            }
+            stays
+        });
+        for label_set in wanted {
+            queues.entry(label_set).or_insert_with_key(|label_set| {
+                let stop = self.shutdown.child_token();
+                self.tasks.spawn(claim::take_hints(Arc::clone(self), label_set.clone(), stop.clone()));
+                stop
+            });
+        }
+    }
+
+    /// Hears control's notices until the shutdown.
+    async fn hear(self: Arc<Self>, mut notices: Consumer) {
+        let work = async {
+            loop {
+                while let Some(delivery) = notices.next().await {
+                    let message = delivery.message.clone();
+                    delivery.ack();
+                    self.obey(&message);
+                }
+                notices = loop {
+                    tokio::time::sleep(BROKER_BACK_OFF).await;
+                    match consume_notices(&*self.broker, &self.config).await {
+                        Ok(notices) => break notices,
+                        Err(error) => tracing::warn!(%error, "control's notices cannot be heard; it is tried again"),
+                    }
+                };
+            }
+        };
+        tokio::select! {
+            () = work => {}
+            () = self.shutdown.cancelled() => {}
+        }
+    }
+
+    fn obey(self: &Arc<Self>, message: &Incoming) {
+        match from_bytes(&message.body) {
+            Ok(ExecutorNotice::Queues { label_sets }) => self.serve_queues(label_sets),
+            Ok(ExecutorNotice::Cancel { lease }) => {
+                // One that is not known here has ended, or its grant is on its way: then the next renewal tells.
+                if let Some(lease) = self.running().get(&lease) {
+                    lease.cancel();
+                }
+            }
+            Ok(ExecutorNotice::Now {}) => {
+                let (executor, slots) = (self.config.id, self.config.slots);
+                let running = self.running().keys().copied().collect();
+                rpc::answer(&*self.broker, message, to_bytes(ExecutorNow { executor, slots, running }));
+            }
+            Err(error) => tracing::warn!(%error, "a notice to this executor cannot be read"),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,99 @@
+//! Registering, and again every third of a lease, together with the renewal of what runs.
+
+use std::{sync::Arc, time::Duration};
+
+use wire::task::{ControlReply, ControlRequest, LeaseRef};
+
+use super::Executor;
+use crate::clock::boot_millis;
+
+/// How long an answer is awaited before control has told how long a lease is, and the least at any time.
+const PATIENCE_MIN: Duration = Duration::from_millis(1000);
+/// The pause before what failed is asked again, and the shortest one at any time.
+const BACK_OFF: Duration = Duration::from_millis(250);
+
+/// Keeps this executor and its leases known to control until the shutdown.
+pub(super) async fn keep(executor: Arc<Executor>) {
+    let work = async {
+        let mut lease = Duration::ZERO;
+        let mut failed = false;
+        loop {
+            let asked = ask(&executor, lease).await;
+            let pause = match asked {
+                Ok(lease_now) => {
+                    if lease.is_zero() || failed {
+                        tracing::info!(executor = %executor.config.id, name = executor.config.name, "registered with control");
+                    }
+                    lease = lease_now;
+                    failed = false;
+                    (lease / 3).max(BACK_OFF)
+                }
+                Err(reason) => {
+                    if !failed {
+                        tracing::warn!(reason, "control does not answer; it is asked again");
+                        failed = true;
+                    }
+                    executor.ask_anew().await;
+                    BACK_OFF
+                }
+            };
+            tokio::time::sleep(pause).await;
+        }
+    };
+    tokio::select! {
+        () = work => {}
+        () = executor.shutdown.cancelled() => {}
+    }
+}
+
+/// Tells how long a lease is.
+async fn ask(executor: &Arc<Executor>, lease: Duration) -> Result<Duration, String> {
+    let config = &executor.config;
+    let (id, incarnation) = (config.id, executor.incarnation);
+    let register = ControlRequest::Register {
+        executor: id,
+        incarnation,
+        name: config.name.clone(),
+        labels: config.labels.clone(),
+        slots: config.slots,
+    };
+    let patience = (lease / 3).max(PATIENCE_MIN);
+    let leases: Vec<LeaseRef> = executor.running().keys().copied().collect();
+    let renewal = async {
+        if leases.is_empty() {
+            return Ok(());
+        }
+        let sent_at = boot_millis();
+        let reply = executor.ask(&ControlRequest::Renew { executor: id, incarnation, leases }, patience).await?;
+        renewed(executor, reply, sent_at)
+    };
+    let (registered, renewed) = tokio::join!(executor.ask(&register, patience), renewal);
+    renewed?;
+    match registered? {
+        ControlReply::Registered { label_sets, lease_ms } => {
+            executor.serve_queues(label_sets);
+            Ok(Duration::from_millis(lease_ms))
+        }
+        ControlReply::Refused { reason } => Err(reason),
+        other => Err(format!("control answered a registration with {other:?}")),
+    }
+}
+
+fn renewed(executor: &Executor, reply: ControlReply, sent_at: u64) -> Result<(), String> {
+    let (held, lost, cancelled, lease_ms) = match reply {
+        ControlReply::Renewed { held, lost, cancelled, lease_ms } => (held, lost, cancelled, lease_ms),
+        ControlReply::Refused { reason } => return Err(reason),
+        other => return Err(format!("control answered a renewal with {other:?}")),
+    };
+    let running = executor.running();
+    for lease in held.iter().chain(&cancelled).filter_map(|holder| running.get(holder)) {
+        lease.extend(sent_at, lease_ms);
+    }
+    for lease in lost.iter().filter_map(|holder| running.get(holder)) {
+        lease.lose();
+    }
+    for lease in cancelled.iter().filter_map(|holder| running.get(holder)) {
+        lease.cancel();
+    }
+    Ok(())
+}

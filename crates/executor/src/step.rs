@@ -1,0 +1,236 @@
+//! One step: started in the guard, its output read while it runs, its end awaited. Which steps there are, and what
+//! comes of them, is [`crate::job`]'s business.
+
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use tokio_util::sync::CancellationToken;
+use wire::{Event, pipeline::StepSpec};
+
+use crate::{
+    clock::now,
+    guard::protocol::{Command, EndReason, Status},
+    host::Guard,
+    lease::Lease,
+    log::Log,
+    publish::{LeaseLost, Publisher},
+};
+
+/// What is read from the output pipe at once, in bytes.
+const READ_BYTES: usize = 128 * 1024;
+
+/// How the shell of a step ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// With this status.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+    /// It never ran; one sentence.
+    NotStarted(String),
+    /// The guard died, and the step with it.
+    GuardDied,
+}
+
+/// Why a job ends before its steps do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Somebody wants it.
+    Cancelled,
+    /// Its time is up.
+    TimedOut,
+}
+
+/// Why nothing more is said of an attempt. It runs again elsewhere, or after the restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dropped {
+    /// The lease is another's, or not trusted any more.
+    LeaseLost,
+    /// This executor stops.
+    Shutdown,
+}
+
+impl From<LeaseLost> for Dropped {
+    fn from(_: LeaseLost) -> Self {
+        Dropped::LeaseLost
+    }
+}
+
+/// What the steps of one attempt share.
+pub(crate) struct Steps<'a> {
+    pub(crate) guard: &'a mut Guard,
+    pub(crate) publisher: &'a Publisher,
+    pub(crate) lease: &'a Lease,
+    pub(crate) shutdown: &'a CancellationToken,
+    /// When the attempt's time is up.
+    pub(crate) timeout_at: tokio::time::Instant,
+    /// Between SIGTERM and SIGKILL.
+    pub(crate) kill_after: Duration,
+    pub(crate) workspace: PathBuf,
+    log: Log,
+    buffer: Vec<u8>,
+    /// Set once: the tree was asked to end.
+    ending: Option<Ending>,
+}
+
+/// One step that is to run.
+pub(crate) struct Planned {
+    pub(crate) index: u32,
+    pub(crate) spec: StepSpec,
+    /// What people see.
+    pub(crate) command: String,
+    pub(crate) script: PathBuf,
+    pub(crate) env: std::collections::BTreeMap<String, String>,
+    /// No step follows.
+    pub(crate) last: bool,
+}
+
+impl<'a> Steps<'a> {
+    #[allow(clippy::too_many_arguments, reason = "each is one fact of the attempt, named at the only caller")]
+    pub(crate) fn new(
+        guard: &'a mut Guard,
+        publisher: &'a Publisher,
+        lease: &'a Lease,
+        shutdown: &'a CancellationToken,
+        timeout_at: tokio::time::Instant,
+        kill_after: Duration,
+        workspace: PathBuf,
+    ) -> Self {
+        let (log, buffer, ending) = (Log::default(), vec![0; READ_BYTES], None);
+        Self { guard, publisher, lease, shutdown, timeout_at, kill_after, workspace, log, buffer, ending }
+    }
+
+    /// Runs one step to its end, and its tree too where no step will follow. Its output is published before it returns.
+    ///
+    /// # Errors
+    /// When nothing more may be said of the attempt.
+    pub(crate) async fn run(&mut self, step: &Planned) -> Result<(Exit, Option<Ending>), Dropped> {
+        let (index, name, command) = (step.index, step.spec.name.clone(), step.command.clone());
+        self.publisher.publish(&Event::StepStarted { step: index, name, command })?;
+        let mut until = self.lease.until();
+        let extend = Command::Extend { until_ms: *until.borrow_and_update() };
+        let (script, cwd, env) = (step.script.clone(), self.workspace.clone(), step.env.clone());
+        self.guard.commands.send(&[extend, Command::Start { script, cwd, env }]).await;
+        let (mut exit, mut tree_ended, mut readable) = (None, false, true);
+        while exit.is_none() || !(tree_ended || (self.ending.is_none() && !step.last && exit == Some(Exit::Code(0)))) {
+            let has_room = self.publisher.has_room();
+            let due = self.log.due();
+            tokio::select! {
+                biased;
+                () = self.lease.lost() => return Err(Dropped::LeaseLost),
+                () = self.shutdown.cancelled() => return Err(Dropped::Shutdown),
+                status = self.guard.statuses.next() => match status {
+                    Some(Status::Exited { code, signal }) => {
+                        exit = Some(code.map_or_else(|| Exit::Signal(signal.unwrap_or_default()), Exit::Code));
+                        if self.ending.is_none() && (step.last || exit != Some(Exit::Code(0))) {
+                            // No step follows: what the steps left in the background ends now.
+                            self.guard.commands.send(&[Command::End {}]).await;
+                        }
+                    }
+                    Some(Status::NotStarted { reason }) => {
+                        exit = Some(Exit::NotStarted(reason));
+                        self.guard.commands.send(&[Command::End {}]).await;
+                    }
+                    // By its clock the lease ran out, or it took this executor for dead.
+                    Some(Status::Ended { why: EndReason::Deadline | EndReason::Orphaned }) => {
+                        return Err(Dropped::LeaseLost);
+                    }
+                    Some(Status::Ended { why: EndReason::Told }) => {
+                        tree_ended = true;
+                        exit.get_or_insert(Exit::Signal(rustix::process::Signal::KILL.as_raw()));
+                    }
+                    Some(Status::Started { .. } | Status::Ready {} | Status::Refused { .. }) => {}
+                    None => {
+                        tree_ended = true;
+                        exit = Some(Exit::GuardDied);
+                    }
+                },
+                () = self.lease.cancelled(), if self.ending.is_none() && exit.is_none() => {
+                    self.end(Ending::Cancelled).await;
+                }
+                () = tokio::time::sleep_until(self.timeout_at), if self.ending.is_none() && exit.is_none() => {
+                    self.end(Ending::TimedOut).await;
+                }
+                Ok(()) = until.changed() => {
+                    let until_ms = *until.borrow_and_update();
+                    self.guard.commands.send(&[Command::Extend { until_ms }]).await;
+                }
+                ready = self.guard.output.readable(), if readable && has_room => {
+                    readable = ready.is_ok() && self.read(index)?;
+                }
+                () = self.publisher.room(), if !has_room => {}
+                () = sleep_until(due), if due.is_some() => self.tick(index)?,
+            }
+        }
+        self.drain(index)?;
+        Ok((exit.unwrap_or(Exit::GuardDied), self.ending))
+    }
+
+    async fn end(&mut self, ending: Ending) {
+        self.ending = Some(ending);
+        let kill_after_ms = u64::try_from(self.kill_after.as_millis()).unwrap_or(u64::MAX);
+        self.guard.commands.send(&[Command::Terminate { kill_after_ms }]).await;
+    }
+
+    /// Takes what is there. Says whether more can come.
+    fn read(&mut self, step: u32) -> Result<bool, LeaseLost> {
+        match self.guard.output.read(&mut self.buffer) {
+            Ok(Some(0)) | Err(_) => Ok(false),
+            Ok(None) => Ok(true),
+            Ok(Some(read)) => self.feed(step, read).map(|()| true),
+        }
+    }
+
+    /// Takes what stood in the pipe when the step had ended. No more: a process in the background may print for ever.
+    fn drain(&mut self, step: u32) -> Result<(), LeaseLost> {
+        let mut left = self.guard.output.waiting();
+        while left > 0 {
+            let most = left.min(self.buffer.len());
+            let Some(read) = self.guard.output.read_now(&mut self.buffer[..most]) else { break };
+            left -= read;
+            self.feed(step, read)?;
+        }
+        let mut sent = Ok(());
+        self.log.close(now(), Instant::now(), &mut send(self.publisher, step, &mut sent));
+        sent
+    }
+
+    fn feed(&mut self, step: u32, read: usize) -> Result<(), LeaseLost> {
+        let mut sent = Ok(());
+        self.log.feed(&self.buffer[..read], now(), Instant::now(), &mut send(self.publisher, step, &mut sent));
+        sent
+    }
+
+    fn tick(&mut self, step: u32) -> Result<(), LeaseLost> {
+        let mut sent = Ok(());
+        self.log.tick(Instant::now(), &mut send(self.publisher, step, &mut sent));
+        sent
+    }
+}
+
+/// Publishes batches of lines; what went wrong is left in `sent`.
+fn send<'a>(
+    publisher: &'a Publisher,
+    step: u32,
+    sent: &'a mut Result<(), LeaseLost>,
+) -> impl FnMut(Vec<wire::LogLine>) + 'a {
+    move |lines| {
+        if sent.is_ok() {
+            *sent = publisher.publish(&Event::Log { step, lines });
+        }
+    }
+}
+
+async fn sleep_until(due: Option<Instant>) {
+    if let Some(due) = due {
+        tokio::time::sleep_until(due.into()).await;
+    }
+}
+
+/// Waits until the guard has ended its tree, without listening to what is still printed.
+pub(crate) async fn tree_gone(guard: &mut Guard) {
+    guard.commands.send(&[Command::End {}]).await;
+    while !matches!(guard.statuses.next().await, None | Some(Status::Ended { .. })) {}
+}

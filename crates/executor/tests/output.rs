@@ -1,0 +1,114 @@
+//! What steps print: terminals' habits, volume, and a broker that confirms late.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod stage;
+
+use std::time::{Duration, Instant};
+
+use stage::{Stage, job, lines, texts};
+use wire::{Outcome, log::LINE_BYTES_MAX};
+
+#[tokio::test]
+async fn progress_bars_and_broken_bytes_look_as_on_a_terminal() {
+    let mut stage = Stage::start().await;
+    let (events, _) =
+        stage.run(job(&[r"printf '10%%\r55%%\r100%%\n'; printf 'caf\xe9\n\xc3'; printf '\xa9 \e[1mbold\e[0m'"])).await;
+    assert_eq!(texts(&events), ["100%", "caf\u{FFFD}", "é \u{1b}[1mbold\u{1b}[0m"]);
+}
+
+#[tokio::test]
+async fn a_line_without_an_end_is_shown_while_the_step_still_waits() {
+    let mut stage = Stage::start().await;
+    let go = stage.dir.path().join("go");
+    let ask = format!("printf 'Password: '; until [ -e {} ]; do sleep 0.01; done; echo given", go.display());
+    stage.trigger(job(&[&ask])).await;
+    let open = stage.line(|line| line.open).await;
+    assert_eq!((open.n, &open.text[..]), (0, "Password: "));
+    std::fs::write(go, "").unwrap();
+    let (events, _) = stage.rest().await;
+    let closed = lines(&events).remove(0);
+    assert_eq!((closed.n, &closed.text[..], closed.open), (0, "Password: given", false));
+}
+
+#[tokio::test]
+async fn a_line_above_the_limit_is_split_and_marked() {
+    let mut stage = Stage::start().await;
+    let (events, _) = stage.run(job(&[r"head -c 150000 /dev/zero | tr '\0' x; echo; echo end"])).await;
+    let lines = lines(&events);
+    assert_eq!(lines.iter().map(|line| line.split).collect::<Vec<_>>(), [true, true, false, false]);
+    assert!(lines.iter().all(|line| line.text.len() <= LINE_BYTES_MAX));
+    assert_eq!(lines[..3].iter().map(|line| line.text.len()).sum::<usize>(), 150_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_a_hundred_thousand_lines_arrive_complete_and_in_order() {
+    let mut stage = Stage::start().await;
+    let began = Instant::now();
+    stage
+        .trigger(job(&["seq -f 'line %06.0f: the quick brown fox jumps over the lazy dog, again and again' 100000"]))
+        .await;
+    let finished = stage.end().await;
+    let took = began.elapsed();
+    let mut all = Vec::new();
+    let mut events = 0;
+    loop {
+        let (message, event) = stage.event().await;
+        events += 1;
+        all.extend(lines(&[event]));
+        if Some(message.offset) == finished.last_offset {
+            break;
+        }
+    }
+    assert_eq!(all.len(), 100_000);
+    for (at, line) in (0..).zip(&all) {
+        let text = format!("line {:06}: the quick brown fox jumps over the lazy dog, again and again", at + 1);
+        assert_eq!((line.n, &line.text), (at, &text));
+    }
+    eprintln!("100,000 lines from the hint to the finish: {took:?}, in {events} events");
+}
+
+#[tokio::test]
+async fn p3_a_broker_that_does_not_confirm_holds_the_step_back_and_nothing_is_lost() {
+    let mut stage = Stage::start().await;
+    let done = stage.dir.path().join("done");
+    let print = format!("seq -f '%.0f {}' 100000; touch {}", "x".repeat(200), done.display());
+    stage.journal.hold();
+    stage.script.lock().unwrap().grants.push_back(job(&[&print]));
+    let label_set = wire::LabelSet::default();
+    let hint = wire::task::to_bytes(wire::task::Hint { label_set: label_set.clone() });
+    stage.broker.declare(&broker::topology::tasks(&label_set)).await.unwrap();
+    let hint = broker::Outgoing::new(broker::topology::Exchange::Tasks, label_set.to_string(), hint);
+    drop(stage.broker.publish(hint)); // Its confirm is held back, too.
+    let mut events = Vec::new();
+    // The window is full when nothing comes any more.
+    while let Some(event) = stage.event_within(Duration::from_millis(500)).await {
+        events.push(event);
+    }
+    let bytes: usize = lines(&events).iter().map(|line| line.text.len()).sum();
+    assert!((3_000_000..6_000_000).contains(&bytes), "{bytes} bytes were read without a confirm");
+    assert!(!done.exists(), "the step was not held back");
+    stage.journal.release();
+    let (rest, finished) = stage.rest().await;
+    events.extend(rest);
+    assert_eq!(finished.outcome, Outcome::Succeeded);
+    assert!(lines(&events).iter().map(|line| line.n).eq(0..100_000));
+}
+
+#[tokio::test]
+async fn p3_what_was_not_confirmed_is_published_again_and_nothing_is_missing() {
+    let mut stage = Stage::with(10_000, |n| matches!(n, 0 | 3 | 4 | 9)).await;
+    stage.trigger(job(&["for i in $(seq 1 20); do echo $i; sleep 0.03; done"])).await;
+    let finished = stage.end().await;
+    // As a reader does: what it has it drops, and what comes too early comes again.
+    let (mut applied, mut seen) = (Vec::new(), 0);
+    while applied.len() as u64 <= finished.last_offset.unwrap() {
+        let (message, event) = stage.event().await;
+        seen += 1;
+        if message.offset == applied.len() as u64 {
+            applied.push(event);
+        }
+    }
+    assert!(texts(&applied).into_iter().eq((1..=20).map(|i| i.to_string())));
+    assert!(seen > applied.len(), "nothing was published twice, so nothing was lost either");
+}

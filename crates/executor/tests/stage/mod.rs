@@ -1,0 +1,311 @@
+//! A stage for an executor: the embedded broker, a control that follows a script, and a reader of all events. Steps
+//! run under real bash, through a real guard.
+
+#![allow(dead_code, reason = "each test file uses its part of the stage")]
+
+mod flaky;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    path::PathBuf,
+    sync::{Arc, Mutex, atomic::AtomicUsize},
+    time::Duration,
+};
+
+use broker::{
+    Broker, ConsumeOptions, Consumer, Outgoing,
+    embedded::{EmbeddedBroker, MemoryJournal},
+    rpc, topology,
+};
+use executor::ExecutorConfig;
+use tokio::{sync::mpsc, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+use wire::{
+    BuildId, Event, EventMessage, ExecutorId, JobId, LabelSet, LogLine, Outcome,
+    mac::InstallationKey,
+    pipeline::StepSpec,
+    task::{ControlReply, ControlRequest, Grant, Hint, LeaseRef, from_bytes, to_bytes},
+};
+
+/// Nothing that a test waits for takes longer; only a broken one gets there.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// Between SIGTERM and SIGKILL on this stage.
+pub(crate) const KILL_AFTER: Duration = Duration::from_millis(300);
+
+pub(crate) const KEY: InstallationKey = InstallationKey([7; 32]);
+
+/// What control heard of the end of an attempt.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Finished {
+    pub lease: LeaseRef,
+    pub outcome: Outcome,
+    pub last_offset: Option<u64>,
+    pub reason: Option<String>,
+}
+
+/// What control does when it is asked.
+#[derive(Default)]
+pub(crate) struct Script {
+    pub grants: VecDeque<Grant>,
+    /// So many claims get no answer.
+    pub unanswered_claims: usize,
+    pub claims: Vec<Uuid>,
+    /// Renewals are answered with these as lost.
+    pub lost: Vec<LeaseRef>,
+    /// Renewals get no answer.
+    pub silent: bool,
+    pub renewals: usize,
+    granted: BTreeMap<Uuid, Grant>,
+}
+
+pub(crate) struct Stage {
+    pub broker: Arc<dyn Broker>,
+    pub journal: Arc<MemoryJournal>,
+    pub script: Arc<Mutex<Script>>,
+    pub finished: mpsc::UnboundedReceiver<Finished>,
+    pub registered: mpsc::UnboundedReceiver<Uuid>,
+    pub id: ExecutorId,
+    pub dir: tempfile::TempDir,
+    pub shutdown: CancellationToken,
+    pub executor: JoinHandle<()>,
+    events: Consumer,
+    stop: CancellationToken,
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+        self.stop.cancel();
+    }
+}
+
+pub(crate) fn config(id: ExecutorId, work_dir: PathBuf) -> ExecutorConfig {
+    ExecutorConfig {
+        id,
+        name: "stage".to_owned(),
+        labels: LabelSet::default(),
+        slots: 2,
+        work_dir,
+        guard_program: env!("CARGO_BIN_EXE_executor-guard").into(),
+    }
+}
+
+impl Stage {
+    pub(crate) async fn start() -> Self {
+        Self::with_lease(10_000).await
+    }
+
+    /// Leases last `lease_ms`.
+    pub(crate) async fn with_lease(lease_ms: u64) -> Self {
+        Self::with(lease_ms, |_| false).await
+    }
+
+    /// Leases last `lease_ms`; the n-th event that the executor publishes is lost if `loses` says so.
+    pub(crate) async fn with(lease_ms: u64, loses: fn(usize) -> bool) -> Self {
+        let journal = Arc::new(MemoryJournal::default());
+        let stop = CancellationToken::new();
+        let kept: Arc<dyn broker::embedded::Journal> = journal.clone();
+        let broker: Arc<dyn Broker> = EmbeddedBroker::start(kept, stop.clone()).await.unwrap();
+        let queue = topology::Queue {
+            name: "all-events".to_owned(),
+            kind: topology::QueueKind::Private,
+            bindings: vec!["job.*".to_owned()],
+        };
+        broker.declare(&queue).await.unwrap();
+        broker.bind(&queue.name, "job.*").await.unwrap();
+        let events = broker.consume(&queue.name, ConsumeOptions { prefetch: 1000, exclusive: true }).await.unwrap();
+        let (script, (finishes, finished), (registers, registered)) =
+            (Arc::<Mutex<Script>>::default(), mpsc::unbounded_channel(), mpsc::unbounded_channel());
+        broker.declare(&topology::control()).await.unwrap();
+        let options = ConsumeOptions { prefetch: 100, exclusive: false };
+        let mut control = broker.consume(topology::CONTROL, options).await.unwrap();
+        tokio::spawn({
+            let (broker, script) = (Arc::clone(&broker), Arc::clone(&script));
+            async move {
+                while let Some(delivery) = control.next().await {
+                    let message = delivery.message.clone();
+                    delivery.ack();
+                    let request = from_bytes(&message.body).unwrap();
+                    let answer = answer(&script, request, lease_ms, &finishes, &registers);
+                    if let Some(answer) = answer {
+                        rpc::answer(&*broker, &message, to_bytes(answer));
+                    }
+                }
+            }
+        });
+        let (id, dir, shutdown) = (ExecutorId(Uuid::new_v4()), tempfile::tempdir().unwrap(), CancellationToken::new());
+        let flaky = Arc::new(flaky::Flaky { inner: Arc::clone(&broker), events: AtomicUsize::new(0), loses });
+        let executor = tokio::spawn({
+            let (broker, config, shutdown) = (flaky, config(id, dir.path().join("work")), shutdown.clone());
+            async move { executor::run_with(broker, config, KILL_AFTER, shutdown).await.unwrap() }
+        });
+        Self { broker, journal, script, finished, registered, id, dir, shutdown, executor, events, stop }
+    }
+
+    /// Makes a job runnable and hints at it.
+    pub(crate) async fn trigger(&self, grant: Grant) {
+        self.script.lock().unwrap().grants.push_back(grant);
+        let label_set = LabelSet::default();
+        self.broker.declare(&topology::tasks(&label_set)).await.unwrap();
+        let key = label_set.to_string();
+        self.broker.publish(Outgoing::new(topology::Exchange::Tasks, key, to_bytes(Hint { label_set }))).await.unwrap();
+    }
+
+    /// The next event of any job, its MAC verified.
+    pub(crate) async fn event(&mut self) -> (EventMessage, Event) {
+        let delivery = tokio::time::timeout(PATIENCE, self.events.next()).await.expect("an event in time").unwrap();
+        let message = EventMessage::decode(&delivery.message.body).unwrap();
+        delivery.ack();
+        assert!(KEY.verify_event(&message), "an event without a genuine MAC");
+        let event = message.parse().unwrap();
+        (message, event)
+    }
+
+    /// An event that is here already, or comes within a moment.
+    pub(crate) async fn event_within(&mut self, patience: Duration) -> Option<Event> {
+        let delivery = tokio::time::timeout(patience, self.events.next()).await.ok()??;
+        let event = EventMessage::decode(&delivery.message.body).unwrap().parse().unwrap();
+        delivery.ack();
+        Some(event)
+    }
+
+    /// The first line of any job that fits.
+    pub(crate) async fn line(&mut self, fits: impl Fn(&LogLine) -> bool) -> LogLine {
+        loop {
+            if let (_, Event::Log { lines, .. }) = self.event().await
+                && let Some(line) = lines.into_iter().find(&fits)
+            {
+                return line;
+            }
+        }
+    }
+
+    pub(crate) async fn end(&mut self) -> Finished {
+        tokio::time::timeout(PATIENCE, self.finished.recv()).await.expect("a finish in time").unwrap()
+    }
+
+    /// Runs a job to its end and tells all its events, whose offsets have no gaps.
+    pub(crate) async fn run(&mut self, grant: Grant) -> (Vec<Event>, Finished) {
+        self.trigger(grant).await;
+        self.rest().await
+    }
+
+    /// The events that are still to come of the only job that runs.
+    pub(crate) async fn rest(&mut self) -> (Vec<Event>, Finished) {
+        let finished = self.end().await;
+        let mut events = Vec::new();
+        let mut next = None;
+        while let Some(last) = finished.last_offset {
+            let (message, event) = self.event().await;
+            assert_eq!(next.unwrap_or(message.offset), message.offset, "a gap in the offsets");
+            next = Some(message.offset + 1);
+            events.push(event);
+            if message.offset == last {
+                break;
+            }
+        }
+        (events, finished)
+    }
+}
+
+fn answer(
+    script: &Mutex<Script>,
+    request: ControlRequest,
+    lease_ms: u64,
+    finishes: &mpsc::UnboundedSender<Finished>,
+    registers: &mpsc::UnboundedSender<Uuid>,
+) -> Option<ControlReply> {
+    let mut script = script.lock().unwrap();
+    Some(match request {
+        ControlRequest::Register { incarnation, .. } => {
+            let _ = registers.send(incarnation);
+            ControlReply::Registered { label_sets: vec![LabelSet::default()], lease_ms }
+        }
+        ControlRequest::Claim { claim_id, .. } => {
+            script.claims.push(claim_id);
+            if !script.granted.contains_key(&claim_id)
+                && let Some(mut grant) = script.grants.pop_front()
+            {
+                grant.lease_ms = lease_ms;
+                script.granted.insert(claim_id, grant);
+            }
+            if script.unanswered_claims > 0 {
+                script.unanswered_claims -= 1;
+                return None;
+            }
+            match script.granted.get(&claim_id) {
+                Some(grant) => ControlReply::Granted(Box::new(grant.clone())),
+                None => ControlReply::Nothing {},
+            }
+        }
+        ControlRequest::Renew { leases, .. } => {
+            script.renewals += 1;
+            if script.silent {
+                return None;
+            }
+            let (lost, held) = leases.into_iter().partition(|lease| script.lost.contains(lease));
+            ControlReply::Renewed { held, lost, cancelled: Vec::new(), lease_ms }
+        }
+        ControlRequest::Finish { lease, outcome, last_offset, reason, .. } => {
+            let _ = finishes.send(Finished { lease, outcome, last_offset, reason });
+            ControlReply::Done {}
+        }
+        ControlRequest::Deregister { .. } => ControlReply::Done {},
+    })
+}
+
+/// A job with these steps.
+pub(crate) fn job(steps: &[&str]) -> Grant {
+    let lease = LeaseRef { job: JobId(Uuid::now_v7()), attempt: 1 };
+    let step = |run: &&str| StepSpec { name: (*run).to_owned(), run: (*run).to_owned(), env: BTreeMap::new() };
+    Grant {
+        lease,
+        lease_ms: 0,
+        build: BuildId(Uuid::now_v7()),
+        number: 7,
+        pipeline: "site".parse().unwrap(),
+        job_name: "check".to_owned(),
+        source: None,
+        env: BTreeMap::new(),
+        steps: steps.iter().map(step).collect(),
+        artifacts: Vec::new(),
+        timeout_seconds: 3600,
+        event_key: KEY.event_key(lease.job, lease.attempt),
+        job_token: KEY.job_token(lease.job, lease.attempt),
+        upload_url: "http://127.0.0.1:9".to_owned(),
+        reply: None,
+    }
+}
+
+/// The lines of events, open ones left out.
+pub(crate) fn lines(events: &[Event]) -> Vec<LogLine> {
+    let mut all = Vec::new();
+    for event in events {
+        if let Event::Log { lines, .. } = event {
+            all.extend(lines.iter().filter(|line| !line.open).cloned());
+        }
+    }
+    all
+}
+
+/// Their texts.
+pub(crate) fn texts(events: &[Event]) -> Vec<String> {
+    lines(events).into_iter().map(|line| line.text).collect()
+}
+
+/// Waits until a process is gone. One that nobody has collected yet (a zombie) runs no more.
+pub(crate) async fn gone(pid: &str) {
+    let wait = async {
+        while runs(pid) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.expect("the process ends");
+}
+
+/// Whether a process runs.
+pub(crate) fn runs(pid: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+}

@@ -1,0 +1,143 @@
+//! Steps under real bash: order, ends, environment, cancel, timeout.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod stage;
+
+use std::time::Instant;
+
+use broker::{Outgoing, topology};
+use stage::{Stage, gone, job, lines, runs, texts};
+use wire::{
+    Event, Outcome,
+    task::{ExecutorNotice, to_bytes},
+};
+
+#[tokio::test]
+async fn p3_stdout_and_stderr_come_in_the_order_they_were_written() {
+    let mut stage = Stage::start().await;
+    let (events, finished) = stage.run(job(&["for i in $(seq 1 300); do echo out $i; echo err $i >&2; done"])).await;
+    let expected: Vec<String> = (1..=300).flat_map(|i| [format!("out {i}"), format!("err {i}")]).collect();
+    assert_eq!(texts(&events), expected);
+    assert!(lines(&events).iter().map(|line| line.n).eq(0..600));
+    assert_eq!((finished.outcome, finished.reason), (Outcome::Succeeded, None));
+    assert!(matches!(&events[0], Event::StepStarted { step: 0, .. }));
+    let last = Event::StepFinished { step: 0, outcome: Outcome::Succeeded, exit_code: Some(0), reason: None };
+    assert_eq!(events.last(), Some(&last));
+}
+
+#[tokio::test]
+async fn a_step_that_fails_is_the_last_and_tells_its_status() {
+    let mut stage = Stage::start().await;
+    let (events, finished) = stage.run(job(&["echo one", "exit 3", "echo never"])).await;
+    let failed = Event::StepFinished { step: 1, outcome: Outcome::Failed, exit_code: Some(3), reason: None };
+    assert_eq!(events.last(), Some(&failed));
+    assert_eq!((finished.outcome, texts(&events)), (Outcome::Failed, vec!["one".to_owned()]));
+    let (events, _) = stage.run(job(&["false | true; echo never"])).await;
+    assert!(texts(&events).is_empty(), "a failure in a pipe went unnoticed");
+    let (events, _) = stage.run(job(&["kill -9 $$"])).await;
+    let Some(Event::StepFinished { reason: Some(reason), exit_code: None, .. }) = events.last() else {
+        panic!("{events:?}")
+    };
+    assert_eq!(reason, "ended by signal 9");
+}
+
+#[tokio::test]
+async fn a_step_that_leaves_children_ends_at_once_and_they_end_with_the_job() {
+    let mut stage = Stage::start().await;
+    let fork = r#"setsid bash -c 'trap "" TERM HUP; echo $$ > pid; while :; do sleep 1000; done' &
+        until [ -s pid ]; do :; done; cat pid"#;
+    let (events, finished) = stage.run(job(&[fork, r#"kill -0 "$(cat pid)" && echo alive"#])).await;
+    let texts = texts(&events);
+    assert_eq!((finished.outcome, texts[1].as_str()), (Outcome::Succeeded, "alive"));
+    assert!(!runs(&texts[0]), "what the step left still runs");
+}
+
+#[tokio::test]
+async fn cancel_asks_every_process_of_the_tree_and_then_kills_it() {
+    let mut stage = Stage::start().await;
+    let deaf = r#"set +e; trap 'echo asked' TERM; (trap '' TERM; echo $BASHPID; while :; do sleep 1000; done) & while :; do sleep 0.01; done"#;
+    let grant = job(&[deaf, "echo never"]);
+    let lease = grant.lease;
+    stage.trigger(grant).await;
+    let pid = stage.line(|_| true).await.text;
+    let notice = Outgoing::new(
+        topology::Exchange::Direct,
+        topology::executor(stage.id).name,
+        to_bytes(ExecutorNotice::Cancel { lease }),
+    );
+    stage.broker.publish(notice).await.unwrap();
+    let (events, finished) = stage.rest().await;
+    assert_eq!(finished.outcome, Outcome::Cancelled);
+    assert!(texts(&events).contains(&"asked".to_owned()), "{events:?}");
+    let Some(Event::StepFinished { step: 0, outcome: Outcome::Cancelled, .. }) = events.last() else {
+        panic!("{events:?}")
+    };
+    gone(&pid).await;
+}
+
+#[tokio::test]
+async fn a_job_whose_time_is_up_ends_as_timed_out() {
+    let mut stage = Stage::start().await;
+    let mut grant = job(&["sleep 1000"]);
+    grant.timeout_seconds = 1;
+    let (_, finished) = stage.run(grant).await;
+    assert_eq!(finished.outcome, Outcome::TimedOut);
+    assert_eq!(finished.reason.unwrap(), r#"step "sleep 1000": the job's time of 1 s was up"#);
+}
+
+#[tokio::test]
+async fn environment_is_never_read_as_a_command_and_holds_nothing_of_the_server() {
+    let mut stage = Stage::start().await;
+    let mut grant = job(&[
+        r#"echo "$INPUT_REF"; echo "${CARGO_MANIFEST_DIR-unset} $CI $STEP $STEPCAST_NUMBER""#,
+        r#"env | grep ^STEPCAST_ | cut -d= -f1 | sort | tr '\n' ' '"#,
+    ]);
+    let nasty = "$(touch spliced) `id`; '\"\\ \u{1F980}";
+    grant.env.insert("INPUT_REF".to_owned(), nasty.to_owned());
+    grant.steps[0].env.insert("STEP".to_owned(), "mine".to_owned());
+    assert!(
+        std::env::var_os("CARGO_MANIFEST_DIR").is_some(),
+        "cargo sets it, so that its absence below says something"
+    );
+    let (events, _) = stage.run(grant).await;
+    let stepcast = "STEPCAST_ATTEMPT STEPCAST_BUILD STEPCAST_JOB STEPCAST_JOB_NAME STEPCAST_NUMBER STEPCAST_PIPELINE ";
+    assert_eq!(texts(&events), [nasty, "unset true mine 7", stepcast]);
+}
+
+#[tokio::test]
+async fn a_job_whose_guard_is_killed_fails_with_a_reason_and_leaves_nothing_behind() {
+    let mut stage = Stage::start().await;
+    let (events, finished) = stage.run(job(&["sleep 1000 & echo $!; kill -9 $PPID; sleep 1000"])).await;
+    assert_eq!(finished.outcome, Outcome::Failed);
+    assert!(finished.reason.unwrap().contains("the guard process of the job was killed"));
+    gone(&texts(&events)[0]).await;
+    assert_eq!(stage.run(job(&["true"])).await.1.outcome, Outcome::Succeeded);
+}
+
+#[tokio::test]
+async fn a_workspace_that_cannot_be_made_fails_the_job_with_a_reason() {
+    let mut stage = Stage::start().await;
+    stage.registered.recv().await.unwrap();
+    std::fs::write(stage.dir.path().join("work/jobs"), "in the way").unwrap();
+    let (events, finished) = stage.run(job(&["true"])).await;
+    assert_eq!((events.len(), finished.outcome), (0, Outcome::Failed));
+    assert!(finished.reason.unwrap().contains("could not be made"));
+}
+
+#[tokio::test]
+async fn two_jobs_run_side_by_side_and_a_third_takes_the_first_free_slot() {
+    let mut stage = Stage::start().await;
+    let began = Instant::now();
+    let meet = |mine: &str, other: &str| {
+        format!("touch {dir}/{mine}; until [ -e {dir}/{other} ]; do sleep 0.01; done", dir = stage.dir.path().display())
+    };
+    let (one, two) = (meet("one", "two"), meet("two", "one"));
+    for steps in [&one[..], &two[..], "true"] {
+        stage.trigger(job(&[steps])).await;
+    }
+    for _ in 0..3 {
+        assert_eq!(stage.end().await.outcome, Outcome::Succeeded);
+    }
+    eprintln!("three jobs on two slots: {:?}", began.elapsed());
+}
