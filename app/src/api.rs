@@ -1,0 +1,169 @@
+//! What pages read: server functions over the [`Backend`] that the server provides with the request's authority.
+//! Writes and ranges of logs go over the public interface instead (`rest`).
+
+use leptos::{prelude::*, server_fn::codec::JsonEncoding};
+use serde::{Deserialize, Serialize};
+use wire::{
+    BuildId, JobId, PipelineName, Problem, Timestamp,
+    command::BuildsQuery,
+    view::{BuildSummary, BuildView, LogPage, PipelineSummary, PipelineView},
+};
+
+/// Lines of a log that a page carries in its HTML, the last ones.
+pub const PAGE_LOG_LINES: u32 = 1_000;
+
+/// A future of the backend.
+#[cfg(feature = "ssr")]
+pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What the server offers to pages. It is made for each request with that request's authority and provided as the
+/// Leptos context `Arc<dyn Backend>`; a read that the authority does not allow is a [`Problem`] with status 401 or 403.
+#[cfg(feature = "ssr")]
+pub trait Backend: Send + Sync {
+    /// All pipelines, by name, with their last builds.
+    fn pipelines(&self) -> BoxFuture<'_, Result<Vec<PipelineSummary>, Problem>>;
+    /// A pipeline; none if there is none of that name.
+    fn pipeline(&self, name: PipelineName) -> BoxFuture<'_, Result<Option<PipelineView>, Problem>>;
+    /// Builds, newest first.
+    fn builds(&self, query: BuildsQuery) -> BoxFuture<'_, Result<Vec<BuildSummary>, Problem>>;
+    /// A build; none if there is none of that id.
+    fn build(&self, id: BuildId) -> BoxFuture<'_, Result<Option<BuildView>, Problem>>;
+    /// Lines of a job's log from line `from` (counted from 0), of the last attempt unless one is given.
+    fn log(&self, job: JobId, attempt: Option<u32>, from: u64, limit: u32) -> BoxFuture<'_, Result<LogPage, Problem>>;
+}
+
+/// A page's data with the server's time, against which durations are first shown: the same on both sides.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stamped<T> {
+    /// When it was read.
+    pub now: Timestamp,
+    /// The data.
+    pub data: T,
+}
+
+/// Why a page could not be read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PageError(pub Problem);
+
+impl FromServerFnError for PageError {
+    type Encoder = JsonEncoding;
+    fn from_server_fn_error(error: ServerFnErrorErr) -> Self {
+        let detail = match error {
+            ServerFnErrorErr::Request(_) => {
+                "The server cannot be reached. The page tries again when the connection is back.".into()
+            }
+            other => format!("The server's answer could not be read: {other}."),
+        };
+        PageError(Problem::new(503, "not reachable", detail))
+    }
+}
+
+/// The home page.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HomePage {
+    /// All pipelines.
+    pub pipelines: Vec<PipelineSummary>,
+    /// Builds that run now.
+    pub running: Vec<BuildSummary>,
+}
+
+/// The page of a pipeline.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PipelinePage {
+    /// The pipeline.
+    pub pipeline: PipelineView,
+    /// Its last builds.
+    pub builds: Vec<BuildSummary>,
+}
+
+/// The page of a build.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BuildPage {
+    /// The build.
+    pub build: BuildView,
+    /// The job whose log is shown; none in a build without jobs.
+    pub job: Option<JobId>,
+    /// The end of its log.
+    pub log: Option<LogPage>,
+}
+
+#[cfg(feature = "ssr")]
+fn backend() -> Result<std::sync::Arc<dyn Backend>, PageError> {
+    use_context()
+        .ok_or_else(|| PageError(Problem::new(500, "no backend", "The server has provided no data for pages.")))
+}
+
+#[cfg(feature = "ssr")]
+fn stamped<T>(data: T) -> Stamped<T> {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Stamped { now: Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX)), data }
+}
+
+/// Builds shown on a pipeline's page.
+pub const PIPELINE_BUILDS: u32 = 50;
+
+/// Reads the home page.
+#[server(prefix = "/api/page", endpoint = "home")]
+pub async fn read_home() -> Result<Stamped<HomePage>, PageError> {
+    let backend = backend()?;
+    let pipelines = backend.pipelines().await.map_err(PageError)?;
+    let running = backend.builds(running_builds()).await.map_err(PageError)?;
+    Ok(stamped(HomePage { pipelines, running }))
+}
+
+/// The builds that the home page shows as running.
+#[must_use]
+pub fn running_builds() -> BuildsQuery {
+    BuildsQuery { state: Some(wire::view::State::Running), ..BuildsQuery::default() }
+}
+
+/// The builds that a pipeline's page shows.
+#[must_use]
+pub fn builds_of(pipeline: PipelineName) -> BuildsQuery {
+    BuildsQuery { pipeline: Some(pipeline), limit: Some(PIPELINE_BUILDS), ..BuildsQuery::default() }
+}
+
+/// Reads the page of a pipeline; none if there is none of that name.
+#[server(prefix = "/api/page", endpoint = "pipeline")]
+pub async fn read_pipeline(
+    /// Its name.
+    name: PipelineName,
+) -> Result<Stamped<Option<PipelinePage>>, PageError> {
+    let backend = backend()?;
+    let Some(pipeline) = backend.pipeline(name.clone()).await.map_err(PageError)? else { return Ok(stamped(None)) };
+    let builds = backend.builds(builds_of(name)).await.map_err(PageError)?;
+    Ok(stamped(Some(PipelinePage { pipeline, builds })))
+}
+
+/// Reads the page of a build; none if there is none of that id. Without `job`, the log is that of the job which asks
+/// for attention.
+#[server(prefix = "/api/page", endpoint = "build_page")]
+pub async fn read_build_page(
+    /// The build.
+    id: BuildId,
+    /// The job whose log is wanted.
+    job: Option<JobId>,
+) -> Result<Stamped<Option<BuildPage>>, PageError> {
+    let backend = backend()?;
+    let Some(build) = backend.build(id).await.map_err(PageError)? else { return Ok(stamped(None)) };
+    let job = job
+        .filter(|id| build.jobs.iter().any(|job| job.id == *id))
+        .or_else(|| crate::pages::build::first_choice(&build));
+    let log = match build.jobs.iter().find(|known| Some(known.id) == job).filter(|known| known.attempt > 0) {
+        None => None,
+        Some(known) => {
+            let from = known.lines.saturating_sub(u64::from(PAGE_LOG_LINES));
+            Some(backend.log(known.id, Some(known.attempt), from, PAGE_LOG_LINES).await.map_err(PageError)?)
+        }
+    };
+    Ok(stamped(Some(BuildPage { build, job, log })))
+}
+
+/// Reads a build anew: what an open page asks when frames are missing.
+#[server(prefix = "/api/page", endpoint = "build")]
+pub async fn read_build(
+    /// The build.
+    id: BuildId,
+) -> Result<Option<BuildView>, PageError> {
+    backend()?.build(id).await.map_err(PageError)
+}

@@ -1,0 +1,12 @@
+//! What the pages ask of the browser. On the server each of these has an inert answer, so that components read the
+//! same on both sides and the first render is equal.
+
+#[cfg(target_arch = "wasm32")]
+mod window;
+#[cfg(target_arch = "wasm32")]
+pub use window::*;
+
+#[cfg(not(target_arch = "wasm32"))]
+mod absent;
+#[cfg(not(target_arch = "wasm32"))]
+pub use absent::*;

@@ -1,0 +1,152 @@
+//! The browser's window: clocks, timers, frames, theme, network.
+
+use std::{cell::RefCell, rc::Rc};
+
+use js_sys::{Array, Function};
+use wasm_bindgen::{JsCast, JsValue, closure::Closure};
+use web_sys::{Element, HtmlTextAreaElement, ResizeObserver, Storage, VisibilityState, Window};
+
+type OnResize = Closure<dyn Fn(Array)>;
+
+const THEME_KEY: &str = "theme";
+
+fn window() -> Option<Window> {
+    web_sys::window()
+}
+
+/// Milliseconds since the Unix epoch by the person's clock.
+#[must_use]
+pub fn now_millis() -> f64 {
+    js_sys::Date::now()
+}
+
+/// From 0 to 1.
+#[must_use]
+pub fn random() -> f64 {
+    js_sys::Math::random()
+}
+
+/// Minutes that the person's zone is ahead of UTC at a time.
+#[must_use]
+pub fn zone_minutes(millis: f64) -> i32 {
+    -(js_sys::Date::new(&JsValue::from_f64(millis)).get_timezone_offset() as i32)
+}
+
+/// Calls `f` before the next frame is painted.
+pub fn next_frame(f: impl FnOnce() + 'static) {
+    if let Some(window) = window() {
+        // Refused only where nothing is painted.
+        let _ = window.request_animation_frame(Closure::once_into_js(f).unchecked_ref());
+    }
+}
+
+/// Calls `f` once, after so many milliseconds.
+pub fn after(millis: u64, f: impl FnOnce() + 'static) {
+    if let Some(window) = window() {
+        let millis = i32::try_from(millis).unwrap_or(i32::MAX);
+        let f = Closure::once_into_js(f);
+        // Refused only when no callback is given.
+        let _ = window.set_timeout_with_callback_and_timeout_and_arguments_0(f.unchecked_ref(), millis);
+    }
+}
+
+/// Calls `f` every so many milliseconds, as long as the page lives.
+pub fn every(millis: i32, f: impl Fn() + 'static) {
+    if let Some(window) = window() {
+        let f = Closure::<dyn Fn()>::new(f).into_js_value();
+        // Refused only when no callback is given.
+        let _ = window.set_interval_with_callback_and_timeout_and_arguments_0(f.unchecked_ref(), millis);
+    }
+}
+
+/// Calls `f` at each event of that name, at the window or the document, as long as the page lives.
+pub fn on_window(name: &str, f: impl Fn() + 'static) {
+    let f: Function = Closure::<dyn Fn()>::new(f).into_js_value().unchecked_into();
+    let Some(window) = window() else { return };
+    let target: Option<web_sys::EventTarget> =
+        if name == "visibilitychange" { window.document().map(Into::into) } else { Some(window.into()) };
+    if let Some(target) = target {
+        // Refused only when no callback is given.
+        let _ = target.add_event_listener_with_callback(name, &f);
+    }
+}
+
+/// Whether the tab is in front.
+#[must_use]
+pub fn is_visible() -> bool {
+    window()
+        .and_then(|window| window.document())
+        .is_some_and(|document| document.visibility_state() == VisibilityState::Visible)
+}
+
+/// Whether the browser thinks that it has a network.
+#[must_use]
+pub fn is_online() -> bool {
+    window().is_some_and(|window| window.navigator().on_line())
+}
+
+/// Where the socket is.
+#[must_use]
+pub fn socket_url() -> String {
+    let Some(location) = window().map(|window| window.location()) else { return String::new() };
+    let secure = location.protocol().is_ok_and(|protocol| protocol == "https:");
+    format!("{}://{}/ws", if secure { "wss" } else { "ws" }, location.host().unwrap_or_default())
+}
+
+/// Calls `f` when the element's size changes, until the element is gone.
+pub fn on_resize(element: &Element, f: impl Fn() + 'static) {
+    let kept: Rc<RefCell<Option<OnResize>>> = Rc::default();
+    let keep = kept.clone();
+    let watched = element.clone();
+    let callback = OnResize::new(move |_: Array| {
+        if watched.is_connected() {
+            f();
+        } else {
+            let gone = keep.borrow_mut().take();
+            after(0, move || drop(gone));
+        }
+    });
+    if let Ok(observer) = ResizeObserver::new(callback.as_ref().unchecked_ref()) {
+        observer.observe(element);
+    }
+    kept.replace(Some(callback));
+}
+
+fn storage() -> Option<Storage> {
+    window()?.local_storage().ok()?
+}
+
+/// The theme that the person chose: `light`, `dark`, or none to follow the system.
+#[must_use]
+pub fn theme() -> Option<String> {
+    storage()?.get_item(THEME_KEY).ok()?
+}
+
+/// Chooses a theme, here and for later visits.
+pub fn set_theme(theme: Option<&str>) {
+    // Storage may be forbidden: then the choice holds for this page only.
+    if let Some(storage) = storage() {
+        let _ = match theme {
+            Some(theme) => storage.set_item(THEME_KEY, theme),
+            None => storage.remove_item(THEME_KEY),
+        };
+    }
+    if let Some(root) = window().and_then(|window| window.document()).and_then(|document| document.document_element()) {
+        let _ = match theme {
+            Some(theme) => root.set_attribute("data-theme", theme),
+            None => root.remove_attribute("data-theme"),
+        };
+    }
+}
+
+/// Puts the cursor on a line of a text area, counted from 1, and selects it.
+pub fn select_line(area: &HtmlTextAreaElement, line: u32) {
+    let text = area.value();
+    let units = |line: &str| u32::try_from(line.encode_utf16().count()).unwrap_or(u32::MAX);
+    let before = usize::try_from(line.saturating_sub(1)).unwrap_or(0);
+    let start: u32 = text.split('\n').take(before).map(|line| units(line) + 1).sum();
+    let end = start + text.split('\n').nth(before).map_or(0, units);
+    // Both are refused only for inputs that hold no text.
+    let _ = area.focus();
+    let _ = area.set_selection_range(start, end);
+}

@@ -1,0 +1,104 @@
+//! What a person can do to a build: cancel it while it runs, retry it when it is over.
+
+use leptos::{prelude::*, task::spawn_local};
+use wire::{
+    BuildId, Outcome, Problem,
+    view::{BuildView, State},
+};
+
+use super::problem_note::ProblemNote;
+use crate::rest;
+
+/// Which of the commands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Act {
+    Cancel,
+    Retry { failed_only: bool },
+}
+
+async fn ask(build: BuildId, act: Act) -> Result<(), Problem> {
+    match act {
+        Act::Cancel => rest::cancel(build).await,
+        Act::Retry { failed_only } => rest::retry(build, failed_only).await,
+    }
+}
+
+/// The buttons. Cancel asks first, in place.
+#[component]
+pub fn BuildActions(
+    /// The build.
+    view: RwSignal<BuildView>,
+    /// Told when a command was accepted.
+    on_done: Callback<()>,
+) -> impl IntoView {
+    let build = view.with_untracked(|view| view.summary.id);
+    let busy = RwSignal::new(false);
+    let asking = RwSignal::new(false);
+    let problem = RwSignal::new(None::<Problem>);
+    let run = move |act: Act| {
+        if busy.get_untracked() {
+            return;
+        }
+        busy.set(true);
+        asking.set(false);
+        problem.set(None);
+        spawn_local(async move {
+            let answer = ask(build, act).await;
+            if busy.try_set(false).is_some() {
+                return;
+            }
+            match answer {
+                Ok(()) => {
+                    if act == Act::Cancel {
+                        view.update(|view| view.cancelling = view.summary.state != State::Finished);
+                    }
+                    on_done.run(());
+                }
+                Err(refused) => problem.set(Some(refused)),
+            }
+        });
+    };
+    let is_over = Memo::new(move |_| view.with(|view| view.summary.state == State::Finished));
+    let may_cancel = Memo::new(move |_| view.with(|view| view.summary.state != State::Finished && !view.cancelling));
+    let failed =
+        Memo::new(move |_| view.with(|view| view.summary.outcome.is_some_and(|outcome| outcome != Outcome::Succeeded)));
+    view! {
+        <div class="actions needs-js">
+            <Show when=move || may_cancel.get() && !asking.get()>
+                <button type="button" on:click=move |_| asking.set(true) disabled=move || busy.get()>
+                    "Cancel"
+                </button>
+            </Show>
+            <Show when=move || may_cancel.get() && asking.get()>
+                <span class="asks" role="group" aria-label="Cancel this build?">
+                    "Cancel this build?"
+                    <button class="danger" type="button" on:click=move |_| run(Act::Cancel)>
+                        "Cancel it"
+                    </button>
+                    <button type="button" on:click=move |_| asking.set(false)>
+                        "Let it run"
+                    </button>
+                </span>
+            </Show>
+            <Show when=move || is_over.get() && failed.get()>
+                <button
+                    type="button"
+                    on:click=move |_| run(Act::Retry { failed_only: true })
+                    disabled=move || busy.get()
+                >
+                    "Retry failed"
+                </button>
+            </Show>
+            <Show when=move || is_over.get()>
+                <button
+                    type="button"
+                    on:click=move |_| run(Act::Retry { failed_only: false })
+                    disabled=move || busy.get()
+                >
+                    "Retry"
+                </button>
+            </Show>
+            {move || problem.get().map(|problem| view! { <ProblemNote problem/> })}
+        </div>
+    }
+}

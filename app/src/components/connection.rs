@@ -1,0 +1,74 @@
+//! The pill that tells how the page stands to the server.
+
+use leptos::prelude::*;
+
+use super::clock::Clock;
+use crate::{
+    browser,
+    live::{Connection, Live},
+};
+
+/// Always there, always true. Its text changes for screen readers only when the state does, not each second.
+#[component]
+pub fn ConnectionPill() -> impl IntoView {
+    let clock = Clock::get();
+    let connection = move || use_context::<Live>().map_or(Connection::Connecting, |live| live.connection.get());
+    let connection = Memo::new(move |_| connection());
+    let word = move || match connection.get() {
+        Connection::Connecting => "connecting".to_owned(),
+        Connection::Live => "live".to_owned(),
+        Connection::Reconnecting { .. } => "reconnecting".to_owned(),
+        Connection::Resuming => "resuming".to_owned(),
+        Connection::Resumed { lines: 0 } => "resumed, nothing missed".to_owned(),
+        Connection::Resumed { lines: 1 } => "resumed, 1 line recovered".to_owned(),
+        Connection::Resumed { lines } => format!("resumed, {} lines recovered", grouped(lines)),
+        Connection::Offline => "offline".to_owned(),
+        Connection::Refused { code: 4500 } => "signed out".to_owned(),
+        Connection::Refused { code: 4502 } => "reload: new version".to_owned(),
+        Connection::Refused { code } => format!("not live (refused, {code})"),
+    };
+    let class = move || match connection.get() {
+        Connection::Connecting | Connection::Resuming => "pill waiting",
+        Connection::Live => "pill live",
+        Connection::Resumed { .. } => "pill resumed",
+        Connection::Reconnecting { .. } => "pill away",
+        Connection::Offline | Connection::Refused { .. } => "pill off",
+    };
+    let seconds = Memo::new(move |_| {
+        let Connection::Reconnecting { since } = connection.get() else { return 0 };
+        // Read the clock's tick, then the person's own clock: `since` is theirs.
+        let _ = clock.now();
+        (browser::now_millis() as i64).saturating_sub(since) / 1_000
+    });
+    view! {
+        <span class=class>
+            <span class="dot" aria-hidden="true"></span>
+            <span role="status" aria-live="polite">{word}</span>
+            <span class="since" aria-hidden="true">
+                {move || (seconds.get() > 0).then(|| format!("{} s", seconds.get()))}
+            </span>
+        </span>
+    }
+}
+
+/// A number with its thousands set apart.
+#[must_use]
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn thousands_are_set_apart() {
+        assert_eq!([0, 999, 1_000, 1_234_567].map(super::grouped), ["0", "999", "1,000", "1,234,567"]);
+    }
+}

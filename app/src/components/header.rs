@@ -1,0 +1,24 @@
+//! The line above every page.
+
+use leptos::prelude::*;
+
+use super::{connection::ConnectionPill, theme::ThemeSwitch};
+
+/// Name, connection, theme.
+#[component]
+pub fn Header() -> impl IntoView {
+    view! {
+        <header class="top">
+            <a class="brand" href="/">
+                <svg viewBox="0 0 16 16" aria-hidden="true">
+                    <path d="M1 11h4v4H1zM6 6h4v9H6zM11 1h4v14h-4z"></path>
+                </svg>
+                "Stepcast"
+            </a>
+            <span class="space"></span>
+            <ConnectionPill/>
+            <ThemeSwitch/>
+            <noscript>"JavaScript is off: this page shows how things stood when it was loaded."</noscript>
+        </header>
+    }
+}

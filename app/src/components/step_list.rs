@@ -1,0 +1,92 @@
+//! The steps of the chosen job.
+
+use leptos::prelude::*;
+use wire::{
+    JobId,
+    view::{BuildView, JobView, State, StepView},
+};
+
+use super::{
+    duration::Duration,
+    status::{Shape, Status},
+};
+
+/// The list. Pressing a step shows its first line in the log.
+#[component]
+pub fn StepList(
+    /// The build.
+    view: RwSignal<BuildView>,
+    /// The chosen job.
+    #[prop(into)]
+    chosen: Signal<Option<JobId>>,
+    /// Told the number of the first line of a step that was pressed.
+    show_line: Callback<u64>,
+) -> impl IntoView {
+    let steps = Memo::new(move |_| {
+        let of = |job: &JobView| (job.id, job.steps.iter().map(|step| step.step).collect::<Vec<_>>());
+        view.with(|view| view.jobs.iter().find(|job| Some(job.id) == chosen.get()).map(of))
+    });
+    let keys = move || {
+        let (job, steps) = steps.get()?;
+        Some(steps.into_iter().map(|step| (job, step)).collect::<Vec<_>>())
+    };
+    view! {
+        <ol class="steps">
+            <For
+                each=move || keys().unwrap_or_default()
+                key=|key| *key
+                children=move |(job, step)| view! { <StepRow view job step show_line/> }
+            />
+        </ol>
+    }
+}
+
+#[component]
+fn StepRow(view: RwSignal<BuildView>, job: JobId, step: u32, show_line: Callback<u64>) -> impl IntoView {
+    let row: Memo<Option<StepView>> = Memo::new(move |_| {
+        view.with(|view| {
+            let job = view.jobs.iter().find(|known| known.id == job)?;
+            job.steps.iter().find(|known| known.step == step).cloned()
+        })
+    });
+    let get = move |f: fn(&StepView) -> Option<String>| move || row.with(|row| row.as_ref().and_then(f));
+    let time = move |f: fn(&StepView) -> Option<wire::Timestamp>| {
+        Signal::derive(move || row.with(|row| row.as_ref().and_then(f)))
+    };
+    let status = Signal::derive(move || {
+        row.with(|row| {
+            row.as_ref().map_or(Status::of(State::Queued, None), |step| Status::of(step.state, step.outcome))
+        })
+    });
+    let first_line = move || row.with(|row| row.as_ref().and_then(|step| step.first_line));
+    let why = |step: &StepView| match (step.exit_code, &step.reason) {
+        (Some(code), Some(reason)) if code != 0 => Some(format!("exit code {code}: {reason}")),
+        (Some(code), None) if code != 0 => Some(format!("exit code {code}")),
+        (_, reason) => reason.clone(),
+    };
+    let first_of_command = |step: &StepView| Some(step.command.trim().lines().next().unwrap_or_default().to_owned());
+    view! {
+        <li class="step">
+            <button
+                type="button"
+                class="step-row"
+                disabled=move || first_line().is_none()
+                title=move || if first_line().is_some() { "Show its first line" } else { "It has printed nothing" }
+                on:click=move |_| {
+                    if let Some(line) = first_line() {
+                        show_line.run(line);
+                    }
+                }
+            >
+                <Shape status/>
+                <span class="name">{get(|step| Some(step.name.clone()))}</span>
+                <Duration from=time(|step| step.started_at) until=time(|step| step.finished_at)/>
+            </button>
+            {move || row.with(|row| row.as_ref().and_then(why)).map(|why| view! { <p class="why">{why}</p> })}
+            <details class="command">
+                <summary>{get(first_of_command)}</summary>
+                <pre>{get(|step| Some(step.command.trim_end().to_owned()))}</pre>
+            </details>
+        </li>
+    }
+}

@@ -1,0 +1,121 @@
+//! A pipeline's text, to edit and save. What is wrong is shown with its line, which is marked and selected.
+
+use leptos::{prelude::*, task::spawn_local};
+use wire::Problem;
+
+use super::problem_note::ProblemNote;
+use crate::{browser, rest};
+
+/// The name under which a text is saved.
+#[must_use]
+pub fn name_in(yaml: &str) -> Option<String> {
+    let value = yaml.lines().find_map(|line| line.strip_prefix("name:"))?;
+    let value = value.split(" #").next().unwrap_or(value).trim().trim_matches(['"', '\'']);
+    (!value.is_empty()).then(|| value.to_owned())
+}
+
+/// The text as a text area's child. The renderer writes it as it stands, so that on the server it must not be able to
+/// end the element; in a browser it becomes a text node.
+fn area_text(yaml: String) -> String {
+    if cfg!(target_arch = "wasm32") { yaml } else { yaml.replace('&', "&amp;").replace('<', "&lt;") }
+}
+
+/// The editor. `name` is the pipeline's when it exists; a new one is named by its text.
+#[component]
+pub fn YamlEditor(
+    /// The text at first.
+    yaml: String,
+    /// The pipeline's name, unless it is new.
+    #[prop(optional)]
+    name: Option<String>,
+    /// What is done once it is saved, with the name.
+    on_saved: Callback<String>,
+) -> impl IntoView {
+    let text = RwSignal::new(yaml.clone());
+    let saved = RwSignal::new(yaml.clone());
+    let problem = RwSignal::new(None::<Problem>);
+    let busy = RwSignal::new(false);
+    let told = RwSignal::new(false);
+    let area = NodeRef::<leptos::html::Textarea>::new();
+    let save = move |_| {
+        let yaml = text.get_untracked();
+        let Some(name) = name.clone().or_else(|| name_in(&yaml)) else {
+            let detail = "The pipeline has no name: its first line would be `name: my-pipeline`.";
+            problem.set(Some(Problem::new(422, "no name", detail).at(1, 1)));
+            return;
+        };
+        busy.set(true);
+        told.set(false);
+        spawn_local(async move {
+            let answer = rest::put_pipeline(&name, yaml.clone()).await;
+            if busy.try_set(false).is_some() {
+                return;
+            }
+            match answer {
+                Ok(()) => {
+                    problem.set(None);
+                    saved.set(yaml);
+                    told.set(true);
+                    on_saved.run(name);
+                }
+                Err(refused) => {
+                    if let (Some(line), Some(area)) = (refused.line, area.get_untracked()) {
+                        browser::select_line(&area, line);
+                    }
+                    problem.set(Some(refused));
+                }
+            }
+        });
+    };
+    let wrong_line = move || problem.get().and_then(|problem| problem.line);
+    let numbers = Memo::new(move |_| text.with(|text| text.split('\n').count()));
+    let gutter = move || (1..=numbers.get()).map(|n| format!("{n}\n")).collect::<String>();
+    let changed = move || text.get() != saved.get();
+    view! {
+        <div class="editor">
+            <div class="sheet">
+                <pre class="gutter" aria-hidden="true">{gutter}</pre>
+                {move || {
+                    wrong_line().map(|line| view! { <span class="wrong" style=format!("--at:{}", line.max(1) - 1)></span> })
+                }}
+                <textarea
+                    node_ref=area
+                    aria-label="Pipeline in YAML"
+                    spellcheck="false"
+                    autocapitalize="off"
+                    wrap="off"
+                    rows=move || numbers.get().max(12)
+                    on:input=move |event| {
+                        text.set(event_target_value(&event));
+                        told.set(false);
+                    }
+                >
+                    {area_text(yaml)}
+                </textarea>
+            </div>
+            {move || problem.get().map(|problem| view! { <ProblemNote problem/> })}
+            <div class="bar">
+                <button class="primary needs-js" type="button" on:click=save disabled=move || busy.get()>
+                    "Save"
+                </button>
+                <span class="hint" role="status">
+                    {move || match (told.get(), changed()) {
+                        (true, false) => "Saved",
+                        (_, true) => "Not saved yet",
+                        _ => "",
+                    }}
+                </span>
+            </div>
+        </div>
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_new_pipeline_is_named_by_its_text() {
+        assert_eq!(super::name_in("# a\nname: site  # the site\njobs: {}").as_deref(), Some("site"));
+        assert_eq!(super::name_in("name: \"a-b\"").as_deref(), Some("a-b"));
+        assert_eq!(super::name_in("jobs:\n  name: x"), None);
+    }
+}

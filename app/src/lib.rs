@@ -1,0 +1,99 @@
+//! The pages of Stepcast: routes and the document around them. Rendered by the server, then taken over in the browser.
+//!
+//! Data comes from `api` (server functions over a [`api::Backend`]), writes go by `rest`, live events by `live`.
+//! This crate knows neither stores nor brokers; text from builds is only ever text nodes.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+#![recursion_limit = "256"]
+
+pub mod api;
+pub mod browser;
+pub mod components;
+pub mod live;
+pub mod pages;
+pub mod rest;
+
+use leptos::prelude::*;
+use leptos_meta::{MetaTags, Title, provide_meta_context};
+use leptos_router::{
+    SsrMode,
+    components::{Route, Router, Routes},
+    path,
+};
+
+use components::{clock::Clock, header::Header};
+use live::Live;
+use pages::{
+    build::BuildRoute, home::HomeRoute, new_pipeline::NewPipelineRoute, not_found::NotFound, pipeline::PipelineRoute,
+    sign_in::SignInRoute,
+};
+
+/// Where the browser package is: URLs with the hash of their content.
+#[derive(Clone, Debug)]
+pub struct Assets {
+    /// The module that wasm-bindgen wrote.
+    pub js: String,
+    /// Its WebAssembly.
+    pub wasm: String,
+    /// The style sheet.
+    pub css: String,
+}
+
+/// Applies the chosen theme before the first paint, and tells the style sheet that scripts run.
+const BEFORE_PAINT: &str = "document.documentElement.classList.add('js');\
+    try{const t=localStorage.getItem('theme');if(t)document.documentElement.dataset.theme=t}catch{}";
+
+/// The whole document.
+#[must_use]
+pub fn shell(assets: Assets) -> impl IntoView {
+    let Assets { js, wasm, css } = assets;
+    let start = format!("import init,{{hydrate}} from {js:?};init({{module_or_path:{wasm:?}}}).then(()=>hydrate());");
+    view! {
+        <!DOCTYPE html>
+        <html lang="en">
+            <head>
+                <meta charset="utf-8"/>
+                <meta name="viewport" content="width=device-width, initial-scale=1"/>
+                <meta name="color-scheme" content="light dark"/>
+                <script>{BEFORE_PAINT}</script>
+                <link rel="stylesheet" href=css/>
+                <link rel="icon" href="/favicon.svg" type="image/svg+xml"/>
+                <link rel="modulepreload" href=js/>
+                <link rel="preload" href=wasm r#as="fetch" r#type="application/wasm" crossorigin=""/>
+                <script type="module">{start}</script>
+                <MetaTags/>
+            </head>
+            <body>
+                <App/>
+            </body>
+        </html>
+    }
+}
+
+/// What stands in the document's body.
+#[component]
+pub fn App() -> impl IntoView {
+    provide_meta_context();
+    let live = Live::provide();
+    let clock = Clock::provide();
+    Effect::new(move |_| {
+        clock.hydrated();
+        live.open();
+    });
+    view! {
+        <Title formatter=|title: String| if title.is_empty() { "Stepcast".to_owned() } else { format!("{title} · Stepcast") }/>
+        <Router>
+            <a class="skip" href="#main">"Skip to content"</a>
+            <Header/>
+            <main id="main">
+                <Routes fallback=NotFound>
+                    <Route path=path!("/") view=HomeRoute ssr=SsrMode::Async/>
+                    <Route path=path!("/pipelines/new") view=NewPipelineRoute ssr=SsrMode::Async/>
+                    <Route path=path!("/pipelines/:name") view=PipelineRoute ssr=SsrMode::Async/>
+                    <Route path=path!("/builds/:id") view=BuildRoute ssr=SsrMode::Async/>
+                    <Route path=path!("/sign-in") view=SignInRoute ssr=SsrMode::Async/>
+                </Routes>
+            </main>
+        </Router>
+    }
+}

@@ -1,0 +1,393 @@
+//! A build that a page has open: its view, the log of the chosen job, and where it stands in both topics. Pure: frames
+//! and readings come in, what changed goes out; the same steps run in the tests as in the browser.
+//!
+//! A reading is one answer of the record: the whole build with the positions that it includes. It settles the build's
+//! topic and the chosen job's, steps and number of lines alike; the lines themselves are fetched where they are shown.
+
+use std::collections::VecDeque;
+
+use wire::{
+    Event, JobId, Position, Topic,
+    event::Recorded,
+    frame::{EventFrame, ResumeOutcome, Resumed},
+    view::{BuildView, JobView, LogPage},
+};
+
+use super::{
+    apply::{apply, begin_attempt},
+    log::JobLog,
+    track::{Read, Track},
+};
+
+/// At most so many log events are remembered as not yet recorded; older ones are taken for recorded.
+pub const UNRECORDED_MAX: usize = 4_096;
+
+/// What a frame or a reading changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Changed {
+    /// Something of the build, its jobs or steps.
+    pub view: bool,
+    /// Something of the chosen job's log.
+    pub log: bool,
+}
+
+impl Changed {
+    fn and(self, other: Changed) -> Changed {
+        Changed { view: self.view || other.view, log: self.log || other.log }
+    }
+}
+
+/// Lines that this page saw and that the record will never have, because their attempt died first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LostLines {
+    /// The job.
+    pub job: JobId,
+    /// The attempt that died.
+    pub attempt: u32,
+    /// The first of them, counted from 0.
+    pub first: u64,
+    /// The last of them.
+    pub last: u64,
+}
+
+/// A log event that the record has not confirmed yet.
+#[derive(Clone, Copy, Debug)]
+struct Unrecorded {
+    position: Position,
+    first: u64,
+    last: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Chosen {
+    job: JobId,
+    track: Track,
+    log: JobLog,
+    unrecorded: VecDeque<Unrecorded>,
+}
+
+/// How much was missed while the socket was away.
+#[derive(Clone, Debug)]
+struct Recovering {
+    attempt: u32,
+    lines: u64,
+    unanswered: Vec<Topic>,
+    follows: Vec<(Topic, Position)>,
+}
+
+/// A build that a page has open.
+#[derive(Clone, Debug)]
+pub struct LiveBuild {
+    view: BuildView,
+    track: Track,
+    chosen: Option<Chosen>,
+    lost: Vec<LostLines>,
+    recovering: Option<Recovering>,
+}
+
+impl LiveBuild {
+    /// From the page's data.
+    #[must_use]
+    pub fn new(view: BuildView) -> Self {
+        let track = Track::at(view.position.epoch, Some(view.position));
+        Self { view, track, chosen: None, lost: Vec::new(), recovering: None }
+    }
+
+    /// As it is to be shown.
+    #[must_use]
+    pub fn view(&self) -> &BuildView {
+        &self.view
+    }
+
+    /// The chosen job's log.
+    #[must_use]
+    pub fn log(&self) -> Option<&JobLog> {
+        self.chosen.as_ref().map(|chosen| &chosen.log)
+    }
+
+    /// The chosen job's log, to put in what was fetched.
+    pub fn log_mut(&mut self) -> Option<&mut JobLog> {
+        self.chosen.as_mut().map(|chosen| &mut chosen.log)
+    }
+
+    /// Lines seen that were never recorded, of all attempts seen.
+    #[must_use]
+    pub fn lost(&self) -> &[LostLines] {
+        &self.lost
+    }
+
+    /// The job whose log is followed.
+    #[must_use]
+    pub fn chosen(&self) -> Option<JobId> {
+        self.chosen.as_ref().map(|chosen| chosen.job)
+    }
+
+    /// Follows another job's log from what the view includes of it.
+    pub fn choose(&mut self, id: JobId, page: Option<&LogPage>) {
+        let Some(job) = self.view.jobs.iter().find(|job| job.id == id) else { return };
+        let track = track_of(job);
+        let mut log = JobLog::new(track.epoch());
+        if job.attempt == track.epoch() {
+            log.reach(job.lines);
+        }
+        if let Some(page) = page.filter(|page| page.attempt == track.epoch()) {
+            log.reach(page.total);
+            log.put_recorded(&page.lines);
+        }
+        self.chosen = Some(Chosen { job: id, track, log, unrecorded: VecDeque::new() });
+        let watched = self.positions();
+        let is_watched = |topic: &Topic| watched.iter().any(|(known, _)| known == topic);
+        if let Some(recovering) = &mut self.recovering {
+            recovering.unanswered.retain(is_watched);
+            recovering.follows.retain(|(topic, _)| is_watched(topic));
+        }
+    }
+
+    /// What is watched, and the position that the record of this page includes.
+    #[must_use]
+    pub fn positions(&self) -> Vec<(Topic, Option<Position>)> {
+        let build = (Topic::Build(self.view.summary.id), self.track.position());
+        let job = self.chosen.as_ref().map(|chosen| (Topic::Job(chosen.job), chosen.track.position()));
+        std::iter::once(build).chain(job).collect()
+    }
+
+    /// Takes an event.
+    pub fn event(&mut self, frame: EventFrame) -> Changed {
+        let changed = match frame.topic {
+            Topic::Build(id) if id == self.view.summary.id => {
+                if self.track.begin(frame.epoch) {
+                    self.track.force();
+                }
+                let ready = self.track.offer(frame);
+                self.apply_all(ready)
+            }
+            Topic::Job(id) => {
+                let attempt = frame.epoch;
+                let Some(chosen) = self.chosen.as_mut().filter(|chosen| chosen.job == id) else {
+                    return Changed::default();
+                };
+                let ready = chosen.track.offer(frame);
+                let begun = self.begin(id, attempt);
+                self.apply_all(ready).and(Changed { view: begun, log: begun })
+            }
+            Topic::Build(_) => Changed::default(),
+        };
+        self.catch_up();
+        changed
+    }
+
+    /// Takes the answer to a subscription or to coming back.
+    pub fn resumed(&mut self, resumed: &Resumed) {
+        if let Some(recovering) = &mut self.recovering {
+            recovering.unanswered.retain(|topic| *topic != resumed.topic);
+            if let (ResumeOutcome::Complete, Some(to)) = (resumed.outcome, resumed.to) {
+                recovering.follows.push((resumed.topic, Position { epoch: resumed.epoch, offset: to }));
+            }
+        }
+        if resumed.outcome == ResumeOutcome::Gap {
+            match resumed.topic {
+                Topic::Build(id) if id == self.view.summary.id => self.track.gap(resumed),
+                Topic::Job(id) => {
+                    if let Some(chosen) = self.chosen.as_mut().filter(|chosen| chosen.job == id) {
+                        chosen.track.gap(resumed);
+                    }
+                    self.begin(id, resumed.epoch);
+                }
+                Topic::Build(_) => {}
+            }
+        }
+        self.catch_up();
+    }
+
+    /// Takes a hint of the recorder. True when it says that lines seen will never be recorded.
+    pub fn recorded(&mut self, hint: &Recorded) -> bool {
+        let Topic::Job(id) = hint.topic else { return false };
+        let Some(chosen) = self.chosen.as_mut().filter(|chosen| chosen.job == id) else { return false };
+        let is_kept = |entry: &Unrecorded| {
+            entry.position.epoch == hint.epoch && hint.offset.is_some_and(|offset| entry.position.offset <= offset)
+        };
+        chosen.unrecorded.retain(|entry| !is_kept(entry));
+        hint.sealed && self.seal(id, hint.epoch)
+    }
+
+    /// Asks for a reading, whatever the positions say.
+    pub fn force(&mut self) {
+        self.track.force();
+    }
+
+    /// Whether the record must be read.
+    #[must_use]
+    pub fn need(&self) -> Read {
+        self.track.need().max(self.chosen.as_ref().map_or(Read::No, |chosen| chosen.track.need()))
+    }
+
+    /// A reading begins.
+    pub fn reading(&mut self) {
+        self.track.reading();
+        if let Some(chosen) = &mut self.chosen {
+            chosen.track.reading();
+        }
+    }
+
+    /// Takes what the record answered. What this page has applied beyond it is kept.
+    pub fn adopt(&mut self, mut read: BuildView) -> Changed {
+        let mut changed = Changed { view: true, log: false };
+        let mut ready = Vec::new();
+        let mut sealed = None;
+        if let Some(chosen) = &mut self.chosen
+            && let Some(theirs) = read.jobs.iter_mut().find(|job| job.id == chosen.job)
+        {
+            let place = track_of(theirs);
+            if (place.epoch(), place.next()) < (chosen.track.epoch(), chosen.track.next()) {
+                if let Some(ours) = self.view.jobs.iter().find(|job| job.id == chosen.job) {
+                    keep_facts_of_steps(theirs, ours);
+                }
+            } else {
+                if chosen.track.begin(place.epoch()) {
+                    chosen.log = JobLog::new(place.epoch());
+                }
+                changed.log |= chosen.log.reach(theirs.lines) > 0;
+                if let Some(position) = place.position() {
+                    ready.extend(chosen.track.reached(position));
+                    chosen
+                        .unrecorded
+                        .retain(|entry| entry.position > position || entry.position.epoch != position.epoch);
+                }
+                if theirs.sealed {
+                    sealed = Some((chosen.job, place.epoch()));
+                }
+            }
+        }
+        if Some(read.position) >= self.track.position() {
+            self.track.begin(read.position.epoch);
+            let position = read.position;
+            self.view = read;
+            ready.extend(self.track.reached(position));
+        } else if let Some(chosen) = &self.chosen
+            && let Some(theirs) = read.jobs.iter().find(|job| job.id == chosen.job)
+        {
+            begin_attempt(&mut self.view, chosen.job, theirs.attempt, theirs.started_at);
+            if let Some(ours) =
+                self.view.jobs.iter_mut().find(|job| job.id == chosen.job && job.attempt == theirs.attempt)
+            {
+                keep_facts_of_steps(ours, theirs);
+            }
+        }
+        changed = changed.and(self.apply_all(ready));
+        if let Some((job, attempt)) = sealed {
+            changed.log |= self.seal(job, attempt);
+        }
+        self.catch_up();
+        changed
+    }
+
+    /// The socket was lost: from here on it counts what is recovered.
+    pub fn away(&mut self) {
+        let (attempt, lines) = self.log().map_or((0, 0), |log| (log.attempt(), log.total()));
+        let unanswered = self.positions().into_iter().map(|(topic, _)| topic).collect();
+        self.recovering.get_or_insert(Recovering { attempt, lines, unanswered, follows: Vec::new() });
+    }
+
+    /// How many lines were recovered, once all that was missed has been applied. Told once.
+    pub fn take_recovered(&mut self) -> Option<u64> {
+        let recovering = self.recovering.as_ref()?;
+        if !recovering.unanswered.is_empty() || !recovering.follows.is_empty() || self.need() == Read::Now {
+            return None;
+        }
+        let total = self.log().map_or(0, JobLog::total);
+        let same = self.log().is_some_and(|log| log.attempt() == recovering.attempt);
+        let lines = if same { total.saturating_sub(recovering.lines) } else { total };
+        self.recovering = None;
+        Some(lines)
+    }
+
+    fn apply_all(&mut self, ready: Vec<EventFrame>) -> Changed {
+        let mut changed = Changed::default();
+        for frame in ready {
+            match &frame.event {
+                Event::BuildQueued { retry: true, .. } => self.track.force(),
+                Event::JobStarted { job, attempt, .. } => changed.log |= self.begin(*job, *attempt),
+                Event::JobFinished { job, attempt, last_offset: Some(last), .. } => {
+                    if let Some(chosen) = self.chosen.as_mut().filter(|chosen| chosen.job == *job) {
+                        chosen.track.begin(*attempt);
+                        chosen.track.ends_with(*attempt, *last);
+                    }
+                }
+                Event::Log { step, lines } => {
+                    if let Some(chosen) = &mut self.chosen {
+                        for line in lines {
+                            chosen.log.put(*step, line);
+                        }
+                        if let (Some(first), Some(last)) = (lines.first(), lines.last()) {
+                            let position = Position { epoch: frame.epoch, offset: frame.offset };
+                            chosen.unrecorded.push_back(Unrecorded { position, first: first.n, last: last.n });
+                            if chosen.unrecorded.len() > UNRECORDED_MAX {
+                                chosen.unrecorded.pop_front();
+                            }
+                        }
+                        changed.log = true;
+                    }
+                }
+                _ => {}
+            }
+            changed.view |= apply(&mut self.view, &frame);
+        }
+        changed
+    }
+
+    /// The chosen job runs as a newer attempt: its log begins anew.
+    fn begin(&mut self, id: JobId, attempt: u32) -> bool {
+        let Some(chosen) = self.chosen.as_mut().filter(|chosen| chosen.job == id) else { return false };
+        chosen.track.begin(attempt);
+        let newer = attempt > chosen.log.attempt();
+        if newer {
+            chosen.log = JobLog::new(attempt);
+        }
+        newer
+    }
+
+    fn seal(&mut self, id: JobId, attempt: u32) -> bool {
+        let Some(chosen) = self.chosen.as_mut().filter(|chosen| chosen.job == id) else { return false };
+        let aside = chosen.track.seal(attempt);
+        let unread = aside.iter().filter_map(|frame| match &frame.event {
+            Event::Log { lines, .. } => Some((lines.first()?.n, lines.last()?.n)),
+            _ => None,
+        });
+        let shown = chosen.unrecorded.iter().filter(|entry| entry.position.epoch == attempt);
+        let gone = shown.map(|entry| (entry.first, entry.last)).chain(unread);
+        let range = gone.reduce(|(first, last), (n, m)| (first.min(n), last.max(m)));
+        chosen.unrecorded.retain(|entry| entry.position.epoch != attempt);
+        let Some((first, last)) = range else { return false };
+        self.lost.push(LostLines { job: id, attempt, first, last });
+        true
+    }
+
+    /// Forgets the ends that were reached.
+    fn catch_up(&mut self) {
+        let Some(mut recovering) = self.recovering.take() else { return };
+        let behind = |topic: &Topic, end: &Position| {
+            let track = match topic {
+                Topic::Build(_) => Some(&self.track),
+                Topic::Job(id) => self.chosen.as_ref().filter(|chosen| chosen.job == *id).map(|chosen| &chosen.track),
+            };
+            track.is_some_and(|track| track.position() < Some(*end))
+        };
+        recovering.follows.retain(|(topic, end)| behind(topic, end));
+        self.recovering = Some(recovering);
+    }
+}
+
+/// Where a view stands in its job's topic: a view that knows a newer attempt than its record stands at its beginning.
+fn track_of(job: &JobView) -> Track {
+    Track::at(job.attempt, job.position)
+}
+
+/// Copies what the job's own topic tells.
+fn keep_facts_of_steps(job: &mut JobView, from: &JobView) {
+    (job.position, job.lines, job.sealed) = (from.position, from.lines, from.sealed);
+    job.steps.clone_from(&from.steps);
+    job.artifacts.clone_from(&from.artifacts);
+}
+
+#[cfg(test)]
+mod tests;

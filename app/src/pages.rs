@@ -1,0 +1,8 @@
+//! One file per URL. A page reads its data, says what stands where, and leaves the rest to components.
+
+pub mod build;
+pub mod home;
+pub mod new_pipeline;
+pub mod not_found;
+pub mod pipeline;
+pub mod sign_in;

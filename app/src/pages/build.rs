@@ -1,0 +1,254 @@
+//! `/builds/{id}`: how it stands, its jobs and steps, the log of the chosen job (`?job=<id>`).
+
+use leptos::{either::Either, prelude::*};
+use leptos_meta::Title;
+use leptos_router::hooks::{use_params_map, use_query_map};
+use wire::{
+    BuildId, JobId, Outcome,
+    view::{BuildView, JobView, State},
+};
+
+use super::not_found::NotFound;
+use crate::{
+    api::{BuildPage, PageError, read_build_page},
+    components::{
+        artifact_list::ArtifactList,
+        build_actions::BuildActions,
+        connection::grouped,
+        duration::Duration,
+        job_list::{JobList, waits_for},
+        log_view::{LogHandle, LogView},
+        page_data::page_data,
+        status::{Status, StatusLabel},
+        step_list::StepList,
+        time::Time,
+    },
+    live::{Live, follow::Followed},
+};
+
+/// The job that asks for attention: the first that failed, else the first that runs, else the first.
+#[must_use]
+pub fn first_choice(build: &BuildView) -> Option<JobId> {
+    let failed = |job: &&JobView| matches!(job.outcome, Some(Outcome::Failed | Outcome::TimedOut));
+    let running = |job: &&JobView| job.state == State::Running;
+    let jobs = &build.jobs;
+    jobs.iter().find(failed).or_else(|| jobs.iter().find(running)).or(jobs.first()).map(|job| job.id)
+}
+
+/// The route.
+#[component]
+pub fn BuildRoute() -> impl IntoView {
+    let (params, query) = (use_params_map(), use_query_map());
+    let id = Memo::new(move |_| params.with(|params| params.get("id")).and_then(|id| id.parse::<BuildId>().ok()));
+    let asked = Memo::new(move |_| query.with(|query| query.get("job")).and_then(|job| job.parse::<JobId>().ok()));
+    let data = Resource::new(
+        move || id.get(),
+        move |id| {
+            // Another job of the same build is followed in place, not read anew.
+            let job = asked.get_untracked();
+            async move {
+                match id {
+                    Some(id) => read_build_page(id, job).await,
+                    None => Err(PageError(wire::Problem::new(404, "not found", "This is not the id of a build."))),
+                }
+            }
+        },
+    );
+    page_data(data, move |page| match page {
+        Some(page) => Either::Left(view! { <Build page asked/> }),
+        None => Either::Right(view! { <NotFound/> }),
+    })
+}
+
+#[component]
+fn Build(page: BuildPage, asked: Memo<Option<JobId>>) -> impl IntoView {
+    let live = use_context::<Live>().unwrap_or_else(Live::provide);
+    let BuildPage { build, job: first, log } = page;
+    let followed = Followed::new(live, build, first, log.as_ref());
+    let view = followed.view;
+    Effect::new(move |_| followed.start());
+    let chosen = Memo::new(move |_| {
+        let asked = asked.get().filter(|id| view.with(|view| view.jobs.iter().any(|job| job.id == *id)));
+        asked.or(first)
+    });
+    Effect::new(move |_| {
+        if let Some(job) = chosen.get() {
+            followed.choose(job);
+        }
+    });
+    let handle = LogHandle::new(followed);
+    let show_line = Callback::new(move |n| handle.show_line(n));
+    let artifacts = Signal::derive(move || {
+        view.with(|view| {
+            view.jobs
+                .iter()
+                .find(|job| Some(job.id) == chosen.get())
+                .map(|job| job.artifacts.clone())
+                .unwrap_or_default()
+        })
+    });
+    view! {
+        <BuildHeader followed/>
+        <div class="build">
+            <div class="side">
+                <h2>"Jobs"</h2>
+                <JobList view chosen/>
+                <h2>"Steps"</h2>
+                <StepList view chosen show_line/>
+                <ArtifactList artifacts/>
+            </div>
+            <LogPanel followed handle chosen/>
+        </div>
+    }
+}
+
+#[component]
+fn BuildHeader(followed: Followed) -> impl IntoView {
+    let view = followed.view;
+    let (name, number, queued_at) =
+        view.with_untracked(|view| (view.summary.pipeline.to_string(), view.summary.number, view.summary.queued_at));
+    let status = Signal::derive(move || view.with(|view| Status::of(view.summary.state, view.summary.outcome)));
+    let started = Memo::new(move |_| view.with(|view| view.summary.started_at));
+    let until = Memo::new(move |_| view.with(|view| view.summary.finished_at));
+    let cancelling = Memo::new(move |_| view.with(|view| view.cancelling && view.summary.state != State::Finished));
+    let inputs = view.with_untracked(|view| view.inputs.clone());
+    let inputs = inputs
+        .into_iter()
+        .map(|(name, value)| view! { <div><dt>{name}</dt><dd class="value">{value}</dd></div> })
+        .collect_view();
+    let on_done = Callback::new(move |()| followed.refresh());
+    // The title of the tab tells how it stands, so that it can be seen from another tab.
+    let title = {
+        let what = format!("{name} #{number}");
+        move || format!("{} · {what}", status.get().word)
+    };
+    view! {
+        <Title text=title/>
+        <nav class="crumbs">
+            <a href="/">"Pipelines"</a>
+            <a href=format!("/pipelines/{name}")>{name.clone()}</a>
+        </nav>
+        <div class="heading build-heading">
+            <h1>{name} " " <span class="number">{format!("#{number}")}</span></h1>
+            <StatusLabel status/>
+            <span class="cancelling">{move || cancelling.get().then_some("cancelling")}</span>
+            <span class="space"></span>
+            <BuildActions view on_done/>
+        </div>
+        <dl class="facts">
+            <div>
+                <dt>"Duration"</dt>
+                <dd><Duration from=started until=until/></dd>
+            </div>
+            <div>
+                <dt>"Queued"</dt>
+                <dd><Time at=queued_at/></dd>
+            </div>
+            <div>
+                <dt>"Started"</dt>
+                <dd>{move || match started.get() {
+                    Some(at) => Either::Left(view! { <Time at/> }),
+                    None => Either::Right("not yet"),
+                }}</dd>
+            </div>
+            {inputs}
+        </dl>
+    }
+}
+
+#[component]
+fn LogPanel(followed: Followed, handle: LogHandle, chosen: Memo<Option<JobId>>) -> impl IntoView {
+    let view = followed.view;
+    let job = Memo::new(move |_| {
+        view.with(|view| {
+            let job = view.jobs.iter().find(|job| Some(job.id) == chosen.get())?;
+            let (name, reason) = (job.name.clone(), job.reason.clone());
+            Some((job.id, name, job.attempt, job.state, reason, waits_for(view, job), job.executor.clone()))
+        })
+    });
+    let active = Signal::derive(move || job.with(|job| job.as_ref().is_some_and(|job| job.3 != State::Finished)));
+    let lines = Memo::new(move |_| {
+        followed.log_changes.track();
+        followed.model.with_value(|model| model.log().map_or(0, crate::live::log::JobLog::total))
+    });
+    let empty = Signal::derive(move || {
+        job.with(|job| match job {
+            None => "This build has no jobs.".to_owned(),
+            Some((.., Some(waits), _)) => format!("This job {waits}."),
+            Some((_, _, _, State::Running, ..)) => "Nothing was printed yet.".to_owned(),
+            Some((_, _, 0, ..)) => "This job never ran.".to_owned(),
+            Some(_) => "Nothing was printed.".to_owned(),
+        })
+    });
+    let raw = move |attempt: u32, id: JobId| format!("/api/v1/jobs/{id}/log.txt?attempt={attempt}");
+    let raw_links = move || {
+        job.with(|job| {
+            let (id, attempt) = job.as_ref().map(|job| (job.0, job.2)).filter(|(_, attempt)| *attempt > 0)?;
+            let earlier = (1..attempt).map(|n| view! { <a href=raw(n, id) rel="external" title=format!("Raw log of attempt {n}")>{format!("#{n}")}</a> });
+            Some(view! {
+                {(attempt > 1).then_some("Earlier attempts: ")}
+                {earlier.collect_view()}
+                <a href=raw(attempt, id) rel="external" title="The whole log as text">"Raw"</a>
+            })
+        })
+    };
+    let lost = move || {
+        let of = |lost: &crate::live::build::LostLines| {
+            let lines = if lost.first == lost.last {
+                format!("line {} was", lost.first + 1)
+            } else {
+                format!("lines {} to {} were", lost.first + 1, lost.last + 1)
+            };
+            let text = format!("Attempt {} was lost: its {lines} seen here but never recorded.", lost.attempt);
+            view! { <p class="problem" role="status">{text}</p> }
+        };
+        followed.lost.with(|all| all.iter().filter(|lost| Some(lost.job) == chosen.get()).map(of).collect_view())
+    };
+    let following = handle.following;
+    let reason = move || {
+        job.with(|job| job.as_ref().and_then(|job| job.4.clone())).map(|reason| view! { <p class="why">{reason}</p> })
+    };
+    let about = move || {
+        job.with(|job| {
+            let (_, name, attempt, .., executor) = job.as_ref()?;
+            let attempt = (*attempt > 1).then(|| format!("attempt {attempt}"));
+            let executor = executor.as_ref().map(|executor| format!("on {executor}"));
+            Some(view! {
+                <span class="name">{name.clone()}</span>
+                <span class="muted">{attempt}</span>
+                <span class="muted executor">{executor}</span>
+            })
+        })
+    };
+    let count = move || match lines.get() {
+        1 => "1 line".to_owned(),
+        lines => format!("{} lines", grouped(lines)),
+    };
+    view! {
+        <section class="log-panel">
+            <div class="log-bar">
+                {about}
+                <span class="count">{count}</span>
+                <span class="space"></span>
+                <span class="raw">{raw_links}</span>
+                <button class="needs-js small" type="button" on:click=move |_| handle.show_line(0)>"Top"</button>
+                <button class="needs-js small" type="button" on:click=move |_| handle.show_end(false)>"End"</button>
+                <button
+                    class="needs-js small follow"
+                    type="button"
+                    aria-pressed=move || following.get().to_string()
+                    disabled=move || !active.get()
+                    title="Keep the newest line in view"
+                    on:click=move |_| {
+                        if following.get_untracked() { following.set(false) } else { handle.show_end(true) }
+                    }
+                >
+                    "Follow"
+                </button>
+            </div>
+            {lost}
+            {reason}
+            <LogView handle job=chosen active empty/>
+        </section>
+    }
+}

@@ -1,0 +1,50 @@
+//! `/`: pipelines with their last builds, and what runs now.
+
+use leptos::{either::Either, prelude::*};
+use leptos_meta::Title;
+use wire::command::Query;
+
+use crate::{
+    api::{HomePage, read_home, running_builds},
+    components::{build_list::BuildList, page_data::page_data, pipeline_list::PipelineList, welcome::Welcome},
+    live::keep_live,
+};
+
+/// The route.
+#[component]
+pub fn HomeRoute() -> impl IntoView {
+    let data = Resource::new(|| (), |()| read_home());
+    view! {
+        <Title text=""/>
+        {page_data(data, |page| view! { <Home page/> })}
+    }
+}
+
+#[component]
+fn Home(page: HomePage) -> impl IntoView {
+    let pipelines = RwSignal::new(page.pipelines);
+    let running = RwSignal::new(page.running);
+    keep_live(Query::Pipelines {}, pipelines);
+    keep_live(Query::Builds(running_builds()), running);
+    let is_empty = Memo::new(move |_| pipelines.with(Vec::is_empty));
+    let is_quiet = Memo::new(move |_| running.with(Vec::is_empty));
+    move || {
+        if is_empty.get() {
+            return Either::Left(view! { <Welcome/> });
+        }
+        Either::Right(view! {
+            <section class="running">
+                <h2>"Running now"</h2>
+                <BuildList builds=running with_pipeline=true/>
+                <p class="note">{move || is_quiet.get().then_some("Nothing runs at the moment.")}</p>
+            </section>
+            <section>
+                <div class="heading">
+                    <h1>"Pipelines"</h1>
+                    <a class="button" href="/pipelines/new">"New pipeline"</a>
+                </div>
+                <PipelineList pipelines/>
+            </section>
+        })
+    }
+}

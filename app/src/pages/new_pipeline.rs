@@ -1,0 +1,25 @@
+//! `/pipelines/new`: a pipeline from a template.
+
+use leptos::prelude::*;
+use leptos_meta::Title;
+use leptos_router::hooks::use_navigate;
+
+use crate::components::yaml_editor::YamlEditor;
+
+const TEMPLATE: &str = include_str!("new_pipeline/template.yaml");
+
+/// The route.
+#[component]
+pub fn NewPipelineRoute() -> impl IntoView {
+    let navigate = use_navigate();
+    let go = Callback::new(move |name: String| navigate(&format!("/pipelines/{name}"), Default::default()));
+    view! {
+        <Title text="New pipeline"/>
+        <nav class="crumbs">
+            <a href="/">"Pipelines"</a>
+        </nav>
+        <h1>"New pipeline"</h1>
+        <p class="about">"It is saved under the name that its text gives."</p>
+        <YamlEditor yaml=TEMPLATE.to_owned() on_saved=go/>
+    }
+}

@@ -1,0 +1,124 @@
+//! Writes, and ranges of logs, over the public interface `/api/v1`. Every failure is a [`Problem`].
+
+use serde::Serialize;
+use wire::{
+    BuildId, JobId, PipelineName, Problem,
+    command::{Retry, Trigger},
+    log::RecordedLine,
+};
+
+/// An answer with a status below 400.
+#[cfg_attr(not(target_arch = "wasm32"), allow(dead_code, reason = "only a browser makes one"))]
+struct Answer {
+    body: String,
+    /// The header `x-log-total`.
+    total: Option<u64>,
+}
+
+/// Starts a build. `key` makes a repeat harmless: the same key never starts a second build.
+///
+/// # Errors
+/// What the server says is wrong with the trigger, or that it cannot be reached.
+pub async fn trigger(pipeline: &PipelineName, trigger: &Trigger, key: &str) -> Result<BuildId, Problem> {
+    #[derive(serde::Deserialize)]
+    struct Accepted {
+        id: BuildId,
+    }
+    let url = format!("/api/v1/pipelines/{pipeline}/builds");
+    let answer = send("POST", &url, JSON, Some(key), Some(json(trigger)?)).await?;
+    serde_json::from_str::<Accepted>(&answer.body).map(|accepted| accepted.id).map_err(unreadable)
+}
+
+/// Creates or changes a pipeline.
+///
+/// # Errors
+/// What is wrong with the text, with line and column, or that the server cannot be reached.
+pub async fn put_pipeline(name: &str, yaml: String) -> Result<(), Problem> {
+    send("PUT", &format!("/api/v1/pipelines/{name}"), "application/yaml", None, Some(yaml)).await.map(drop)
+}
+
+/// Asks for the end of a build.
+///
+/// # Errors
+/// When it cannot be cancelled, or the server cannot be reached.
+pub async fn cancel(build: BuildId) -> Result<(), Problem> {
+    send("POST", &format!("/api/v1/builds/{build}/cancel"), JSON, None, None).await.map(drop)
+}
+
+/// Runs a finished build again.
+///
+/// # Errors
+/// When it cannot be retried, or the server cannot be reached.
+pub async fn retry(build: BuildId, failed_only: bool) -> Result<(), Problem> {
+    let body = json(&Retry { failed_only })?;
+    send("POST", &format!("/api/v1/builds/{build}/retry"), JSON, None, Some(body)).await.map(drop)
+}
+
+/// Lines of a log from line `from`, and how many are recorded in all.
+///
+/// # Errors
+/// When there is no such log, or the server cannot be reached.
+pub async fn log_lines(
+    job: JobId,
+    attempt: u32,
+    from: u64,
+    limit: u64,
+) -> Result<(Vec<RecordedLine>, Option<u64>), Problem> {
+    let url = format!("/api/v1/jobs/{job}/log?attempt={attempt}&from={from}&limit={limit}");
+    let answer = send("GET", &url, JSON, None, None).await?;
+    let lines = answer.body.lines().map(serde_json::from_str).collect::<Result<_, _>>().map_err(unreadable)?;
+    Ok((lines, answer.total))
+}
+
+const JSON: &str = "application/json";
+
+fn json(value: &impl Serialize) -> Result<String, Problem> {
+    serde_json::to_string(value).map_err(unreadable)
+}
+
+fn unreadable(error: serde_json::Error) -> Problem {
+    Problem::new(502, "answer not readable", format!("The server's answer could not be read: {error}."))
+}
+
+#[cfg(target_arch = "wasm32")]
+async fn send(method: &str, url: &str, kind: &str, key: Option<&str>, body: Option<String>) -> Result<Answer, Problem> {
+    use gloo_net::http::{Method, RequestBuilder};
+
+    let gone = |_| {
+        let detail = "The server cannot be reached; nothing was changed that you can be sure of. Try again when the connection is back.";
+        Problem::new(503, "not reachable", detail)
+    };
+    let method = match method {
+        "PUT" => Method::PUT,
+        "POST" => Method::POST,
+        _ => Method::GET,
+    };
+    let mut request = RequestBuilder::new(url).method(method);
+    if let Some(key) = key {
+        request = request.header("Idempotency-Key", key);
+    }
+    let request = match body {
+        Some(body) => request.header("content-type", kind).body(body),
+        None => request.build(),
+    };
+    let response = request.map_err(gone)?.send().await.map_err(gone)?;
+    let total = response.headers().get("x-log-total").and_then(|total| total.parse().ok());
+    let (status, body) = (response.status(), response.text().await.map_err(gone)?);
+    if status < 400 {
+        return Ok(Answer { body, total });
+    }
+    Err(serde_json::from_str(&body).unwrap_or_else(|_| {
+        Problem::new(status, "refused", format!("The server answered with status {status} and no reason."))
+    }))
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+async fn send(
+    _method: &str,
+    url: &str,
+    _kind: &str,
+    _key: Option<&str>,
+    _body: Option<String>,
+) -> Result<Answer, Problem> {
+    Err(Problem::new(500, "no browser", format!("{url} is asked by browsers only.")))
+}

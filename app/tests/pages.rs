@@ -1,0 +1,210 @@
+//! Pages as the server renders them: complete, in order, readable without scripts.
+#![cfg(feature = "ssr")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use app::{
+    Assets,
+    api::{Backend, BoxFuture},
+};
+use leptos::prelude::*;
+use leptos_router::location::RequestUrl;
+use wire::{
+    BuildId, JobId, LogLine, Outcome, PipelineName, Position, Problem, Timestamp,
+    command::BuildsQuery,
+    log::RecordedLine,
+    view::{BuildSummary, BuildView, JobView, LogPage, PipelineSummary, PipelineView, State, StepView},
+};
+
+const LINES: u64 = 2_500;
+
+/// One pipeline with one failed build of two jobs; or nothing at all.
+struct Record {
+    is_empty: bool,
+}
+
+fn build_id() -> BuildId {
+    BuildId(uuid::Uuid::from_u128(7))
+}
+
+fn summary() -> BuildSummary {
+    BuildSummary {
+        id: build_id(),
+        number: 12,
+        pipeline: "site".parse().unwrap(),
+        state: State::Finished,
+        outcome: Some(Outcome::Failed),
+        queued_at: Timestamp(1_763_630_659_000_000),
+        started_at: Some(Timestamp(1_763_630_660_000_000)),
+        finished_at: Some(Timestamp(1_763_630_664_250_000)),
+        jobs_finished: 2,
+        jobs_total: 2,
+    }
+}
+
+fn view() -> BuildView {
+    let step = StepView {
+        step: 0,
+        name: "compile".into(),
+        command: "cargo build\ncargo doc".into(),
+        state: State::Finished,
+        outcome: Some(Outcome::Failed),
+        exit_code: Some(101),
+        reason: None,
+        started_at: Some(Timestamp(1)),
+        finished_at: Some(Timestamp(85_001)),
+        first_line: Some(0),
+    };
+    let job = |n: u128, name: &str, outcome, attempt: u32, steps| JobView {
+        id: JobId(uuid::Uuid::from_u128(n)),
+        name: name.into(),
+        needs: Vec::new(),
+        condition: wire::pipeline::Condition::Success,
+        labels: wire::LabelSet::default(),
+        state: State::Finished,
+        outcome: Some(outcome),
+        attempt,
+        attempts: 1,
+        waiting_for: None,
+        reason: None,
+        executor: Some("here".into()),
+        queued_at: None,
+        started_at: Some(Timestamp(0)),
+        finished_at: Some(Timestamp(4_000_000)),
+        position: Some(Position { epoch: attempt, offset: 9 }),
+        lines: if attempt > 0 { LINES } else { 0 },
+        sealed: true,
+        steps,
+        artifacts: Vec::new(),
+    };
+    BuildView {
+        summary: summary(),
+        inputs: BTreeMap::from([("ref".into(), "main".into())]),
+        cancelling: false,
+        position: Position { epoch: 1, offset: 5 },
+        jobs: vec![
+            job(20, "lint", Outcome::Succeeded, 1, Vec::new()),
+            job(21, "compile", Outcome::Failed, 2, vec![step]),
+        ],
+    }
+}
+
+impl Backend for Record {
+    fn pipelines(&self) -> BoxFuture<'_, Result<Vec<PipelineSummary>, Problem>> {
+        let site = PipelineSummary {
+            name: "site".parse().unwrap(),
+            description: "Build <the> site".into(),
+            needs_inputs: false,
+            builds: vec![summary()],
+        };
+        let all = if self.is_empty { Vec::new() } else { vec![site] };
+        Box::pin(async { Ok(all) })
+    }
+
+    fn pipeline(&self, name: PipelineName) -> BoxFuture<'_, Result<Option<PipelineView>, Problem>> {
+        let yaml = "name: site\n# </textarea><script>alert(1)</script> &amp;\n".to_owned();
+        let input =
+            wire::pipeline::InputSpec { name: "ref".into(), default: None, description: "What to build".into() };
+        let (description, updated_at) = ("Build the site".into(), Timestamp(0));
+        let known = name.as_str() == "site";
+        let view = PipelineView { name, description, revision: 1, inputs: vec![input], yaml, updated_at };
+        Box::pin(async move { Ok(known.then_some(view)) })
+    }
+
+    fn builds(&self, query: BuildsQuery) -> BoxFuture<'_, Result<Vec<BuildSummary>, Problem>> {
+        let all = if query.state.is_some() { Vec::new() } else { vec![summary()] };
+        Box::pin(async { Ok(all) })
+    }
+
+    fn build(&self, id: BuildId) -> BoxFuture<'_, Result<Option<BuildView>, Problem>> {
+        Box::pin(async move { Ok((id == build_id()).then(view)) })
+    }
+
+    fn log(&self, _: JobId, attempt: Option<u32>, from: u64, limit: u32) -> BoxFuture<'_, Result<LogPage, Problem>> {
+        let line = |n: u64| {
+            let text = format!("\u{1b}[31mline-{n}\u{1b}[0m <b>not bold</b>");
+            RecordedLine { step: 0, line: LogLine { n, t: Timestamp(0), text, open: false, split: false } }
+        };
+        let lines = (from..LINES.min(from + u64::from(limit))).map(line).collect();
+        let attempt = attempt.unwrap_or(1);
+        let position = Some(Position { epoch: attempt, offset: 9 });
+        Box::pin(async move { Ok(LogPage { attempt, total: LINES, position, sealed: true, lines }) })
+    }
+}
+
+/// The document that the server sends for a URL.
+async fn page(url: &str, is_empty: bool) -> String {
+    // The second test of the process finds it there.
+    let _ = any_spawner::Executor::init_tokio();
+    let owner = Owner::new_root(Some(Arc::new(hydration_context::SsrSharedContext::new())));
+    let (meta, _output) = leptos_meta::ServerMetaContext::new();
+    let url = url.to_owned();
+    let rendered = reactive_graph::owner::Sandboxed::new({
+        let owner = owner.clone();
+        async move {
+            let stream = owner.with(|| {
+                let backend: Arc<dyn Backend> = Arc::new(Record { is_empty });
+                provide_context(backend);
+                provide_context(meta);
+                provide_context(RequestUrl::new(&url));
+                let assets = Assets { js: "/a.js".into(), wasm: "/a.wasm".into(), css: "/a.css".into() };
+                app::shell(assets).into_view().to_html_stream_in_order()
+            });
+            futures_util::StreamExt::collect::<Vec<String>>(stream).await.concat()
+        }
+    });
+    let html = rendered.await;
+    drop(owner);
+    html
+}
+
+#[tokio::test]
+async fn the_home_page_lists_pipelines_with_their_builds() {
+    let html = page("http://x/", false).await;
+    assert!(html.contains("Build &lt;the&gt; site"), "{html}");
+    assert!(html.contains("#12 failed") && html.contains("Nothing runs at the moment"));
+    assert!(html.contains(r#"href="/builds/00000000-0000-0000-0000-000000000007""#));
+}
+
+#[tokio::test]
+async fn an_empty_installation_shows_the_sample_and_one_button() {
+    let html = page("http://x/", true).await;
+    assert!(html.contains("Run the sample pipeline") && html.contains("name: sample"), "{html}");
+    assert_eq!(html.matches("class=\"primary large").count(), 1);
+}
+
+#[tokio::test]
+async fn a_pipeline_shows_its_form_and_its_text_as_text() {
+    let html = page("http://x/pipelines/site", false).await;
+    assert!(html.contains("What to build") && html.contains("required"), "{html}");
+    assert!(!html.contains("<script>alert") && html.contains("&lt;script>alert(1)"), "{html}");
+    assert!(html.contains("&amp;amp;"));
+}
+
+#[tokio::test]
+async fn a_build_reads_without_scripts_to_the_last_line_of_the_job_that_failed() {
+    let html = page("http://x/builds/00000000-0000-0000-0000-000000000007", false).await;
+    assert!(html.contains("exit code 101") && html.contains("85 ms"), "{html}");
+    assert!(html.contains("20 Nov, 09:24:19 UTC") && html.contains("4.2 s"));
+    assert!(html.contains("line-2499") && html.contains("line-1500") && !html.contains(">line-1499<"));
+    assert!(html.contains("Lines 1 to 1500 are in the raw log.") && html.contains("log.txt?attempt=2"));
+    assert!(html.contains("&lt;b&gt;not bold&lt;/b&gt;") && html.contains(r#"class="f1""#));
+}
+
+#[tokio::test]
+async fn what_is_not_there_says_so() {
+    for url in ["http://x/nowhere", "http://x/pipelines/other", "http://x/builds/00000000-0000-0000-0000-000000000001"]
+    {
+        assert!(page(url, false).await.contains("There is nothing here"), "{url}");
+    }
+    assert!(page("http://x/builds/12", false).await.contains("not the id of a build"));
+}
+
+#[tokio::test]
+async fn signing_in_needs_no_scripts() {
+    let html = page("http://x/sign-in", false).await;
+    assert!(html.contains(r#"action="/sign-in""#) && html.contains(r#"name="token""#), "{html}");
+    let html = page("http://x/sign-in?link=secret", false).await;
+    assert!(html.contains(r#"type="hidden""#) && html.contains(r#"value="secret""#), "{html}");
+}
