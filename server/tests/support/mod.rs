@@ -12,16 +12,16 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 /// Nothing here takes longer unless it never comes.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The program under test.
-pub const STEPCAST: &str = env!("CARGO_BIN_EXE_stepcast");
+pub(crate) const STEPCAST: &str = env!("CARGO_BIN_EXE_stepcast");
 
 /// A running server and its folder.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
-    pub url: String,
-    pub token: String,
+    pub(crate) url: String,
+    pub(crate) token: String,
     data_dir: PathBuf,
     arguments: Vec<String>,
     agent: ureq::Agent,
@@ -29,22 +29,22 @@ pub struct Server {
 }
 
 /// Status, headers of interest and body of an answer.
-pub struct Answer {
-    pub status: u16,
-    pub content_type: String,
-    pub location: String,
-    pub text: String,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) content_type: String,
+    pub(crate) location: String,
+    pub(crate) text: String,
 }
 
 impl Answer {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("no JSON: {} {}", self.status, self.text))
     }
 }
 
 impl Server {
     /// Starts a server in a folder of its own.
-    pub fn start(arguments: &[&str]) -> Self {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let data_dir = folder.path().join("data");
         let mut server = Self::start_in(&data_dir, arguments);
@@ -53,7 +53,7 @@ impl Server {
     }
 
     /// Starts a server on an existing folder.
-    pub fn start_in(data_dir: &Path, arguments: &[&str]) -> Self {
+    pub(crate) fn start_in(data_dir: &Path, arguments: &[&str]) -> Self {
         let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         let (child, url) = spawn(data_dir, "127.0.0.1:0", &arguments);
         let created = Command::new(STEPCAST)
@@ -67,42 +67,42 @@ impl Server {
         Self { child, url, token, data_dir: data_dir.to_owned(), arguments, agent, _folder: None }
     }
 
-    pub fn data_dir(&self) -> &Path {
+    pub(crate) fn data_dir(&self) -> &Path {
         &self.data_dir
     }
 
-    pub fn pid(&self) -> Pid {
+    pub(crate) fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }
 
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).unwrap();
     }
 
     /// kill -9.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
     /// Starts again on the same folder and the same port.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         let listen = self.url.trim_start_matches("http://").to_owned();
         let (child, url) = spawn(&self.data_dir, &listen, &self.arguments);
         assert_eq!(url, self.url);
         self.child = child;
     }
 
-    pub fn get(&self, path: &str) -> Answer {
+    pub(crate) fn get(&self, path: &str) -> Answer {
         let request = self.agent.get(format!("{}{path}", self.url));
         read(request.header("authorization", format!("Bearer {}", self.token)).call())
     }
 
-    pub fn post(&self, path: &str, body: &Value) -> Answer {
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Answer {
         self.post_with(path, &body.to_string(), &[])
     }
 
-    pub fn post_with(&self, path: &str, body: &str, headers: &[(&str, &str)]) -> Answer {
+    pub(crate) fn post_with(&self, path: &str, body: &str, headers: &[(&str, &str)]) -> Answer {
         let mut request = self.agent.post(format!("{}{path}", self.url));
         request = request.header("authorization", format!("Bearer {}", self.token));
         for (name, value) in headers {
@@ -111,30 +111,30 @@ impl Server {
         read(request.send(body))
     }
 
-    pub fn put(&self, path: &str, body: &str) -> Answer {
+    pub(crate) fn put(&self, path: &str, body: &str) -> Answer {
         let request = self.agent.put(format!("{}{path}", self.url));
         read(request.header("authorization", format!("Bearer {}", self.token)).send(body))
     }
 
     /// Writes a pipeline whose name stands in its text.
-    pub fn apply(&self, name: &str, yaml: &str) {
+    pub(crate) fn apply(&self, name: &str, yaml: &str) {
         let answer = self.put(&format!("/api/v1/pipelines/{name}"), yaml);
         assert!(matches!(answer.status, 200 | 201), "{} {}", answer.status, answer.text);
     }
 
     /// Starts a build and gives its id.
-    pub fn trigger(&self, name: &str) -> String {
+    pub(crate) fn trigger(&self, name: &str) -> String {
         let answer = self.post(&format!("/api/v1/pipelines/{name}/builds"), &json!({}));
         assert_eq!(answer.status, 202, "{}", answer.text);
         answer.json()["id"].as_str().unwrap().to_owned()
     }
 
-    pub fn build(&self, id: &str) -> Value {
+    pub(crate) fn build(&self, id: &str) -> Value {
         self.get(&format!("/api/v1/builds/{id}")).json()
     }
 
     /// The live events of a build and its jobs, from the record on.
-    pub fn events(&self, id: &str) -> Events {
+    pub(crate) fn events(&self, id: &str) -> Events {
         let request = self.agent.get(format!("{}/api/v1/builds/{id}/events?jobs=true", self.url));
         let request = request.header("authorization", format!("Bearer {}", self.token));
         let answer = request.header("accept", "text/event-stream").call().unwrap();
@@ -143,7 +143,7 @@ impl Server {
     }
 
     /// Waits until the build has finished, and gives it.
-    pub fn finished(&self, id: &str) -> Value {
+    pub(crate) fn finished(&self, id: &str) -> Value {
         let events = self.events(id);
         let build = self.build(id);
         if build["state"] != "finished" {
@@ -153,7 +153,7 @@ impl Server {
     }
 
     /// The recorded lines of a job's attempt, once its record is sealed.
-    pub fn log(&self, job: &str, attempt: u64) -> Vec<String> {
+    pub(crate) fn log(&self, job: &str, attempt: u64) -> Vec<String> {
         let begun = Instant::now();
         loop {
             let path = format!("{}/api/v1/jobs/{job}/log?attempt={attempt}&limit=10000", self.url);
@@ -206,13 +206,13 @@ fn read(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Answer
 }
 
 /// A live stream of events.
-pub struct Events {
+pub(crate) struct Events {
     lines: Box<dyn Iterator<Item = String> + Send>,
 }
 
 impl Events {
     /// Reads until a frame is the one; gives it. Fails when none comes in [`PATIENCE`].
-    pub fn until(self, wanted: impl Fn(&Value) -> bool + Send + 'static) -> (Value, Events) {
+    pub(crate) fn until(self, wanted: impl Fn(&Value) -> bool + Send + 'static) -> (Value, Events) {
         let (sender, receiver) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             let mut lines = self.lines;
@@ -229,7 +229,7 @@ impl Events {
     }
 
     /// Reads until a log line holds `text`.
-    pub fn until_line(self, text: &str) -> (Value, Events) {
+    pub(crate) fn until_line(self, text: &str) -> (Value, Events) {
         let text = text.to_owned();
         self.until(move |frame| {
             let lines = frame["event"]["lines"].as_array();
@@ -239,7 +239,7 @@ impl Events {
 }
 
 /// Blocks until nobody holds the lock on `path` any more: how a test waits for the end of a process that holds it.
-pub fn wait_for_lock(path: &Path) {
+pub(crate) fn wait_for_lock(path: &Path) {
     let path = path.to_owned();
     let (sender, receiver) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
