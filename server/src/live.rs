@@ -22,11 +22,14 @@ const REFRESH: Duration = Duration::from_secs(10);
 /// A result and those who watch it.
 pub(crate) type Results = watch::Receiver<Arc<RawValue>>;
 
+/// The end that a query's evaluation writes to. Weak: a query that nobody watches any more ends by itself.
+type Evaluation = Weak<watch::Sender<Arc<RawValue>>>;
+
 /// The queries that are watched now.
 #[derive(Default)]
 pub(crate) struct LiveQueries {
-    // Weak: a query that nobody watches any more ends by itself.
-    running: Mutex<HashMap<(Role, Query), Weak<watch::Sender<Arc<RawValue>>>>>,
+    // A std mutex: held for a map operation, never across an await.
+    running: Mutex<HashMap<(Role, Query), Evaluation>>,
 }
 
 impl LiveQueries {

@@ -290,11 +290,7 @@ impl CloseCode {
     /// Whether a client that was closed with `code` should come back and resume.
     #[must_use]
     pub fn may_return(code: u16) -> bool {
-        match code {
-            1003 | 1008 | 1009 => false,
-            4500..=4999 => false,
-            _ => true,
-        }
+        !matches!(code, 1003 | 1008 | 1009 | 4500..=4999)
     }
 }
 

@@ -24,6 +24,14 @@ impl fmt::Debug for Sessions {
 
 #[async_trait]
 impl SessionStore for Sessions {
+    async fn create(&self, record: &mut Record) -> Result<()> {
+        // Ids are random: a collision does not happen, but an existing session must never be written over.
+        while self.load(&record.id).await?.is_some() {
+            record.id = Id::default();
+        }
+        self.save(record).await
+    }
+
     async fn save(&self, record: &Record) -> Result<()> {
         let data = serde_json::to_vec(&record.data).map_err(|failure| Error::Encode(failure.to_string()))?;
         let micros = i64::try_from(record.expiry_date.unix_timestamp_nanos() / 1000).unwrap_or(i64::MAX);
