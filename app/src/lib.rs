@@ -18,6 +18,7 @@ use leptos_meta::{MetaTags, Title, provide_meta_context};
 use leptos_router::{
     SsrMode,
     components::{Route, Router, Routes},
+    hooks::use_location,
     path,
 };
 
@@ -42,6 +43,9 @@ pub struct Assets {
 /// Applies the chosen theme before the first paint, and tells the style sheet that scripts run.
 const BEFORE_PAINT: &str = "document.documentElement.classList.add('js');\
     try{const t=localStorage.getItem('theme');if(t)document.documentElement.dataset.theme=t}catch{}";
+
+/// The page that is seen without a session.
+pub(crate) const SIGN_IN: &str = "/sign-in";
 
 /// The whole document.
 #[must_use]
@@ -74,15 +78,13 @@ pub fn shell(assets: Assets) -> impl IntoView {
 #[component]
 pub fn App() -> impl IntoView {
     provide_meta_context();
-    let live = Live::provide();
+    Live::provide();
     let clock = Clock::provide();
-    Effect::new(move |_| {
-        clock.hydrated();
-        live.open();
-    });
+    Effect::new(move |_| clock.hydrated());
     view! {
         <Title formatter=|title: String| if title.is_empty() { "Stepcast".to_owned() } else { format!("{title} · Stepcast") }/>
         <Router>
+            <OpenSocket/>
             <a class="skip" href="#main">"Skip to content"</a>
             <Header/>
             <main id="main">
@@ -96,4 +98,17 @@ pub fn App() -> impl IntoView {
             </main>
         </Router>
     }
+}
+
+/// Opens the socket at the first page that can have one: the sign-in page has no session yet.
+#[component]
+fn OpenSocket() -> impl IntoView {
+    let path = use_location().pathname;
+    Effect::new(move |_| {
+        if let Some(live) = use_context::<Live>()
+            && path.get() != SIGN_IN
+        {
+            live.open();
+        }
+    });
 }

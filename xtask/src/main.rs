@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use failure::{Failure, Result};
 
+mod bench;
 mod browser;
 mod bundle;
 mod failure;
@@ -21,6 +22,8 @@ cargo xtask run [-- OPTIONS]       set up, build everything and serve it on http
                                    (OPTIONS are those of `stepcast serve`)
 cargo xtask build [--release]      leave target/debug/stepcast or target/release/stepcast, one file
 cargo xtask browser                build the browser package alone, into target/site
+cargo xtask bench [--quick] [--only NAME]...
+                                   measure a release build; --quick takes fewer samples, --only picks figures
 cargo xtask test [--all] [--only PART]...
                                    every check; --all adds the long ones, --only picks parts:
                                    ";
@@ -39,6 +42,10 @@ fn main() -> ExitCode {
         ["browser"] => setup::for_building().and_then(|()| browser::package()),
         ["test", options @ ..] => match test::Options::parse(options) {
             Ok(options) => return test::test(&options),
+            Err(failure) => return wrong_usage(&failure),
+        },
+        ["bench", options @ ..] => match bench::Options::parse(options) {
+            Ok(options) => bench::bench(&options),
             Err(failure) => return wrong_usage(&failure),
         },
         [run::OPEN_LINK] => run::open_link(),

@@ -42,5 +42,11 @@ pub fn theme() -> Option<String> {
 /// Chooses a theme: nothing to do.
 pub fn set_theme(_theme: Option<&str>) {}
 
+/// Shows another icon in the tab: there is none.
+pub fn set_icon(_url: &str) {}
+
+/// Scrolls the list that holds a row: nothing to do.
+pub fn reveal_in_list(_row: &leptos::web_sys::HtmlElement) {}
+
 /// Puts the cursor on a line of a text area: nothing to do.
 pub fn select_line(_area: &leptos::web_sys::HtmlTextAreaElement, _line: u32) {}

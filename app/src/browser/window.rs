@@ -4,7 +4,7 @@ use std::{cell::RefCell, rc::Rc};
 
 use js_sys::{Array, Function};
 use wasm_bindgen::{JsCast, JsValue, closure::Closure};
-use web_sys::{Element, HtmlTextAreaElement, ResizeObserver, Storage, VisibilityState, Window};
+use web_sys::{Element, HtmlElement, HtmlTextAreaElement, ResizeObserver, Storage, VisibilityState, Window};
 
 type OnResize = Closure<dyn Fn(Array)>;
 
@@ -136,6 +136,25 @@ pub fn set_theme(theme: Option<&str>) {
             Some(theme) => root.set_attribute("data-theme", theme),
             None => root.remove_attribute("data-theme"),
         };
+    }
+}
+
+/// Shows another icon in the tab: a file of the site.
+pub fn set_icon(url: &str) {
+    let link = window().and_then(|window| window.document()?.query_selector("link[rel=icon]").ok()?);
+    if let Some(link) = link {
+        // Refused only for names that no attribute has.
+        let _ = link.set_attribute("href", url);
+    }
+}
+
+/// Scrolls the list that holds a row, and nothing else, so that the row is in view.
+pub fn reveal_in_list(row: &HtmlElement) {
+    let Some(list) = row.parent_element() else { return };
+    let (top, height) = (row.offset_top(), row.offset_height());
+    let (seen, view) = (list.scroll_top(), list.client_height());
+    if top < seen || top + height > seen + view {
+        list.set_scroll_top(top - (view - height) / 2);
     }
 }
 

@@ -44,7 +44,7 @@ fn BuildRow(summary: BuildSummary, with_pipeline: bool) -> impl IntoView {
             <a class="build-row" href=format!("/builds/{}", build.id)>
                 <StatusLabel status/>
                 <span class="name">{name}</span>
-                <span class="jobs">{jobs}</span>
+                <span class="progress">{jobs}</span>
                 <Duration from until/>
                 <Time at=build.queued_at/>
             </a>

@@ -1,12 +1,15 @@
 //! The line above every page.
 
 use leptos::prelude::*;
+use leptos_router::hooks::use_location;
 
 use super::{connection::ConnectionPill, theme::ThemeSwitch};
+use crate::SIGN_IN;
 
 /// Name, connection, theme.
 #[component]
 pub fn Header() -> impl IntoView {
+    let path = use_location().pathname;
     view! {
         <header class="top">
             <a class="brand" href="/">
@@ -16,7 +19,7 @@ pub fn Header() -> impl IntoView {
                 "Stepcast"
             </a>
             <span class="space"></span>
-            <ConnectionPill/>
+            {move || (path.get() != SIGN_IN).then(|| view! { <ConnectionPill/> })}
             <ThemeSwitch/>
             <noscript>"JavaScript is off: this page shows how things stood when it was loaded."</noscript>
         </header>

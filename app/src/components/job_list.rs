@@ -10,6 +10,10 @@ use super::{
     duration::Duration,
     status::{Shape, Status},
 };
+use crate::browser;
+
+/// So many of the jobs that one waits for are named; of the others only how many they are.
+const NAMES_MAX: usize = 3;
 
 /// What a job waits for, in one sentence; none when it does not wait.
 #[must_use]
@@ -20,7 +24,13 @@ pub fn waits_for(build: &BuildView, job: &JobView) -> Option<String> {
     let open = |name: &&String| build.jobs.iter().any(|other| other.name == **name && other.state != State::Finished);
     let needs: Vec<&str> = job.needs.iter().filter(open).map(String::as_str).collect();
     if !needs.is_empty() {
-        return Some(format!("waits for {}", needs.join(", ")));
+        let named = needs.iter().take(NAMES_MAX).copied().collect::<Vec<_>>().join(", ");
+        let more = needs.len().saturating_sub(NAMES_MAX);
+        return Some(if more > 0 {
+            format!("waits for {named} and {more} more")
+        } else {
+            format!("waits for {named}")
+        });
     }
     Some(job.waiting_for.clone().unwrap_or_else(|| "waits for an executor".to_owned()))
 }
@@ -67,20 +77,37 @@ fn JobRow(of: BuildId, id: JobId, view: RwSignal<BuildView>, chosen: Signal<Opti
         })
     });
     let text = move |f: fn(&Row) -> Option<String>| move || row.with(|row| row.as_ref().and_then(f));
-    let is_chosen = move || chosen.get() == Some(id);
+    let is_chosen = Memo::new(move |_| chosen.get() == Some(id));
+    let item = NodeRef::<leptos::html::Li>::new();
+    Effect::new(move |_| {
+        if let (Some(item), true) = (item.get(), is_chosen.get()) {
+            browser::reveal_in_list(&item);
+        }
+    });
+    let never_ran = move || row.with(|row| row.as_ref().is_some_and(|row| row.job.started_at.is_none()));
+    // What went well, runs or waits is told by its time and its sentence.
+    let word = move || {
+        let job_is_over = row.with(|row| {
+            row.as_ref().is_some_and(|row| {
+                row.job.state == State::Finished && row.job.outcome != Some(wire::Outcome::Succeeded)
+            })
+        });
+        job_is_over.then(|| status.get().word)
+    };
     view! {
-        <li>
+        <li node_ref=item>
             <a
-                class="job-row"
+                class=move || if never_ran() { "job-row timeless" } else { "job-row" }
                 href=format!("/builds/{of}?job={id}")
                 data-noscroll
-                aria-current=move || is_chosen().then_some("true")
+                aria-current=move || is_chosen.get().then_some("true")
             >
                 <Shape status/>
                 <span class="name">{text(|row| Some(row.job.name.clone()))}</span>
                 <span class="attempt">
                     {text(|row| (row.job.attempt > 1).then(|| format!("attempt {}", row.job.attempt)))}
                 </span>
+                <span class=move || format!("word {}", status.get().class)>{word}</span>
                 <Duration from=time(|job| job.started_at.filter(|_| job.state != State::Queued)) until=time(|job| job.finished_at)/>
                 <span class="waits">{text(|row| row.waits.clone())}</span>
             </a>

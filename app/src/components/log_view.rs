@@ -19,6 +19,8 @@ use crate::{
 
 /// At most so many pages are asked for at one time.
 const FETCHES_MAX: usize = 4;
+/// Line numbers have room for so many digits from the first line on.
+const DIGITS_MIN: u32 = 4;
 /// How long to wait before a page is asked for again that the record did not give, in milliseconds.
 const FETCH_AGAIN_MILLIS: u64 = 500;
 
@@ -200,6 +202,7 @@ impl Rows {
         let widest = self.followed.model.with_value(|model| model.log().map_or(0, JobLog::widest));
         let widest = widest.min(super::log_row::SHOWN_BYTES_MAX + 64);
         set_style(&spacer, "height", &format!("{}px", Scroll::spacer(total)));
+        set_style(&spacer, "--digits", &total.max(1).ilog10().max(DIGITS_MIN - 1).saturating_add(1).to_string());
         set_style(&spacer, "min-width", &format!("calc({widest}ch + 6rem)"));
         self.scroll.update_value(|scroll| {
             scroll.resize(f64::from(outer.client_height()));

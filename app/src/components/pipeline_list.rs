@@ -3,7 +3,7 @@
 use leptos::{either::Either, prelude::*};
 use wire::view::PipelineSummary;
 
-use super::{build_list::BuildShapes, time::Time, trigger_form::StartButton};
+use super::{build_list::BuildShapes, status::Status, time::Time, trigger_form::StartButton};
 
 /// The list of the home page. A row is made anew only when its own pipeline has changed.
 #[component]
@@ -36,7 +36,11 @@ fn PipelineRow(pipeline: PipelineSummary, fresh: Memo<Option<PipelineSummary>>) 
     let form = format!("{url}#build");
     let builds = move || fresh.get().map(|pipeline| pipeline.builds).unwrap_or_default();
     let last = move || match builds().into_iter().next() {
-        Some(build) => Either::Left(view! { <Time at=build.queued_at/> }),
+        Some(build) => {
+            let status = Status::of(build.state, build.outcome);
+            let class = format!("word {}", status.class);
+            Either::Left(view! { <span class=class>{status.word}</span> <Time at=build.queued_at/> })
+        }
         None => Either::Right("never built"),
     };
     let needs_inputs = Memo::new(move |_| fresh.get().is_some_and(|pipeline| pipeline.needs_inputs));

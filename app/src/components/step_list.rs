@@ -64,6 +64,8 @@ fn StepRow(view: RwSignal<BuildView>, job: JobId, step: u32, show_line: Callback
         (Some(code), None) if code != 0 => Some(format!("exit code {code}")),
         (_, reason) => reason.clone(),
     };
+    // A step without a name of its own is named after its command: said once.
+    let says_more = move || row.with(|row| row.as_ref().is_some_and(|step| step.name.trim() != step.command.trim()));
     let first_of_command = |step: &StepView| Some(step.command.trim().lines().next().unwrap_or_default().to_owned());
     view! {
         <li class="step">
@@ -83,10 +85,12 @@ fn StepRow(view: RwSignal<BuildView>, job: JobId, step: u32, show_line: Callback
                 <Duration from=time(|step| step.started_at) until=time(|step| step.finished_at)/>
             </button>
             {move || row.with(|row| row.as_ref().and_then(why)).map(|why| view! { <p class="why">{why}</p> })}
-            <details class="command">
-                <summary>{get(first_of_command)}</summary>
-                <pre>{get(|step| Some(step.command.trim_end().to_owned()))}</pre>
-            </details>
+            <Show when=says_more>
+                <details class="command">
+                    <summary>{get(first_of_command)}</summary>
+                    <pre tabindex="0">{get(|step| Some(step.command.trim_end().to_owned()))}</pre>
+                </details>
+            </Show>
         </li>
     }
 }

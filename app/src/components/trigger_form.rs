@@ -76,6 +76,9 @@ impl Default for Start {
 pub fn StartButton(
     /// The pipeline.
     name: PipelineName,
+    /// Whether it is what the page is for.
+    #[prop(optional)]
+    primary: bool,
 ) -> impl IntoView {
     let start = Start::new();
     let navigate = use_navigate();
@@ -85,7 +88,7 @@ pub fn StartButton(
         start.start(name.clone(), BTreeMap::new(), move |url| navigate(url, Default::default()));
     };
     view! {
-        <button class="needs-js" type="button" on:click=press disabled=move || start.busy.get() aria-label=label>
+        <button class="needs-js" class:primary=primary type="button" on:click=press disabled=move || start.busy.get() aria-label=label>
             "Build"
         </button>
         {move || start.problem.get().map(|problem| view! { <ProblemNote problem/> })}

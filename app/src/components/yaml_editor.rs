@@ -93,6 +93,7 @@ pub fn YamlEditor(
                     {area_text(yaml)}
                 </textarea>
             </div>
+            <div class="foot">
             {move || problem.get().map(|problem| view! { <ProblemNote problem/> })}
             <div class="bar">
                 <button class="primary needs-js" type="button" on:click=save disabled=move || busy.get()>
@@ -105,6 +106,7 @@ pub fn YamlEditor(
                         _ => "",
                     }}
                 </span>
+            </div>
             </div>
         </div>
     }

@@ -82,7 +82,9 @@ fn with<T>(f: impl FnOnce(&mut Link) -> T) -> T {
 }
 
 pub(super) fn open(live: Live) {
-    with(|link| link.live = Some(live));
+    if with(|link| link.live.replace(live)).is_some() {
+        return;
+    }
     connect(live);
     browser::on_window("offline", move || lose(live, 1006));
     browser::on_window("online", move || connect(live));

@@ -11,6 +11,7 @@ use wire::{
 use super::not_found::NotFound;
 use crate::{
     api::{BuildPage, PageError, read_build_page},
+    browser,
     components::{
         artifact_list::ArtifactList,
         build_actions::BuildActions,
@@ -33,6 +34,12 @@ pub fn first_choice(build: &BuildView) -> Option<JobId> {
     let running = |job: &&JobView| job.state == State::Running;
     let jobs = &build.jobs;
     jobs.iter().find(failed).or_else(|| jobs.iter().find(running)).or(jobs.first()).map(|job| job.id)
+}
+
+/// How many jobs are over, as long as some are not.
+fn progress(build: &BuildView) -> Option<String> {
+    let over = build.jobs.iter().filter(|job| job.state == State::Finished).count();
+    (over < build.jobs.len()).then(|| format!("{over} of {} finished", build.jobs.len()))
 }
 
 /// The route.
@@ -91,7 +98,10 @@ fn Build(page: BuildPage, asked: Memo<Option<JobId>>) -> impl IntoView {
         <BuildHeader followed/>
         <div class="build">
             <div class="side">
-                <h2>"Jobs"</h2>
+                <div class="list-heading">
+                    <h2>"Jobs"</h2>
+                    <span class="count">{move || view.with(progress)}</span>
+                </div>
                 <JobList view chosen/>
                 <h2>"Steps"</h2>
                 <StepList view chosen show_line/>
@@ -117,6 +127,9 @@ fn BuildHeader(followed: Followed) -> impl IntoView {
         .map(|(name, value)| view! { <div><dt>{name}</dt><dd class="value">{value}</dd></div> })
         .collect_view();
     let on_done = Callback::new(move |()| followed.refresh());
+    let icon = Memo::new(move |_| status.get().icon);
+    Effect::new(move |_| browser::set_icon(icon.get()));
+    on_cleanup(|| browser::set_icon("/favicon.svg"));
     // The title of the tab tells how it stands, so that it can be seen from another tab.
     let title = {
         let what = format!("{name} #{number}");
@@ -124,7 +137,7 @@ fn BuildHeader(followed: Followed) -> impl IntoView {
     };
     view! {
         <Title text=title/>
-        <nav class="crumbs">
+        <nav class="crumbs" aria-label="Breadcrumb">
             <a href="/">"Pipelines"</a>
             <a href=format!("/pipelines/{name}")>{name.clone()}</a>
         </nav>
@@ -138,7 +151,10 @@ fn BuildHeader(followed: Followed) -> impl IntoView {
         <dl class="facts">
             <div>
                 <dt>"Duration"</dt>
-                <dd><Duration from=started until=until/></dd>
+                <dd>
+                    <Duration from=started until=until/>
+                    {move || started.get().is_none().then_some("none yet")}
+                </dd>
             </div>
             <div>
                 <dt>"Queued"</dt>
@@ -174,7 +190,8 @@ fn LogPanel(followed: Followed, handle: LogHandle, chosen: Memo<Option<JobId>>) 
     let empty = Signal::derive(move || {
         job.with(|job| match job {
             None => "This build has no jobs.".to_owned(),
-            Some((.., Some(waits), _)) => format!("This job {waits}."),
+            Some((.., Some(waits), _)) if waits.starts_with("waits") => format!("This job {waits}."),
+            Some((.., Some(waits), _)) => format!("This job waits: {waits}."),
             Some((_, _, _, State::Running, ..)) => "Nothing was printed yet.".to_owned(),
             Some((_, _, 0, ..)) => "This job never ran.".to_owned(),
             Some(_) => "Nothing was printed.".to_owned(),

@@ -33,14 +33,15 @@ fn Home(page: HomePage) -> impl IntoView {
             return Either::Left(view! { <Welcome/> });
         }
         Either::Right(view! {
+            <h1 class="unseen">"Builds and pipelines"</h1>
             <section class="running">
                 <h2>"Running now"</h2>
                 <BuildList builds=running with_pipeline=true/>
-                <p class="note">{move || is_quiet.get().then_some("Nothing runs at the moment.")}</p>
+                <p class="note quiet">{move || is_quiet.get().then_some("Nothing runs at the moment.")}</p>
             </section>
             <section>
                 <div class="heading">
-                    <h1>"Pipelines"</h1>
+                    <h2>"Pipelines"</h2>
                     <a class="button" href="/pipelines/new">"New pipeline"</a>
                 </div>
                 <PipelineList pipelines/>

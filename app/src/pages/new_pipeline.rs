@@ -15,10 +15,12 @@ pub fn NewPipelineRoute() -> impl IntoView {
     let go = Callback::new(move |name: String| navigate(&format!("/pipelines/{name}"), Default::default()));
     view! {
         <Title text="New pipeline"/>
-        <nav class="crumbs">
+        <nav class="crumbs" aria-label="Breadcrumb">
             <a href="/">"Pipelines"</a>
         </nav>
-        <h1>"New pipeline"</h1>
+        <div class="heading">
+            <h1>"New pipeline"</h1>
+        </div>
         <p class="about">"It is saved under the name that its text gives."</p>
         <YamlEditor yaml=TEMPLATE.to_owned() on_saved=go/>
     }

@@ -46,29 +46,42 @@ fn Pipeline(page: PipelinePage, on_saved: Callback<String>) -> impl IntoView {
     let builds = RwSignal::new(builds);
     keep_live(Query::Builds(builds_of(name.clone())), builds);
     let is_new = Memo::new(move |_| builds.with(Vec::is_empty));
-    let start = if pipeline.inputs.is_empty() {
-        Either::Left(view! { <StartButton name=name.clone()/> })
-    } else {
-        Either::Right(view! { <TriggerForm name=name.clone() inputs=pipeline.inputs/> })
-    };
+    let start = pipeline.inputs.is_empty().then(|| {
+        view! {
+            <div id="build" class="start">
+                <StartButton name=name.clone() primary=true/>
+            </div>
+        }
+    });
+    let form = (!pipeline.inputs.is_empty()).then(|| {
+        view! {
+            <section id="build" class="start-panel">
+                <h2>"Start a build"</h2>
+                <TriggerForm name=name.clone() inputs=pipeline.inputs/>
+            </section>
+        }
+    });
     view! {
         <Title text=name.to_string()/>
-        <nav class="crumbs">
+        <nav class="crumbs" aria-label="Breadcrumb">
             <a href="/">"Pipelines"</a>
         </nav>
         <div class="heading">
             <h1>{name.to_string()}</h1>
+            <span class="space"></span>
+            {start}
         </div>
         <p class="about">{pipeline.description}</p>
-        <section id="build" class="start-panel">
-            <h2>"Start a build"</h2>
-            {start}
-        </section>
-        <section>
-            <h2>"Builds"</h2>
-            <BuildList builds/>
-            <p class="note">{move || is_new.get().then_some("It has never been built.")}</p>
-        </section>
+        <div class="columns">
+            {form}
+            <section>
+                <h2>"Builds"</h2>
+                <BuildList builds/>
+                <p class="note quiet">
+                    {move || is_new.get().then_some("It has never been built. Press Build to start the first one.")}
+                </p>
+            </section>
+        </div>
         <section>
             <h2>"Pipeline file"</h2>
             <YamlEditor yaml=pipeline.yaml name=name.to_string() on_saved/>

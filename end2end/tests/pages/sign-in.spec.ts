@@ -1,6 +1,6 @@
 // The one-time link: it opens the door once, and nothing is open without it.
 
-import { expect, test } from "../../fixtures/stepcast";
+import { expect, signIn, test } from "../../fixtures/stepcast";
 
 test.describe("signing in", () => {
   test.use({ signedIn: false });
@@ -10,6 +10,7 @@ test.describe("signing in", () => {
     expect(before.status()).toBe(401);
 
     await page.goto(stepcast.signInLink);
+    await page.getByRole("button", { name: "Sign in" }).click();
     await expect(page).toHaveURL(`${stepcast.url}/`);
     await expect(page.getByRole("heading").first()).toBeVisible();
 
@@ -17,11 +18,14 @@ test.describe("signing in", () => {
     expect(after.status()).toBe(200);
   });
 
-  test("the link works once", async ({ page, browser, stepcast }) => {
-    await page.goto(stepcast.signInLink);
+  test("looking at the link does not use it up, signing in with it does", async ({ page, browser, stepcast }) => {
+    await page.request.get(stepcast.signInLink);
+    await signIn(page.context(), stepcast);
     const stranger = await browser.newContext();
     const tab = await stranger.newPage();
     await tab.goto(stepcast.signInLink);
+    await tab.getByRole("button", { name: "Sign in" }).click();
+    await expect(tab.getByRole("alert")).toContainText("no link that can still be used");
     expect((await stranger.request.get(`${stepcast.url}/api/v1/pipelines`)).status()).toBe(401);
     await stranger.close();
   });
@@ -31,6 +35,18 @@ test.describe("signing in", () => {
     for (const path of ["/api/v1/pipelines", "/api/v1/builds", "/api/v1/executors"]) {
       expect((await request.get(path)).status(), path).toBe(401);
     }
+  });
+});
+
+test.describe("a token made on the command line", () => {
+  test.use({ signedIn: false });
+
+  test("signs a browser in", async ({ page, stepcast }) => {
+    const token = await stepcast.command("token", "create", "--name", "browser", "--role", "owner", "--data-dir", stepcast.dataDir);
+    await page.goto("/sign-in");
+    await page.getByLabel("Token").fill(token.trim());
+    await page.getByRole("button", { name: "Sign in" }).click();
+    await expect(page).toHaveURL(`${stepcast.url}/`);
   });
 });
 

@@ -144,12 +144,15 @@ impl Server {
 
     /// Waits until the build has finished, and gives it.
     pub(crate) fn finished(&self, id: &str) -> Value {
-        let events = self.events(id);
-        let build = self.build(id);
-        if build["state"] != "finished" {
-            events.until(|frame| frame["event"]["kind"] == "build_finished");
+        let mut events = self.events(id);
+        loop {
+            let build = self.build(id);
+            if build["state"] == "finished" {
+                return build;
+            }
+            // A build that was retried has finished before: look again.
+            events = events.until(|frame| frame["event"]["kind"] == "build_finished").1;
         }
-        self.build(id)
     }
 
     /// The recorded lines of a job's attempt, once its record is sealed.
