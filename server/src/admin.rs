@@ -2,7 +2,7 @@
 
 use std::{
     net::{SocketAddr, TcpListener},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -11,6 +11,9 @@ use store::{Accounts as _, Store as _, StoreError, model::TokenRow, sqlite::Sqli
 use wire::authority::Role;
 
 use crate::{config::data_dir::DataDir, secret};
+
+/// With less than this the disk is soon full: a large log alone takes more.
+const FREE_MIB_MIN: u64 = 512;
 
 /// Subcommands of `stepcast token`.
 #[derive(Subcommand)]
@@ -88,6 +91,21 @@ pub(crate) async fn doctor(options: DoctorOptions) -> Result<(), String> {
         tell(program, which(program).ok_or_else(|| format!("not found in PATH, and {need}: install it")));
     }
     if ill == 0 { Ok(()) } else { Err(format!("{ill} of the checks found a problem")) }
+}
+
+/// Looks without making anything.
+fn folder(path: &Path) -> Result<String, String> {
+    let shown = path.display();
+    if !path.exists() {
+        return Ok(format!("{shown} is not there yet; the first `stepcast serve` makes it"));
+    }
+    DataDir::open(path)?;
+    let room = rustix::fs::statvfs(path).map_err(|failure| format!("{shown} cannot be looked at: {failure}"))?;
+    let free_mib = room.f_bavail.saturating_mul(room.f_frsize) / (1024 * 1024);
+    if free_mib < FREE_MIB_MIN {
+        return Err(format!("{shown} has {free_mib} MiB free: make room, below that builds are soon refused"));
+    }
+    Ok(format!("{shown} can be used, {free_mib} MiB free"))
 }
 
 fn advice(failure: StoreError) -> String {

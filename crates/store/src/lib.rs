@@ -130,7 +130,7 @@ pub trait Builds: Send + Sync + 'static {
 
 /// Leases: of jobs, and by name for groups, the relay and control.
 pub trait Leases: Send + Sync + 'static {
-    /// Chooses the first queued job of `claim.label_set` (by priority, then by when it was queued), grants it under a new
+    /// Chooses the first queued job of `claim.label_set` (by priority, then one that was lost, then by when it was queued), grants it under a new
     /// lease (the term, its attempt, rises by one) and lets `grant` change the build and say what is to be announced. A
     /// claim id that was granted before, and whose lease still holds, gets the same answer. None when no job waits.
     fn claim_job(&self, claim: Claim, grant: Grant) -> BoxFuture<'_, Result<Option<Claimed>, ChangeError>>;

@@ -28,6 +28,15 @@ pub async fn claims_go_by_priority_then_by_time(fixture: &dyn Fixture) {
         order.push(find(&claimed.build, claimed.job).plan.name.clone());
     }
     assert_eq!(order, ["urgent", "first", "second", "low"]);
+    // What was lost had its turn already: it does not go behind everything that came meanwhile.
+    let lost = create(&*store, build("p", jobs(&[("waits", "linux", 0), ("lost", "linux", 0)]))).await;
+    let decide = |build: &mut Build, _| {
+        build.jobs[1].losses = 1;
+        Ok(Vec::new())
+    };
+    store.change_build(lost.id, Box::new(decide)).await.unwrap();
+    let first = granted(&*store, &claim("linux", LONG)).await;
+    assert_eq!(find(&first.build, first.job).plan.name, "lost");
     let mac = granted(&*store, &claim("mac", LONG)).await;
     assert_eq!(find(&mac.build, mac.job).plan.name, "mac");
     assert_eq!(store.claim_job(claim("any", LONG), grant()).await.unwrap(), None);

@@ -140,7 +140,7 @@ const CHOOSE: &str = "SELECT id, build, 1 AS again FROM jobs WHERE state = 'runn
     AND CASE WHEN executor = ?2 AND incarnation = ?3 \
     AND expires_at >= CAST(unixepoch('subsec') * 1000000 AS INTEGER) THEN 1 ELSE 0 END = 1 \
     UNION ALL SELECT id, build, 0 FROM (SELECT id, build FROM jobs WHERE state = 'queued' AND label_set = ?4 \
-    ORDER BY priority DESC, queued_at, id LIMIT 1) ORDER BY again DESC LIMIT 1";
+    ORDER BY priority DESC, losses DESC, queued_at, id LIMIT 1) ORDER BY again DESC LIMIT 1";
 
 async fn claim_job(
     connection: &mut SqliteConnection,

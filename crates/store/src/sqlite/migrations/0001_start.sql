@@ -82,7 +82,7 @@ CREATE TABLE jobs (
     CHECK ((state = 'finished') = (finished_at IS NOT NULL)),
     CHECK (cancelling = 0 OR state = 'running')
 ) STRICT;
-CREATE INDEX jobs_queued ON jobs (label_set, priority DESC, queued_at, id) WHERE state = 'queued';
+CREATE INDEX jobs_queued ON jobs (label_set, priority DESC, losses DESC, queued_at, id) WHERE state = 'queued';
 CREATE INDEX jobs_claimed ON jobs (claim_id) WHERE state = 'running';
 CREATE INDEX jobs_leased ON jobs (expires_at) WHERE state = 'running';
 CREATE INDEX jobs_held ON jobs (executor) WHERE state = 'running';
