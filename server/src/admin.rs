@@ -69,10 +69,7 @@ pub(crate) async fn doctor(options: DoctorOptions) -> Result<(), String> {
             println!("problem  {what}: {bad}");
         }
     };
-    tell(
-        "data folder",
-        DataDir::open(&options.data_dir).map(|_| format!("{} can be used", options.data_dir.display())),
-    );
+    tell("data folder", folder(&options.data_dir));
     let store = match DataDir::existing(&options.data_dir) {
         Err(_) => Ok(None),
         Ok(data_dir) => SqliteStore::open_beside(&data_dir.database()).await.map(Some),

@@ -71,7 +71,7 @@ pub(crate) fn router(site: Site) -> Router {
     let api: Router<Site> = Router::new()
         .route("/pipelines", get(pipelines::list))
         .route("/pipelines/{name}", get(pipelines::show).put(pipelines::put))
-        .route("/pipelines/{name}/builds", post(pipelines::trigger))
+        .route("/pipelines/{name}/builds", post(builds::trigger))
         .route("/builds", get(builds::list))
         .route("/builds/{id}", get(builds::show))
         .route("/builds/{id}/cancel", post(builds::cancel))

@@ -1,18 +1,19 @@
-//! `/api/v1/builds`: reading, cancelling, running again. Starting one stands in `pipelines.rs`, their events in `events.rs`.
+//! Builds: starting, reading, cancelling, running again. Their events stand in `events.rs`.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json,
     body::Body,
     extract::{Path, RawQuery, Request, State},
-    http::{StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
+use tokio::sync::broadcast::error::RecvError;
 use wire::{
-    BuildId, Problem,
-    command::{BUILDS_LIMIT_MAX, BuildsQuery, Retry},
-    view::{BuildSummary, BuildView},
+    Authority, BuildId, Problem,
+    command::{BUILDS_LIMIT_MAX, BuildsQuery, Retry, Trigger},
+    view::{BuildSummary, BuildView, State as BuildState},
 };
 
 use crate::{
@@ -24,6 +25,80 @@ use crate::{
     },
     queries,
 };
+
+/// `Prefer: wait` waits at most so long, in seconds.
+const WAIT_SECONDS_MAX: u64 = 300;
+
+/// `POST /pipelines/{name}/builds`
+pub(crate) async fn trigger(
+    State(core): State<Arc<Core>>,
+    Who(who): Who,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    request: Request<Body>,
+) -> Answer<Response> {
+    let name = parse("The pipeline's name", &name)?;
+    let trigger: Trigger = json(request).await?;
+    let key = header_text(&headers, "idempotency-key")?;
+    let wait = wait_seconds(&headers);
+    // Listen first: a build that ends before its answer is written is not missed.
+    let finished = core.hub.finished();
+    let summary = commands::trigger(&core, &who, &name, &trigger, key).await?;
+    let location = (header::LOCATION, format!("/api/v1/builds/{}", summary.id));
+    if let Some(wait) = wait {
+        let waiting = wait_for(&core, &who, summary.id, finished);
+        if let Ok(view) = tokio::time::timeout(Duration::from_secs(wait), waiting).await {
+            let applied = (HeaderName::from_static("preference-applied"), format!("wait={wait}"));
+            return Ok((StatusCode::OK, [location, applied], Json(view?)).into_response());
+        }
+    }
+    Ok((StatusCode::ACCEPTED, [location], Json(summary)).into_response())
+}
+
+async fn wait_for(
+    core: &Core,
+    who: &Authority,
+    id: BuildId,
+    mut finished: tokio::sync::broadcast::Receiver<BuildId>,
+) -> Result<BuildView, Problem> {
+    loop {
+        let view = queries::build(core, who, id).await?;
+        if view.summary.state == BuildState::Finished {
+            return Ok(view);
+        }
+        loop {
+            match finished.recv().await {
+                Ok(ended) if ended != id => {}
+                // Behind, or the hub is gone: the store knows.
+                Ok(_) | Err(RecvError::Lagged(_)) => break,
+                Err(RecvError::Closed) => {
+                    return Err(Problem::new(503, "Going away", "The server stops; the build goes on."));
+                }
+            }
+        }
+    }
+}
+
+fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Answer<Option<&'a str>> {
+    let Some(value) = headers.get(name) else { return Ok(None) };
+    value.to_str().map(Some).map_err(|_: header::ToStrError| {
+        Problem::new(400, "Invalid header", format!("The header {name} must hold visible ASCII characters only."))
+            .into()
+    })
+}
+
+/// The seconds of `Prefer: wait=n` (RFC 7240), at most [`WAIT_SECONDS_MAX`]. What is not understood is ignored, as the RFC asks.
+fn wait_seconds(headers: &HeaderMap) -> Option<u64> {
+    let values = headers.get_all("prefer").into_iter().filter_map(|value: &HeaderValue| value.to_str().ok());
+    values
+        .flat_map(|value| value.split(','))
+        .find_map(|preference| {
+            let (name, seconds) = preference.split_once('=')?;
+            let wait = name.trim().eq_ignore_ascii_case("wait");
+            if wait { seconds.trim().trim_matches('"').parse::<u64>().ok() } else { None }
+        })
+        .map(|seconds| seconds.min(WAIT_SECONDS_MAX))
+}
 
 /// `GET /builds?pipeline=&state=&before=&limit=`
 pub(crate) async fn list(
@@ -89,4 +164,23 @@ pub(crate) async fn retry(
 
 fn accepted(id: BuildId, summary: BuildSummary) -> Response {
     (StatusCode::ACCEPTED, [(header::LOCATION, format!("/api/v1/builds/{id}"))], Json(summary)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wait_preference_is_found_among_others_and_bounded() {
+        let read = |value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("prefer", HeaderValue::from_static(value));
+            wait_seconds(&headers)
+        };
+        assert_eq!(read("wait=30"), Some(30));
+        assert_eq!(read("respond-async, Wait=\"5\""), Some(5));
+        assert_eq!(read("wait=100000"), Some(WAIT_SECONDS_MAX));
+        assert_eq!(read("wait=soon"), None);
+        assert_eq!(read("return=minimal"), None);
+    }
 }
