@@ -1,12 +1,13 @@
 //! What every part of the server shares: the store, the broker, the keys, the hub. No HTTP here.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use broker::{Broker, rpc::Requester};
 use object_store::ObjectStore;
-use projections::group::Place;
 use store::Store;
-use tokio::sync::watch;
 use wire::mac::InstallationKey;
 
 use crate::{hub::Hub, live::LiveQueries};
@@ -27,8 +28,8 @@ pub(crate) struct Core {
     pub(crate) hub: Arc<Hub>,
     /// Live queries of sockets.
     pub(crate) live: LiveQueries,
-    /// Where the recorder stands.
-    pub(crate) recorder: watch::Receiver<Place>,
+    /// How many events the recorder is behind.
+    pub(crate) recorder_lag: Arc<AtomicU64>,
     /// How long a job's lease lasts.
     pub(crate) lease: Duration,
     /// Within it a returning tab gets its former worker.

@@ -1,9 +1,9 @@
 //! Events of builds for those who wait in this process: `Prefer: wait`, live queries. One private queue bound to
 //! `build.*`, read once, told to all.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use broker::{Broker, BrokerError, ConsumeOptions, topology};
+use broker::{Broker, BrokerError, ConsumeOptions, Consumer, topology};
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -14,39 +14,62 @@ const BEHIND_MAX: usize = 4096;
 
 /// Tells what happens to builds.
 pub(crate) struct Hub {
-    finished: broadcast::Sender<BuildId>,
+    finished: broadcast::Sender<Finished>,
     changes: watch::Sender<u64>,
 }
 
+/// What those who wait for a build are told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Finished {
+    /// This build has finished.
+    Build(BuildId),
+    /// Events may have been missed: the store knows.
+    LookAgain,
+}
+
+/// The wait before a queue that went away is declared anew.
+const RETRY: Duration = Duration::from_millis(500);
+
 impl Hub {
-    /// Binds and begins to read. Everything that is published after the answer is told.
-    pub(crate) async fn start(
-        broker: Arc<dyn Broker>,
-        instance: &str,
-        shutdown: CancellationToken,
-    ) -> Result<Arc<Self>, BrokerError> {
+    /// A hub that nobody speaks to yet, and the queue that it will read. Everything published after the answer is told.
+    pub(crate) async fn start(broker: &dyn Broker, instance: &str) -> Result<(Arc<Self>, Consumer), BrokerError> {
         let hub = Arc::new(Self { finished: broadcast::channel(BEHIND_MAX).0, changes: watch::channel(0).0 });
-        let queue = topology::watch(instance);
-        broker.declare(&queue).await?;
-        let mut consumer = broker.consume(&queue.name, ConsumeOptions { prefetch: 1000, exclusive: true }).await?;
-        tokio::spawn({
-            let hub = Arc::clone(&hub);
-            async move {
-                loop {
-                    let delivery = tokio::select! {
-                        () = shutdown.cancelled() => return,
-                        delivery = consumer.next() => delivery,
-                    };
-                    let Some(delivery) = delivery else {
-                        warn!("the watch queue went away: waiting requests look at the store instead");
-                        return;
-                    };
-                    hub.tell(&delivery.message.body);
-                    delivery.ack();
-                }
+        Ok((hub, consume(broker, instance).await?))
+    }
+
+    /// Tells until `shutdown`. A queue that went away is declared anew, and everybody looks at the store.
+    pub(crate) async fn run(
+        &self,
+        broker: &dyn Broker,
+        instance: &str,
+        mut consumer: Consumer,
+        shutdown: CancellationToken,
+    ) {
+        loop {
+            let delivery = tokio::select! {
+                () = shutdown.cancelled() => return,
+                delivery = consumer.next() => delivery,
+            };
+            if let Some(delivery) = delivery {
+                self.tell(&delivery.message.body);
+                delivery.ack();
+                continue;
             }
-        });
-        Ok(hub)
+            consumer = loop {
+                match consume(broker, instance).await {
+                    Ok(consumer) => break consumer,
+                    Err(failure) => {
+                        warn!(%failure, "the watch queue went away and cannot be had again; it is tried again")
+                    }
+                }
+                tokio::select! {
+                    () = shutdown.cancelled() => return,
+                    () = tokio::time::sleep(RETRY) => {}
+                }
+            };
+            let _ = self.finished.send(Finished::LookAgain); // Fails when nobody waits.
+            self.changed();
+        }
     }
 
     fn tell(&self, body: &[u8]) {
@@ -54,7 +77,7 @@ impl Hub {
         let Ok(message) = EventMessage::decode(body) else { return };
         let Topic::Build(build) = message.topic else { return };
         if matches!(message.parse(), Ok(Event::BuildFinished { .. })) {
-            let _ = self.finished.send(build); // Fails when nobody waits.
+            let _ = self.finished.send(Finished::Build(build)); // Fails when nobody waits.
         }
         self.changed();
     }
@@ -70,7 +93,13 @@ impl Hub {
     }
 
     /// Builds as they finish.
-    pub(crate) fn finished(&self) -> broadcast::Receiver<BuildId> {
+    pub(crate) fn finished(&self) -> broadcast::Receiver<Finished> {
         self.finished.subscribe()
     }
+}
+
+async fn consume(broker: &dyn Broker, instance: &str) -> Result<Consumer, BrokerError> {
+    let queue = topology::watch(instance);
+    broker.declare(&queue).await?;
+    broker.consume(&queue.name, ConsumeOptions { prefetch: 1000, exclusive: true }).await
 }

@@ -38,6 +38,14 @@ pub(crate) async fn run(broker: Arc<dyn Broker>, store: Arc<dyn Store>, shutdown
     }
 }
 
+/// A row on its way.
+struct Published {
+    row: i64,
+    /// It is published again until it is confirmed.
+    must_arrive: bool,
+    confirm: Confirm,
+}
+
 /// Publishes from the oldest row on, until something fails. Rows are forgotten as their confirms come.
 async fn relay(broker: &Arc<dyn Broker>, store: &Arc<dyn Store>) -> String {
     let (published, confirms) = mpsc::channel(UNCONFIRMED_MAX);
@@ -49,7 +57,7 @@ async fn relay(broker: &Arc<dyn Broker>, store: &Arc<dyn Store>) -> String {
     }
 }
 
-async fn publish_all(broker: &dyn Broker, store: &dyn Store, published: mpsc::Sender<(i64, Confirm)>) -> String {
+async fn publish_all(broker: &dyn Broker, store: &dyn Store, published: mpsc::Sender<Published>) -> String {
     let mut changed = store.outbox_changed();
     let mut known = HashSet::new();
     let mut last = 0;
@@ -64,11 +72,13 @@ async fn publish_all(broker: &dyn Broker, store: &dyn Store, published: mpsc::Se
         }
         for row in rows {
             last = row.id;
+            // Control tops hints up, and a renewal tells what a notice would have: they need not come again.
+            let must_arrive = matches!(row.outbound, Outbound::Event { .. });
             let confirm = match publish(broker, &mut known, row.outbound).await {
                 Ok(confirm) => confirm,
                 Err(failure) => return failure.to_string(),
             };
-            if published.send((row.id, confirm)).await.is_err() {
+            if published.send(Published { row: row.id, must_arrive, confirm }).await.is_err() {
                 return "the relay's confirms are not read any more".to_owned();
             }
         }
@@ -97,18 +107,18 @@ async fn publish(
     Ok(broker.publish(message))
 }
 
-async fn forget_confirmed(store: &dyn Store, mut confirms: mpsc::Receiver<(i64, Confirm)>) -> String {
+async fn forget_confirmed(store: &dyn Store, mut confirms: mpsc::Receiver<Published>) -> String {
     let mut batch = Vec::new();
     let mut done = Vec::new();
     loop {
         if confirms.recv_many(&mut batch, ROWS_MAX as usize).await == 0 {
             return "the relay publishes no more".to_owned();
         }
-        for (id, confirm) in batch.drain(..) {
-            if let Err(failure) = confirm.await {
-                return failure.to_string();
+        for Published { row, must_arrive, confirm } in batch.drain(..) {
+            match confirm.await {
+                Err(failure) if must_arrive => return failure.to_string(),
+                Err(_) | Ok(()) => done.push(row),
             }
-            done.push(id);
         }
         if let Err(failure) = store.outbox_done(&done).await {
             return failure.to_string();

@@ -1,6 +1,15 @@
 //! Puts the parts together and runs them until a signal comes. The only place that names a concrete broker and store.
 
-use std::{future::IntoFuture as _, io::Write as _, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    future::IntoFuture as _,
+    io::Write as _,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use broker::{Broker, embedded::EmbeddedBroker, rpc::Requester, topology};
 use control::service::{Brake, ControlConfig};
@@ -35,7 +44,9 @@ const PING: Duration = Duration::from_secs(25);
 /// A sign-in link is good for so long, in microseconds.
 const LINK_MICROS: i64 = 24 * 3600 * 1_000_000;
 /// Events that every group has applied are kept in the stream up to this number, then the oldest go.
-const STREAM_KEPT: u64 = 10_000;
+const STREAM_KEPT: u64 = 500;
+/// The stream is looked at this often.
+const TEND: Duration = Duration::from_secs(1);
 /// With more events than this behind the recorder no job is granted until it has caught up: the stream stays within bounds.
 const LAG_MAX: u64 = 200_000;
 /// After a signal the parts have so long to end by themselves.
@@ -94,16 +105,26 @@ async fn start(
         }
     });
     let brake = Brake::default();
-    running.spawn(tend_stream(embedded, recorder.clone(), brake.clone(), shutdown.clone()));
+    let recorder_lag = Arc::new(AtomicU64::new(0));
+    let tended = (embedded, store.clone());
+    running.spawn(tend_stream(tended, recorder, Arc::clone(&recorder_lag), brake.clone(), shutdown.clone()));
+    let (hub, watched) = Hub::start(&*broker, &instance).await.map_err(|failure| text(&failure))?;
+    running.spawn({
+        let (hub, broker, instance, shutdown) = (hub.clone(), broker.clone(), instance.clone(), shutdown.clone());
+        async move {
+            hub.run(&*broker, &instance, watched, shutdown).await;
+            Ok(())
+        }
+    });
     let core = Arc::new(Core {
-        hub: Hub::start(broker.clone(), &instance, shutdown.clone()).await.map_err(|failure| text(&failure))?,
+        hub,
         requester: Requester::start(broker.clone()).await.map_err(|failure| text(&failure))?,
         store: store.clone(),
         broker: broker.clone(),
         artifacts,
         key: key.clone(),
         live: LiveQueries::default(),
-        recorder,
+        recorder_lag,
         lease: options.lease(),
         affinity: options.affinity(),
         public_url: public_url.clone(),
@@ -197,25 +218,33 @@ fn executor_config(options: &ServeOptions, data_dir: &DataDir) -> Result<Executo
     })
 }
 
-/// Lets go of what the recorder has applied, but for the last [`STREAM_KEPT`] events, and draws the brake while it lags.
+/// Tells how far the recorder is behind, draws the brake while that is too far, and lets go of what it has applied but for
+/// the last [`STREAM_KEPT`] events. By a timer: a recorder that stands still tells nothing.
 async fn tend_stream(
-    broker: Arc<EmbeddedBroker>,
-    mut recorder: watch::Receiver<Place>,
+    parts: (Arc<EmbeddedBroker>, Arc<dyn Store>),
+    recorder: watch::Receiver<Place>,
+    lag: Arc<AtomicU64>,
     brake: Brake,
     shutdown: CancellationToken,
 ) -> Result<(), String> {
+    let (broker, store) = parts;
+    let kept = store.group_place(projections::recorder::GROUP).await.map_err(|failure| failure.to_string())?;
+    let mut applied = kept.map(|(_, offset)| offset);
     let mut trimmed = 0;
+    let mut timer = tokio::time::interval(TEND);
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
-            changed = recorder.changed() => if changed.is_err() { return Ok(()) },
+            _ = timer.tick() => {}
         }
-        let place = *recorder.borrow_and_update();
-        brake.set(place.lag > LAG_MAX);
-        let keep_from = place.offset.map_or(0, |offset| (offset + 1).saturating_sub(STREAM_KEPT));
-        // In lots: one small write for a tenth of what is kept.
-        if keep_from > trimmed + STREAM_KEPT / 10 {
-            drop(broker.trim_stream(keep_from)); // Trimmed again with the next lot if it fails.
+        applied = recorder.borrow().offset.or(applied);
+        let next = applied.map_or(0, |offset| offset + 1);
+        let behind = broker.stream_range().end.saturating_sub(next);
+        lag.store(behind, Ordering::Relaxed);
+        brake.set(behind > LAG_MAX);
+        let keep_from = next.saturating_sub(STREAM_KEPT);
+        if keep_from > trimmed {
+            drop(broker.trim_stream(keep_from)); // Trimmed again the next time if it fails.
             trimmed = keep_from;
         }
     }

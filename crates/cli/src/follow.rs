@@ -199,10 +199,12 @@ impl Follower<'_> {
             }
             let limit = u64::from(LINES).min(until - next);
             let text = self.client.get_text(&format!("/jobs/{job}/log?attempt={attempt}&from={next}&limit={limit}"))?;
-            let lines = text.lines().filter_map(|line| serde_json::from_str::<RecordedLine>(line).ok());
             let mut printed = false;
-            // A line without an end is no line yet: it comes again when it is complete.
-            for line in lines.filter(|line| !line.line.open) {
+            for line in text.lines().filter_map(|line| serde_json::from_str::<RecordedLine>(line).ok()) {
+                // A line without an end is no line yet: its end comes as an event, under the same number.
+                if line.line.open {
+                    return Ok(());
+                }
                 self.print(job, &line);
                 printed = true;
             }

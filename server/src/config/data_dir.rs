@@ -96,13 +96,28 @@ impl DataDir {
             Err(failure) => return Err(format!("{} cannot be read: {failure}", path.display())),
         }
         let text = make()?;
-        let write = || {
-            let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        let failed = |failure: io::Error| format!("{} cannot be written: {failure}", path.display());
+        match self.write_whole(&path, &text) {
+            Ok(()) => Ok(text),
+            // Another process made it a moment ago: its text is the one that counts.
+            Err(failure) if failure.kind() == io::ErrorKind::AlreadyExists => fs::read_to_string(&path).map_err(failed),
+            Err(failure) => Err(failed(failure)),
+        }
+    }
+
+    /// Makes a file that is there with its whole text or not at all, whatever happens meanwhile.
+    fn write_whole(&self, path: &Path, text: &str) -> io::Result<()> {
+        let draft = self.path.join(format!("draft-{}", Uuid::new_v4().simple()));
+        let written = (|| {
+            let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
             io::Write::write_all(&mut file, text.as_bytes())?;
-            file.sync_all()
-        };
-        write().map_err(|failure| format!("{} cannot be written: {failure}", path.display()))?;
-        Ok(text)
+            file.sync_all()?;
+            // Unlike a rename, a link never takes the place of what is there.
+            fs::hard_link(&draft, path)?;
+            fs::File::open(&self.path)?.sync_all()
+        })();
+        let removed = fs::remove_file(&draft);
+        written.and(removed)
     }
 }
 

@@ -23,6 +23,7 @@ use crate::{
         problem::{Answer, json, parse},
         who::Who,
     },
+    hub::Finished,
     queries,
 };
 
@@ -59,7 +60,7 @@ async fn wait_for(
     core: &Core,
     who: &Authority,
     id: BuildId,
-    mut finished: tokio::sync::broadcast::Receiver<BuildId>,
+    mut finished: tokio::sync::broadcast::Receiver<Finished>,
 ) -> Result<BuildView, Problem> {
     loop {
         let view = queries::build(core, who, id).await?;
@@ -68,7 +69,7 @@ async fn wait_for(
         }
         loop {
             match finished.recv().await {
-                Ok(ended) if ended != id => {}
+                Ok(Finished::Build(ended)) if ended != id => {}
                 // Behind, or the hub is gone: the store knows.
                 Ok(_) | Err(RecvError::Lagged(_)) => break,
                 Err(RecvError::Closed) => {

@@ -1,4 +1,4 @@
-//! Sessions, kept in the store.
+//! Sessions, kept in the store under the hash of their id: who reads the database cannot sign in by it.
 
 use std::{fmt, sync::Arc};
 
@@ -12,6 +12,8 @@ use tower_sessions::{
 };
 use wire::Timestamp;
 
+use crate::secret;
+
 /// A session store in ours.
 #[derive(Clone)]
 pub(crate) struct Sessions(pub(crate) Arc<dyn Store>);
@@ -20,6 +22,10 @@ impl fmt::Debug for Sessions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Sessions")
     }
+}
+
+fn key(id: &Id) -> String {
+    secret::sha256(&id.to_string())
 }
 
 #[async_trait]
@@ -35,12 +41,12 @@ impl SessionStore for Sessions {
     async fn save(&self, record: &Record) -> Result<()> {
         let data = serde_json::to_vec(&record.data).map_err(|failure| Error::Encode(failure.to_string()))?;
         let micros = i64::try_from(record.expiry_date.unix_timestamp_nanos() / 1000).unwrap_or(i64::MAX);
-        let kept = self.0.put_session(&record.id.to_string(), &data, Timestamp(micros)).await;
+        let kept = self.0.put_session(&key(&record.id), &data, Timestamp(micros)).await;
         kept.map_err(|failure| Error::Backend(failure.to_string()))
     }
 
     async fn load(&self, id: &Id) -> Result<Option<Record>> {
-        let found = self.0.session(&id.to_string()).await.map_err(|failure| Error::Backend(failure.to_string()))?;
+        let found = self.0.session(&key(id)).await.map_err(|failure| Error::Backend(failure.to_string()))?;
         let Some((data, expires_at)) = found else { return Ok(None) };
         let data = serde_json::from_slice(&data).map_err(|failure| Error::Decode(failure.to_string()))?;
         let expiry_date = OffsetDateTime::from_unix_timestamp_nanos(i128::from(expires_at.0) * 1000)
@@ -49,6 +55,6 @@ impl SessionStore for Sessions {
     }
 
     async fn delete(&self, id: &Id) -> Result<()> {
-        self.0.delete_session(&id.to_string()).await.map_err(|failure| Error::Backend(failure.to_string()))
+        self.0.delete_session(&key(id)).await.map_err(|failure| Error::Backend(failure.to_string()))
     }
 }

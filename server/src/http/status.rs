@@ -1,6 +1,9 @@
 //! How the installation is: executors, gateways, groups, health, metrics.
 
-use std::{fmt::Write as _, sync::Arc};
+use std::{
+    fmt::Write as _,
+    sync::{Arc, atomic::Ordering},
+};
 
 use axum::{
     Json,
@@ -58,9 +61,8 @@ pub(crate) async fn gateways(
 /// `GET /groups`
 pub(crate) async fn groups(State(core): State<Arc<Core>>, Who(_who): Who) -> Answer<Json<Vec<GroupView>>> {
     let mut groups = core.store.groups().await.map_err(queries::store_problem)?;
-    let place = *core.recorder.borrow();
     for group in groups.iter_mut().filter(|group| group.name == projections::recorder::GROUP) {
-        group.lag = place.lag;
+        group.lag = core.recorder_lag.load(Ordering::Relaxed);
     }
     Ok(Json(groups))
 }
@@ -98,8 +100,8 @@ pub(crate) async fn metrics(State(site): State<Site>, Who(_who): Who) -> Answer<
     family("topics_watched", "Topics bound for watchers.", per_worker(|worker| worker.topics));
     family("gateway_queue_length", "Messages that wait for the worker.", per_worker(|worker| worker.queue_length));
     family("worker_restarts", "Starts after a panic.", per_worker(|worker| worker.restarts));
-    let place = *site.core.recorder.borrow();
-    family("recorder_lag", "Events that the record is behind.", vec![(String::new(), place.lag)]);
+    let lag = site.core.recorder_lag.load(Ordering::Relaxed);
+    family("recorder_lag", "Events that the record is behind.", vec![(String::new(), lag)]);
     let queued = site.core.store.queued_jobs().await.map_err(queries::store_problem)?;
     let queued = queued.iter().map(|row| (format!("{{labels=\"{}\"}}", row.label_set), row.count)).collect();
     family("jobs_queued", "Jobs that wait for an executor.", queued);
