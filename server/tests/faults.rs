@@ -150,6 +150,38 @@ fn a_full_disk_is_told_and_nothing_accepted_is_lost() {
     server.kill();
 }
 
+#[test]
+fn p7_a_disk_that_fills_while_a_job_prints_loses_no_line() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("left out: mounting a small disk needs root");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let gate = folder.path().join("gate");
+    let disk = SmallDisk::mount(&folder.path().join("disk"), "32m");
+    let mut server = Server::start_in(&disk.path.join("data"), &["--slots", "1", "--lease-seconds", "4"]);
+    let run = format!("seq 1 100; echo ready; until [ -e {} ]; do sleep 0.05; done; seq 101 50000", gate.display());
+    server.apply("print", &format!("name: print\njobs: {{a: {{steps: [{{run: {}}}]}}}}\n", serde_json::json!(run)));
+    let id = server.trigger("print");
+    server.events(&id).until_line("ready");
+    let filler = disk.path.join("filler");
+    fill(&filler);
+    fs::write(&gate, "").unwrap();
+    while server.post("/api/v1/pipelines/print/builds", &serde_json::json!({})).status == 202 {
+        fill(&filler);
+    }
+    fs::remove_file(&filler).unwrap();
+    let build = server.finished(&id);
+    assert_eq!(build["outcome"], "succeeded", "{build}");
+    let (job, attempt) = (job(&build)["id"].as_str().unwrap(), job(&build)["attempt"].as_u64().unwrap());
+    let expected =
+        (1..=100).map(|n| n.to_string()).chain(["ready".to_owned()]).chain((101..=50_000).map(|n| n.to_string()));
+    server.log(job, attempt);
+    let text = server.get(&format!("/api/v1/jobs/{job}/log.txt?attempt={attempt}")).text;
+    assert!(text.lines().eq(expected), "the log of attempt {attempt} is not whole: {} lines", text.lines().count());
+    server.kill();
+}
+
 /// Writes until nothing more fits.
 fn fill(path: &Path) {
     use std::io::Write as _;
