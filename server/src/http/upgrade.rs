@@ -29,6 +29,9 @@ use crate::{
 const PLACE: &str = "place";
 /// What the WebSocket library takes at most: above our own limit, so that we can say why we close.
 const MESSAGE_BYTES_MAX: usize = 4 * CLIENT_FRAME_BYTES_MAX;
+/// What is read from a socket at once. The library's own 128 KiB would be most of what an idle socket costs; clients say
+/// little.
+const READ_BYTES: usize = 4 * 1024;
 
 /// The worker that a session was at, and when.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -56,16 +59,18 @@ pub(crate) async fn upgrade(
     let server_id = place(&site, &session, peer.ip(), &headers).await;
     let offered = headers.get(header::SEC_WEBSOCKET_PROTOCOL).and_then(|value| value.to_str().ok());
     let spoken = offered.is_none_or(|offered| offered.split(',').any(|name| name.trim() == SUBPROTOCOL));
-    upgrade.protocols([SUBPROTOCOL]).max_message_size(MESSAGE_BYTES_MAX).on_upgrade(move |socket| async move {
-        if !spoken {
-            let mut socket = socket;
-            let reason = format!("this server speaks {SUBPROTOCOL}");
-            let _ = socket.send(close(CloseCode::Version, reason)).await; // It may have gone already.
-            return;
-        }
-        let subject = who.subject.clone();
-        site.gateway.serve(&server_id, who, subject, frames(socket)).await;
-    })
+    upgrade.protocols([SUBPROTOCOL]).max_message_size(MESSAGE_BYTES_MAX).read_buffer_size(READ_BYTES).on_upgrade(
+        move |socket| async move {
+            if !spoken {
+                let mut socket = socket;
+                let reason = format!("this server speaks {SUBPROTOCOL}");
+                let _ = socket.send(close(CloseCode::Version, reason)).await; // It may have gone already.
+                return;
+            }
+            let subject = who.subject.clone();
+            site.gateway.serve(&server_id, who, subject, frames(socket)).await;
+        },
+    )
 }
 
 /// The worker for this request: the session's, within the affinity period; else by the client's address.
