@@ -2,20 +2,23 @@
 //! nothing, because a page there is read once.
 //!
 //! The parts: `track` (one topic's position), `apply` (what an event does), `log` (lines held), `build` (all three for an
-//! open build), `heartbeat` (when to retry), `stray` (frames without a reader): all pure. `follow` ties them to signals,
-//! and `socket` alone knows the browser's WebSocket.
+//! open build), `unrecorded` (what the record has not confirmed), `heartbeat` (when to retry), `stray` (frames without a
+//! reader), `refusals` (what the server will not tell): all pure. `follow` ties them to signals, and `socket` alone knows
+//! the browser's WebSocket.
 
 pub mod apply;
 pub mod build;
 pub mod follow;
 pub mod heartbeat;
 pub mod log;
+pub mod refusals;
 #[cfg(test)]
 pub(crate) mod sample;
 #[cfg(target_arch = "wasm32")]
 mod socket;
 pub mod stray;
 pub mod track;
+pub mod unrecorded;
 
 use leptos::prelude::*;
 use wire::{
@@ -24,6 +27,8 @@ use wire::{
     event::Recorded,
     frame::{EventFrame, Resumed},
 };
+
+use refusals::Refusal;
 
 /// How the page stands to the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +49,8 @@ pub enum Connection {
         /// Log lines.
         lines: u64,
     },
+    /// The socket is there, but the server refuses to tell of something that the page watches: see [`Live::refusal`].
+    Partial,
     /// The browser has no network.
     Offline,
     /// The server said to stay away: signed out, not allowed, or another version.
@@ -58,6 +65,8 @@ pub enum Connection {
 pub struct Live {
     /// For the pill.
     pub connection: RwSignal<Connection>,
+    /// Why the page is not live while [`Connection::Partial`].
+    pub refusal: RwSignal<Option<Refusal>>,
 }
 
 /// What arrives for a watched topic.
@@ -69,6 +78,8 @@ pub enum Arrival {
     Resumed(Resumed),
     /// The record moved on.
     Recorded(Recorded),
+    /// The server refused to tell of this topic.
+    Refused(Topic),
     /// The socket was lost.
     Away,
 }
@@ -87,9 +98,9 @@ pub struct Watch {
 
 impl Live {
     /// Provides the handle; the socket is opened by [`Live::open`].
-    #[must_use]
     pub fn provide() -> Self {
-        let live = Self { connection: RwSignal::new(Connection::Connecting) };
+        let (connection, refusal) = (RwSignal::new(Connection::Connecting), RwSignal::new(None));
+        let live = Self { connection, refusal };
         provide_context(live);
         live
     }

@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 use wire::{
-    BuildId, JobId, PipelineName, Problem,
+    BuildId, JobId, PipelineName, Problem, Topic,
     command::{Retry, Trigger},
+    event::Recorded,
     log::RecordedLine,
 };
 
@@ -13,6 +14,10 @@ struct Answer {
     body: String,
     /// The header `x-log-total`.
     total: Option<u64>,
+    /// The header `x-log-sealed`.
+    sealed: bool,
+    /// The header `x-log-offset`.
+    offset: Option<u64>,
 }
 
 /// Starts a build. `key` makes a repeat harmless: the same key never starts a second build.
@@ -70,6 +75,16 @@ pub async fn log_lines(
     Ok((lines, answer.total))
 }
 
+/// How far an attempt's log is recorded, and whether that is all of it.
+///
+/// # Errors
+/// When there is no such log, or the server cannot be reached.
+pub async fn log_head(job: JobId, attempt: u32) -> Result<Recorded, Problem> {
+    let url = format!("/api/v1/jobs/{job}/log?attempt={attempt}&from=0&limit=1");
+    let answer = send("GET", &url, JSON, None, None).await?;
+    Ok(Recorded { topic: Topic::Job(job), epoch: attempt, offset: answer.offset, sealed: answer.sealed })
+}
+
 const JSON: &str = "application/json";
 
 fn json(value: &impl Serialize) -> Result<String, Problem> {
@@ -102,10 +117,13 @@ async fn send(method: &str, url: &str, kind: &str, key: Option<&str>, body: Opti
         None => request.build(),
     };
     let response = request.map_err(gone)?.send().await.map_err(gone)?;
-    let total = response.headers().get("x-log-total").and_then(|total| total.parse().ok());
+    let headers = response.headers();
+    let number = |name| headers.get(name).and_then(|number| number.parse().ok());
+    let (total, offset) = (number("x-log-total"), number("x-log-offset"));
+    let sealed = headers.get("x-log-sealed").is_some_and(|sealed| sealed == "true");
     let (status, body) = (response.status(), response.text().await.map_err(gone)?);
     if status < 400 {
-        return Ok(Answer { body, total });
+        return Ok(Answer { body, total, sealed, offset });
     }
     Err(serde_json::from_str(&body).unwrap_or_else(|_| {
         Problem::new(status, "refused", format!("The server answered with status {status} and no reason."))

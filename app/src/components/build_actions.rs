@@ -1,6 +1,6 @@
 //! What a person can do to a build: cancel it while it runs, retry it when it is over.
 
-use leptos::{prelude::*, task::spawn_local};
+use leptos::{html::Button, prelude::*, task::spawn_local};
 use wire::{
     BuildId, Outcome, Problem,
     view::{BuildView, State},
@@ -58,6 +58,27 @@ pub fn BuildActions(
             }
         });
     };
+    // The buttons change places: the focus goes along, for who has no mouse.
+    let (cancel, keep) = (NodeRef::<Button>::new(), NodeRef::<Button>::new());
+    let focus = |button: NodeRef<Button>| {
+        if let Some(button) = button.get() {
+            // Refused only where there is nothing to focus.
+            let _ = button.focus();
+        }
+    };
+    Effect::new(move |_| focus(keep));
+    let came_back = StoredValue::new(false);
+    Effect::new(move |_| {
+        cancel.track();
+        if came_back.get_value() {
+            came_back.set_value(false);
+            focus(cancel);
+        }
+    });
+    let let_run = move || {
+        came_back.set_value(true);
+        asking.set(false);
+    };
     let is_over = Memo::new(move |_| view.with(|view| view.summary.state == State::Finished));
     let may_cancel = Memo::new(move |_| view.with(|view| view.summary.state != State::Finished && !view.cancelling));
     let failed =
@@ -65,17 +86,26 @@ pub fn BuildActions(
     view! {
         <div class="actions needs-js">
             <Show when=move || may_cancel.get() && !asking.get()>
-                <button type="button" on:click=move |_| asking.set(true) disabled=move || busy.get()>
+                <button node_ref=cancel type="button" on:click=move |_| asking.set(true) disabled=move || busy.get()>
                     "Cancel"
                 </button>
             </Show>
             <Show when=move || may_cancel.get() && asking.get()>
-                <span class="asks" role="group" aria-label="Cancel this build?">
+                <span
+                    class="asks"
+                    role="group"
+                    aria-label="Cancel this build?"
+                    on:keydown=move |event| {
+                        if event.key() == "Escape" {
+                            let_run();
+                        }
+                    }
+                >
                     "Cancel this build?"
                     <button class="danger" type="button" on:click=move |_| run(Act::Cancel)>
                         "Cancel it"
                     </button>
-                    <button type="button" on:click=move |_| asking.set(false)>
+                    <button node_ref=keep type="button" on:click=move |_| let_run()>
                         "Let it run"
                     </button>
                 </span>

@@ -14,6 +14,12 @@ pub fn ConnectionPill() -> impl IntoView {
     let clock = Clock::get();
     let connection = move || use_context::<Live>().map_or(Connection::Connecting, |live| live.connection.get());
     let connection = Memo::new(move |_| connection());
+    let refusal = move || use_context::<Live>().and_then(|live| live.refusal.get());
+    let refusal = Memo::new(move |_| refusal());
+    let title = move || {
+        let refusal = refusal.get().filter(|_| connection.get() == Connection::Partial);
+        refusal.map(|refusal| refusal.detail)
+    };
     let word = move || match connection.get() {
         Connection::Connecting => "connecting".to_owned(),
         Connection::Live => "live".to_owned(),
@@ -22,6 +28,10 @@ pub fn ConnectionPill() -> impl IntoView {
         Connection::Resumed { lines: 0 } => "resumed, nothing missed".to_owned(),
         Connection::Resumed { lines: 1 } => "resumed, 1 line recovered".to_owned(),
         Connection::Resumed { lines } => format!("resumed, {} lines recovered", grouped(lines)),
+        Connection::Partial => match refusal.get() {
+            Some(refusal) => format!("not live ({})", refusal.title),
+            None => "not live".to_owned(),
+        },
         Connection::Offline => "offline".to_owned(),
         Connection::Refused { code: 4500 } => "signed out".to_owned(),
         Connection::Refused { code: 4502 } => "reload: new version".to_owned(),
@@ -31,7 +41,7 @@ pub fn ConnectionPill() -> impl IntoView {
         Connection::Connecting | Connection::Resuming => "pill waiting",
         Connection::Live => "pill live",
         Connection::Resumed { .. } => "pill resumed",
-        Connection::Reconnecting { .. } => "pill away",
+        Connection::Reconnecting { .. } | Connection::Partial => "pill away",
         Connection::Offline | Connection::Refused { .. } => "pill off",
     };
     let seconds = Memo::new(move |_| {
@@ -41,7 +51,7 @@ pub fn ConnectionPill() -> impl IntoView {
         (browser::now_millis() as i64).saturating_sub(since) / 1_000
     });
     view! {
-        <span class=class>
+        <span class=class title=title>
             <span class="dot" aria-hidden="true"></span>
             <span role="status" aria-live="polite">{word}</span>
             <span class="since" aria-hidden="true">

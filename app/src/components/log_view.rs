@@ -305,8 +305,10 @@ impl Rows {
         if is_new != Some(true) || attempt == 0 {
             return;
         }
+        let first = self.followed.model.try_update_value(|model| model.log_mut()?.first_missing(page)).flatten();
+        let from = first.unwrap_or(page * PAGE_LINES);
         spawn_local(async move {
-            let answer = rest::log_lines(job, attempt, page * PAGE_LINES, PAGE_LINES).await;
+            let answer = rest::log_lines(job, attempt, from, (page + 1) * PAGE_LINES - from).await;
             let is_whole = self.followed.model.try_update_value(|model| {
                 let is_shown = model.chosen() == Some(job);
                 let Some(log) = model.log_mut().filter(|log| is_shown && log.attempt() == attempt) else { return true };

@@ -9,6 +9,9 @@ use std::ops::Range;
 pub const ROW: f64 = 20.0;
 /// The height of the spacer in pixels at most. Browsers allow about 16 million.
 pub const SPACER_MAX: f64 = 8_000_000.0;
+/// Wheels and keys move the bar by so many pixels at most in one event, however low the view; dragging the bar of a log
+/// beyond [`SPACER_MAX`] by one pixel moves it by more.
+pub const HAND_STEP_MAX: f64 = 3_000.0;
 /// Rows drawn beyond each edge of the view.
 pub const OVERSCAN: u64 = 30;
 /// Rows drawn at most, however high the view.
@@ -57,7 +60,7 @@ impl Scroll {
             0.0
         } else if top >= bar_last - 1.0 {
             last
-        } else if step.abs() <= self.view {
+        } else if step.abs() <= self.view.max(HAND_STEP_MAX) {
             self.place + step
         } else {
             top / bar_last * last
@@ -157,6 +160,8 @@ mod tests {
         let before = scroll.rows(MILLION).start;
         scroll.moved(scroll.top() + 100.0, MILLION);
         assert_eq!(scroll.rows(MILLION).start, before + 5);
+        scroll.moved(scroll.top() - 2_000.0, MILLION);
+        assert_eq!(scroll.rows(MILLION).start, before + 5 - 100, "a quick turn is further than the view is high");
     }
 
     #[test]

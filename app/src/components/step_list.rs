@@ -41,12 +41,22 @@ pub fn StepList(
     }
 }
 
+/// A step whose job no longer runs does not run either, though nobody was left to say so: its executor was lost.
+fn as_far_as_known(job: &JobView, step: StepView) -> StepView {
+    if job.state == State::Running || step.state != State::Running {
+        return step;
+    }
+    let started_at = step.started_at.filter(|_| job.finished_at.is_some());
+    StepView { state: State::Finished, outcome: None, started_at, finished_at: job.finished_at, ..step }
+}
+
 #[component]
 fn StepRow(view: RwSignal<BuildView>, job: JobId, step: u32, show_line: Callback<u64>) -> impl IntoView {
     let row: Memo<Option<StepView>> = Memo::new(move |_| {
         view.with(|view| {
             let job = view.jobs.iter().find(|known| known.id == job)?;
-            job.steps.iter().find(|known| known.step == step).cloned()
+            let known = job.steps.iter().find(|known| known.step == step)?;
+            Some(as_far_as_known(job, known.clone()))
         })
     });
     let get = move |f: fn(&StepView) -> Option<String>| move || row.with(|row| row.as_ref().and_then(f));
@@ -92,5 +102,27 @@ fn StepRow(view: RwSignal<BuildView>, job: JobId, step: u32, show_line: Callback
                 </details>
             </Show>
         </li>
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::live::sample;
+
+    #[test]
+    fn a_step_does_not_run_on_when_its_executor_was_lost() {
+        let mut job = sample::build(1).jobs.remove(0);
+        let step = StepView { state: State::Running, started_at: Some(wire::Timestamp(1)), ..job.steps[0].clone() };
+        job.state = State::Running;
+        assert_eq!(as_far_as_known(&job, step.clone()), step);
+
+        job.state = State::Queued;
+        let known = as_far_as_known(&job, step.clone());
+        assert_eq!((known.state, known.started_at), (State::Finished, None), "nothing counts while the job waits anew");
+
+        (job.state, job.finished_at) = (State::Finished, Some(wire::Timestamp(9)));
+        let known = as_far_as_known(&job, step);
+        assert_eq!((known.state, known.outcome, known.finished_at), (State::Finished, None, job.finished_at));
     }
 }

@@ -18,13 +18,16 @@ pub struct Start {
     pub problem: RwSignal<Option<Problem>>,
     /// Made anew after each success, so that a second press of the button on a bad line starts no second build.
     key: StoredValue<String>,
+    /// Looked up where the component is made: what an event handler spawns has no context.
+    live: Option<Live>,
 }
 
 impl Start {
     /// Ready to start.
     #[must_use]
     pub fn new() -> Self {
-        Self { busy: RwSignal::new(false), problem: RwSignal::new(None), key: StoredValue::new(String::new()) }
+        let key = StoredValue::new(String::new());
+        Self { busy: RwSignal::new(false), problem: RwSignal::new(None), key, live: use_context() }
     }
 
     /// Asks for a build, and goes to its page.
@@ -37,7 +40,7 @@ impl Start {
         if self.key.with_value(String::is_empty) {
             self.key.set_value(uuid::Uuid::new_v4().to_string());
         }
-        let live = use_context::<Live>();
+        let live = self.live;
         let trigger = Trigger { inputs, socket: live.and_then(Live::meta), reply: None };
         spawn_local(async move {
             let key = self.key.get_value();

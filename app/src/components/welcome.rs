@@ -15,25 +15,35 @@ const SAMPLE_NAME: &str = "sample";
 
 /// The sample pipeline and its button.
 #[component]
-pub fn Welcome() -> impl IntoView {
+pub fn Welcome(
+    /// Set while the button's work is under way: the welcome is to stay until then.
+    starting: RwSignal<bool>,
+) -> impl IntoView {
     let start = Start::new();
     let navigate = use_navigate();
     let refused = RwSignal::new(None::<Problem>);
-    let saving = RwSignal::new(false);
     let press = move |_| {
         let Ok(name) = SAMPLE_NAME.parse::<PipelineName>() else { return };
         let navigate = navigate.clone();
-        saving.set(true);
+        starting.set(true);
+        refused.set(None);
         spawn_local(async move {
             let saved = rest::put_pipeline(SAMPLE_NAME, SAMPLE.to_owned()).await;
-            saving.set(false);
+            // The person may have left the page meanwhile.
+            if starting.try_get_untracked().is_none() {
+                return;
+            }
             match saved {
                 Ok(()) => start.start(name, BTreeMap::new(), move |url| navigate(url, Default::default())),
-                Err(problem) => refused.set(Some(problem)),
+                Err(problem) => {
+                    refused.set(Some(problem));
+                    starting.set(false);
+                }
             }
         });
     };
-    let busy = move || saving.get() || start.busy.get();
+    // Pressed again, it saves the same text and asks with the same key.
+    let busy = move || start.busy.get() || (starting.get() && start.problem.with(Option::is_none));
     view! {
         <section class="welcome">
             <h1>"No pipelines yet"</h1>

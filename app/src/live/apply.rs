@@ -51,8 +51,9 @@ fn of_build(view: &mut BuildView, at: Timestamp, event: &Event) -> bool {
             (view.summary.outcome, view.summary.finished_at) = (Some(*outcome), Some(at));
             view.cancelling = false;
         }
-        Event::JobQueued { job, .. } => {
-            if let Some(job) = view.jobs.iter_mut().find(|known| known.id == *job) {
+        // Executors are heard apart from control: an attempt may have spoken before the end of the former one is told.
+        Event::JobQueued { job, attempt } => {
+            if let Some(job) = view.jobs.iter_mut().find(|known| known.id == *job && known.attempt < *attempt) {
                 (job.state, job.outcome, job.queued_at) = (State::Queued, None, Some(at));
                 job.waiting_for = None;
             }
@@ -64,8 +65,8 @@ fn of_build(view: &mut BuildView, at: Timestamp, event: &Event) -> bool {
                 (job.executor, job.started_at) = (Some(executor_name.clone()), Some(at));
             }
         }
-        Event::JobFinished { job, outcome, reason, .. } => {
-            if let Some(job) = view.jobs.iter_mut().find(|known| known.id == *job) {
+        Event::JobFinished { job, attempt, outcome, reason, .. } => {
+            if let Some(job) = view.jobs.iter_mut().find(|known| known.id == *job && known.attempt <= *attempt) {
                 (job.state, job.outcome, job.finished_at) = (State::Finished, Some(*outcome), Some(at));
                 (job.reason, job.waiting_for) = (reason.clone(), None);
                 if *outcome == Outcome::Skipped {
@@ -76,8 +77,8 @@ fn of_build(view: &mut BuildView, at: Timestamp, event: &Event) -> bool {
                 }
             }
         }
-        Event::JobLost { job, reason, .. } => {
-            if let Some(job) = view.jobs.iter_mut().find(|known| known.id == *job) {
+        Event::JobLost { job, attempt, reason, .. } => {
+            if let Some(job) = view.jobs.iter_mut().find(|known| known.id == *job && known.attempt <= *attempt) {
                 (job.state, job.outcome, job.reason) = (State::Queued, None, Some(reason.clone()));
                 for step in job.steps.iter_mut().filter(|step| step.state == State::Running) {
                     (step.state, step.finished_at, step.reason) =
@@ -233,5 +234,17 @@ mod tests {
         apply(&mut view, &frame_of_build(1, 0, lost));
         assert_eq!((view.jobs[0].state, view.jobs[0].steps[0].state), (State::Queued, State::Finished));
         assert_eq!(view.jobs[0].reason.as_deref(), Some("gone"));
+    }
+
+    #[test]
+    fn the_end_of_a_former_attempt_that_is_told_late_does_not_touch_the_one_that_runs() {
+        let mut view = build(1);
+        let job = view.jobs[0].id;
+        let step = Event::StepStarted { step: 0, name: "s".into(), command: "s".into() };
+        apply(&mut view, &frame_of_job(job, 2, 0, step));
+        let over = Event::JobFinished { job, attempt: 1, outcome: Outcome::Failed, last_offset: None, reason: None };
+        apply(&mut view, &frame_of_build(1, 0, over));
+        apply(&mut view, &frame_of_build(1, 1, Event::JobQueued { job, attempt: 2 }));
+        assert_eq!((view.jobs[0].state, view.jobs[0].steps[0].state), (State::Running, State::Running));
     }
 }

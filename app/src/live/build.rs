@@ -4,23 +4,19 @@
 //! A reading is one answer of the record: the whole build with the positions that it includes. It settles the build's
 //! topic and the chosen job's, steps and number of lines alike; the lines themselves are fetched where they are shown.
 
-use std::collections::VecDeque;
-
 use wire::{
     Event, JobId, Position, Topic,
     event::Recorded,
     frame::{EventFrame, ResumeOutcome, Resumed},
-    view::{BuildView, JobView, LogPage},
+    view::{BuildView, JobView, LogPage, State},
 };
 
 use super::{
     apply::{apply, begin_attempt},
     log::JobLog,
     track::{Read, Track},
+    unrecorded::{Unrecorded, widen},
 };
-
-/// At most so many log events are remembered as not yet recorded; older ones are taken for recorded.
-pub const UNRECORDED_MAX: usize = 4_096;
 
 /// What a frame or a reading changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,20 +46,11 @@ pub struct LostLines {
     pub last: u64,
 }
 
-/// A log event that the record has not confirmed yet.
-#[derive(Clone, Copy, Debug)]
-struct Unrecorded {
-    position: Position,
-    first: u64,
-    last: u64,
-}
-
 #[derive(Clone, Debug)]
 struct Chosen {
     job: JobId,
     track: Track,
     log: JobLog,
-    unrecorded: VecDeque<Unrecorded>,
 }
 
 /// How much was missed while the socket was away.
@@ -81,6 +68,7 @@ pub struct LiveBuild {
     view: BuildView,
     track: Track,
     chosen: Option<Chosen>,
+    unrecorded: Unrecorded,
     lost: Vec<LostLines>,
     recovering: Option<Recovering>,
 }
@@ -90,7 +78,8 @@ impl LiveBuild {
     #[must_use]
     pub fn new(view: BuildView) -> Self {
         let track = Track::at(view.position.epoch, Some(view.position));
-        Self { view, track, chosen: None, lost: Vec::new(), recovering: None }
+        let unrecorded = Unrecorded::default();
+        Self { view, track, chosen: None, unrecorded, lost: Vec::new(), recovering: None }
     }
 
     /// As it is to be shown.
@@ -125,7 +114,10 @@ impl LiveBuild {
     /// Follows another job's log from what the view includes of it.
     pub fn choose(&mut self, id: JobId, page: Option<&LogPage>) {
         let Some(job) = self.view.jobs.iter().find(|job| job.id == id) else { return };
-        let track = track_of(job);
+        let mut track = track_of(job);
+        if job.sealed {
+            track.seal(job.attempt, job.position.map(|position| position.offset));
+        }
         let mut log = JobLog::new(track.epoch());
         if job.attempt == track.epoch() {
             log.reach(job.lines);
@@ -133,8 +125,10 @@ impl LiveBuild {
         if let Some(page) = page.filter(|page| page.attempt == track.epoch()) {
             log.reach(page.total);
             log.put_recorded(&page.lines);
+            // Read after the view, so it may know of more.
+            track.recorded(page.attempt, page.position.map(|position| position.offset));
         }
-        self.chosen = Some(Chosen { job: id, track, log, unrecorded: VecDeque::new() });
+        self.chosen = Some(Chosen { job: id, track, log });
         let watched = self.positions();
         let is_watched = |topic: &Topic| watched.iter().any(|(known, _)| known == topic);
         if let Some(recovering) = &mut self.recovering {
@@ -168,7 +162,11 @@ impl LiveBuild {
                 };
                 let ready = chosen.track.offer(frame);
                 let begun = self.begin(id, attempt);
-                self.apply_all(ready).and(Changed { view: begun, log: begun })
+                let changed = self.apply_all(ready).and(Changed { view: begun, log: begun });
+                // Said after the end of its attempt was recorded: shown, and never to be recorded.
+                let end = self.chosen.as_ref().and_then(|chosen| Some((chosen.track.epoch(), chosen.track.end()?)));
+                let lost = end.is_some_and(|(attempt, end)| self.seal(id, attempt, end));
+                changed.and(Changed { view: false, log: lost })
             }
             Topic::Build(_) => Changed::default(),
         };
@@ -199,15 +197,41 @@ impl LiveBuild {
         self.catch_up();
     }
 
-    /// Takes a hint of the recorder. True when it says that lines seen will never be recorded.
+    /// Takes what is known of the record of a topic, by a hint of the recorder or by looking ([`LiveBuild::unsettled`]).
+    /// What it holds and this page does not is to be read. True when lines seen will never be recorded.
     pub fn recorded(&mut self, hint: &Recorded) -> bool {
-        let Topic::Job(id) = hint.topic else { return false };
-        let Some(chosen) = self.chosen.as_mut().filter(|chosen| chosen.job == id) else { return false };
-        let is_kept = |entry: &Unrecorded| {
-            entry.position.epoch == hint.epoch && hint.offset.is_some_and(|offset| entry.position.offset <= offset)
+        let id = match hint.topic {
+            Topic::Build(id) if id == self.view.summary.id => {
+                self.track.recorded(hint.epoch, hint.offset);
+                return false;
+            }
+            Topic::Build(_) => return false,
+            Topic::Job(id) => id,
         };
-        chosen.unrecorded.retain(|entry| !is_kept(entry));
-        hint.sealed && self.seal(id, hint.epoch)
+        if let Some(offset) = hint.offset {
+            self.unrecorded.recorded(id, hint.epoch, offset);
+        }
+        if let Some(chosen) = self.chosen.as_mut().filter(|chosen| chosen.job == id) {
+            chosen.track.recorded(hint.epoch, hint.offset);
+            self.begin(id, hint.epoch);
+        }
+        hint.sealed && self.seal(id, hint.epoch, hint.offset)
+    }
+
+    /// The server refused to tell of a topic: nothing more of it comes, and its record is read once.
+    pub fn refused(&mut self, topic: Topic) {
+        if let Some(recovering) = &mut self.recovering {
+            recovering.unanswered.retain(|known| *known != topic);
+            recovering.follows.retain(|(known, _)| *known != topic);
+        }
+        self.track.force();
+    }
+
+    /// An attempt that is no longer followed, of which lines were shown that the record has not confirmed: how far it is
+    /// recorded has to be looked up, for nothing that comes tells it.
+    #[must_use]
+    pub fn unsettled(&self) -> Option<(JobId, u32)> {
+        self.unrecorded.unsettled(self.chosen.as_ref().map(|chosen| (chosen.job, chosen.track.epoch())))
     }
 
     /// Asks for a reading, whatever the positions say.
@@ -218,7 +242,16 @@ impl LiveBuild {
     /// Whether the record must be read.
     #[must_use]
     pub fn need(&self) -> Read {
-        self.track.need().max(self.chosen.as_ref().map_or(Read::No, |chosen| chosen.track.need()))
+        let job = self.chosen.as_ref().map_or(Read::No, |chosen| chosen.track.need());
+        let end = if self.lacks_end() { Read::Soon } else { Read::No };
+        self.track.need().max(job).max(end)
+    }
+
+    /// The attempt that is followed is over, but its record is not complete yet. How it stands is control's word, its log
+    /// the recorder's, which may be behind.
+    fn lacks_end(&self) -> bool {
+        let chosen = self.view.jobs.iter().find(|job| Some(job.id) == self.chosen());
+        chosen.is_some_and(|job| job.state != State::Running && job.attempt > 0 && !job.sealed)
     }
 
     /// A reading begins.
@@ -238,9 +271,17 @@ impl LiveBuild {
             && let Some(theirs) = read.jobs.iter_mut().find(|job| job.id == chosen.job)
         {
             let place = track_of(theirs);
+            if let Some(position) = place.position() {
+                self.unrecorded.recorded(chosen.job, position.epoch, position.offset);
+            }
+            if theirs.sealed {
+                sealed = Some((chosen.job, place.epoch(), place.position().map(|position| position.offset)));
+            }
             if (place.epoch(), place.next()) < (chosen.track.epoch(), chosen.track.next()) {
-                if let Some(ours) = self.view.jobs.iter().find(|job| job.id == chosen.job) {
-                    keep_facts_of_steps(theirs, ours);
+                match self.view.jobs.iter().find(|job| job.id == chosen.job) {
+                    Some(ours) if ours.attempt > theirs.attempt => theirs.clone_from(ours),
+                    Some(ours) if ours.attempt == theirs.attempt => keep_facts_of_steps(theirs, ours),
+                    _ => {}
                 }
             } else {
                 if chosen.track.begin(place.epoch()) {
@@ -249,12 +290,6 @@ impl LiveBuild {
                 changed.log |= chosen.log.reach(theirs.lines) > 0;
                 if let Some(position) = place.position() {
                     ready.extend(chosen.track.reached(position));
-                    chosen
-                        .unrecorded
-                        .retain(|entry| entry.position > position || entry.position.epoch != position.epoch);
-                }
-                if theirs.sealed {
-                    sealed = Some((chosen.job, place.epoch()));
                 }
             }
         }
@@ -274,8 +309,8 @@ impl LiveBuild {
             }
         }
         changed = changed.and(self.apply_all(ready));
-        if let Some((job, attempt)) = sealed {
-            changed.log |= self.seal(job, attempt);
+        if let Some((job, attempt, last)) = sealed {
+            changed.log |= self.seal(job, attempt, last);
         }
         self.catch_up();
         changed
@@ -320,10 +355,7 @@ impl LiveBuild {
                         }
                         if let (Some(first), Some(last)) = (lines.first(), lines.last()) {
                             let position = Position { epoch: frame.epoch, offset: frame.offset };
-                            chosen.unrecorded.push_back(Unrecorded { position, first: first.n, last: last.n });
-                            if chosen.unrecorded.len() > UNRECORDED_MAX {
-                                chosen.unrecorded.pop_front();
-                            }
+                            self.unrecorded.shown(chosen.job, position, first.n, last.n);
                         }
                         changed.log = true;
                     }
@@ -346,19 +378,24 @@ impl LiveBuild {
         newer
     }
 
-    fn seal(&mut self, id: JobId, attempt: u32) -> bool {
-        let Some(chosen) = self.chosen.as_mut().filter(|chosen| chosen.job == id) else { return false };
-        let aside = chosen.track.seal(attempt);
+    /// The record of an attempt ends with `last`, or is empty. True when lines were seen beyond it.
+    fn seal(&mut self, id: JobId, attempt: u32, last: Option<u64>) -> bool {
+        if let Some(job) = self.view.jobs.iter_mut().find(|job| job.id == id && job.attempt == attempt) {
+            job.sealed = true;
+        }
+        let chosen = self.chosen.as_mut().filter(|chosen| chosen.job == id);
+        let aside = chosen.map(|chosen| chosen.track.seal(attempt, last)).unwrap_or_default();
         let unread = aside.iter().filter_map(|frame| match &frame.event {
             Event::Log { lines, .. } => Some((lines.first()?.n, lines.last()?.n)),
             _ => None,
         });
-        let shown = chosen.unrecorded.iter().filter(|entry| entry.position.epoch == attempt);
-        let gone = shown.map(|entry| (entry.first, entry.last)).chain(unread);
-        let range = gone.reduce(|(first, last), (n, m)| (first.min(n), last.max(m)));
-        chosen.unrecorded.retain(|entry| entry.position.epoch != attempt);
-        let Some((first, last)) = range else { return false };
-        self.lost.push(LostLines { job: id, attempt, first, last });
+        let gone = self.unrecorded.seal(id, attempt, last).into_iter().chain(unread).reduce(widen);
+        let Some((first, last)) = gone else { return false };
+        if let Some(lost) = self.lost.iter_mut().find(|lost| (lost.job, lost.attempt) == (id, attempt)) {
+            (lost.first, lost.last) = widen((lost.first, lost.last), (first, last));
+        } else {
+            self.lost.push(LostLines { job: id, attempt, first, last });
+        }
         true
     }
 

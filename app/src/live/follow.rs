@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use leptos::{prelude::*, task::spawn_local};
 use wire::{
-    JobId, Topic,
+    JobId,
     view::{BuildView, LogPage},
 };
 
@@ -14,7 +14,7 @@ use super::{
     build::{Changed, LiveBuild, LostLines},
     track::Read,
 };
-use crate::{api, browser, components::clock::Clock};
+use crate::{api, browser, components::clock::Clock, rest};
 
 /// The first wait before the record is read again, in milliseconds; it doubles.
 const READ_AGAIN_MILLIS: u64 = 100;
@@ -49,8 +49,13 @@ struct Pace {
     log: bool,
     painting: bool,
     reading: bool,
-    waiting: bool,
+    /// Milliseconds after which the record is to be read, and which of these waits counts: a shorter one takes over.
+    waiting: Option<u64>,
+    turn: u64,
     wait: u64,
+    /// How far a former attempt is recorded is being looked up, or will be.
+    looking: bool,
+    look_wait: u64,
 }
 
 impl Followed {
@@ -84,6 +89,8 @@ impl Followed {
         if let Ok(timer) = set_interval_with_handle(move || self.ask_what_it_waits_for(), WAITING) {
             on_cleanup(move || timer.clear());
         }
+        // What the page's data lacks is no matter of the socket: events of an own build come without an answer first.
+        self.settle(false);
     }
 
     /// Follows another job's log.
@@ -125,9 +132,10 @@ impl Followed {
                 model.resumed(&resumed);
                 Changed::default()
             }
-            Arrival::Recorded(hint) => {
-                let is_chosen = matches!(hint.topic, Topic::Job(id) if model.chosen() == Some(id));
-                Changed { view: false, log: model.recorded(&hint) && is_chosen }
+            Arrival::Recorded(hint) => Changed { view: false, log: model.recorded(&hint) },
+            Arrival::Refused(topic) => {
+                model.refused(topic);
+                Changed::default()
             }
             Arrival::Away => {
                 model.away();
@@ -148,27 +156,75 @@ impl Followed {
         if let Some(lines) = recovered {
             self.live.recovered(lines);
         }
+        // A hint says that the record moved on, so that a reading is worth its while however many were too early.
+        let wait = if is_hint { 0 } else { self.pace.with_value(|pace| pace.wait) };
         match need {
             Read::No => self.pace.update_value(|pace| pace.wait = 0),
-            Read::Soon => self.read_after(PATIENCE_MILLIS),
-            Read::Now => {
-                let wait = self.pace.with_value(|pace| pace.wait);
-                if is_hint || wait == 0 { self.read() } else { self.read_after(wait) }
-            }
+            Read::Soon => self.read_after(wait.max(PATIENCE_MILLIS)),
+            Read::Now if wait == 0 => self.read(),
+            Read::Now => self.read_after(wait),
         }
+        self.look_after_former();
     }
 
     fn read_after(self, millis: u64) {
-        if self.pace.with_value(|pace| pace.waiting || pace.reading) {
-            return;
-        }
-        self.pace.update_value(|pace| pace.waiting = true);
+        let turn = self.pace.try_update_value(|pace| {
+            if pace.reading || pace.waiting.is_some_and(|waiting| waiting <= millis) {
+                return None;
+            }
+            (pace.waiting, pace.turn) = (Some(millis), pace.turn + 1);
+            Some(pace.turn)
+        });
+        let Some(Some(turn)) = turn else { return };
         browser::after(millis, move || {
-            if self.pace.try_update_value(|pace| pace.waiting = false).is_some()
-                && self.model.try_with_value(LiveBuild::need).is_some_and(|need| need > Read::No)
-            {
+            let is_due = self.pace.try_update_value(|pace| {
+                let is_due = pace.turn == turn;
+                if is_due {
+                    pace.waiting = None;
+                }
+                is_due
+            });
+            if is_due == Some(true) && self.model.try_with_value(LiveBuild::need).is_some_and(|need| need > Read::No) {
                 self.read();
             }
+        });
+    }
+
+    /// Looks up how far a former attempt is recorded, until each line seen of it is recorded or known to be lost.
+    fn look_after_former(self) {
+        if self.model.try_with_value(LiveBuild::unsettled).flatten().is_none() {
+            self.pace.update_value(|pace| pace.look_wait = 0);
+            return;
+        }
+        let wait = self.pace.try_update_value(|pace| {
+            if std::mem::replace(&mut pace.looking, true) {
+                return None;
+            }
+            pace.look_wait = (pace.look_wait * 2).clamp(PATIENCE_MILLIS, READ_AGAIN_MILLIS_MAX);
+            Some(pace.look_wait)
+        });
+        let Some(Some(wait)) = wait else { return };
+        browser::after(wait, move || self.look());
+    }
+
+    fn look(self) {
+        let Some(former) = self.model.try_with_value(LiveBuild::unsettled) else { return };
+        let Some((job, attempt)) = former else {
+            self.pace.update_value(|pace| pace.looking = false);
+            return;
+        };
+        spawn_local(async move {
+            let answer = rest::log_head(job, attempt).await;
+            if self.pace.try_update_value(|pace| pace.looking = false).is_none() {
+                return;
+            }
+            // Not reached, or refused for now: it is asked again, and the wait grows.
+            if let Ok(head) = answer
+                && let Some(log) = self.model.try_update_value(|model| model.recorded(&head))
+            {
+                self.show(Changed { view: false, log });
+            }
+            self.settle(false);
         });
     }
 

@@ -17,8 +17,8 @@ pub struct Line {
     pub step: u32,
     /// Its text, ANSI sequences included.
     pub text: Arc<str>,
-    /// Changes when another version of the line takes its place.
-    pub version: u32,
+    /// Another one whenever another line takes its place, even one that was forgotten in between.
+    pub version: u64,
     /// It has no end yet.
     pub open: bool,
     /// It goes on in the next one.
@@ -91,9 +91,8 @@ impl JobLog {
         if slot.as_ref().is_some_and(is_known) {
             return;
         }
-        let version = slot.as_ref().map_or(0, |old| old.version + 1);
         let text = Arc::from(line.text.as_str());
-        *slot = Some(Line { step, text, version, open: line.open, split: line.split });
+        *slot = Some(Line { step, text, version: clock, open: line.open, split: line.split });
         self.give_up();
     }
 
@@ -119,6 +118,12 @@ impl JobLog {
         let new = total.saturating_sub(self.total);
         self.total = self.total.max(total);
         new
+    }
+
+    /// The first line of a page that is not here. An answer may end before the page does where lines are very long.
+    #[must_use]
+    pub fn first_missing(&self, page: u64) -> Option<u64> {
+        (page * PAGE_LINES..(page + 1) * PAGE_LINES).find(|n| self.get(*n).is_none())
     }
 
     /// The first line and the number of lines to ask for, for each page of `shown` in which something is missing.
@@ -187,7 +192,26 @@ mod tests {
         log.put(0, &line(0, "100 %"));
         assert_eq!(log.total(), 1);
         let held = log.get(0).unwrap();
-        assert_eq!((&*held.text, held.version, held.open), ("100 %", 1, false));
+        assert_eq!((&*held.text, held.open), ("100 %", false));
+    }
+
+    #[test]
+    fn a_page_that_came_in_part_is_asked_from_its_first_missing_line() {
+        let mut log = JobLog::new(1);
+        log.reach(2 * PAGE_LINES);
+        assert_eq!(log.first_missing(1), Some(PAGE_LINES));
+        log.put_recorded(&[wire::log::RecordedLine { step: 0, line: line(PAGE_LINES, "long") }]);
+        assert_eq!((log.missing(0..2 * PAGE_LINES), log.first_missing(1)), (vec![0, 1], Some(PAGE_LINES + 1)));
+    }
+
+    #[test]
+    fn a_line_that_was_forgotten_in_between_comes_back_as_another_version() {
+        let mut log = JobLog::new(1);
+        log.put(0, &LogLine { open: true, ..line(0, "10 %") });
+        let before = log.get(0).unwrap().version;
+        log.reach(1);
+        log.put(0, &line(0, "100 %"));
+        assert_ne!(log.get(0).unwrap().version, before, "rows are told apart by it");
     }
 
     #[test]

@@ -21,12 +21,18 @@ use wire::{
 use super::{
     Arrival, Connection, Live, Watch, WatchId,
     heartbeat::{Beat, beat, retry_millis},
+    refusals::{Refusal, Refusals},
     stray::Stray,
 };
 use crate::browser;
 
-/// How long "resumed" is shown, in milliseconds.
-const RESUMED_SHOWN_MILLIS: u64 = 6_000;
+mod pill;
+mod refused;
+
+pub(super) use pill::recovered;
+use pill::tell_refusal;
+use refused::refused;
+
 type OnMessage = Closure<dyn FnMut(MessageEvent)>;
 type OnClose = Closure<dyn FnMut(CloseEvent)>;
 type OnResult = Rc<dyn Fn(serde_json::Value)>;
@@ -64,6 +70,9 @@ struct Link {
     next_id: u64,
     watches: HashMap<WatchId, Watching>,
     queries: HashMap<WatchId, (Query, OnResult)>,
+    refusals: Refusals,
+    /// Counts the sockets that could be used: what was to be asked again on a former one was asked anew on the next.
+    opened: u64,
     /// Topics that `attach` named.
     attached: HashSet<Topic>,
     /// Topics that the server was asked for.
@@ -139,6 +148,7 @@ pub(super) fn changed(id: WatchId) {
     for frame in strays {
         (watch.arrive)(Arrival::Event(frame));
     }
+    tell_refusal();
 }
 
 pub(super) fn unwatch(id: WatchId) {
@@ -156,6 +166,7 @@ pub(super) fn unwatch(id: WatchId) {
     {
         live.connection.set(Connection::Live);
     }
+    tell_refusal();
 }
 
 pub(super) fn query(query: Query, arrive: Box<dyn Fn(serde_json::Value)>) -> WatchId {
@@ -171,23 +182,12 @@ pub(super) fn query(query: Query, arrive: Box<dyn Fn(serde_json::Value)>) -> Wat
 
 pub(super) fn unquery(id: WatchId) {
     with(|link| {
+        link.refusals.unqueried(id.0);
         if link.queries.remove(&id).is_some() && link.ready {
             link.send(&ClientFrame::Unsubscribe { topic: "query".into(), id: Some(id.0.to_string()) });
         }
     });
-}
-
-pub(super) fn recovered(live: Live, lines: u64) {
-    if live.connection.get_untracked() != Connection::Resuming {
-        return;
-    }
-    with(|link| link.away.clear());
-    live.connection.set(Connection::Resumed { lines });
-    browser::after(RESUMED_SHOWN_MILLIS, move || {
-        if matches!(live.connection.get_untracked(), Connection::Resumed { .. }) {
-            live.connection.set(Connection::Live);
-        }
-    });
+    tell_refusal();
 }
 
 impl Link {
@@ -210,10 +210,17 @@ impl Link {
 
     fn subscribe(&mut self, topic: Topic, position: Option<Position>) {
         self.subscribed.insert(topic);
-        self.send(&ClientFrame::Subscribe { topic: topic.to_string(), position, id: None, query: None });
+        self.ask(topic, position);
+    }
+
+    /// The topic is also the id, so that a refusal tells what it is about.
+    fn ask(&self, topic: Topic, position: Option<Position>) {
+        let (topic, id) = (topic.to_string(), Some(topic.to_string()));
+        self.send(&ClientFrame::Subscribe { topic, position, id, query: None });
     }
 
     fn leave(&mut self, topic: Topic) {
+        self.refusals.left(topic);
         if self.subscribed.remove(&topic) && self.ready {
             self.send(&ClientFrame::Unsubscribe { topic: topic.to_string(), id: None });
         }
@@ -339,6 +346,8 @@ fn hear(live: Live, text: &str) {
             None => with(|link| link.stray.keep(frame)),
         },
         Incoming::Resumed(resumed) => {
+            with(|link| link.refusals.answered(resumed.topic));
+            tell_refusal();
             if let Some(watch) = with(|link| link.watch_of(resumed.topic)) {
                 (watch.arrive)(Arrival::Resumed(resumed));
             }
@@ -349,15 +358,22 @@ fn hear(live: Live, text: &str) {
             }
         }
         Incoming::Result { id, body } => {
-            let arrive = id.parse().ok().and_then(|id| with(|link| Some(link.queries.get(&WatchId(id))?.1.clone())));
+            let Ok(id) = id.parse() else { return };
+            let arrive = with(|link| {
+                link.refusals.result(id);
+                link.queries.get(&WatchId(id)).map(|query| query.1.clone())
+            });
+            tell_refusal();
             if let Some(arrive) = arrive {
                 arrive(body);
             }
         }
         Incoming::Callback { message_id, .. } => with(|link| link.send(&ClientFrame::Receipt { message_id })),
-        Incoming::Problem { .. } => {
+        Incoming::Problem { id, title, detail } => {
             if with(|link| link.attaching) {
                 settle(live, false);
+            } else {
+                refused(id, Refusal { title, detail });
             }
         }
         Incoming::Reply { .. } | Incoming::Pong {} => {}
@@ -398,6 +414,8 @@ fn settle(live: Live, taken_up: bool) {
         (link.ready, link.attaching, link.tries) = (true, false, 0);
         link.subscribed.clear();
         let attached = std::mem::take(&mut link.attached);
+        link.opened += 1;
+        link.refusals.opened(attached.iter().copied().filter(|_| taken_up));
         for (build, positions) in &watched {
             let own = link.is_own(*build);
             for (topic, position) in positions {
@@ -419,4 +437,5 @@ fn settle(live: Live, taken_up: bool) {
         !link.away.is_empty()
     });
     live.connection.set(if is_catching_up { Connection::Resuming } else { Connection::Live });
+    tell_refusal();
 }

@@ -32,6 +32,8 @@ pub struct Track {
     next: u64,
     aside: BTreeMap<u64, EventFrame>,
     target: Option<u64>,
+    /// The record is complete: its last offset, or none if nothing was recorded.
+    end: Option<Option<u64>>,
     need: Read,
 }
 
@@ -39,7 +41,7 @@ impl Track {
     /// At what a page's data includes: the topic's present epoch and, if any was included, its last event.
     #[must_use]
     pub fn at(epoch: u32, position: Option<Position>) -> Self {
-        let mut track = Self { epoch, next: 0, aside: BTreeMap::new(), target: None, need: Read::No };
+        let mut track = Self { epoch, next: 0, aside: BTreeMap::new(), target: None, end: None, need: Read::No };
         if let Some(position) = position
             && position.epoch >= epoch
         {
@@ -138,14 +140,37 @@ impl Track {
         ready
     }
 
-    /// Nothing more will be recorded of `epoch`: nothing is waited for. Gives back what was set aside and can never
-    /// be continued.
-    pub fn seal(&mut self, epoch: u32) -> Vec<EventFrame> {
+    /// The record of `epoch` reaches `offset`. What of it is not here is read, unless it comes at once.
+    pub fn recorded(&mut self, epoch: u32, offset: Option<u64>) {
+        if self.begin(epoch) {
+            self.need = Read::Soon;
+        }
+        if epoch == self.epoch
+            && let Some(offset) = offset
+        {
+            self.reach_for(offset, Read::Soon);
+        }
+    }
+
+    /// The record of `epoch` ends with `last`, or is empty: nothing beyond is waited for, now or later. Gives back what
+    /// was set aside beyond it and can never be continued.
+    pub fn seal(&mut self, epoch: u32, last: Option<u64>) -> Vec<EventFrame> {
         if epoch != self.epoch {
             return Vec::new();
         }
-        (self.target, self.need) = (None, Read::No);
-        std::mem::take(&mut self.aside).into_values().collect()
+        self.end = Some(last);
+        let gone = self.aside.split_off(&last.map_or(0, |last| last.saturating_add(1)));
+        self.target = last.filter(|last| *last >= self.next);
+        if self.target.is_none() {
+            self.need = Read::No;
+        }
+        gone.into_values().collect()
+    }
+
+    /// The end of the record, once it is sealed: its last offset, or none if nothing was recorded.
+    #[must_use]
+    pub fn end(&self) -> Option<Option<u64>> {
+        self.end
     }
 
     /// Whether the record must be read now.
@@ -157,6 +182,11 @@ impl Track {
     }
 
     fn reach_for(&mut self, offset: u64, need: Read) {
+        let offset = match self.end {
+            None => offset,
+            Some(Some(last)) => offset.min(last),
+            Some(None) => return,
+        };
         if offset >= self.next {
             self.target = Some(self.target.map_or(offset, |target| target.max(offset)));
             self.need = self.need.max(need);
@@ -271,5 +301,35 @@ mod tests {
         track.offer(frame(1, 1));
         track.reading();
         assert_eq!(track.need(), Read::No);
+    }
+    #[test]
+    fn p3_a_hint_beyond_the_place_is_read_for_until_it_is_reached() {
+        let mut track = Track::at(1, Some(Position { epoch: 1, offset: 4 }));
+        track.recorded(1, Some(4));
+        assert_eq!(track.need(), Read::No, "it is here");
+        track.recorded(1, Some(7));
+        track.reading();
+        track.reached(Position { epoch: 1, offset: 6 });
+        assert_eq!(track.need(), Read::Soon, "that reading was too early");
+        track.reading();
+        track.reached(Position { epoch: 1, offset: 7 });
+        assert_eq!(track.need(), Read::No);
+        track.recorded(2, None);
+        assert_eq!((track.need(), track.epoch()), (Read::Soon, 2), "a newer epoch is recorded");
+    }
+
+    #[test]
+    fn p3_a_sealed_end_is_read_up_to_and_nothing_beyond_it_is_waited_for() {
+        let mut track = Track::at(1, Some(Position { epoch: 1, offset: 4 }));
+        track.offer(frame(1, 7));
+        track.offer(frame(1, 9));
+        assert_eq!(offsets(&track.seal(1, Some(7))), [9]);
+        track.reading();
+        assert_eq!(track.need(), Read::Now, "5 and 6 are recorded and not here");
+        assert_eq!(offsets(&track.reached(Position { epoch: 1, offset: 6 })), [7]);
+        track.gap(&gap(1, Some(9)));
+        track.ends_with(1, 9);
+        track.reading();
+        assert_eq!((track.need(), track.next()), (Read::No, 8));
     }
 }

@@ -151,10 +151,10 @@ fn BuildHeader(followed: Followed) -> impl IntoView {
         <dl class="facts">
             <div>
                 <dt>"Duration"</dt>
-                <dd>
-                    <Duration from=started until=until/>
-                    {move || started.get().is_none().then_some("none yet")}
-                </dd>
+                <dd>{move || match started.get() {
+                    Some(_) => Either::Left(view! { <Duration from=started until=until/> }),
+                    None => Either::Right("none yet"),
+                }}</dd>
             </div>
             <div>
                 <dt>"Queued"</dt>
@@ -203,7 +203,7 @@ fn LogPanel(followed: Followed, handle: LogHandle, chosen: Memo<Option<JobId>>) 
             let (id, attempt) = job.as_ref().map(|job| (job.0, job.2)).filter(|(_, attempt)| *attempt > 0)?;
             let earlier = (1..attempt).map(|n| view! { <a href=raw(n, id) rel="external" title=format!("Raw log of attempt {n}")>{format!("#{n}")}</a> });
             Some(view! {
-                {(attempt > 1).then_some("Earlier attempts: ")}
+                {(attempt > 1).then(|| view! { <span class="earlier">"Earlier attempts:"</span> })}
                 {earlier.collect_view()}
                 <a href=raw(attempt, id) rel="external" title="The whole log as text">"Raw"</a>
             })

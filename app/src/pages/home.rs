@@ -26,22 +26,24 @@ fn Home(page: HomePage) -> impl IntoView {
     let running = RwSignal::new(page.running);
     keep_live(Query::Pipelines {}, pipelines);
     keep_live(Query::Builds(running_builds()), running);
-    let is_empty = Memo::new(move |_| pipelines.with(Vec::is_empty));
+    // The sample pipeline is there before its build is: what starts it must not go away in between.
+    let starting = RwSignal::new(false);
+    let is_empty = Memo::new(move |_| starting.get() || pipelines.with(Vec::is_empty));
     let is_quiet = Memo::new(move |_| running.with(Vec::is_empty));
     move || {
         if is_empty.get() {
-            return Either::Left(view! { <Welcome/> });
+            return Either::Left(view! { <Welcome starting/> });
         }
         Either::Right(view! {
             <h1 class="unseen">"Builds and pipelines"</h1>
-            <section class="running">
-                <h2>"Running now"</h2>
+            <section class="running" aria-labelledby="running-now">
+                <h2 id="running-now">"Running now"</h2>
                 <BuildList builds=running with_pipeline=true/>
                 <p class="note quiet">{move || is_quiet.get().then_some("Nothing runs at the moment.")}</p>
             </section>
-            <section>
+            <section aria-labelledby="all-pipelines">
                 <div class="heading">
-                    <h2>"Pipelines"</h2>
+                    <h2 id="all-pipelines">"Pipelines"</h2>
                     <a class="button" href="/pipelines/new">"New pipeline"</a>
                 </div>
                 <PipelineList pipelines/>

@@ -74,8 +74,8 @@ fn Pipeline(page: PipelinePage, on_saved: Callback<String>) -> impl IntoView {
         <p class="about">{pipeline.description}</p>
         <div class="columns">
             {form}
-            <section>
-                <h2>"Builds"</h2>
+            <section aria-labelledby="its-builds">
+                <h2 id="its-builds">"Builds"</h2>
                 <BuildList builds/>
                 <p class="note quiet">
                     {move || is_new.get().then_some("It has never been built. Press Build to start the first one.")}

@@ -1,5 +1,8 @@
 //! The recorder: writes every event into the record, refuses forged ones, and tells watchers how far the record reaches
-//! (`recorded` hints, by the topic's key). The live path never waits for it.
+//! (`recorded` hints). The live path never waits for it.
+//!
+//! A hint goes by the topic's key alone, so it reaches who subscribed, not who is addressed as the asker, and it may be
+//! lost. It makes readers quick; to be right they read until the record of an attempt that is over is sealed.
 
 use std::sync::Arc;
 
@@ -67,7 +70,7 @@ impl Effect for Recorder {
         }
         for recorded in &recording.recorded {
             let hint = Outgoing::new(Exchange::Utils, recorded.topic.to_string(), encode_recorded(recorded));
-            drop(self.broker.publish(hint)); // A hint: the next one says more.
+            drop(self.broker.publish(hint)); // A hint: who hears none reads the record again by itself.
         }
         Ok(())
     }

@@ -122,7 +122,181 @@ fn p3_the_end_that_job_finished_names_is_read_if_its_frames_do_not_come() {
     live.event(log_frame(job, 1, 11, 11..12));
     live.event(log_frame(job, 1, 12, 12..13));
     live.reading();
+    assert_eq!(live.need(), Read::Soon, "all is here, and the record has not confirmed it yet");
+    let hint = Recorded { topic: Topic::Job(job), epoch: 1, offset: Some(12), sealed: true };
+    assert!(!live.recorded(&hint));
+    assert_eq!((live.need(), live.lost().len()), (Read::No, 0));
+}
+
+/// A page's data of a build whose first job is over: control says so, and the recorder has kept `lines` events of it.
+fn over(lines: u64, sealed: bool) -> BuildView {
+    let mut view = build(2);
+    view.summary.state = State::Finished;
+    let job = &mut view.jobs[0];
+    (job.state, job.outcome, job.attempt) = (State::Finished, Some(Outcome::Succeeded), 1);
+    (job.lines, job.sealed) = (lines, sealed);
+    job.position = lines.checked_sub(1).map(|offset| Position { epoch: 1, offset });
+    view
+}
+
+#[test]
+fn p3_a_page_that_opens_while_the_recorder_lags_reads_until_the_record_is_complete() {
+    let mut live = LiveBuild::new(over(0, false));
+    let job = live.view().jobs[0].id;
+    live.choose(job, None);
+    assert_eq!(live.need(), Read::Soon, "without a word from the socket: an own build gets no answer and no hint");
+    live.resumed(&gap(job, 1, None));
+    assert_eq!(live.need(), Read::Now);
+    for (lines, sealed, need) in [(3, false, Read::Soon), (5, false, Read::Soon), (9, true, Read::No)] {
+        live.reading();
+        live.adopt(over(lines, sealed));
+        assert_eq!((live.need(), live.log().unwrap().total()), (need, lines));
+    }
+}
+
+#[test]
+fn p3_another_job_that_is_chosen_while_the_recorder_lags_is_read_until_it_is_complete() {
+    let (mut live, job) = (LiveBuild::new(over(4, false)), over(0, false).jobs[0].id);
+    let other = live.view().jobs[1].id;
+    live.choose(other, None);
+    assert_eq!(live.need(), Read::No, "a job that never ran has no end to wait for");
+    live.choose(job, None);
+    live.reading();
+    assert_eq!(live.need(), Read::Soon);
+    live.adopt(over(9, true));
+    assert_eq!((live.need(), live.log().unwrap().total()), (Read::No, 9));
+}
+
+#[test]
+fn p3_a_hint_beyond_a_silent_jobs_place_is_read_for() {
+    let (mut live, job) = watching();
+    live.resumed(&gap(job, 1, None));
+    live.reading();
+    live.adopt(record(&live, 1, 9, 10, false));
+    assert_eq!(live.need(), Read::No, "the record lagged, and nothing said so");
+    let hint = |epoch, offset| Recorded { topic: Topic::Job(job), epoch, offset, sealed: false };
+    live.recorded(&hint(1, Some(14)));
+    live.reading();
+    assert_eq!(live.need(), Read::Soon);
+    live.adopt(record(&live, 1, 14, 15, false));
+    assert_eq!((live.need(), live.log().unwrap().total()), (Read::No, 15));
+    live.recorded(&hint(2, Some(0)));
+    assert_eq!((live.need(), live.log().unwrap().attempt()), (Read::Soon, 2));
+    live.recorded(&Recorded { topic: Topic::Build(live.view().summary.id), ..hint(1, Some(2)) });
+    live.reading();
+    assert_eq!(live.need(), Read::Soon, "the build's own topic is behind as well");
+}
+
+#[test]
+fn p3_a_page_that_comes_back_after_its_attempt_was_closed_names_the_lines_beyond_the_record() {
+    let (mut live, job) = watching();
+    live.force();
+    live.reading();
+    live.adopt(record(&live, 1, 6, 7, true));
+    assert_eq!(live.lost(), [LostLines { job, attempt: 1, first: 7, last: 9 }]);
+    assert_eq!((live.need(), live.log().unwrap().total()), (Read::No, 10));
+    live.event(log_frame(job, 1, 10, 10..12));
+    live.event(log_frame(job, 1, 13, 14..15));
+    assert_eq!(live.lost(), [LostLines { job, attempt: 1, first: 7, last: 14 }], "the dead still speak");
+    assert_eq!(live.need(), Read::No, "what lies between will not be recorded either");
+}
+
+#[test]
+fn p3_lines_of_a_former_attempt_or_job_are_settled_by_looking_without_any_hint() {
+    let (mut live, job) = watching();
+    assert_eq!(live.unsettled(), None, "the attempt that is followed is settled by reading the build");
+    live.adopt(record(&live, 2, 3, 4, false));
+    assert_eq!((live.log().unwrap().attempt(), live.unsettled()), (2, Some((job, 1))));
+    let head = |offset, sealed| Recorded { topic: Topic::Job(job), epoch: 1, offset, sealed };
+    assert!(!live.recorded(&head(Some(4), false)));
+    assert_eq!(live.unsettled(), Some((job, 1)), "the recorder has not come so far");
+    assert!(live.recorded(&head(Some(7), true)));
+    assert_eq!(live.lost(), [LostLines { job, attempt: 1, first: 8, last: 9 }]);
+    assert_eq!((live.unsettled(), live.log().unwrap().attempt()), (None, 2));
+    live.event(log_frame(job, 2, 4, 4..5));
+    let other = live.view().jobs[1].id;
+    live.choose(other, None);
+    assert_eq!(live.unsettled(), Some((job, 2)));
+    assert!(!live.recorded(&Recorded { epoch: 2, ..head(Some(4), false) }));
+    assert_eq!((live.unsettled(), live.lost().len()), (None, 1));
+}
+
+#[test]
+fn p3_a_lost_attempt_is_read_until_it_is_sealed_though_the_job_waits_for_its_next() {
+    let (mut live, job) = watching();
+    let (executor, reason) = (ExecutorId(uuid::Uuid::nil()), "gone".to_owned());
+    let lost = Event::JobLost { job, attempt: 1, executor, executor_name: "here".into(), reason };
+    for (offset, event) in
+        [lost, Event::AttemptClosed { job, attempt: 1 }, Event::JobQueued { job, attempt: 2 }].into_iter().enumerate()
+    {
+        live.event(frame_of_build(1, offset as u64 + 2, event));
+    }
+    live.reading();
+    live.adopt(record(&live, 1, 5, 6, false));
+    assert_eq!((live.need(), live.lost().len()), (Read::Soon, 0));
+    live.reading();
+    live.adopt(record(&live, 1, 6, 7, true));
+    assert_eq!(live.lost(), [LostLines { job, attempt: 1, first: 7, last: 9 }]);
+    assert_eq!((live.need(), live.view().jobs[0].state), (Read::No, State::Queued));
+}
+
+#[test]
+fn p3_a_seal_beyond_a_hole_loses_nothing_that_was_recorded() {
+    let (mut live, job) = watching();
+    live.event(log_frame(job, 1, 12, 12..13));
+    live.event(log_frame(job, 1, 14, 14..15));
+    let hint = Recorded { topic: Topic::Job(job), epoch: 1, offset: Some(12), sealed: true };
+    assert!(live.recorded(&hint));
+    assert_eq!(live.lost(), [LostLines { job, attempt: 1, first: 14, last: 14 }]);
+    live.reading();
+    assert_eq!(live.need(), Read::Now, "10 and 11 are recorded and not here");
+    live.adopt(record(&live, 1, 12, 13, true));
+    assert_eq!((live.need(), live.lost().len()), (Read::No, 1));
+}
+
+#[test]
+fn a_topic_that_is_refused_while_coming_back_is_not_waited_for() {
+    let (mut live, job) = watching();
+    live.away();
+    let topic = Topic::Build(live.view().summary.id);
+    live.resumed(&Resumed { topic, outcome: ResumeOutcome::Complete, epoch: 1, from: 2, to: None });
+    assert_eq!(live.take_recovered(), None, "the job's topic is not answered yet");
+    live.refused(Topic::Job(job));
+    assert_eq!((live.need(), live.take_recovered()), (Read::Now, None), "its record is still to be read");
+    live.reading();
+    live.adopt(record(&live, 1, 11, 12, false));
+    assert_eq!(live.take_recovered(), Some(2));
+}
+
+#[test]
+fn a_reading_that_does_not_know_the_attempt_that_speaks_yet_leaves_its_steps() {
+    let (mut live, job) = watching();
+    let before = record(&live, 1, 9, 10, false);
+    let step = Event::StepStarted { step: 1, name: "second".into(), command: "true".into() };
+    live.event(frame_of_job(job, 2, 0, step));
+    live.adopt(before);
+    live.event(log_frame(job, 2, 1, 0..1));
+    let shown = &live.view().jobs[0];
+    assert_eq!((shown.attempt, shown.steps[1].state, shown.lines), (2, State::Running, 1));
+}
+
+#[test]
+fn p3_a_page_opened_after_the_end_of_a_build_follows_the_record_that_still_lags() {
+    let (mut live, job) = watching();
+    live.resumed(&gap(job, 1, None));
+    live.reading();
+    live.adopt(record(&live, 1, 9, 10, false));
+    assert_eq!(live.need(), Read::No, "all that is known was read");
+    let hint = |offset, sealed| Recorded { topic: Topic::Job(job), epoch: 1, offset: Some(offset), sealed };
+    assert!(!live.recorded(&hint(20, false)));
+    assert_eq!(live.need(), Read::Soon);
+    live.reading();
+    live.adopt(record(&live, 1, 20, 21, false));
     assert_eq!(live.need(), Read::No);
+    assert!(!live.recorded(&hint(30, true)), "a seal loses nothing that the record holds");
+    live.reading();
+    live.adopt(record(&live, 1, 30, 31, true));
+    assert_eq!((live.need(), live.log().unwrap().total(), live.lost().len()), (Read::No, 31, 0));
 }
 
 #[test]
