@@ -37,6 +37,19 @@ pub(crate) struct Arrival {
     pub(crate) age_is_known: bool,
 }
 
+/// How long whoever asked waits for the answer. Behind that a grant would only run out, and with it an attempt.
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    since: Instant,
+    length: Duration,
+}
+
+impl Patience {
+    fn has_ended(self) -> bool {
+        self.since.elapsed() >= self.length
+    }
+}
+
 /// Where requests are answered.
 pub(crate) struct Desk {
     pub(crate) broker: Arc<dyn Broker>,
@@ -64,13 +77,12 @@ impl Desk {
                 self.register(&row).await.map(Some)
             }
             ControlRequest::Claim { claim_id, executor, incarnation, label_set, patience_ms } => {
-                let patience = Duration::from_millis(patience_ms);
-                // Whoever asked has given up, or may have: a grant would only run out.
-                if !arrival.age_is_known || arrival.at.elapsed() >= patience {
+                if !arrival.age_is_known {
                     return Ok(None);
                 }
+                let patience = Patience { since: arrival.at, length: Duration::from_millis(patience_ms) };
                 let claim = Claim { claim_id, executor, incarnation, label_set, lease: self.config.lease };
-                self.claim(claim).await.map(Some)
+                self.claim(claim, patience).await
             }
             ControlRequest::Renew { executor, incarnation, leases } => {
                 let renewal = self.store.renew_jobs(executor, incarnation, &leases, self.config.lease).await?;
@@ -140,21 +152,33 @@ impl Desk {
         Ok(executors.into_iter().find(|other| other.id == executor).map(|other| other.name))
     }
 
-    async fn claim(&self, claim: Claim) -> Result<ControlReply, ControlError> {
+    async fn claim(&self, claim: Claim, patience: Patience) -> Result<Option<ControlReply>, ControlError> {
+        if patience.has_ended() {
+            return Ok(None);
+        }
         if self.config.brake.is_drawn() {
-            return Ok(ControlReply::Nothing {});
+            return Ok(Some(ControlReply::Nothing {}));
         }
         let known = self.registry.get(claim.executor);
         if known.is_some_and(|known| known.incarnation != claim.incarnation) {
-            return Ok(refused("a younger start of this executor has registered"));
+            return Ok(Some(refused("a younger start of this executor has registered")));
         }
         let Some(name) = self.name_of(claim.executor).await? else {
-            return Ok(refused("this executor is not known: it must register first"));
+            return Ok(Some(refused("this executor is not known: it must register first")));
         };
-        let grant = move |build: &mut Build, job: JobId, now| graph::granted(build, job, &name, now);
+        let grant = move |build: &mut Build, job: JobId, now| {
+            // Asked once more where it is decided: the claim may have waited long for its turn to write.
+            if patience.has_ended() {
+                return Err(Refusal::State("whoever claimed it has given up".to_owned()));
+            }
+            graph::granted(build, job, &name, now)
+        };
         match self.store.claim_job(claim, Box::new(grant)).await {
-            Ok(Some(claimed)) => Ok(self.grant(&claimed)),
-            Ok(None) | Err(ChangeError::Refused(_) | ChangeError::NoBuild(_)) => Ok(ControlReply::Nothing {}),
+            Ok(Some(claimed)) => Ok(Some(self.grant(&claimed))),
+            Ok(None) | Err(ChangeError::Refused(_) | ChangeError::NoBuild(_)) => {
+                // "Nothing" would take the hint away, and the job may well be there.
+                Ok((!patience.has_ended()).then_some(ControlReply::Nothing {}))
+            }
             Err(ChangeError::Store(error)) => Err(error.into()),
         }
     }

@@ -47,17 +47,23 @@ pub(crate) fn is_name(word: &str) -> bool {
     (1..=60).contains(&word.len()) && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
-/// The text with its holes filled; `value` gives what stands for one. Or one sentence about a hole that has no value.
-pub(crate) fn fill<'v>(text: &str, value: impl Fn(Part<'_>) -> Option<&'v str>) -> Result<String, String> {
+/// The text with its holes filled; `value` gives what stands for one. Or one sentence about a hole that has no value, or
+/// about more than `bytes_max` bytes: a text of many holes may come to far more than it and all values have.
+pub(crate) fn fill<'v>(
+    text: &str,
+    bytes_max: usize,
+    value: impl Fn(Part<'_>) -> Option<&'v str>,
+) -> Result<String, String> {
     let mut filled = String::with_capacity(text.len());
     for part in parts(text)? {
-        match part {
-            Part::Plain(plain) => filled.push_str(plain),
-            hole => match value(hole) {
-                Some(value) => filled.push_str(value),
-                None => return Err(format!("{} has no value", name(hole))),
-            },
+        let next = match part {
+            Part::Plain(plain) => plain,
+            hole => value(hole).ok_or_else(|| format!("{} has no value", name(hole)))?,
+        };
+        if filled.len() + next.len() > bytes_max {
+            return Err(format!("a value becomes longer than {bytes_max} bytes once its `${{{{ }}}}` are replaced"));
         }
+        filled.push_str(next);
     }
     Ok(filled)
 }
@@ -81,8 +87,16 @@ mod tests {
             Part::Matrix("os") => Some("linux"),
             _ => None,
         };
-        assert_eq!(fill("a ${{ inputs.ref }} b${{matrix.os}}", value).unwrap(), "a ${{ matrix.os }} blinux");
-        assert!(fill("${{ inputs.other }}", value).unwrap_err().contains("`inputs.other`"));
+        assert_eq!(fill("a ${{ inputs.ref }} b${{matrix.os}}", 100, value).unwrap(), "a ${{ matrix.os }} blinux");
+        assert!(fill("${{ inputs.other }}", 100, value).unwrap_err().contains("`inputs.other`"));
+    }
+
+    #[test]
+    fn what_is_filled_is_bounded_to_the_byte() {
+        let value = |_: Part<'_>| Some("12345");
+        assert_eq!(fill("${{ inputs.a }}-${{ inputs.a }}", 11, value).unwrap(), "12345-12345");
+        assert!(fill("${{ inputs.a }}-${{ inputs.a }}", 10, value).unwrap_err().contains("longer than 10 bytes"));
+        assert!(fill("plain", 4, value).is_err());
     }
 
     #[test]

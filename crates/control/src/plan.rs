@@ -2,6 +2,7 @@
 //! as indexes, `${{ }}` replaced.
 
 use std::{
+    cell::Cell,
     collections::{BTreeMap, HashMap},
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
@@ -19,14 +20,15 @@ use wire::{
 use crate::{
     expression::{self, Part},
     graph,
-    pipeline::VALUE_BYTES_MAX,
+    pipeline::{PLANS_BYTES_MAX, VALUE_BYTES_MAX},
 };
 
 /// A build of `spec` and its first announcements, as [`store::model::NewBuild`] asks for them. The store gives it its
 /// number and the time; `reply` is who is called back.
 ///
 /// # Errors
-/// Status 422 when an input is missing, unknown or longer than [`VALUE_BYTES_MAX`].
+/// Status 422 when an input is missing or unknown, when it or a value that it is put into is longer than
+/// [`VALUE_BYTES_MAX`], or when all jobs together hold more than [`PLANS_BYTES_MAX`].
 pub fn plan(
     spec: &PipelineSpec,
     trigger: &Trigger,
@@ -42,11 +44,12 @@ pub fn plan(
         next += combinations.len();
     }
     let mut jobs = Vec::with_capacity(next);
+    let room = Room { left: Cell::new(PLANS_BYTES_MAX), jobs: next };
     for (job, combinations) in spec.jobs.iter().zip(&expanded) {
         let needs: Vec<usize> =
             job.needs.iter().filter_map(|need| indexes.get(need.as_str())).flat_map(Clone::clone).collect();
         for matrix in combinations {
-            let plan = job_plan(job, matrix, &needs, spec.source.as_ref(), &inputs)?;
+            let plan = job_plan(job, matrix, &needs, spec.source.as_ref(), &inputs, &room)?;
             let id = JobId(Uuid::now_v7());
             let plan = Arc::new(plan);
             jobs.push(Job { id, plan, attempt: 0, failures: 0, losses: 0, state: JobState::Waiting });
@@ -111,35 +114,74 @@ fn combinations<'s>(job: &'s JobSpec) -> Vec<Matrix<'s>> {
     all
 }
 
+/// What the jobs of a build may still hold. Asked before anything is copied, so that a refused build costs no more than one
+/// that is let through.
+struct Room {
+    left: Cell<usize>,
+    /// For the sentence.
+    jobs: usize,
+}
+
+impl Room {
+    fn take(&self, bytes: usize) -> Result<(), Problem> {
+        let left = self.left.get().checked_sub(bytes).ok_or_else(|| {
+            let jobs = if self.jobs == 1 { "job".to_owned() } else { format!("{} jobs", self.jobs) };
+            let detail = format!(
+                "the {jobs} of this build would hold more than {PLANS_BYTES_MAX} bytes of scripts and variables: give \
+                 shorter inputs, or plan fewer combinations"
+            );
+            Problem::new(422, "Build too large", detail)
+        })?;
+        self.left.set(left);
+        Ok(())
+    }
+
+    fn copy(&self, text: &str) -> Result<String, Problem> {
+        self.take(text.len())?;
+        Ok(text.to_owned())
+    }
+}
+
 fn job_plan(
     job: &JobSpec,
     matrix: &Matrix<'_>,
     needs: &[usize],
     source: Option<&SourceSpec>,
     inputs: &BTreeMap<String, String>,
+    room: &Room,
 ) -> Result<JobPlan, Problem> {
     let fill = |text: &String| {
-        let filled = expression::fill(text, |part| match part {
+        let filled = expression::fill(text, VALUE_BYTES_MAX, |part| match part {
             Part::Plain(_) => None,
             Part::Input(name) => inputs.get(name).map(String::as_str),
             Part::Matrix(axis) => matrix.iter().find(|(name, _)| *name == axis).map(|(_, value)| *value),
         });
-        filled.map_err(|sentence| Problem::new(422, "Invalid pipeline", format!("{sentence}, in job `{}`", job.name)))
+        let filled = filled
+            .map_err(|sentence| Problem::new(422, "Invalid build", format!("{sentence}, in job `{}`", job.name)))?;
+        room.take(filled.len())?;
+        Ok::<_, Problem>(filled)
     };
     let fill_all = |env: &BTreeMap<String, String>| {
-        env.iter().map(|(name, value)| Ok((name.clone(), fill(value)?))).collect::<Result<BTreeMap<_, _>, Problem>>()
+        let filled = env.iter().map(|(name, value)| Ok((room.copy(name)?, fill(value)?)));
+        filled.collect::<Result<BTreeMap<_, _>, Problem>>()
     };
     let mut env = fill_all(&job.env)?;
-    env.extend(inputs.iter().map(|(name, value)| (variable("INPUT", name), value.clone())));
-    env.extend(matrix.iter().map(|(axis, value)| (variable("MATRIX", axis), (*value).to_owned())));
+    for (name, value) in inputs {
+        env.insert(room.copy(&variable("INPUT", name))?, room.copy(value)?);
+    }
+    for (axis, value) in matrix {
+        env.insert(room.copy(&variable("MATRIX", axis))?, room.copy(value)?);
+    }
     let values: Vec<&str> = matrix.iter().map(|(_, value)| *value).collect();
     let name = if values.is_empty() { job.name.clone() } else { format!("{} ({})", job.name, values.join(", ")) };
+    room.take(name.len())?;
     let source = source.map(|source| {
         let reference = source.reference.as_ref().map(fill).transpose()?;
         Ok::<_, Problem>(SourceSpec { git: fill(&source.git)?, reference })
     });
-    let step =
-        |step: &StepSpec| Ok(StepSpec { name: step.name.clone(), run: step.run.clone(), env: fill_all(&step.env)? });
+    let step = |step: &StepSpec| {
+        Ok(StepSpec { name: room.copy(&step.name)?, run: room.copy(&step.run)?, env: fill_all(&step.env)? })
+    };
     Ok(JobPlan {
         name,
         labels: job.labels.clone(),
@@ -152,7 +194,7 @@ fn job_plan(
         env,
         source: source.transpose()?,
         steps: job.steps.iter().map(step).collect::<Result<_, Problem>>()?,
-        artifacts: job.artifacts.clone(),
+        artifacts: job.artifacts.iter().map(|pattern| room.copy(pattern)).collect::<Result<_, Problem>>()?,
     })
 }
 
@@ -227,5 +269,40 @@ jobs:
         );
         let unknown = planned(&[("who", "x"), ("whom", "y")]).unwrap_err();
         assert_eq!(unknown.detail, "pipeline site has no input `whom`: it has `ref`, `who`");
+    }
+
+    #[test]
+    fn a_value_of_many_holes_is_refused_before_it_is_long() {
+        let holes = "${{ inputs.a }}".repeat(4_000);
+        let text = format!("name: p\ninputs: {{a: }}\nenv: {{A: \"{holes}\"}}\njobs: {{j: {{steps: [{{run: x}}]}}}}");
+        let spec = parse(&text).unwrap();
+        let planned = |length: usize| {
+            plan(&spec, &trigger(&[("a", &"x".repeat(length))]), BuildId(Uuid::now_v7()), None).map(|(build, _)| build)
+        };
+        assert_eq!(planned(16).unwrap().jobs[0].plan.env["A"].len(), 64_000);
+        let refused = planned(60_000).unwrap_err();
+        let detail = "a value becomes longer than 65536 bytes once its `${{ }}` are replaced, in job `j`";
+        assert_eq!((refused.status, refused.detail.as_str()), (422, detail));
+    }
+
+    #[test]
+    fn the_jobs_of_a_build_are_bounded_together() {
+        let values: Vec<String> = (0..100).map(|n| n.to_string()).collect();
+        let matrix = values.join(", ");
+        let text =
+            format!("{{name: p, inputs: {{a: }}, jobs: {{j: {{matrix: {{n: [{matrix}]}}, steps: [{{run: x}}]}}}}}}");
+        let spec = parse(&text).unwrap();
+        let planned = |length: usize| {
+            plan(&spec, &trigger(&[("a", &"x".repeat(length))]), BuildId(Uuid::now_v7()), None).map(|(build, _)| build)
+        };
+        assert_eq!(planned(40_000).unwrap().jobs.len(), 100);
+        let refused = planned(60_000).unwrap_err();
+        let detail = "the 100 jobs of this build would hold more than 4194304 bytes of scripts and variables: give shorter \
+                      inputs, or plan fewer combinations";
+        assert_eq!((refused.status, refused.detail.as_str()), (422, detail));
+        // What was written in the pipeline counts as well, once for each combination.
+        let text = text.replace("run: x", &format!("run: {}", "x".repeat(50_000)));
+        let refused = plan(&parse(&text).unwrap(), &trigger(&[("a", "x")]), BuildId(Uuid::now_v7()), None).unwrap_err();
+        assert_eq!(refused.title, "Build too large");
     }
 }

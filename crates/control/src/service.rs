@@ -4,11 +4,14 @@
 //! # Who waits for whom
 //!
 //! A request is settled once it was handled, whether or not that worked: whoever asked asks again when no answer comes, so
-//! nothing is gained by the broker delivering it twice. Registrations are handled in the order in which they came, before
-//! anything behind them is taken: were two starts of one executor handled the other way round, the older one would take
-//! the younger one's jobs away. All else is handled side by side, at most `REQUESTS_MAX` at a time.
+//! nothing is gained by the broker delivering it twice. Requests are taken as they come and wait here, not in the queue,
+//! because their age counts from when they were taken: a claim whose requester has given up must not be granted. All are
+//! handled side by side, at most `REQUESTS_MAX` at a time, but for one thing: registrations of one executor are handled in
+//! the order in which they came, and before its claims that came behind them. Were two starts of one executor handled the
+//! other way round, the older one would take the younger one's jobs away.
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -19,8 +22,9 @@ use std::{
 use broker::{Broker, ConsumeOptions, Consumer, Delivery, rpc, topology};
 use store::Store;
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use wire::{
+    ExecutorId,
     mac::InstallationKey,
     task::{ControlRequest, from_bytes, to_bytes},
 };
@@ -65,8 +69,9 @@ impl Brake {
     }
 }
 
-/// Requests that are handled at the same time.
-const REQUESTS_MAX: u16 = 256;
+/// Requests that are handled at the same time. Beyond it they wait in the broker's queue, where their age is not seen, so it
+/// is far above what executors ask in the time that one of them waits for an answer.
+const REQUESTS_MAX: u16 = 4096;
 /// After the broker refused to let a queue be consumed, and after it went away.
 pub(crate) const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
 
@@ -94,6 +99,7 @@ pub async fn run(
 
 async fn take_requests(broker: &dyn Broker, desk: &Arc<Desk>, shutdown: &CancellationToken) {
     let mut running = JoinSet::new();
+    let mut turns = Turns::default();
     while let Some((mut consumer, mut backlog)) = begin(broker, shutdown).await {
         loop {
             let delivery = tokio::select! {
@@ -110,12 +116,13 @@ async fn take_requests(broker: &dyn Broker, desk: &Arc<Desk>, shutdown: &Cancell
                     tracing::warn!(%error, "a request to control cannot be read and goes to the dead letters");
                     delivery.reject(error.to_string());
                 }
-                Ok(request @ (ControlRequest::Register { .. } | ControlRequest::Deregister { .. })) => {
-                    handle(desk, delivery, request, arrival).await;
-                }
                 Ok(request) => {
                     let desk = Arc::clone(desk);
-                    running.spawn(async move { handle(&desk, delivery, request, arrival).await });
+                    let turn = turns.of(&request);
+                    running.spawn(async move {
+                        let _ends = turn.begun().await;
+                        handle(&desk, delivery, request, arrival).await;
+                    });
                 }
             }
         }
@@ -125,6 +132,42 @@ async fn take_requests(broker: &dyn Broker, desk: &Arc<Desk>, shutdown: &Cancell
         tracing::warn!("the broker closed the queue of requests: consuming it anew");
     }
     while running.join_next().await.is_some() {}
+}
+
+/// The last registration of each executor that has any under way.
+#[derive(Default)]
+struct Turns(HashMap<ExecutorId, CancellationToken>);
+
+/// When a request may be handled, and who waits for it.
+struct Turn {
+    behind: Option<CancellationToken>,
+    ends: Option<DropGuard>,
+}
+
+impl Turns {
+    fn of(&mut self, request: &ControlRequest) -> Turn {
+        match request {
+            ControlRequest::Register { executor, .. } | ControlRequest::Deregister { executor, .. } => {
+                self.0.retain(|_, last| !last.is_cancelled());
+                let ended = CancellationToken::new();
+                let behind = self.0.insert(*executor, ended.clone());
+                Turn { behind, ends: Some(ended.drop_guard()) }
+            }
+            ControlRequest::Claim { executor, .. } => Turn { behind: self.0.get(executor).cloned(), ends: None },
+            // The database refuses these by incarnation and term, whoever has registered meanwhile.
+            ControlRequest::Renew { .. } | ControlRequest::Finish { .. } => Turn { behind: None, ends: None },
+        }
+    }
+}
+
+impl Turn {
+    /// Waits for what came before. Who is behind this one may go on when the answer is dropped, however that happens.
+    async fn begun(self) -> Option<DropGuard> {
+        if let Some(behind) = self.behind {
+            behind.cancelled().await;
+        }
+        self.ends
+    }
 }
 
 /// A consumer of the queue of requests and how many waited in it when it began: their age is not known. None at shutdown.
@@ -162,4 +205,50 @@ async fn handle(desk: &Desk, delivery: Delivery, request: ControlRequest, arriva
         Err(error) => tracing::warn!(%error, "a request to control could not be handled: it will be asked again"),
     }
     delivery.ack();
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use uuid::Uuid;
+    use wire::LabelSet;
+
+    use super::*;
+
+    #[test]
+    fn registrations_of_one_executor_and_its_claims_behind_them_keep_their_order() {
+        let [one, other] = [(); 2].map(|()| ExecutorId(Uuid::new_v4()));
+        let register = |executor| ControlRequest::Register {
+            executor,
+            incarnation: Uuid::new_v4(),
+            name: "one".to_owned(),
+            labels: LabelSet::default(),
+            slots: 1,
+        };
+        let claim = |executor| ControlRequest::Claim {
+            claim_id: Uuid::new_v4(),
+            executor,
+            incarnation: Uuid::new_v4(),
+            label_set: LabelSet::default(),
+            patience_ms: 1,
+        };
+        let renew = ControlRequest::Renew { executor: one, incarnation: Uuid::new_v4(), leases: Vec::new() };
+        let mut turns = Turns::default();
+        let early = turns.of(&claim(one));
+        let [first, second, claimed] =
+            [register(one), register(one), claim(one)].map(|request| Box::pin(turns.of(&request).begun()));
+        for free in [early, turns.of(&register(other)), turns.of(&claim(other)), turns.of(&renew)] {
+            assert!(free.begun().now_or_never().is_some());
+        }
+        let (mut second, mut claimed) = (second, claimed);
+        let ends = first.now_or_never().expect("nothing is before the first");
+        assert!((&mut second).now_or_never().is_none(), "the first is still handled");
+        drop(ends);
+        assert!((&mut claimed).now_or_never().is_none(), "the second has not begun");
+        let ends = second.now_or_never().expect("the first has ended");
+        assert!((&mut claimed).now_or_never().is_none(), "the second is still handled");
+        drop(ends);
+        assert!(claimed.now_or_never().is_some());
+        assert!(turns.of(&claim(one)).begun().now_or_never().is_some(), "and who comes later waits for nobody");
+    }
 }

@@ -23,6 +23,9 @@ use world::{Executor, LONG, PATIENCE, World, labels};
 const ONE: &str = "{build: {labels: [linux], steps: [{run: make}]}}";
 /// Short, since tests wait for it to run out.
 const SHORT: Duration = Duration::from_millis(300);
+/// Long enough that a claim reaches the store's queue, short since a test waits for its end.
+const IMPATIENT: Duration = Duration::from_millis(500);
+const FOUR: &str = "{build: {labels: [linux], matrix: {n: [1, 2, 3, 4]}, steps: [{run: make}]}}";
 
 #[tokio::test]
 async fn an_executor_is_hinted_claims_renews_and_finishes() {
@@ -266,4 +269,54 @@ async fn p4_callbacks_that_nobody_takes_are_kept_and_what_cannot_be_read_is_a_de
     assert_eq!(&*delivered.message.body, callback.as_bytes());
     delivered.ack();
     assert_eq!(world.store.kept_callbacks(client).await.unwrap(), []);
+}
+
+/// The claims wait for the writer, one of them behind a registration that waits for it too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p2_a_claim_whose_requester_gave_up_while_the_store_was_slow_is_not_granted() {
+    let world = World::start(LONG).await;
+    let linux = labels(&["linux"]);
+    let executors = [Executor::start(&world, &["linux"]).await, Executor::start(&world, &["linux"]).await];
+    let build = world.build(FOUR).await;
+    let held = world.hold_writer(&build).await;
+    executors[0].tell(executors[0].registration(executors[0].incarnation, &["linux"])).await;
+    let claims = (0..4).map(|n| executors[n % 2].claim_within(&linux, IMPATIENT));
+    assert_eq!(
+        futures_util::future::join_all(claims).await,
+        [const { None }; 4],
+        "nothing is answered while the store is held"
+    );
+    held.let_go().await;
+    // These go through the same queues, behind those claims: what would have been granted has been by now.
+    for executor in &executors {
+        executor.ask(executor.registration(executor.incarnation, &["linux"])).await;
+        executor.renew(&[]).await;
+    }
+    let jobs = world.load(&build).await.jobs;
+    let untouched = jobs.iter().filter(|job| job.attempt == 0 && matches!(job.state, JobState::Queued { .. }));
+    assert_eq!(untouched.count(), 4, "no attempt is burnt: {jobs:?}");
+    assert_eq!(executors[0].claim(&linux).await.lease.attempt, 1);
+}
+
+/// Starts of one executor that come together are registered in their order; the claim of the last one is behind them all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p2_the_last_start_of_an_executor_wins_however_slow_the_store_is() {
+    let world = World::start(LONG).await;
+    let linux = labels(&["linux"]);
+    let mut executor = Executor::start(&world, &["linux"]).await;
+    let build = world.build(FOUR).await;
+    let held = world.hold_writer(&build).await;
+    for _ in 0..20 {
+        executor.incarnation = Uuid::new_v4();
+        executor.tell(executor.registration(executor.incarnation, &["linux"])).await;
+    }
+    let claim = executor.claim_as(Uuid::new_v4(), &linux);
+    let (answer, ()) = tokio::join!(claim, held.let_go());
+    assert!(matches!(&answer, ControlReply::Granted(grant) if grant.lease.attempt == 1), "{answer:?}");
+    let former = std::mem::replace(&mut executor.incarnation, Uuid::new_v4());
+    let refused = executor.claim_as(Uuid::new_v4(), &LabelSet::default()).await;
+    assert!(matches!(refused, ControlReply::Refused { .. }), "{refused:?}");
+    executor.incarnation = former;
+    let jobs = world.load(&build).await.jobs;
+    assert_eq!(jobs.iter().filter(|job| matches!(job.state, JobState::Running { .. })).count(), 1, "{jobs:?}");
 }

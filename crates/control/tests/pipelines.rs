@@ -5,7 +5,7 @@
 
 use std::{fs, path::PathBuf};
 
-use control::pipeline::{TEXT_BYTES_MAX, parse};
+use control::pipeline::{PLANS_BYTES_MAX, TEXT_BYTES_MAX, parse};
 
 fn fixtures(folder: &str) -> Vec<PathBuf> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/pipelines").join(folder);
@@ -50,4 +50,18 @@ fn what_is_right_becomes_its_valid_form() {
 fn a_text_above_its_limit_is_refused_before_it_is_read() {
     let problem = parse(&"#".repeat(TEXT_BYTES_MAX + 1)).unwrap_err();
     assert!(problem.detail.contains("1048577 bytes"), "{}", problem.detail);
+}
+
+/// A pipeline of less than a megabyte would otherwise become one of hundreds.
+#[test]
+fn what_all_jobs_share_is_bounded_with_a_copy_for_each() {
+    let written = |bytes: usize| {
+        let jobs: String = (0..100).map(|n| format!("  j{n}: {{steps: [{{run: x}}]}}\n")).collect();
+        format!("name: p\nenv: {{A: {}}}\njobs:\n{jobs}", "x".repeat(bytes))
+    };
+    assert_eq!(parse(&written(PLANS_BYTES_MAX / 100 - 1)).unwrap().jobs.len(), 100);
+    let problem = parse(&written(PLANS_BYTES_MAX / 100)).unwrap_err();
+    let detail = "`env` of the pipeline has 41944 bytes, and each of its 100 jobs a copy of them: together they may have \
+                  4194304 at most";
+    assert_eq!((problem.detail.as_str(), problem.line), (detail, Some(2)));
 }

@@ -12,7 +12,7 @@ use wire::{
 };
 
 use super::{
-    Axes, COMBINATIONS_MAX, Holes, JOBS_MAX, NAMES_MAX, STEPS_MAX, check_value, duration,
+    Axes, COMBINATIONS_MAX, Holes, JOBS_MAX, NAMES_MAX, PLANS_BYTES_MAX, STEPS_MAX, check_value, duration,
     fields::{Fields, shown, text},
     needs,
     yaml::{Key, Node, Place, Value},
@@ -44,6 +44,16 @@ pub(super) fn read(fields: &Fields<'_>, shared: &Env, holes: &mut Holes<'_>) -> 
     let entries = fields.map("jobs")?;
     if entries.is_empty() {
         return Err(node.at.problem("the pipeline has no jobs: give it at least one"));
+    }
+    // Each job has a copy of its own, so this much they would hold at least.
+    let shared_bytes: usize = shared.iter().map(|(name, value)| name.len() + value.len()).sum();
+    let copies = entries.len().min(JOBS_MAX);
+    if shared_bytes * copies > PLANS_BYTES_MAX {
+        let at = fields.get("env").map_or(Place::START, |node| node.at);
+        return Err(at.problem(format!(
+            "`env` of the pipeline has {shared_bytes} bytes, and each of its {copies} jobs a copy of them: together they may \
+             have {PLANS_BYTES_MAX} at most"
+        )));
     }
     let mut jobs = Vec::new();
     let mut named = Vec::new();

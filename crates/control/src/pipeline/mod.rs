@@ -30,6 +30,9 @@ pub const STEPS_MAX: usize = 200;
 pub const NAMES_MAX: usize = 100;
 /// Bytes of a value in the environment: Linux refuses to start a program with a longer one than 128 KiB.
 pub const VALUE_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of text in all jobs of a build together: scripts, variables and names, each job with its own copy. A build is read
+/// and written as a whole at every step that it takes, so its size is everybody's waiting time.
+pub const PLANS_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 const KEYS: [&str; 6] = ["name", "description", "inputs", "source", "env", "jobs"];
 

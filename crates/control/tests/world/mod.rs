@@ -1,12 +1,16 @@
 //! A store, a broker, a relay and control as they run in one process, and an executor that is scripted by the test: it
 //! speaks over the broker as any executor does, and runs nothing.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use broker::{
     Broker, ConsumeOptions, Consumer, Outgoing,
     embedded::{EmbeddedBroker, MemoryJournal},
-    rpc::Requester,
+    rpc::{RequestError, Requester},
     topology,
 };
 use control::{
@@ -20,7 +24,7 @@ use store::{
     model::{Build, Created, NewBuild, Outbound},
     sqlite::SqliteStore,
 };
-use tokio::{task::JoinHandle, time::timeout};
+use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use wire::{
@@ -101,12 +105,46 @@ impl World {
         }
     }
 
+    /// Holds the one writer of the store inside a decision, as a slow disk does, until it is let go.
+    pub async fn hold_writer(&self, build: &Build) -> HeldWriter {
+        let (began, has_begun) = oneshot::channel();
+        let (let_go, waits) = std::sync::mpsc::channel::<()>();
+        let held = Mutex::new(Some((began, waits)));
+        let decide = move |_: &mut Build, _| {
+            // Other tasks of this thread go on elsewhere meanwhile.
+            tokio::task::block_in_place(|| {
+                if let Some((began, waits)) = held.lock().unwrap().take() {
+                    began.send(()).unwrap();
+                    let _ = waits.recv();
+                }
+            });
+            Ok(Vec::new())
+        };
+        let (store, id) = (self.store.clone(), build.id);
+        let holding = tokio::spawn(async move { drop(store.change_build(id, Box::new(decide)).await.unwrap()) });
+        timeout(PATIENCE, has_begun).await.unwrap().unwrap();
+        HeldWriter { let_go, holding }
+    }
+
     pub async fn load(&self, build: &Build) -> Build {
         self.store.load_build(build.id).await.unwrap().unwrap()
     }
 
     pub async fn consume(&self, queue: &str) -> Consumer {
         self.broker.consume(queue, ConsumeOptions { prefetch: 100, exclusive: false }).await.unwrap()
+    }
+}
+
+/// A writer that does nothing else.
+pub struct HeldWriter {
+    let_go: std::sync::mpsc::Sender<()>,
+    holding: JoinHandle<()>,
+}
+
+impl HeldWriter {
+    pub async fn let_go(self) {
+        drop(self.let_go);
+        timeout(PATIENCE, self.holding).await.unwrap().unwrap();
     }
 }
 
@@ -179,12 +217,35 @@ impl Executor {
     }
 
     pub async fn register(&mut self, offered: &[&str]) {
-        let (executor, incarnation) = (self.id, self.incarnation);
-        let name = "one".to_owned();
-        let register = ControlRequest::Register { executor, incarnation, name, labels: labels(offered), slots: 4 };
-        match self.ask(register).await {
+        match self.ask(self.registration(self.incarnation, offered)).await {
             ControlReply::Registered { label_sets, .. } => self.label_sets = label_sets,
             other => panic!("{other:?}"),
+        }
+    }
+
+    /// What it says of itself, as another start of it would.
+    pub fn registration(&self, incarnation: Uuid, offered: &[&str]) -> ControlRequest {
+        let (executor, name) = (self.id, "one".to_owned());
+        ControlRequest::Register { executor, incarnation, name, labels: labels(offered), slots: 4 }
+    }
+
+    /// Asks and does not wait for the answer.
+    pub async fn tell(&self, request: ControlRequest) {
+        let mut message = Outgoing::new(topology::Exchange::Direct, topology::CONTROL, to_bytes(request));
+        message.mandatory = true;
+        self.broker.publish(message).await.unwrap();
+    }
+
+    /// Claims, and gives up when no answer has come by then.
+    pub async fn claim_within(&self, set: &LabelSet, patience: Duration) -> Option<ControlReply> {
+        let (executor, incarnation) = (self.id, self.incarnation);
+        let patience_ms = u64::try_from(patience.as_millis()).unwrap();
+        let claim_id = Uuid::new_v4();
+        let claim = ControlRequest::Claim { claim_id, executor, incarnation, label_set: set.clone(), patience_ms };
+        match self.requester.request(topology::CONTROL, to_bytes(claim), patience).await {
+            Ok(answer) => Some(from_bytes(&answer.body).unwrap()),
+            Err(RequestError::NoAnswer { .. }) => None,
+            Err(other) => panic!("{other}"),
         }
     }
 
