@@ -91,6 +91,10 @@ pub type Decide = Box<dyn Fn(&mut Build, Timestamp) -> Result<Vec<Announcement>,
 /// The rule for granting a claim: as [`Decide`], with the id of the job that was chosen; its state becomes running.
 pub type Grant = Box<dyn Fn(&mut Build, JobId, Timestamp) -> Result<Vec<Announcement>, Refusal> + Send + Sync>;
 
+/// Bytes of text in one page of [`Record::log`], unless a single line is longer: lines may be long, and a page is held in
+/// memory as a whole, more than once on its way to the reader.
+pub const LOG_PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 /// Everything that a database keeps for Stepcast.
 pub trait Store: Pipelines + Builds + Leases + Outbox + Record + Executors + Accounts + Callbacks + Journal {
     /// Reads and writes something, to tell whether the database works.
@@ -159,7 +163,8 @@ pub trait Leases: Send + Sync + 'static {
 
 /// What is to be published.
 pub trait Outbox: Send + Sync + 'static {
-    /// Rows with a greater id, in order, at most `limit`.
+    /// Rows with a greater id, in order, at most `limit`; empty only when there are none. A row that cannot be read is
+    /// set aside and logged, once, and the others go on.
     fn outbox(&self, after: i64, limit: u32) -> Answer<'_, Vec<OutboxRow>>;
     /// The broker has confirmed these: forget them. Need not be on the disk when answered; a row that comes back is
     /// published twice, which is harmless.
@@ -177,7 +182,9 @@ pub trait Record: Send + Sync + 'static {
     fn group_place<'a>(&'a self, group: &'a str) -> Answer<'a, Option<(Uuid, u64)>>;
     /// All groups. `lag` is left 0: only the reader of the stream knows it.
     fn groups(&self) -> Answer<'_, Vec<GroupView>>;
-    /// Lines `from..from + limit` of an attempt (the last one unless given). None if there is no such job.
+    /// Lines `from..from + limit` of an attempt (the last one unless given). None if there is no such job. The page ends
+    /// sooner where its text would exceed [`LOG_PAGE_BYTES_MAX`], with one line at least: who wants more asks from the line
+    /// behind the last one given.
     fn log(&self, job: JobId, attempt: Option<u32>, from: u64, limit: u32) -> Answer<'_, Option<LogPage>>;
     /// Events of a build's own topic with `offset > after` in the present epoch, in order, at most `limit`.
     fn build_events(&self, build: BuildId, after: Option<u64>, limit: u32) -> Answer<'_, Vec<EventMessage>>;
@@ -199,8 +206,11 @@ pub trait Executors: Send + Sync + 'static {
 
 /// Sessions, tokens and sign-in links. Secrets are kept as SHA-256 only; hashing is the caller's business.
 pub trait Accounts: Send + Sync + 'static {
-    /// Writes a session.
-    fn put_session<'a>(&'a self, id: &'a str, data: &'a [u8], expires_at: Timestamp) -> Answer<'a, ()>;
+    /// Writes a new session: false, and nothing is written, if there is one with this id.
+    fn create_session<'a>(&'a self, id: &'a str, data: &'a [u8], expires_at: Timestamp) -> Answer<'a, bool>;
+    /// Writes a session that is there: false, and nothing is written, if it was deleted or has expired. So a request
+    /// that was under way when somebody signed out does not bring the session back.
+    fn put_session<'a>(&'a self, id: &'a str, data: &'a [u8], expires_at: Timestamp) -> Answer<'a, bool>;
     /// A session that has not expired.
     fn session<'a>(&'a self, id: &'a str) -> Answer<'a, Option<(Vec<u8>, Timestamp)>>;
     /// Forgets a session.

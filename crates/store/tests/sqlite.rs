@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::{path::PathBuf, process::Command, sync::Arc};
+use std::{os::unix::fs::PermissionsExt, path::PathBuf, process::Command, sync::Arc};
 
 use sqlx::{ConnectOptions, Row, sqlite::SqliteConnectOptions};
 use store::{Accounts, BoxFuture, Journal, Store, StoreError, conformance::Fixture, model, sqlite::SqliteStore};
@@ -104,7 +104,7 @@ async fn a_newer_schema_is_refused_and_left_alone() {
     let mut connection = SqliteConnectOptions::new().filename(&file).connect().await.unwrap();
     sqlx::query("PRAGMA user_version = 99").execute(&mut connection).await.unwrap();
     let refused = SqliteStore::open(&file).await.err();
-    assert_eq!(refused, Some(StoreError::Newer { found: 99, known: 1 }));
+    assert_eq!(refused, Some(StoreError::Newer { found: 99, known: 2 }));
     let row = sqlx::query("PRAGMA user_version").fetch_one(&mut connection).await.unwrap();
     assert_eq!(row.get::<i64, _>(0), 99);
 }
@@ -121,6 +121,21 @@ async fn the_database_keeps_a_write_ahead_log_and_puts_it_back_when_closed() {
     assert!(!log.exists(), "the log was written back");
     let again = SqliteStore::open(&file).await.unwrap();
     assert_eq!(again.token(&"a".repeat(64)).await.unwrap(), Some(token("a")));
+}
+
+/// It holds tokens' hashes, sessions, and what builds were given; the log and its index hold the same.
+#[tokio::test]
+async fn nobody_else_may_read_the_database_or_its_log() {
+    let folder = TempDir::new().unwrap();
+    // As where a wide umask leaves everything open: the folder must not be what protects it.
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let file = Sqlite::file(&folder);
+    let store = SqliteStore::open(&file).await.unwrap();
+    store.put_token(&token("a")).await.unwrap();
+    for name in ["stepcast.db", "stepcast.db-wal", "stepcast.db-shm", "stepcast.db.lock"] {
+        let mode = std::fs::metadata(folder.path().join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
 }
 
 #[tokio::test]

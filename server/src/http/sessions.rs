@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
-use store::Store;
+use store::{Store, StoreError};
 use tower_sessions::{
     SessionStore,
     cookie::time::OffsetDateTime,
@@ -28,25 +28,36 @@ fn key(id: &Id) -> String {
     secret::sha256(&id.to_string())
 }
 
+fn data(record: &Record) -> Result<Vec<u8>> {
+    serde_json::to_vec(&record.data).map_err(|failure| Error::Encode(failure.to_string()))
+}
+
+fn until(record: &Record) -> Timestamp {
+    Timestamp(i64::try_from(record.expiry_date.unix_timestamp_nanos() / 1000).unwrap_or(i64::MAX))
+}
+
+fn backend(failure: StoreError) -> Error {
+    Error::Backend(failure.to_string())
+}
+
 #[async_trait]
 impl SessionStore for Sessions {
     async fn create(&self, record: &mut Record) -> Result<()> {
         // Ids are random: a collision does not happen, but an existing session must never be written over.
-        while self.load(&record.id).await?.is_some() {
+        let (data, until) = (data(record)?, until(record));
+        while !self.0.create_session(&key(&record.id), &data, until).await.map_err(backend)? {
             record.id = Id::default();
         }
-        self.save(record).await
+        Ok(())
     }
 
     async fn save(&self, record: &Record) -> Result<()> {
-        let data = serde_json::to_vec(&record.data).map_err(|failure| Error::Encode(failure.to_string()))?;
-        let micros = i64::try_from(record.expiry_date.unix_timestamp_nanos() / 1000).unwrap_or(i64::MAX);
-        let kept = self.0.put_session(&key(&record.id), &data, Timestamp(micros)).await;
-        kept.map_err(|failure| Error::Backend(failure.to_string()))
+        // A session that ended meanwhile stays ended.
+        self.0.put_session(&key(&record.id), &data(record)?, until(record)).await.map(|_is_there| ()).map_err(backend)
     }
 
     async fn load(&self, id: &Id) -> Result<Option<Record>> {
-        let found = self.0.session(&key(id)).await.map_err(|failure| Error::Backend(failure.to_string()))?;
+        let found = self.0.session(&key(id)).await.map_err(backend)?;
         let Some((data, expires_at)) = found else { return Ok(None) };
         let data = serde_json::from_slice(&data).map_err(|failure| Error::Decode(failure.to_string()))?;
         let expiry_date = OffsetDateTime::from_unix_timestamp_nanos(i128::from(expires_at.0) * 1000)
@@ -55,6 +66,6 @@ impl SessionStore for Sessions {
     }
 
     async fn delete(&self, id: &Id) -> Result<()> {
-        self.0.delete_session(&key(id)).await.map_err(|failure| Error::Backend(failure.to_string()))
+        self.0.delete_session(&key(id)).await.map_err(backend)
     }
 }

@@ -11,19 +11,34 @@ use super::{
 };
 use crate::model::{ExecutorRow, KeptCallback, TokenRow};
 
-/// A session is there until it expires or is deleted, and can be written again.
+/// A session is there until it expires or is deleted, can be written again, and is made only once.
 pub async fn sessions_end_at_their_time(fixture: &dyn Fixture) {
     let store = fixture.open().await;
     let now = store.now().await.unwrap();
     let late = now.plus_micros(600_000_000);
-    store.put_session("a", b"one", late).await.unwrap();
-    store.put_session("a", b"two", late).await.unwrap();
+    assert!(store.create_session("a", b"one", late).await.unwrap());
+    assert!(!store.create_session("a", b"another's", late).await.unwrap(), "an id that is in use is not written over");
+    assert_eq!(store.session("a").await.unwrap(), Some((b"one".to_vec(), late)));
+    assert!(store.put_session("a", b"two", late).await.unwrap());
     assert_eq!(store.session("a").await.unwrap(), Some((b"two".to_vec(), late)));
-    store.put_session("old", b"x", now.plus_micros(-1)).await.unwrap();
+    assert!(store.create_session("old", b"x", now.plus_micros(-1)).await.unwrap());
     assert_eq!(store.session("old").await.unwrap(), None);
+    assert!(!store.put_session("old", b"y", late).await.unwrap(), "what has expired is gone");
+    assert!(store.create_session("old", b"z", late).await.unwrap());
     store.delete_session("a").await.unwrap();
     assert_eq!(store.session("a").await.unwrap(), None);
     assert!(!store.has_owner().await.unwrap(), "a session alone is nobody's sign-in");
+}
+
+/// A request that was under way when its session was deleted writes it afterwards: it stays deleted.
+pub async fn p8_a_session_that_was_signed_out_does_not_come_back(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let late = store.now().await.unwrap().plus_micros(600_000_000);
+    store.create_session("a", b"one", late).await.unwrap();
+    store.delete_session("a").await.unwrap();
+    assert!(!store.put_session("a", b"late", late).await.unwrap());
+    assert_eq!(store.session("a").await.unwrap(), None);
+    assert_eq!(fixture.after_kill().await.session("a").await.unwrap(), None);
 }
 
 /// A token is found by its hash alone, and whoever made one is the owner.

@@ -8,7 +8,7 @@ use super::{
     samples::{LONG, find},
     samples::{build, claim, create, granted, job, line, log, message, record, step_started},
 };
-use crate::Store;
+use crate::{LOG_PAGE_BYTES_MAX, Store};
 
 /// A job that runs its first attempt.
 async fn running(store: &dyn Store) -> JobId {
@@ -90,6 +90,41 @@ pub async fn p3_an_open_line_is_replaced_by_the_line_with_its_number(fixture: &d
     assert_eq!(read().await, (5, all));
     let part = store.log(job, None, 1, 2).await.unwrap().unwrap();
     assert_eq!(part.lines.into_iter().map(|one| one.line).collect::<Vec<_>>(), [line(1, "100%"), line(2, "next")]);
+}
+
+/// A page holds as much text as is promised, to the byte, and the next one begins behind it; a longer line comes alone.
+pub async fn p3_a_page_of_a_log_is_bounded_in_bytes(fixture: &dyn Fixture) {
+    const QUARTER: usize = LOG_PAGE_BYTES_MAX / 4;
+    let store = fixture.open().await;
+    let job = running(&*store).await;
+    let long = |n: u64, size: usize| line(n, &char::from(b'a' + (n % 26) as u8).to_string().repeat(size));
+    let open = |n, size| LogLine { open: true, ..long(n, size) };
+    let lines = vec![
+        long(0, QUARTER),
+        open(1, QUARTER),
+        long(2, QUARTER),
+        long(3, QUARTER),
+        line(4, ""),
+        line(5, "one byte too much"),
+        open(6, QUARTER * 2),
+        long(7, QUARTER * 3),
+        long(8, LOG_PAGE_BYTES_MAX + 1),
+        open(9, LOG_PAGE_BYTES_MAX + 1),
+        open(10, QUARTER),
+        line(11, "end"),
+    ];
+    let events = lines.iter().zip(0..).map(|(line, offset)| log(job, 1, offset, vec![line.clone()])).collect();
+    assert!(record(&*store, 12, events).await.refused.is_empty());
+    let (mut read, mut pages) = (Vec::new(), Vec::new());
+    while read.len() < lines.len() {
+        let page = store.log(job, None, read.len() as u64, 10_000).await.unwrap().unwrap();
+        assert_eq!(page.total, 12);
+        assert!(!page.lines.is_empty(), "no line from {} on", read.len());
+        pages.push(page.lines.len());
+        read.extend(page.lines.into_iter().map(|one| one.line));
+    }
+    assert!(read == lines, "the pages together are not what was written");
+    assert_eq!(pages, [5, 2, 1, 1, 1, 2]);
 }
 
 /// A writer that numbers a line a second time changes nothing.

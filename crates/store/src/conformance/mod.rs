@@ -32,6 +32,7 @@ macro_rules! store_conformance {
     ($fixture:expr) => {
         $crate::store_conformance!(@ $fixture, accounts:
             sessions_end_at_their_time
+            p8_a_session_that_was_signed_out_does_not_come_back
             tokens_are_found_by_their_hash
             a_sign_in_link_works_once
             callbacks_are_kept_in_order_until_forgotten
@@ -68,6 +69,7 @@ macro_rules! store_conformance {
             p3_a_hundred_thousand_lines_come_back_exactly
             p3_an_open_line_is_replaced_by_the_line_with_its_number
             p3_a_line_that_has_its_end_is_never_replaced
+            p3_a_page_of_a_log_is_bounded_in_bytes
             a_log_that_does_not_exist_is_told_apart_from_an_empty_one
         );
         $crate::store_conformance!(@ $fixture, record:
@@ -75,6 +77,7 @@ macro_rules! store_conformance {
             p5_a_group_keeps_its_place_with_its_effect
             p3_a_closed_attempt_is_sealed_and_the_next_one_lives
             p3_a_finished_job_is_sealed_at_its_last_offset
+            p3_a_job_cancelled_between_attempts_leaves_the_last_attempt_whole
             an_event_without_meaning_does_not_stop_its_topic
             a_build_is_shown_with_what_is_recorded
             build_events_are_read_back_in_order

@@ -108,6 +108,37 @@ pub async fn p3_a_finished_job_is_sealed_at_its_last_offset(fixture: &dyn Fixtur
     assert!(done.recorded.contains(&recorded(Topic::Job(silent), 1, None, true)));
 }
 
+/// A job that waited for its second attempt is cancelled: `job_finished` names the first one and no offset. That seals
+/// nothing before its end, refuses nothing, and tells nothing anew of what is sealed.
+pub async fn p3_a_job_cancelled_between_attempts_leaves_the_last_attempt_whole(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let build = Topic::Build(BuildId(Uuid::new_v4()));
+    let [sealed, lagging, lost] = [(); 3].map(|()| JobId(Uuid::new_v4()));
+    let finished = |offset, job, outcome, last_offset| {
+        message(build, 1, offset, &Event::JobFinished { job, attempt: 1, outcome, last_offset, reason: None })
+    };
+    let said = |job, offset| log(job, 1, offset, vec![line(offset, "x")]);
+    let events = vec![
+        said(sealed, 0),
+        said(lagging, 0),
+        said(lost, 0),
+        finished(0, sealed, Outcome::Failed, Some(0)),
+        finished(1, lagging, Outcome::Failed, Some(1)),
+        message(build, 1, 2, &Event::AttemptClosed { job: lost, attempt: 1 }),
+    ];
+    assert!(record(&*store, 1, events).await.refused.is_empty());
+    let cancelled = (3..).zip([sealed, lagging, lost]);
+    let cancelled = cancelled.map(|(offset, job)| finished(offset, job, Outcome::Cancelled, None)).collect();
+    let done = record(&*store, 2, cancelled).await;
+    assert_eq!((done.recorded, done.refused), (vec![recorded(build, 1, Some(5), false)], vec![]));
+    let done = record(&*store, 3, vec![said(lagging, 1)]).await;
+    assert_eq!((done.recorded, done.refused), (vec![recorded(Topic::Job(lagging), 1, Some(1), true)], vec![]));
+    for (job, last) in [(sealed, 0), (lagging, 1), (lost, 0)] {
+        let expected = recorded(Topic::Job(job), 1, Some(last), true);
+        assert_eq!(store.recorded(Topic::Job(job), 1).await.unwrap(), Some(expected));
+    }
+}
+
 /// An event of an unknown kind, or in another's topic, is told as refused; the next one is applied.
 pub async fn an_event_without_meaning_does_not_stop_its_topic(fixture: &dyn Fixture) {
     let store = fixture.open().await;

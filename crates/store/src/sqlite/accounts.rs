@@ -7,24 +7,15 @@ use super::{SqliteStore, now, rows, writer::Rank};
 use crate::{Accounts, Answer, StoreError, model::TokenRow};
 
 impl Accounts for SqliteStore {
-    fn put_session<'a>(&'a self, id: &'a str, data: &'a [u8], expires_at: Timestamp) -> Answer<'a, ()> {
-        let (id, data) = (id.to_owned(), data.to_vec());
-        Box::pin(self.writer.run(Rank::Command, move |connection| {
-            Box::pin(async move {
-                let now = now(&mut *connection).await?;
-                sqlx::query("DELETE FROM sessions WHERE expires_at <= ?").bind(now.0).execute(&mut *connection).await?;
-                sqlx::query(
-                    "INSERT INTO sessions (id, data, expires_at) VALUES (?, ?, ?) \
-                     ON CONFLICT (id) DO UPDATE SET data = excluded.data, expires_at = excluded.expires_at",
-                )
-                .bind(&id)
-                .bind(&data)
-                .bind(expires_at.0)
-                .execute(connection)
-                .await?;
-                Ok(())
-            })
-        }))
+    fn create_session<'a>(&'a self, id: &'a str, data: &'a [u8], expires_at: Timestamp) -> Answer<'a, bool> {
+        const INSERT: &str =
+            "INSERT INTO sessions (id, data, expires_at) VALUES (?1, ?2, ?3) ON CONFLICT (id) DO NOTHING";
+        self.write_session(INSERT, id, data, expires_at)
+    }
+
+    fn put_session<'a>(&'a self, id: &'a str, data: &'a [u8], expires_at: Timestamp) -> Answer<'a, bool> {
+        const UPDATE: &str = "UPDATE sessions SET data = ?2, expires_at = ?3 WHERE id = ?1";
+        self.write_session(UPDATE, id, data, expires_at)
     }
 
     fn session<'a>(&'a self, id: &'a str) -> Answer<'a, Option<(Vec<u8>, Timestamp)>> {
@@ -128,6 +119,27 @@ impl Accounts for SqliteStore {
             let found = sqlx::query("SELECT at FROM facts WHERE name = 'owner'").fetch_optional(&mut *reader).await?;
             Ok(found.is_some())
         })
+    }
+}
+
+impl SqliteStore {
+    /// Forgets what has expired, then runs `sql` with the id, the data and the expiry; tells whether it wrote a row.
+    fn write_session<'a>(
+        &'a self,
+        sql: &'static str,
+        id: &str,
+        data: &[u8],
+        expires_at: Timestamp,
+    ) -> Answer<'a, bool> {
+        let (id, data) = (id.to_owned(), data.to_vec());
+        Box::pin(self.writer.run(Rank::Command, move |connection| {
+            Box::pin(async move {
+                let now = now(&mut *connection).await?;
+                sqlx::query("DELETE FROM sessions WHERE expires_at <= ?").bind(now.0).execute(&mut *connection).await?;
+                let done = sqlx::query(sql).bind(&id).bind(&data).bind(expires_at.0).execute(connection).await?;
+                Ok(done.rows_affected() > 0)
+            })
+        }))
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures_util::TryStreamExt;
 use sqlx::{Row, SqliteConnection};
 use wire::{JobId, LogLine, Timestamp, log::RecordedLine};
 
@@ -10,7 +11,7 @@ use super::{
     chunk, insert,
     rows::{self, bytes, signed},
 };
-use crate::StoreError;
+use crate::{LOG_PAGE_BYTES_MAX, StoreError};
 
 /// What a batch makes of an attempt's log.
 pub(super) struct Lines {
@@ -34,7 +35,11 @@ impl Lines {
         next: u64,
         open: u64,
     ) -> Result<Self, StoreError> {
-        let open = if open == 0 { Vec::new() } else { open_lines(connection, job, attempt, 0, i64::MAX).await? };
+        let open = if open == 0 {
+            Vec::new()
+        } else {
+            open_lines(connection, (job, attempt), 0, i64::MAX, usize::MAX).await?
+        };
         let open = open.into_iter().map(|line| (line.line.n, line)).collect();
         let (touched, closed, firsts) = (BTreeSet::new(), Vec::new(), BTreeMap::new());
         Ok(Self { job, attempt, next, open, touched, closed, firsts })
@@ -169,7 +174,7 @@ fn runs(lines: &[RecordedLine]) -> impl Iterator<Item = &[RecordedLine]> {
     })
 }
 
-/// Lines `from..to` of an attempt, in order, at most `to - from`.
+/// Lines `from..to` of an attempt, in order: as many as have [`LOG_PAGE_BYTES_MAX`] of text together, at least one.
 pub(super) async fn read(
     connection: &mut SqliteConnection,
     job: JobId,
@@ -177,8 +182,41 @@ pub(super) async fn read(
     from: u64,
     to: u64,
 ) -> Result<Vec<RecordedLine>, StoreError> {
+    let mut lines = closed_lines(connection, (job, attempt), from, to).await?;
+    // Each of the two kinds ends by itself where it is too long; what lies behind the nearer end may be incomplete.
+    let to = end(&lines, to);
+    let open = open_lines(connection, (job, attempt), signed(from), signed(to), LOG_PAGE_BYTES_MAX).await?;
+    if !open.is_empty() {
+        let to = end(&open, to);
+        lines.retain(|line| line.line.n < to);
+        lines.extend(open);
+        lines.sort_by_key(|line| line.line.n);
+    }
+    let mut size = 0;
+    let fits = lines.iter().take_while(|line| {
+        size += line.line.text.len();
+        size <= LOG_PAGE_BYTES_MAX
+    });
+    let fits = fits.count().max(1);
+    lines.truncate(fits);
+    Ok(lines)
+}
+
+/// Where lines that were asked for up to `to` end: sooner if they are more than a page holds.
+fn end(lines: &[RecordedLine], to: u64) -> u64 {
+    let is_cut = lines.iter().map(|line| line.line.text.len()).sum::<usize>() > LOG_PAGE_BYTES_MAX;
+    lines.last().filter(|_| is_cut).map_or(to, |last| last.line.n.saturating_add(1))
+}
+
+/// The lines `from..to` that have their end, up to the one that is too much for a page.
+async fn closed_lines(
+    connection: &mut SqliteConnection,
+    (job, attempt): (JobId, u32),
+    from: u64,
+    to: u64,
+) -> Result<Vec<RecordedLine>, StoreError> {
     // Chunks do not overlap: the first one that may hold `from` is the last one that begins at or before it.
-    let found = sqlx::query(
+    let mut found = sqlx::query(
         "SELECT first_line, t0, body FROM log_chunks WHERE job = ?1 AND attempt = ?2 AND first_line < ?4 \
          AND first_line >= COALESCE((SELECT MAX(first_line) FROM log_chunks \
          WHERE job = ?1 AND attempt = ?2 AND first_line <= ?3), 0) ORDER BY first_line",
@@ -187,45 +225,46 @@ pub(super) async fn read(
     .bind(i64::from(attempt))
     .bind(signed(from))
     .bind(signed(to))
-    .fetch_all(&mut *connection)
-    .await?;
-    let mut lines = Vec::new();
-    for row in &found {
-        let unpacked = chunk::unpack(rows::number(row, 0)?, rows::time(row, 1)?, row.try_get(2)?)?;
-        lines.extend(unpacked.into_iter().filter(|line| (from..to).contains(&line.line.n)));
-    }
-    let open = open_lines(connection, job, attempt, signed(from), signed(to)).await?;
-    if !open.is_empty() {
-        lines.extend(open);
-        lines.sort_by_key(|line| line.line.n);
+    .fetch(connection);
+    let (mut lines, mut size) = (Vec::new(), 0);
+    while let Some(row) = found.try_next().await? {
+        let unpacked = chunk::unpack(rows::number(&row, 0)?, rows::time(&row, 1)?, row.try_get(2)?)?;
+        for line in unpacked.into_iter().filter(|line| (from..to).contains(&line.line.n)) {
+            size += line.line.text.len();
+            lines.push(line);
+            if size > LOG_PAGE_BYTES_MAX {
+                return Ok(lines);
+            }
+        }
     }
     Ok(lines)
 }
 
-/// The lines `from..to` that have no end yet.
+/// The lines `from..to` that have no end yet, up to the one with which their text exceeds `bytes_max`.
 async fn open_lines(
     connection: &mut SqliteConnection,
-    job: JobId,
-    attempt: u32,
+    (job, attempt): (JobId, u32),
     from: i64,
     to: i64,
+    bytes_max: usize,
 ) -> Result<Vec<RecordedLine>, StoreError> {
-    let found = sqlx::query(
+    let mut found = sqlx::query(
         "SELECT n, step, t, split, text FROM open_lines WHERE job = ? AND attempt = ? AND n >= ? AND n < ? ORDER BY n",
     )
     .bind(bytes(&job.0))
     .bind(i64::from(attempt))
     .bind(from)
     .bind(to)
-    .fetch_all(connection)
-    .await?;
-    found
-        .iter()
-        .map(|row| {
-            let t = Timestamp(row.try_get(2)?);
-            let line =
-                LogLine { n: rows::number(row, 0)?, t, text: row.try_get(4)?, open: true, split: rows::flag(row, 3)? };
-            Ok(RecordedLine { step: rows::number(row, 1)?, line })
-        })
-        .collect()
+    .fetch(connection);
+    let (mut lines, mut size) = (Vec::new(), 0);
+    while let Some(row) = found.try_next().await? {
+        let (n, t, split) = (rows::number(&row, 0)?, Timestamp(row.try_get(2)?), rows::flag(&row, 3)?);
+        let line = LogLine { n, t, text: row.try_get(4)?, open: true, split };
+        size += line.text.len();
+        lines.push(RecordedLine { step: rows::number(&row, 1)?, line });
+        if size > bytes_max {
+            break;
+        }
+    }
+    Ok(lines)
 }

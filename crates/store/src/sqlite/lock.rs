@@ -4,6 +4,7 @@
 use std::{
     fs::{File, OpenOptions},
     io::{Read, Seek, Write},
+    os::unix::fs::OpenOptionsExt,
     path::Path,
 };
 
@@ -29,6 +30,7 @@ impl Lock {
             .write(true)
             .create(true)
             .truncate(false)
+            .mode(super::FILE_MODE)
             .open(&name)
             .map_err(|failure| told("cannot be opened", failure))?;
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {

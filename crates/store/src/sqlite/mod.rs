@@ -26,6 +26,8 @@ mod view;
 mod writer;
 
 use std::{
+    fs::OpenOptions,
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -60,6 +62,9 @@ const CACHE_KIB: u32 = 4000;
 
 /// Pages of the write-ahead log (4 KiB each) after which it is written back.
 const CHECKPOINT_PAGES: u32 = 1000;
+
+/// Who may read and write the files, whatever the umask: the owner alone.
+const FILE_MODE: u32 = 0o600;
 
 /// Statements kept ready by one connection.
 const STATEMENTS_MAX: usize = 200;
@@ -101,8 +106,9 @@ impl SqliteStore {
 
     fn start(path: PathBuf, lock: Option<Lock>) -> Answer<'static, Arc<Self>> {
         Box::pin(async move {
+            make_file(&path)?;
             let options = options(&path);
-            let mut connection = options.clone().create_if_missing(true).connect().await?;
+            let mut connection = options.clone().connect().await?;
             match &lock {
                 Some(_) => migrations::run(&mut connection).await?,
                 None => migrations::must_be_current(&mut connection).await?,
@@ -170,6 +176,12 @@ impl Store for SqliteStore {
     fn now(&self) -> Answer<'_, Timestamp> {
         Box::pin(async move { now(&mut *self.reader().await?).await })
     }
+}
+
+/// Makes the file if there is none, before SQLite does: the log and its index get the file's mode from SQLite.
+fn make_file(path: &Path) -> Result<(), StoreError> {
+    let made = OpenOptions::new().write(true).create(true).truncate(false).mode(FILE_MODE).open(path);
+    made.map(drop).map_err(|failure| StoreError::Unavailable(format!("{} cannot be opened: {failure}", path.display())))
 }
 
 /// What [`Store::check`] writes.

@@ -4,7 +4,7 @@ use sqlx::{Row, SqliteConnection};
 use tokio::sync::watch;
 use wire::{EventMessage, Timestamp, Topic, VERSION, event::raw};
 
-use super::{SqliteStore, insert, rows, writer::Rank};
+use super::{SqliteStore, insert, now, rows, writer::Rank};
 use crate::{
     Answer, Outbox, StoreError,
     model::{Announcement, Build, Outbound, OutboxRow},
@@ -79,19 +79,72 @@ fn outbound(kept: Kept) -> Result<Outbound, StoreError> {
     }
 }
 
+impl SqliteStore {
+    /// Rows behind `after` that can be read, and the ids of those that cannot, with the reason.
+    async fn outbox_rows(&self, after: i64, limit: u32) -> Result<(Vec<OutboxRow>, Vec<(i64, String)>), StoreError> {
+        let mut reader = self.reader().await?;
+        let found = sqlx::query("SELECT id, body FROM outbox WHERE id > ? ORDER BY id LIMIT ?")
+            .bind(after)
+            .bind(i64::from(limit))
+            .fetch_all(&mut *reader)
+            .await?;
+        let (mut rows, mut unreadable) = (Vec::with_capacity(found.len()), Vec::new());
+        for row in &found {
+            let id = row.try_get(0)?;
+            match rows::json(row, 1).and_then(outbound) {
+                Ok(outbound) => rows.push(OutboxRow { id, outbound }),
+                Err(reason) => unreadable.push((id, reason.to_string())),
+            }
+        }
+        Ok((rows, unreadable))
+    }
+
+    /// Moves rows out of the way. Two readers may find the same one: who moves it tells of it.
+    async fn set_aside(&self, unreadable: Vec<(i64, String)>) -> Result<(), StoreError> {
+        let moved = self.writer.run(Rank::Command, move |connection| {
+            Box::pin(async move {
+                let now = now(&mut *connection).await?;
+                let mut moved = Vec::new();
+                for (id, reason) in unreadable {
+                    sqlx::query(
+                        "INSERT INTO outbox_unreadable (id, body, reason, found_at) \
+                         SELECT id, body, ?2, ?3 FROM outbox WHERE id = ?1",
+                    )
+                    .bind(id)
+                    .bind(&reason)
+                    .bind(now.0)
+                    .execute(&mut *connection)
+                    .await?;
+                    let gone =
+                        sqlx::query("DELETE FROM outbox WHERE id = ?").bind(id).execute(&mut *connection).await?;
+                    if gone.rows_affected() > 0 {
+                        moved.push((id, reason));
+                    }
+                }
+                Ok::<_, StoreError>(moved)
+            })
+        });
+        for (row, reason) in moved.await? {
+            tracing::error!(row, reason, "a row of the outbox cannot be published: it is kept in outbox_unreadable");
+        }
+        Ok(())
+    }
+}
+
 impl Outbox for SqliteStore {
     fn outbox(&self, after: i64, limit: u32) -> Answer<'_, Vec<OutboxRow>> {
         Box::pin(async move {
-            let mut reader = self.reader().await?;
-            let found = sqlx::query("SELECT id, body FROM outbox WHERE id > ? ORDER BY id LIMIT ?")
-                .bind(after)
-                .bind(i64::from(limit))
-                .fetch_all(&mut *reader)
-                .await?;
-            found
-                .iter()
-                .map(|row| Ok(OutboxRow { id: row.try_get(0)?, outbound: outbound(rows::json(row, 1)?)? }))
-                .collect()
+            loop {
+                let (rows, unreadable) = self.outbox_rows(after, limit).await?;
+                if unreadable.is_empty() {
+                    return Ok(rows);
+                }
+                self.set_aside(unreadable).await?;
+                // Where none could be read there may be others behind them: they are gone now, so the next look is further.
+                if !rows.is_empty() {
+                    return Ok(rows);
+                }
+            }
         })
     }
 
@@ -117,5 +170,42 @@ impl Outbox for SqliteStore {
 
     fn outbox_changed(&self) -> watch::Receiver<u64> {
         self.writer.announced()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// More unreadable rows than one look takes, and one between two that can be read.
+    #[tokio::test]
+    async fn p1_a_row_that_cannot_be_read_is_set_aside_and_the_others_go_on() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let store = SqliteStore::open(&folder.path().join("stepcast.db")).await.unwrap();
+        let hint = |labels: &str| format!(r#"{{"label_set":"{labels}"}}"#);
+        let bodies = ["nonsense".to_owned(), "{}".to_owned(), "[".to_owned(), hint("a"), "?".to_owned(), hint("b")];
+        let write = store.writer.run(Rank::Announcing, move |connection| {
+            Box::pin(async move {
+                let head = "INSERT INTO outbox (body)";
+                insert::rows(connection, head, 1, "", &bodies, |query, body| query.bind(body.as_str())).await
+            })
+        });
+        write.await.unwrap();
+        let hints = |rows: Vec<OutboxRow>| -> Vec<(i64, String)> {
+            let hint = |row: OutboxRow| match row.outbound {
+                Outbound::Hint { label_set } => (row.id, label_set.to_string()),
+                other => panic!("{other:?}"),
+            };
+            rows.into_iter().map(hint).collect()
+        };
+        assert_eq!(hints(store.outbox(0, 2).await.unwrap()), [(4, "a".to_owned())]);
+        assert_eq!(hints(store.outbox(4, 2).await.unwrap()), [(6, "b".to_owned())]);
+        assert_eq!(hints(store.outbox(6, 2).await.unwrap()), []);
+        let mut reader = store.reader().await.unwrap();
+        let aside = sqlx::query("SELECT id, body, reason FROM outbox_unreadable ORDER BY id");
+        let aside = aside.fetch_all(&mut *reader).await.unwrap();
+        let kept: Vec<(i64, &str)> = aside.iter().map(|row| (row.get(0), row.get(1))).collect();
+        assert_eq!(kept, [(1, "nonsense"), (2, "{}"), (3, "["), (5, "?")]);
+        assert!(aside[1].get::<&str, _>(2).contains("says nothing"));
     }
 }

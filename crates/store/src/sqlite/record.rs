@@ -283,10 +283,12 @@ impl Part {
         if standing.sealed {
             return;
         }
-        standing.changed = true;
-        match until.map(signed) {
-            Some(until) if standing.last < until => standing.until = Some(until),
-            _ => (standing.sealed, standing.moved) = (true, true),
+        match (until.map(signed), standing.until) {
+            // A job that waited for its next attempt was cancelled: nothing is new of this one, which is complete at the
+            // offset that its holder gave.
+            (None, Some(_)) if matches!(event, Event::JobFinished { .. }) => {}
+            (Some(until), _) if standing.last < until => (standing.until, standing.changed) = (Some(until), true),
+            _ => (standing.sealed, standing.changed, standing.moved) = (true, true, true),
         }
     }
 
