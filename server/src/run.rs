@@ -105,6 +105,15 @@ async fn start(
         }
     });
     let brake = Brake::default();
+    running.spawn({
+        let (embedded, shutdown) = (embedded.clone(), shutdown.clone());
+        async move {
+            tokio::select! {
+                () = shutdown.cancelled() => Ok(()),
+                failure = embedded.failed() => Err(format!("the embedded broker failed: {failure}")),
+            }
+        }
+    });
     let recorder_lag = Arc::new(AtomicU64::new(0));
     let tended = (embedded, store.clone());
     running.spawn(tend_stream(tended, recorder, Arc::clone(&recorder_lag), brake.clone(), shutdown.clone()));

@@ -70,6 +70,7 @@ macro_rules! conformance_tests {
             exclusive_is_exclusive,
             a_consumer_gives_its_queue_free,
             a_private_queue_goes_with_its_consumer,
+            a_private_queue_that_nobody_reads_ends,
             an_unused_gateway_queue_goes,
             declaring_again_changes_nothing,
             deleting_ends_consumers,
@@ -87,6 +88,7 @@ macro_rules! conformance_tests {
             a_rejected_callback_is_unrouted_with_its_reason,
             a_callback_that_waited_too_long_is_unrouted,
             work_that_is_never_settled_dies,
+            work_survives_consumers_that_go,
             the_stream_keeps_the_order,
             a_reader_begins_where_it_asks,
             readers_are_independent,
@@ -94,6 +96,7 @@ macro_rules! conformance_tests {
             another_incarnation_is_told,
             a_trimmed_place_is_told,
             a_request_is_answered,
+            a_requester_outlives_its_reply_queue,
             a_request_to_nobody_fails_at_once,
             a_request_without_an_answer_ends,
         }

@@ -18,6 +18,8 @@
 //! - After a restart every message that was kept counts as redelivered: whether it was is not known, since deliveries alone
 //!   are not written. Messages of a queue wait until it is declared; those of a gateway that does not come back within
 //!   [`ORPHAN_PATIENCE`] go to `unrouted`.
+//! - A consumer that goes without settling counts for [`topology::ABANDONED_LIMIT`], one that requeues for
+//!   [`topology::DELIVERY_LIMIT`]. Neither count survives a restart.
 //! - While the journal fails, messages still flow to consumers, confirms wait, [`Broker::health`] tells the reason; when
 //!   too much waits, what would have to be written is refused with [`BrokerError::Unavailable`] and is not delivered.
 
@@ -39,7 +41,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::{sync::watch, task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 pub use journal::{Journal, JournalEntry, KeptMessage, Loaded, StreamEntries};
@@ -54,7 +56,7 @@ use consumer::QueueConsumer;
 use message::Message;
 use queue::{Journalled, Kept};
 use state::{Orphan, State};
-use stream::{Reader, Stream, shut_down};
+use stream::{Reader, Stream};
 
 /// How long kept messages wait for their gateway to declare its queue after a restart: the default affinity period.
 pub const ORPHAN_PATIENCE: Duration = Duration::from_secs(300);
@@ -72,11 +74,30 @@ struct Core {
     journal: Arc<dyn Journal>,
     shutdown: CancellationToken,
     finished: CancellationToken,
+    /// Why one of the broker's tasks ended before its time.
+    failure: watch::Sender<Option<String>>,
 }
 
 impl Core {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for one of the broker's tasks. A broker without its tasks would take messages and never confirm them, so one
+    /// that died ends the broker: what waits and what comes is refused. `is_flusher` says that nobody writes any more.
+    async fn supervise(&self, task: JoinHandle<()>, is_flusher: bool) {
+        let error = match task.await {
+            Err(error) if error.is_panic() => error,
+            _ => return,
+        };
+        let reason = format!("a task of the broker failed: {error}");
+        tracing::error!(reason, "the broker failed: nothing is taken or confirmed any more");
+        self.lock().close(BrokerError::Unavailable(reason.clone()));
+        self.failure.send_replace(Some(reason));
+        self.shutdown.cancel();
+        if is_flusher {
+            flusher::abandon(self);
+        }
     }
 }
 
@@ -103,10 +124,27 @@ impl EmbeddedBroker {
             journal,
             shutdown: shutdown.child_token(),
             finished: CancellationToken::new(),
+            failure: watch::Sender::new(None),
         });
-        tokio::spawn(flusher::run(Arc::clone(&core)));
-        tokio::spawn(keeper::run(Arc::clone(&core)));
+        let flusher = tokio::spawn(flusher::run(Arc::clone(&core)));
+        let keeper = tokio::spawn(keeper::run(Arc::clone(&core)));
+        for (task, is_flusher) in [(flusher, true), (keeper, false)] {
+            let core = Arc::clone(&core);
+            tokio::spawn(async move { core.supervise(task, is_flusher).await });
+        }
         Ok(Arc::new(Self { core }))
+    }
+
+    /// Resolves with the reason when the broker has died: it takes nothing any more, and only a new one helps. Never
+    /// resolves otherwise, a shutdown included.
+    pub async fn failed(&self) -> String {
+        let mut failure = self.core.failure.subscribe();
+        let failed = failure.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
+        match failed {
+            Some(reason) => reason,
+            // Not reached: the sender lives as long as `self`.
+            None => std::future::pending().await,
+        }
     }
 
     /// Resolves when the broker has ended and all that it will ever write is written.
@@ -119,8 +157,8 @@ impl EmbeddedBroker {
     pub fn trim_stream(&self, first: u64) -> Confirm {
         let (sender, confirm) = Confirm::new();
         let mut state = self.core.lock();
-        if state.closed {
-            let _ = sender.send(Err(shut_down())); // The receiver is right here.
+        if let Err(error) = state.running() {
+            let _ = sender.send(Err(error)); // The receiver is right here.
             return confirm;
         }
         let first = state.stream.trim(first);
@@ -163,6 +201,7 @@ impl State {
                 message: Arc::new(message),
                 journalled: Some(Journalled { sequence: kept.sequence, place: WRITTEN }),
                 deliveries: kept.deliveries.max(1),
+                refusals: 0,
                 dies_at: None,
             };
             self.orphans.entry(queue).or_default().push(Orphan { kept, gateway });
@@ -232,9 +271,7 @@ impl Broker for EmbeddedBroker {
     fn health(&self) -> BoxFuture<'_, Result<(), BrokerError>> {
         Box::pin(async move {
             let state = self.core.lock();
-            if state.closed {
-                return Err(shut_down());
-            }
+            state.running()?;
             match &state.trouble {
                 Some(reason) => Err(BrokerError::Unavailable(format!("the journal cannot write: {reason}"))),
                 None => Ok(()),

@@ -15,7 +15,9 @@
 //! - **Nobody's message is not lost.** What is addressed to somebody (its key is no topic's) and `utils` cannot route reaches `unrouted`; what dies in a queue with
 //!   a dead-letter exchange reaches `unrouted` (gateway queues) or `dead` (work queues), with the reason.
 //! - **Exclusive is exclusive.** A second exclusive consumer of a queue is refused with [`BrokerError::InUse`].
-//! - **Bounded.** A consumer is given at most `prefetch` messages that are not settled.
+//! - **Bounded.** A consumer is given at most `prefetch` messages that are not settled. A private queue whose consumer does
+//!   not keep up ([`topology::PRIVATE_BYTES_MAX`], [`topology::PRIVATE_LENGTH_MAX`]) is deleted: its consumer gets none at
+//!   once and resumes from the record, instead of missing messages without a word. `dead` and `unrouted` are bounded too.
 //! - **The stream keeps its offsets.** They rise, survive restarts, and belong to an incarnation; a reader that asks for
 //!   what was trimmed or for another incarnation is told so, never given something else.
 
@@ -208,7 +210,7 @@ impl std::fmt::Debug for Delivery {
 pub enum Settlement {
     /// Done: the queue forgets it.
     Ack,
-    /// Back to the queue; past the queue's delivery limit it becomes a dead letter.
+    /// Back to the queue; past [`topology::DELIVERY_LIMIT`] it becomes a dead letter.
     Requeue,
     /// A dead letter, with the reason.
     Dead(String),
@@ -243,7 +245,8 @@ pub struct Consumer {
 
 /// What implementations give.
 pub trait ConsumerSource: Send {
-    /// The next delivery; none when the queue was deleted or the broker went away. Safe to cancel.
+    /// The next delivery; none when the queue was deleted (a private one that nobody reads included) or the broker went
+    /// away. Safe to cancel.
     fn next(&mut self) -> BoxFuture<'_, Option<Delivery>>;
     /// A delivery that is here already.
     fn try_next(&mut self) -> Option<Delivery>;
@@ -256,7 +259,8 @@ impl Consumer {
         Self { inner: Box::new(inner) }
     }
 
-    /// The next delivery; none when the queue was deleted or the broker went away: then consume anew.
+    /// The next delivery; none when the queue was deleted or the broker went away: then declare and consume anew. A private
+    /// queue is deleted when its consumer reads too slowly: what was in it is lost, so look into the record first.
     pub async fn next(&mut self) -> Option<Delivery> {
         self.inner.next().await
     }

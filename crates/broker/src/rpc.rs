@@ -10,7 +10,12 @@ use std::{
 use tokio::{sync::oneshot, task::JoinHandle};
 use uuid::Uuid;
 
-use crate::{Broker, BrokerError, ConsumeOptions, Incoming, Outgoing, topology};
+use crate::{Broker, BrokerError, ConsumeOptions, Consumer, Incoming, Outgoing, topology};
+
+/// The wait before a reply queue that went away is declared anew.
+const REOPEN_PAUSE: Duration = Duration::from_millis(500);
+/// Answers that are taken before the first of them is settled.
+const PREFETCH: u16 = 1000;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -46,14 +51,18 @@ impl Requester {
     /// When the broker refuses.
     pub async fn start(broker: Arc<dyn Broker>) -> Result<Self, BrokerError> {
         let queue = topology::reply();
-        broker.declare(&queue).await?;
-        let options = ConsumeOptions { prefetch: 1000, exclusive: true };
-        let mut consumer = broker.consume(&queue.name, options).await?;
+        let mut consumer = open(&*broker, &queue).await?;
         let waiting = Waiting::default();
+        let reply_to = queue.name.clone();
         let reader = tokio::spawn({
-            let waiting = Arc::clone(&waiting);
+            let (broker, waiting) = (Arc::clone(&broker), Arc::clone(&waiting));
             async move {
-                while let Some(delivery) = consumer.next().await {
+                loop {
+                    let Some(delivery) = consumer.next().await else {
+                        // Answers that were in it are lost: whoever waits for one asks again.
+                        consumer = reopen(&*broker, &queue).await;
+                        continue;
+                    };
                     let message = delivery.message.clone();
                     delivery.ack();
                     let asked = message
@@ -66,7 +75,7 @@ impl Requester {
                 }
             }
         });
-        Ok(Self { broker, reply_to: queue.name, waiting, reader })
+        Ok(Self { broker, reply_to, waiting, reader })
     }
 
     /// Sends `body` to `queue` and waits for the answer.
@@ -95,6 +104,27 @@ impl Requester {
             Ok(answer) => Ok(answer?),
             Err(_) => Err(RequestError::NoAnswer { queue: queue.to_owned(), patience }),
         }
+    }
+}
+
+async fn open(broker: &dyn Broker, queue: &topology::Queue) -> Result<Consumer, BrokerError> {
+    broker.declare(queue).await?;
+    broker.consume(&queue.name, ConsumeOptions { prefetch: PREFETCH, exclusive: true }).await
+}
+
+/// However often it takes: the requester ends it by going.
+async fn reopen(broker: &dyn Broker, queue: &topology::Queue) -> Consumer {
+    let mut is_told = false;
+    loop {
+        match open(broker, queue).await {
+            Ok(consumer) => return consumer,
+            Err(error) if !is_told => {
+                tracing::warn!(queue = queue.name, %error, "a reply queue went away and cannot be had again; it is tried again");
+                is_told = true;
+            }
+            Err(_) => {}
+        }
+        tokio::time::sleep(REOPEN_PAUSE).await;
     }
 }
 

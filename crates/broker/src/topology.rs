@@ -40,10 +40,28 @@ pub const UNROUTED: &str = "unrouted";
 /// Messages that cannot be processed, each with its reason.
 pub const DEAD: &str = "dead";
 
-/// A work queue's message that was delivered this often without being settled becomes a dead letter.
+/// A work queue's message that its consumers gave back this often becomes a dead letter: nobody can do anything with it.
 pub const DELIVERY_LIMIT: u32 = 20;
+/// The same for a message whose consumers went without settling it. Far more than [`DELIVERY_LIMIT`]: a consumer that
+/// goes, because its slots are taken or its store is away, says nothing about the message. Only one that nobody survives
+/// comes this far.
+pub const ABANDONED_LIMIT: u32 = 1_000;
 /// At most so many messages wait in a gateway's queue; the oldest goes to [`UNROUTED`] first.
 pub const GATEWAY_LENGTH_MAX: u64 = 1_000_000;
+/// At most so many messages stand in a private queue, waiting or unsettled; one more ends the queue.
+pub const PRIVATE_LENGTH_MAX: usize = 100_000;
+/// At most so many bytes of bodies stand in a private queue, waiting or unsettled; more ends the queue, unless it is one
+/// message alone.
+pub const PRIVATE_BYTES_MAX: usize = 16 << 20;
+/// At most so many dead letters wait in [`DEAD`]; the oldest goes first.
+pub const DEAD_LENGTH_MAX: usize = 10_000;
+/// At most so many bytes of bodies wait in [`DEAD`]; the oldest dead letter goes first.
+pub const DEAD_BYTES_MAX: usize = 64 << 20;
+/// At most so many messages wait in [`UNROUTED`]: publishers are refused, and what dies elsewhere takes the place of the
+/// oldest.
+pub const UNROUTED_LENGTH_MAX: usize = 200_000;
+/// The same in bytes of bodies.
+pub const UNROUTED_BYTES_MAX: usize = 256 << 20;
 
 /// A queue with its properties.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +77,7 @@ pub struct Queue {
 /// What a queue is for decides what it keeps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum QueueKind {
-    /// Durable and replicated, several consumers, [`DELIVERY_LIMIT`], dead letters to [`DEAD`].
+    /// Durable and replicated, several consumers, [`DELIVERY_LIMIT`], [`ABANDONED_LIMIT`], dead letters to [`DEAD`].
     Work,
     /// One worker's queue: durable, bound to `utils`, deleted when unused for `expires`; a message dies after `message_ttl`
     /// (shorter), or when [`GATEWAY_LENGTH_MAX`] is passed, and goes to [`UNROUTED`].
@@ -69,7 +87,8 @@ pub enum QueueKind {
         /// Shorter, so that no message dies with its queue.
         message_ttl: Duration,
     },
-    /// Answers and notices to one process: not durable, deleted with its only consumer.
+    /// Answers and notices to one process: not durable, deleted with its only consumer, and ended when that reads too
+    /// slowly ([`PRIVATE_LENGTH_MAX`], [`PRIVATE_BYTES_MAX`]).
     Private,
 }
 

@@ -1,6 +1,6 @@
 //! How queues deliver: in order, at least once, to one consumer at a time, bounded, and as long as the queue lives.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use futures_util::FutureExt;
 
@@ -8,12 +8,12 @@ use super::{
     Fixture,
     probe::{
         LONG, LOOK_AGAIN, SHARED, confirmed, consume, declared, next, nothing_more, private, send, soon, text, texts,
-        to, unique, until_length, work,
+        to, unique, until_length, utils, work,
     },
 };
 use crate::{
     BrokerError, ConsumeOptions,
-    topology::{Queue, QueueKind},
+    topology::{PRIVATE_BYTES_MAX, Queue, QueueKind},
 };
 
 /// What one publisher sends arrives in the order of the calls, however many confirms are in flight.
@@ -210,6 +210,50 @@ pub async fn a_private_queue_goes_with_its_consumer(fixture: &impl Fixture) {
     let mut message = to(&queue, "gone");
     message.mandatory = true;
     assert_eq!(confirmed(&*broker, message).await, Err(BrokerError::Unroutable(queue.name)));
+}
+
+/// A private queue whose consumer does not read ends at its limit, and takes its messages with it; its consumer is told, and
+/// neither the publisher nor who else is bound to the same key notices. Declared anew, it is as good as before.
+pub async fn a_private_queue_that_nobody_reads_ends(fixture: &impl Fixture) {
+    const BODY_BYTES: usize = 64 * 1024;
+    let broker = fixture.broker();
+    let key = unique("watched");
+    let queue = || Queue { name: unique("watch"), kind: QueueKind::Private, bindings: vec![key.clone()] };
+    let (slow, fast) = (declared(&*broker, queue()).await, declared(&*broker, queue()).await);
+    let mut silent = consume(&*broker, &slow.name).await;
+    let mut reading = consume(&*broker, &fast.name).await;
+    let held = {
+        send(&*broker, utils(&key, "held")).await;
+        assert_eq!(texts(&mut reading, 1).await, ["held"]);
+        next(&mut silent).await
+    };
+    let body: Arc<[u8]> = vec![b' '; BODY_BYTES].into();
+    for _ in 0..=PRIVATE_BYTES_MAX / BODY_BYTES {
+        let mut message = utils(&key, "");
+        message.body = Arc::clone(&body);
+        send(&*broker, message).await;
+        let delivery = next(&mut reading).await;
+        assert_eq!(delivery.message.body.len(), BODY_BYTES);
+        delivery.ack();
+    }
+    assert!(soon("the consumer's end", silent.next()).await.is_none(), "messages are missing without a word");
+    held.ack();
+    until_length(&*broker, &slow.name, None).await;
+    let mut look = tokio::time::interval(LOOK_AGAIN);
+    soon("the memory being free", async {
+        while Arc::strong_count(&body) > 1 {
+            look.tick().await;
+        }
+    })
+    .await;
+
+    // The former consumer is still there when the queue is made again, and does not take it away when it goes.
+    declared(&*broker, slow.clone()).await;
+    drop(silent);
+    let mut anew = consume(&*broker, &slow.name).await;
+    send(&*broker, utils(&key, "anew")).await;
+    assert_eq!(texts(&mut anew, 1).await, ["anew"]);
+    assert_eq!(texts(&mut reading, 1).await, ["anew"]);
 }
 
 /// A gateway's queue that nobody consumes goes after its time, and not while it is consumed.

@@ -11,6 +11,8 @@ use crate::{
     topology::{DELIVERY_LIMIT, Queue, QueueKind},
 };
 
+const ALONE: ConsumeOptions = ConsumeOptions { prefetch: 1, exclusive: false };
+
 async fn rejected(fixture: &impl Fixture, queue: Queue) {
     let broker = fixture.broker();
     let mut message = to(&queue, "bad");
@@ -50,7 +52,7 @@ pub async fn a_callback_that_waited_too_long_is_unrouted(fixture: &impl Fixture)
     broker.delete(&queue.name).await.unwrap();
 }
 
-/// Work that is delivered again and again without being settled becomes a dead letter: it must not block what is behind it.
+/// Work that every consumer gives back becomes a dead letter: it must not block what is behind it.
 pub async fn work_that_is_never_settled_dies(fixture: &impl Fixture) {
     let broker = fixture.broker();
     let queue = work(&*broker).await;
@@ -59,10 +61,8 @@ pub async fn work_that_is_never_settled_dies(fixture: &impl Fixture) {
     send(&*broker, poison).await;
     send(&*broker, to(&queue, "behind it")).await;
     let mut deliveries = 0;
+    let mut consumer = soon("consuming", broker.consume(&queue.name, ALONE)).await.unwrap();
     loop {
-        // Dropping the consumer is what a crash of its process looks like.
-        let options = ConsumeOptions { prefetch: 1, exclusive: false };
-        let mut consumer = soon("consuming", broker.consume(&queue.name, options)).await.unwrap();
         let delivery = next(&mut consumer).await;
         if text(&delivery.message.body) == "behind it" {
             delivery.ack();
@@ -70,8 +70,23 @@ pub async fn work_that_is_never_settled_dies(fixture: &impl Fixture) {
         }
         deliveries += 1;
         assert!(deliveries <= DELIVERY_LIMIT + 1, "it was delivered {deliveries} times");
+        delivery.requeue();
     }
     assert!(deliveries >= DELIVERY_LIMIT, "it died after {deliveries} deliveries");
     let found = find(&*broker, grave(&queue.kind), id).await;
     assert!(found.death.is_some_and(|reason| !reason.is_empty()));
+}
+
+/// A consumer that goes without having settled says nothing about what it held: work outlives many of them.
+pub async fn work_survives_consumers_that_go(fixture: &impl Fixture) {
+    let broker = fixture.broker();
+    let queue = work(&*broker).await;
+    send(&*broker, to(&queue, "a hint")).await;
+    for _ in 0..DELIVERY_LIMIT * 3 {
+        let mut consumer = soon("consuming", broker.consume(&queue.name, ALONE)).await.unwrap();
+        assert_eq!(text(&next(&mut consumer).await.message.body), "a hint");
+    }
+    let mut consumer = consume(&*broker, &queue.name).await;
+    next(&mut consumer).await.ack();
+    nothing_more(&*broker, &queue, &mut consumer).await;
 }

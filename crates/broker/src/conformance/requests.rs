@@ -35,6 +35,38 @@ pub async fn a_request_is_answered(fixture: &impl Fixture) {
     assert_eq!((text(&one.body).as_str(), text(&two.body).as_str()), ("re: one", "re: two"));
 }
 
+/// A requester whose reply queue was deleted has another one: requests are answered again.
+pub async fn a_requester_outlives_its_reply_queue(fixture: &impl Fixture) {
+    let broker = fixture.broker();
+    let queue = work(&*broker).await;
+    let mut consumer = consume(&*broker, &queue.name).await;
+    let requester = soon("starting", Requester::start(fixture.broker())).await.unwrap();
+    let answering = async {
+        let first = next(&mut consumer).await;
+        soon("deleting", broker.delete(first.message.reply_to.as_deref().unwrap())).await.unwrap();
+        first.ack();
+        loop {
+            let again = next(&mut consumer).await;
+            answer(&*broker, &again.message, json("answered"));
+            again.ack();
+        }
+    };
+    let asking = async {
+        loop {
+            if let Ok(answer) = requester.request(&queue.name, json("question"), SHORT).await {
+                return text(&answer.body);
+            }
+        }
+    };
+    let answered = soon("an answer", async {
+        tokio::select! {
+            answered = asking => answered,
+            () = answering => unreachable!("it answers for ever"),
+        }
+    });
+    assert_eq!(answered.await, "answered");
+}
+
 /// A request to a queue that is not there fails before the patience ends.
 pub async fn a_request_to_nobody_fails_at_once(fixture: &impl Fixture) {
     let requester = soon("starting", Requester::start(fixture.broker())).await.unwrap();

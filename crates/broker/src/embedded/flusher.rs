@@ -38,14 +38,24 @@ pub(super) async fn run(core: Arc<Core>) {
         }
     };
     // From here on nothing comes in, so what is left is finite.
-    core.lock().close();
+    core.lock().close(shut_down());
     let written = tokio::time::timeout(LAST_FLUSH_MAX, write_the_rest(&core, unwritten)).await;
-    let abandoned = core.lock().backlog.abandon();
+    let abandoned = abandon(&core);
     if !matches!(written, Ok(true)) {
-        tracing::error!(confirms = abandoned.len(), "the broker ended before the journal took everything");
+        tracing::error!(confirms = abandoned, "the broker ended before the journal took everything");
     }
-    settle(abandoned, &Err(shut_down()));
+}
+
+/// Nothing is written any more: tells those who still wait for a confirm, and how many they were.
+pub(super) fn abandon(core: &Core) -> usize {
+    let (abandoned, outcome) = {
+        let mut state = core.lock();
+        (state.backlog.abandon(), state.running())
+    };
+    let count = abandoned.len();
+    settle(abandoned, &outcome);
     core.finished.cancel();
+    count
 }
 
 async fn write_the_rest(core: &Core, unwritten: Option<Lot>) -> bool {

@@ -13,7 +13,7 @@ use super::{
     message::Message,
     queue::{Journalled, Kept, Queue, Taken},
     routing::Routing,
-    stream::{Stream, shut_down},
+    stream::Stream,
 };
 use crate::{
     BrokerError, ConsumeOptions, Outgoing, Settlement,
@@ -34,9 +34,12 @@ pub(super) struct State {
     next_consumer: u64,
     /// Why the journal cannot write now.
     pub(super) trouble: Option<String>,
-    pub(super) closed: bool,
-    /// Messages that died in private queues since the start.
+    /// Why nothing is taken or given any more; none while the broker runs.
+    ended: Option<BrokerError>,
+    /// Messages that consumers of private queues rejected since the start.
     dropped: u64,
+    /// Dead letters that gave way to later ones since the start.
+    lost: u64,
     /// When the keeper wakes by itself.
     pub(super) wakes_at: Option<Instant>,
     /// Wakes the flusher.
@@ -64,8 +67,9 @@ impl State {
             next_sequence,
             next_consumer: 0,
             trouble: None,
-            closed: false,
+            ended: None,
             dropped: 0,
+            lost: 0,
             wakes_at: None,
             work: Arc::default(),
             timers: Arc::default(),
@@ -87,18 +91,11 @@ impl State {
             }
         }
         let mut queue = Queue::new(Arc::clone(&name), wanted.kind.clone(), task_keys, now);
-        let overflow: Vec<Kept> = self
-            .orphans
-            .remove(wanted.name.as_str())
-            .into_iter()
-            .flatten()
-            .filter_map(|orphan| queue.push(orphan.kept, now))
-            .collect();
-        let (kind, deadline) = (queue.kind.clone(), queue.deadline());
-        self.queues.insert(name, queue);
-        for kept in overflow {
-            self.bury(&kind, kept, too_many());
-        }
+        let orphans = self.orphans.remove(wanted.name.as_str()).into_iter().flatten();
+        let leaving: Vec<Kept> = orphans.flat_map(|orphan| queue.push(orphan.kept, now)).collect();
+        let deadline = queue.deadline();
+        self.queues.insert(Arc::clone(&name), queue);
+        self.let_go(&name, leaving);
         self.note_deadline(deadline);
     }
 
@@ -125,9 +122,7 @@ impl State {
 
     /// The queues that take a message, or why it is refused as a whole.
     fn route(&self, message: &Outgoing) -> Result<Vec<Arc<str>>, BrokerError> {
-        if self.closed {
-            return Err(shut_down());
-        }
+        self.running()?;
         let mut targets = Vec::new();
         for key in std::iter::once(&message.key).chain(&message.cc) {
             match message.exchange {
@@ -155,7 +150,7 @@ impl State {
             }
         }
         let queues = || targets.iter().filter_map(|name| self.queues.get(name));
-        if let Some(full) = queues().find(|queue| queue.is_full()) {
+        if let Some(full) = queues().find(|queue| queue.is_full(message.body.len())) {
             return Err(BrokerError::Unavailable(format!("queue {} holds {} messages", full.name, full.ready.len())));
         }
         let durable = message.stream || queues().any(|queue| is_durable(&queue.kind, message));
@@ -202,13 +197,34 @@ impl State {
             });
             Journalled { sequence, place }
         });
-        let kept = Kept { message: Arc::clone(message), journalled, deliveries: 0, dies_at: None };
-        let overflow = queue.push(kept, Instant::now());
-        let (kind, deadline) = (queue.kind.clone(), queue.deadline());
-        if let Some(oldest) = overflow {
-            self.bury(&kind, oldest, too_many());
+        let kept = Kept { message: Arc::clone(message), journalled, deliveries: 0, refusals: 0, dies_at: None };
+        let leaving = queue.push(kept, Instant::now());
+        let deadline = queue.deadline();
+        if queue.is_overdrawn() {
+            tracing::warn!(queue = name, "a private queue was ended: its consumer reads too slowly");
+            self.delete(name);
         }
+        self.let_go(name, leaving);
         self.note_deadline(deadline);
+    }
+
+    /// What had to leave a queue for others. Dead letters go nowhere from there: that is counted and told.
+    fn let_go(&mut self, name: &str, leaving: Vec<Kept>) {
+        let Some(queue) = self.queues.get(name).filter(|_| !leaving.is_empty()) else { return };
+        let (kind, is_grave) = (queue.kind.clone(), queue.is_grave());
+        for kept in leaving {
+            if !is_grave {
+                self.bury(&kind, kept, "its queue held more messages than it may".to_owned());
+                continue;
+            }
+            self.lost += 1;
+            // Told at 1, 2, 4, 8, ...: a queue that overflows must not flood the log as well.
+            if self.lost.is_power_of_two() {
+                let (key, message_id) = (&*kept.message.key, kept.message.message_id);
+                tracing::error!(queue = name, key, %message_id, total = self.lost, "the oldest dead letters gave way to later ones");
+            }
+            self.forget(&kept);
+        }
     }
 
     pub(super) fn consume(
@@ -216,9 +232,7 @@ impl State {
         name: &str,
         options: ConsumeOptions,
     ) -> Result<(u64, Arc<str>, Arc<Notify>), BrokerError> {
-        if self.closed {
-            return Err(shut_down());
-        }
+        self.running()?;
         let queue = self.queues.get_mut(name).ok_or_else(|| BrokerError::NoQueue(name.to_owned()))?;
         let id = self.next_consumer;
         if !queue.consume(id, options) {
@@ -229,7 +243,7 @@ impl State {
     }
 
     pub(super) fn take(&mut self, name: &str, consumer: u64) -> Taken {
-        let Some(queue) = self.queues.get_mut(name).filter(|_| !self.closed) else { return Taken::Gone };
+        let Some(queue) = self.queues.get_mut(name).filter(|_| self.ended.is_none()) else { return Taken::Gone };
         let taken = queue.take(consumer);
         if let Taken::Message(_, _, _, Some(journalled)) = &taken {
             self.backlog.delivered(journalled.place);
@@ -239,10 +253,13 @@ impl State {
 
     pub(super) fn settle(&mut self, name: &str, consumer: u64, tag: u64, settlement: Settlement) {
         let Some(queue) = self.queues.get_mut(name) else { return };
-        let Some(kept) = queue.settle(consumer, tag) else { return };
+        let Some(mut kept) = queue.settle(consumer, tag) else { return };
         match settlement {
             Settlement::Ack => self.forget(&kept),
-            Settlement::Requeue => self.give_back(name, vec![kept]),
+            Settlement::Requeue => {
+                kept.refusals = kept.refusals.saturating_add(1);
+                self.give_back(name, vec![kept]);
+            }
             Settlement::Dead(reason) => {
                 let kind = queue.kind.clone();
                 self.bury(&kind, kept, reason);
@@ -253,7 +270,8 @@ impl State {
     /// A consumer went: what it held goes back, in order; a private queue goes with it.
     pub(super) fn release(&mut self, name: &str, consumer: u64) {
         let Some(queue) = self.queues.get_mut(name) else { return };
-        let held = queue.release(consumer, Instant::now());
+        // The queue may be another one of the same name by now.
+        let Some(held) = queue.release(consumer, Instant::now()) else { return };
         if queue.kind == QueueKind::Private && !queue.is_consumed() {
             self.delete(name);
         } else {
@@ -287,7 +305,12 @@ impl State {
                 // Told at 1, 2, 4, 8, ...: a queue that overflows must not flood the log as well.
                 if self.dropped.is_power_of_two() {
                     let key = &*kept.message.key;
-                    tracing::warn!(key, reason, total = self.dropped, "messages of private queues were dropped");
+                    tracing::warn!(
+                        key,
+                        reason,
+                        total = self.dropped,
+                        "messages that were rejected from private queues were dropped"
+                    );
                 }
             }
         }
@@ -314,9 +337,14 @@ impl State {
         }
     }
 
-    /// Nothing is taken or given any more.
-    pub(super) fn close(&mut self) {
-        self.closed = true;
+    /// Whether messages are taken and given; if not, the reason.
+    pub(super) fn running(&self) -> Result<(), BrokerError> {
+        self.ended.clone().map_or(Ok(()), Err)
+    }
+
+    /// Nothing is taken or given any more. The first reason stands.
+    pub(super) fn close(&mut self, reason: BrokerError) {
+        self.ended.get_or_insert(reason);
         for queue in self.queues.values() {
             queue.arrived.notify_waiters();
         }
@@ -338,8 +366,4 @@ fn is_durable(kind: &QueueKind, message: &Outgoing) -> bool {
         QueueKind::Gateway { .. } => !message.stream && !is_request,
         QueueKind::Work => !is_request,
     }
-}
-
-fn too_many() -> String {
-    "its queue held more messages than it may".to_owned()
 }

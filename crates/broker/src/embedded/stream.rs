@@ -143,16 +143,15 @@ pub(super) struct Reader {
 impl Reader {
     pub(super) fn new(core: &Arc<Core>, from: StreamFrom) -> Result<(Uuid, Self), StreamError> {
         let state = core.lock();
-        if state.closed {
-            return Err(shut_down().into());
-        }
+        state.running()?;
         let (place, moved) = (state.stream.place(from)?, Arc::clone(&state.stream.moved));
         Ok((state.stream.incarnation, Self { core: Arc::clone(core), moved, place }))
     }
 
     fn find(&self, max: usize) -> Result<Found, StreamError> {
         let state = self.core.lock();
-        if state.closed { Err(shut_down().into()) } else { state.stream.find(self.place, max) }
+        state.running()?;
+        state.stream.find(self.place, max)
     }
 
     async fn read_journal(&self, max: usize) -> Result<Vec<StreamEntry>, StreamError> {
@@ -190,7 +189,7 @@ impl StreamSource for Reader {
     }
 }
 
-/// What everyone is told once the broker has ended.
+/// What everyone is told once the broker was shut down.
 pub(super) fn shut_down() -> BrokerError {
     BrokerError::Unavailable("it was shut down".to_owned())
 }
