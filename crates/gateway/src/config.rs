@@ -50,10 +50,14 @@ pub struct Limits {
     pub clients_remembered_max: usize,
     /// Topics that one client was addressed with, remembered for its return.
     pub addressed_topics_per_client_max: usize,
-    /// Callbacks to one socket that wait for its receipt; the oldest is taken as received beyond that.
+    /// Callbacks to one socket that wait for its receipt; the oldest is taken as received beyond that. Until then the
+    /// broker keeps them.
     pub receipts_per_socket_max: usize,
     /// Bytes of those callbacks.
     pub receipts_bytes_per_socket_max: usize,
+    /// Callbacks of one worker that the broker keeps until their receipt, at most half of `prefetch`; beyond that the oldest
+    /// is kept in memory only.
+    pub unsettled_callbacks_max: usize,
     /// Events that wait for a worker's loop. Who brings more waits.
     pub inbox_events_max: usize,
     /// Deliveries that a worker takes at once.
@@ -81,9 +85,10 @@ impl Default for Limits {
             addressed_topics_per_client_max: 1000,
             receipts_per_socket_max: 256,
             receipts_bytes_per_socket_max: 4 << 20,
+            unsettled_callbacks_max: 2000,
             inbox_events_max: 1024,
             delivery_batch_max: 256,
-            prefetch: 2000,
+            prefetch: 4000,
             close_patience: Duration::from_secs(5),
         }
     }

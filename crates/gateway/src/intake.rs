@@ -7,7 +7,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use broker::{Broker, BrokerError, ConsumeOptions, Consumer, topology};
+use broker::{Broker, BrokerError, ConsumeOptions, Consumer, Incoming, Outgoing, topology};
 use tokio::{sync::mpsc, time::sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -22,6 +22,9 @@ use crate::{
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(100);
 /// Pauses double up to this.
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// The correlation id of fences: see [`carry_out`].
+const FENCE: &str = "unbound";
 
 /// Whether the worker has a queue.
 #[derive(Clone, Debug)]
@@ -109,7 +112,18 @@ async fn consume(mut consumer: Consumer, inbox: &mpsc::Sender<Event>, batch_max:
 }
 
 /// Binds or unbinds a key of the worker's queue, however often it takes, and reports it to the worker.
-pub(crate) async fn carry_out(context: Arc<Context>, step: Step, inbox: mpsc::Sender<Event>, era: CancellationToken) {
+///
+/// An unbinding is reported through the queue: a message of that name, the fence, is put there when the binding is gone.
+/// What came by the key is in front of it. A report past the queue could overtake an event that was routed before the
+/// unbinding; if the key was bound again meanwhile, the event would pass for one that came by the new binding, with
+/// nothing missed in between.
+pub(crate) async fn carry_out(
+    context: Arc<Context>,
+    step: Step,
+    fence: Uuid,
+    inbox: mpsc::Sender<Event>,
+    era: CancellationToken,
+) {
     let work = async {
         let mut pauses = Pauses::default();
         let mut state = context.queue.subscribe();
@@ -121,11 +135,12 @@ pub(crate) async fn carry_out(context: Arc<Context>, step: Step, inbox: mpsc::Se
             let result = if step.bind {
                 context.broker.bind(&name, &step.key).await
             } else {
-                context.broker.unbind(&name, &step.key).await
+                unbind(&*context.broker, &name, &step.key, fence).await
             };
             match result {
-                Ok(()) => break,
-                Err(BrokerError::NoQueue(_)) if !step.bind => break,
+                Ok(()) if step.bind => break,
+                Ok(()) => return, // The worker hears of it from its queue.
+                Err(BrokerError::NoQueue(_) | BrokerError::Unroutable(_)) if !step.bind => break,
                 Err(error) if pauses.is_first() => {
                     warn!(queue = %name, key = %step.key, bind = step.bind, %error, "a binding cannot be changed: trying again");
                 }
@@ -142,6 +157,22 @@ pub(crate) async fn carry_out(context: Arc<Context>, step: Step, inbox: mpsc::Se
     }
 }
 
+async fn unbind(broker: &dyn Broker, queue: &str, key: &str, fence: Uuid) -> Result<(), BrokerError> {
+    broker.unbind(queue, key).await?;
+    let mut message = Outgoing::new(topology::Exchange::Direct, queue, b"{}".to_vec());
+    message.message_id = fence;
+    message.correlation_id = Some(FENCE.to_owned());
+    // In the form of a request it is not written to the disk: after a restart nobody needs it.
+    message.reply_to = Some(queue.to_owned());
+    message.mandatory = true;
+    broker.publish(message).await
+}
+
+/// Whether a message is a fence: see [`carry_out`]. Others cannot be taken for one: they come by other keys.
+pub(crate) fn is_fence(message: &Incoming) -> bool {
+    message.correlation_id.as_deref() == Some(FENCE) && message.reply_to.as_ref() == Some(&message.key)
+}
+
 /// Pauses that double.
 pub(crate) struct Pauses(Duration);
 
@@ -155,11 +186,6 @@ impl Pauses {
     /// Whether nothing failed before.
     pub(crate) fn is_first(&self) -> bool {
         self.0 == RETRY_PAUSE_MIN
-    }
-
-    /// Waits as long as it ever gets.
-    pub(crate) async fn longest() {
-        sleep(RETRY_PAUSE_MAX).await;
     }
 
     /// Waits, longer each time.

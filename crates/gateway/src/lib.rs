@@ -13,7 +13,7 @@
 //! | `supervisor` | the life of a worker, and its next one after a panic |
 //! | `worker` | the loop; `delivery`, `request` and `attach` are its answers to the broker and to clients |
 //! | `intake` | the worker's queue: declared, consumed, replaced where it cannot be had |
-//! | `bindings`, `subscriptions`, `replay`, `clients`, `receipts` | the state of a worker, without any I/O |
+//! | `bindings`, `subscriptions`, `replay`, `clients`, `receipts`, `unsettled` | the state of a worker, without any I/O |
 //! | `socket`, `send_queue` | reading, writing, pings; the bounded way to one client |
 //! | `live` | live queries |
 //!
@@ -43,6 +43,7 @@ mod send_queue;
 mod socket;
 mod subscriptions;
 mod supervisor;
+mod unsettled;
 mod worker;
 
 pub use config::{GatewayConfig, Limits};

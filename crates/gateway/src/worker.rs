@@ -35,6 +35,7 @@ use crate::{
     send_queue::{SendQueue, Tag},
     socket::SocketId,
     subscriptions::Subscriptions,
+    unsettled::Unsettled,
 };
 
 /// What stays the same through all lives of a worker.
@@ -109,7 +110,11 @@ pub(crate) struct Worker {
     pub(crate) replay: Replay,
     /// The former life ended over this message.
     pub(crate) suspect: Option<Uuid>,
+    /// Deliveries of callbacks that wait for their receipts.
+    pub(crate) unsettled: Unsettled,
     bindings: Bindings,
+    /// Unbindings whose fence is on its way (see [`carry_out`]), by its message id.
+    fences: HashMap<Uuid, Step>,
     /// Steps for a queue that was given up end with it.
     era: CancellationToken,
 }
@@ -127,7 +132,9 @@ impl Worker {
             subscriptions: Subscriptions::default(),
             replay,
             suspect: context.take_in_hand(),
+            unsettled: Unsettled::new(&context.config.limits),
             bindings: Bindings::default(),
+            fences: HashMap::new(),
             era,
             context,
         }
@@ -208,11 +215,10 @@ impl Worker {
         if socket.holds_client_key {
             self.release(&broker::topology::client_key(socket.client));
         }
-        if self.clients.gone(socket.client, id, Instant::now()) {
-            // Perhaps the connection was dead before they were written: the client knows a repeat by its message id.
-            for callback in socket.receipts.take() {
-                self.hand_on(socket.client, callback);
-            }
+        self.clients.gone(socket.client, id, Instant::now());
+        // Perhaps the connection was dead before they were written: the client knows a repeat by its message id.
+        for callback in socket.receipts.take() {
+            self.hand_on(socket.client, callback);
         }
     }
 
@@ -254,8 +260,22 @@ impl Worker {
         is_wanted
     }
 
-    fn begin(&self, step: Step) {
-        tokio::spawn(carry_out(Arc::clone(&self.context), step, self.reports.clone(), self.era.clone()));
+    fn begin(&mut self, step: Step) {
+        let fence = Uuid::new_v4();
+        if !step.bind {
+            self.fences.insert(fence, step.clone());
+        }
+        tokio::spawn(carry_out(Arc::clone(&self.context), step, fence, self.reports.clone(), self.era.clone()));
+    }
+
+    /// All that came by a key which was unbound has been handled now.
+    pub(crate) fn fence(&mut self, delivery: Delivery) {
+        let step = self.fences.remove(&delivery.message.message_id);
+        delivery.ack();
+        // None for a fence of an earlier life or queue.
+        if let Some(step) = step {
+            self.settled(&step);
+        }
     }
 
     fn settled(&mut self, step: &Step) {
@@ -284,6 +304,7 @@ impl Worker {
     /// and readers are sent to the record.
     fn consuming(&mut self, again: bool) {
         self.era.cancel();
+        self.fences.clear();
         self.era = self.life.child_token();
         for step in self.bindings.bind_all(again) {
             self.begin(step);

@@ -1,11 +1,15 @@
 //! Callbacks: to the client that asked, wherever it is, with receipts.
 
-use broker::{Broker, ConsumeOptions, Outgoing, topology};
-use serde_json::json;
-use uuid::Uuid;
-use wire::ClientId;
+use std::{sync::Arc, time::Duration};
 
-use crate::rig::{rig, server, within};
+use broker::{Broker, ConsumeOptions, Outgoing, embedded::EmbeddedBroker, topology};
+use gateway::Limits;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+use wire::{ClientId, Topic};
+
+use crate::rig::{build, config, rig, rig_with, server, within};
 
 #[tokio::test]
 async fn p4_a_callback_by_server_id_reaches_the_client_that_asked_and_no_other() {
@@ -80,6 +84,60 @@ async fn p4_a_callback_without_a_receipt_is_passed_on_when_its_socket_goes_and_a
     let kept = rig.next_unrouted().await;
     assert_eq!(kept.message.message_id, lost);
     kept.ack();
+}
+
+#[tokio::test]
+async fn p4_a_callback_that_was_sent_but_not_acknowledged_outlives_its_worker() {
+    let mut rig = rig().await;
+    let mut client = rig.client(0, "a").await;
+    let acknowledged = rig.callback(server(0).as_str(), client.id, json!(1)).await;
+    let unacknowledged = rig.callback(server(0).as_str(), client.id, json!(2)).await;
+    client.callback().await;
+    client.callback().await;
+    client.say(json!({"type": "receipt", "message_id": acknowledged}));
+    client.nothing_came().await;
+    rig.gateway.fail_worker(&server(0)).await;
+    assert_eq!(client.closed().await, 1012);
+    let kept = rig.next_unrouted().await;
+    assert_eq!(kept.message.message_id, unacknowledged);
+    kept.ack();
+}
+
+#[tokio::test]
+async fn p4_a_callback_that_was_sent_but_not_acknowledged_outlives_the_process() {
+    let rig = rig().await;
+    let mut client = rig.client(0, "a").await;
+    let acknowledged = rig.callback(server(0).as_str(), client.id, json!(1)).await;
+    let unacknowledged = rig.callback(server(0).as_str(), client.id, json!(2)).await;
+    client.callback().await;
+    client.callback().await;
+    client.say(json!({"type": "receipt", "message_id": acknowledged}));
+    client.nothing_came().await;
+    // Confirmed, so that the receipt's trace is on the disk as well.
+    rig.event(&None, Topic::Build(build(1)), 1, 0).await;
+    let anew = EmbeddedBroker::start(Arc::new(rig.journal.reopen()), CancellationToken::new()).await.unwrap();
+    let queue = topology::gateway(&server(0), Duration::from_secs(300));
+    anew.declare(&queue).await.unwrap();
+    let options = ConsumeOptions { prefetch: 10, exclusive: true };
+    let mut consumer = anew.consume(&queue.name, options).await.unwrap();
+    let kept = within(consumer.next()).await.unwrap();
+    assert_eq!(kept.message.message_id, unacknowledged);
+    assert!(consumer.try_next().is_none());
+}
+
+#[tokio::test]
+async fn p6_clients_that_never_acknowledge_callbacks_do_not_keep_events_from_others() {
+    let limits = Limits { prefetch: 8, ..Limits::default() };
+    let rig = rig_with(config(limits)).await;
+    let (mut silent, mut other) = (rig.client(0, "a").await, rig.client(0, "b").await);
+    let topic = Topic::Build(build(1));
+    other.subscribe(topic, None).await;
+    for number in 0..20 {
+        rig.callback(server(0).as_str(), silent.id, json!(number)).await;
+        assert_eq!(silent.callback().await.1, json!(number));
+    }
+    rig.event(&None, topic, 1, 0).await;
+    assert_eq!(other.offsets(topic, 1).await, [0]);
 }
 
 #[tokio::test]

@@ -1,14 +1,14 @@
 //! Events: to the one who asked, to watchers, each once and in order.
 
-use broker::{Broker, Outgoing, topology::Exchange};
+use broker::{Broker, Outgoing};
 use serde_json::json;
 use wire::{
-    Event, Topic,
+    Topic,
     event::{Recorded, encode_recorded},
     frame::Incoming,
 };
 
-use crate::rig::{build, complete, gap, job, log, message, rig, server, within};
+use crate::rig::{build, complete, gap, job, log, message, rig, server};
 
 #[tokio::test]
 async fn p3_the_one_who_asked_and_watchers_at_both_workers_get_each_event_once() {
@@ -142,23 +142,4 @@ async fn p8_what_a_session_may_not_see_reaches_it_neither_by_subscription_nor_by
     rig.event(&client.asker(), hidden, 1, 0).await;
     rig.event(&client.asker(), shown, 1, 0).await;
     assert_eq!(client.event().await.topic, shown);
-}
-
-#[tokio::test]
-async fn a_binding_that_an_earlier_life_left_is_taken_away_by_the_first_event_that_nobody_watches() {
-    let mut rig = rig().await;
-    let topic = Topic::Build(build(1));
-    rig.broker.bind("gateway.gw-0", &topic.to_string()).await.unwrap();
-    // Not for the stream: once the binding is gone, no queue takes an event, and then it reaches control.
-    let unbound = async {
-        for offset in 0.. {
-            let event = message(&None, topic, 1, offset, &Event::BuildStarted {});
-            let outgoing = Outgoing::new(Exchange::Utils, topic.to_string(), event.encode());
-            rig.broker.publish(outgoing).await.unwrap();
-            if let Some(unrouted) = rig.unrouted.try_next() {
-                return unrouted.ack();
-            }
-        }
-    };
-    within(unbound).await;
 }

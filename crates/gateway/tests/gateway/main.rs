@@ -6,6 +6,7 @@ mod attach;
 mod callbacks;
 mod events;
 mod life;
+mod rebind;
 mod requests;
 mod rig;
 mod slow;

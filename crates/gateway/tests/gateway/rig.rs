@@ -101,6 +101,7 @@ impl Desk for TestDesk {
 
 pub(crate) struct Rig {
     pub(crate) broker: Arc<EmbeddedBroker>,
+    pub(crate) journal: Arc<MemoryJournal>,
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) desk: Arc<TestDesk>,
     pub(crate) attached: mpsc::UnboundedReceiver<ClientId>,
@@ -130,7 +131,8 @@ pub(crate) async fn rig_with(config: GatewayConfig) -> Rig {
 
 /// A rig whose gateway sees the broker through `view`.
 pub(crate) async fn rig_over(config: GatewayConfig, view: impl FnOnce(Arc<dyn Broker>) -> Arc<dyn Broker>) -> Rig {
-    let broker = EmbeddedBroker::start(Arc::new(MemoryJournal::default()), CancellationToken::new()).await.unwrap();
+    let journal = Arc::new(MemoryJournal::default());
+    let broker = EmbeddedBroker::start(journal.clone(), CancellationToken::new()).await.unwrap();
     let shutdown = CancellationToken::new();
     broker.declare(&topology::unrouted()).await.unwrap();
     let options = ConsumeOptions { prefetch: 100, exclusive: false };
@@ -143,7 +145,7 @@ pub(crate) async fn rig_over(config: GatewayConfig, view: impl FnOnce(Arc<dyn Br
         attached: sender,
     });
     let gateway = within(Gateway::start(view(broker.clone()), desk.clone(), config, shutdown.clone())).await.unwrap();
-    Rig { broker, gateway, desk, attached, unrouted, shutdown }
+    Rig { broker, journal, gateway, desk, attached, unrouted, shutdown }
 }
 
 /// Where and to whom a build's events are addressed.
