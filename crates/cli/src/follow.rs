@@ -57,6 +57,8 @@ struct Follower<'a> {
     build: BuildId,
     names: HashMap<JobId, String>,
     places: HashMap<JobId, Place>,
+    /// The last event of the build's topic that the view included.
+    seen: u64,
     colours: bool,
     /// The job that spoke last: with several jobs its name is told when another one speaks.
     speaker: Option<JobId>,
@@ -99,7 +101,7 @@ fn connect<'a>(
     let follower = follower.get_or_insert_with(|| {
         println!("{} #{}  {}/builds/{build}", view.summary.pipeline, view.summary.number, client.url());
         let colours = std::io::stdout().is_terminal();
-        Follower { client, build, names: HashMap::new(), places: HashMap::new(), colours, speaker: None }
+        Follower { client, build, names: HashMap::new(), places: HashMap::new(), seen: 0, colours, speaker: None }
     });
     if lost.take().is_some() {
         eprintln!("stepcast: connected again");
@@ -117,6 +119,10 @@ impl Follower<'_> {
             let Said::Data(text) = said else { continue };
             // A frame of a newer server that this client does not know is no reason to stop.
             let Ok(Incoming::Event(frame)) = serde_json::from_str(&text) else { continue };
+            // The stream begins with the record, and the view includes that: an earlier end of a build that runs again.
+            if matches!(frame.topic, Topic::Build(_)) && frame.offset <= self.seen {
+                continue;
+            }
             match (frame.topic, frame.event) {
                 (Topic::Job(job), event) => self.job_event(job, frame.epoch, event)?,
                 (_, Event::JobLost { job, reason, .. }) => self.tell(job, &format!("✗ lost: {reason}")),
@@ -170,6 +176,7 @@ impl Follower<'_> {
 
     /// What the record holds and the terminal does not show yet.
     fn catch_up(&mut self, view: &BuildView) -> Result<(), Failure> {
+        self.seen = view.position.offset;
         self.names = view.jobs.iter().map(|job| (job.id, job.name.clone())).collect();
         for job in view.jobs.iter().filter(|job| job.attempt > 0) {
             if !self.at_attempt(job.id, job.attempt) {

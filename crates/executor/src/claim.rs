@@ -1,11 +1,22 @@
-//! From a hint to a running job: a hint comes and a slot is free, the executor claims, control names the job, the hint is
-//! acknowledged. A hint is only a hint: one that is stale, doubled or lost does no harm.
+//! From a hint to a running job. A slot is free first; then the next hint is taken, the executor claims, control names the
+//! job, the hint is acknowledged. A hint is only a hint: one that is stale, doubled or lost does no harm. But each time
+//! that one is given back counts as a delivery, so none is taken that cannot be used: whoever waits for hints
+//! ([`Listener`]) has a slot, and holds one hint at a time. While all slots are in use nobody listens, and hints stay in
+//! their queues for executors that have one.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::poll_fn,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
-use broker::{ConsumeOptions, Delivery, topology};
-use tokio::sync::OwnedSemaphorePermit;
-use tokio_util::sync::CancellationToken;
+use broker::{BrokerError, ConsumeOptions, Consumer, Delivery, topology};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    time::Instant,
+};
 use uuid::Uuid;
 use wire::{
     LabelSet,
@@ -21,75 +32,159 @@ const CLAIM_PATIENCE: Duration = Duration::from_secs(3);
 const CLAIM_TRIES: u32 = 3;
 /// The pause before a claim that failed is repeated; it grows with each.
 const CLAIM_BACK_OFF: Duration = Duration::from_millis(500);
-/// How long a hint may wait here for a slot. Then it goes back, for executors that have one.
-const HINT_HOLD: Duration = Duration::from_millis(250);
 /// The pause before a queue that could not be consumed is tried again.
 const CONSUME_BACK_OFF: Duration = Duration::from_millis(500);
-/// At most so many hints of one queue are here at once.
-const PREFETCH_MAX: u32 = 64;
+/// So many free slots listen at once, each with a consumer of every queue. It is also the number of claims of one executor
+/// that can be on their way.
+const LISTENERS_MAX: usize = 16;
 
-/// Takes the hints of one label set until `stop`.
-pub(crate) async fn take_hints(executor: Arc<Executor>, label_set: LabelSet, stop: CancellationToken) {
+/// Takes hints for free slots until the shutdown.
+pub(crate) async fn take_hints(executor: Arc<Executor>) {
+    let listeners = Arc::new(Semaphore::new(LISTENERS_MAX));
     let work = async {
-        loop {
-            consume(&executor, &label_set).await;
+        while let Ok(slot) = Arc::clone(&executor.slots).acquire_owned().await
+            && let Ok(listener) = Arc::clone(&listeners).acquire_owned().await
+        {
+            executor.tasks.spawn(use_slot(Arc::clone(&executor), slot, listener));
         }
     };
     tokio::select! {
-        () = stop.cancelled() => {}
         () = work => {}
+        () = executor.shutdown.cancelled() => {}
     }
 }
 
-/// Consumes while there are slots, and returns when there are none or the queue is gone.
-async fn consume(executor: &Arc<Executor>, label_set: &LabelSet) {
-    let Ok(_) = executor.slots.acquire().await else { return };
-    let queue = topology::tasks(label_set);
-    let prefetch = u16::try_from(executor.config.slots.clamp(1, PREFETCH_MAX)).unwrap_or(1);
-    let consumer = match executor.broker.declare(&queue).await {
-        Ok(()) => executor.broker.consume(&queue.name, ConsumeOptions { prefetch, exclusive: false }).await,
-        Err(error) => Err(error),
-    };
-    let mut consumer = match consumer {
-        Ok(consumer) => consumer,
-        Err(error) => {
-            tracing::warn!(queue = queue.name, %error, "the queue cannot be consumed; it is tried again");
-            return tokio::time::sleep(CONSUME_BACK_OFF).await;
-        }
-    };
-    while let Some(hint) = consumer.next().await {
-        let slot = Arc::clone(&executor.slots).acquire_owned();
-        let Ok(Ok(slot)) = tokio::time::timeout(HINT_HOLD, slot).await else {
-            return; // The hint goes back with the consumer.
-        };
-        executor.tasks.spawn(claim(Arc::clone(executor), label_set.clone(), hint, slot));
-    }
-    tokio::time::sleep(CONSUME_BACK_OFF).await;
-}
-
-/// Claims, and runs what is granted. The slot is free when this returns.
-async fn claim(executor: Arc<Executor>, label_set: LabelSet, hint: Delivery, slot: OwnedSemaphorePermit) {
-    // Control may grant the first request and its answer be lost: trust counts from before the first one was sent.
-    let sent_at = boot_millis();
+/// Waits for work and does it. The slot is free when this returns.
+async fn use_slot(executor: Arc<Executor>, slot: OwnedSemaphorePermit, listener: OwnedSemaphorePermit) {
     let granted = tokio::select! {
-        granted = ask(&executor, label_set) => granted,
+        granted = Listener::new(&executor).grant() => granted,
         () = executor.shutdown.cancelled() => return,
     };
-    match granted {
-        Ok(None) => hint.ack(),
-        Ok(Some(grant)) => {
-            hint.ack();
-            let lease = Lease::new(grant.lease, sent_at, grant.lease_ms);
-            if executor.remember(&lease) {
-                job::run(executor, Arc::new(*grant), lease).await;
-            }
+    drop(listener);
+    let (grant, sent_at) = granted;
+    let lease = Lease::new(grant.lease, sent_at, grant.lease_ms);
+    let _watch = lease.watch();
+    let place = tokio::select! {
+        place = executor.running.begin(&lease) => place,
+        () = executor.shutdown.cancelled() => return,
+    };
+    if let Some(place) = place {
+        if lease.is_half_over() {
+            executor.renew_now.notify_one(); // The next regular renewal may be too late.
         }
-        Err(reason) => {
-            tracing::warn!(reason, "control did not answer a claim; its hint goes back to the queue");
-            hint.requeue();
-        }
+        job::run(Arc::clone(&executor), Arc::new(*grant), Arc::clone(&lease)).await;
+        place.ended();
     }
     drop(slot);
+}
+
+/// One free slot that waits for a hint on every queue. Dropping it gives back what its consumers hold.
+struct Listener<'a> {
+    executor: &'a Executor,
+    wanted: watch::Receiver<BTreeSet<LabelSet>>,
+    consumers: BTreeMap<LabelSet, Consumer>,
+    /// When what could not be consumed is tried again.
+    retry_at: Option<Instant>,
+    /// The queue that is looked at first: another one each time, so that none starves.
+    first: usize,
+}
+
+impl<'a> Listener<'a> {
+    fn new(executor: &'a Executor) -> Self {
+        let wanted = executor.queues.subscribe();
+        Self { executor, wanted, consumers: BTreeMap::new(), retry_at: None, first: 0 }
+    }
+
+    /// Claims hint by hint until control grants something. With it comes the point of the boot clock from which trust in
+    /// its lease counts.
+    async fn grant(mut self) -> (Box<Grant>, u64) {
+        loop {
+            let (label_set, hint) = self.hint().await;
+            // Control may grant the first request and its answer be lost: trust counts from before the first one was sent.
+            let sent_at = boot_millis();
+            match ask(self.executor, label_set).await {
+                Ok(None) => hint.ack(),
+                Ok(Some(grant)) => {
+                    hint.ack();
+                    return (grant, sent_at);
+                }
+                Err(reason) => {
+                    tracing::warn!(reason, "control did not answer a claim; its hint goes back to the queue");
+                    hint.requeue();
+                }
+            }
+        }
+    }
+
+    /// The next hint of any queue.
+    async fn hint(&mut self) -> (LabelSet, Delivery) {
+        loop {
+            self.open().await;
+            tokio::select! {
+                (label_set, delivery) = next_of(&mut self.consumers, self.first) => {
+                    self.first += 1;
+                    if let Some(delivery) = delivery {
+                        return (label_set, delivery);
+                    }
+                    // The queue was deleted, or the broker went away.
+                    self.consumers.remove(&label_set);
+                    self.retry_at = Some(Instant::now() + CONSUME_BACK_OFF);
+                }
+                Ok(()) = self.wanted.changed() => {}
+                () = at(self.retry_at), if self.retry_at.is_some() => self.retry_at = None,
+            }
+        }
+    }
+
+    /// Consumes exactly the wanted queues, as far as the broker allows it now.
+    async fn open(&mut self) {
+        let wanted = self.wanted.borrow_and_update().clone();
+        self.consumers.retain(|label_set, _| wanted.contains(label_set));
+        if self.retry_at.is_some() {
+            return;
+        }
+        for label_set in wanted {
+            if self.consumers.contains_key(&label_set) {
+                continue;
+            }
+            match consume(self.executor, &label_set).await {
+                Ok(consumer) => drop(self.consumers.insert(label_set, consumer)),
+                Err(error) => {
+                    tracing::warn!(queue = topology::tasks(&label_set).name, %error, "the queue cannot be consumed; it is tried again");
+                    self.retry_at = Some(Instant::now() + CONSUME_BACK_OFF);
+                }
+            }
+        }
+    }
+}
+
+async fn consume(executor: &Executor, label_set: &LabelSet) -> Result<Consumer, BrokerError> {
+    let queue = topology::tasks(label_set);
+    executor.broker.declare(&queue).await?;
+    executor.broker.consume(&queue.name, ConsumeOptions { prefetch: 1, exclusive: false }).await
+}
+
+/// The first delivery, or end, of any consumer; waits for ever where there is none. Safe to cancel.
+async fn next_of(consumers: &mut BTreeMap<LabelSet, Consumer>, first: usize) -> (LabelSet, Option<Delivery>) {
+    let mut nexts: Vec<_> =
+        consumers.iter_mut().map(|(label_set, consumer)| (label_set, Box::pin(consumer.next()))).collect();
+    let first = first.checked_rem(nexts.len()).unwrap_or(0);
+    nexts.rotate_left(first);
+    poll_fn(|context| {
+        for (label_set, next) in &mut nexts {
+            if let Poll::Ready(delivery) = next.as_mut().poll(context) {
+                return Poll::Ready(((*label_set).clone(), delivery));
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+async fn at(point: Option<Instant>) {
+    if let Some(point) = point {
+        tokio::time::sleep_until(point).await;
+    }
 }
 
 /// A grant, or none where no work waits.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use wire::task::Grant;
+use wire::task::{Grant, LeaseRef};
 
 /// Passed on from the executor: what shells, compilers and version control expect of a person's account.
 const PASSED_ON: [&str; 24] = [
@@ -59,6 +59,6 @@ pub(crate) fn of_job(grant: &Grant) -> BTreeMap<String, String> {
 }
 
 /// Entries of [`of_job`] that together name the attempt, as `NAME=value`.
-pub(crate) fn marks(grant: &Grant) -> Vec<String> {
-    vec![format!("STEPCAST_JOB={}", grant.lease.job), format!("STEPCAST_ATTEMPT={}", grant.lease.attempt)]
+pub(crate) fn marks(attempt: LeaseRef) -> [String; 2] {
+    [format!("STEPCAST_JOB={}", attempt.job), format!("STEPCAST_ATTEMPT={}", attempt.attempt)]
 }

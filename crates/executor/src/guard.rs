@@ -12,7 +12,9 @@
 //! 2. `extend` sets the deadline, `start` runs a step; answers are `started` (or `not_started`) and `exited`. A step has
 //!    exited when its shell has; what it left in the background lives until the end of the job.
 //! 3. The tree is ended by SIGKILL when the deadline passes, when stdin is closed (the executor died), or by `end`;
-//!    `terminate` asks first. The last word is `ended`: no process of the tree is left.
+//!    `terminate` asks first. The last word is `ended`: no process of the tree is left. What cannot be ended (it is
+//!    another user's, or hangs in the kernel) is waited for no longer than [`tree`] says, and named in `ended`: the guard
+//!    goes and gives its lock back, or one such process would stop this executor and every later one for good.
 //!
 //! The guard is the subreaper of its tree, so no descendant escapes it by forking or by a session of its own.
 
@@ -96,10 +98,10 @@ impl Guard {
             }
         };
         let step = self.step.as_ref().map(|step| step.pid);
-        tree::end(|pid, status| {
+        let left = tree::end(|pid, status| {
             report(step, pid, status);
         });
-        say(&Status::Ended { why });
+        say(&Status::Ended { why, left });
     }
 
     /// Waits for something to happen and does what it asks.

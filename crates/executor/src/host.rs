@@ -42,7 +42,18 @@ pub(crate) struct Guard {
 pub(crate) struct Commands(ChildStdin);
 
 /// The status pipe.
-pub(crate) struct Statuses(Lines<BufReader<ChildStdout>>);
+pub(crate) struct Statuses {
+    lines: Lines<BufReader<ChildStdout>>,
+    /// The guard's last word, once it was heard.
+    last_word: Option<LastWord>,
+}
+
+/// No process of the tree is left but this.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LastWord {
+    /// What could not be ended, if anything: one sentence.
+    pub(crate) left: Option<String>,
+}
 
 /// The reading end of the job's output pipe.
 pub(crate) struct Output(pipe::Receiver);
@@ -66,7 +77,7 @@ impl Guard {
             return Err(broken(io::Error::other("its pipes are missing")));
         };
         let output = Output(pipe::Receiver::from_owned_fd(output).map_err(broken)?);
-        let mut statuses = Statuses(BufReader::new(stdout).lines());
+        let mut statuses = Statuses { lines: BufReader::new(stdout).lines(), last_word: None };
         match tokio::time::timeout(READY_PATIENCE, statuses.next()).await {
             Ok(Some(Status::Ready {})) => Ok(Self { commands: Commands(stdin), statuses, output, child }),
             Ok(Some(Status::Refused { reason })) => Err(reason),
@@ -97,8 +108,18 @@ impl Commands {
 impl Statuses {
     /// The next status; none when the guard is gone. Safe to cancel.
     pub(crate) async fn next(&mut self) -> Option<Status> {
-        let line = self.0.next_line().await.ok()??;
-        serde_json::from_str(&line).ok()
+        let line = self.lines.next_line().await.ok()??;
+        let status = serde_json::from_str(&line).ok();
+        if let Some(Status::Ended { left, .. }) = &status {
+            self.last_word = Some(LastWord { left: left.clone() });
+        }
+        status
+    }
+
+    /// Waits until the guard has ended its tree, or tells at once if it has; none when the guard died before.
+    pub(crate) async fn last_word(&mut self) -> Option<LastWord> {
+        while self.last_word.is_none() && self.next().await.is_some() {}
+        self.last_word.clone()
     }
 }
 

@@ -12,7 +12,6 @@ use wire::{
 use crate::{
     artifact::{self, Resolved},
     environment,
-    guard::tree,
     host::Guard,
     lease::Lease,
     publish::Publisher,
@@ -41,12 +40,19 @@ impl Verdict {
     fn failed(reason: impl Into<String>) -> Self {
         Self { outcome: Outcome::Failed, reason: Some(reason.into()) }
     }
+
+    /// As it is where a process was left behind: that is never a success, and always said.
+    fn with_left(self, left: String) -> Self {
+        let outcome = if self.outcome == Outcome::Succeeded { Outcome::Failed } else { self.outcome };
+        let reason = self.reason.map_or_else(|| left.clone(), |reason| format!("{reason}; {left}"));
+        Self { outcome, reason: Some(reason) }
+    }
 }
 
-/// Runs an attempt to its end. Nothing comes back: what is to be said goes to the broker, or is dropped with the lease.
+/// Runs an attempt to its end: none of its processes is left then that could be ended. Nothing comes back: what is to be
+/// said goes to the broker, or is dropped with the lease, which somebody must watch meanwhile.
 pub(crate) async fn run(executor: Arc<Executor>, grant: Arc<Grant>, lease: Arc<Lease>) {
     let (job, attempt) = (grant.lease.job, grant.lease.attempt);
-    let _watch = lease.watch();
     let publisher = Publisher::start(Arc::clone(&executor.broker), Arc::clone(&lease), Arc::clone(&grant));
     let attempt_of = Attempt { executor: &executor, grant: &grant, lease: &lease, publisher: &publisher };
     let (workspace, ended) = attempt_of.perform().await;
@@ -63,7 +69,6 @@ pub(crate) async fn run(executor: Arc<Executor>, grant: Arc<Grant>, lease: Arc<L
             tracing::info!(%job, attempt, "the executor stops; the job's steps were ended, and it runs again as the next attempt");
         }
     }
-    executor.forget(grant.lease);
     if let Some(workspace) = workspace {
         executor.tasks.spawn_blocking(move || workspace.remove());
     }
@@ -136,12 +141,13 @@ impl Attempt<'_> {
                 }
             }
         }
-        if !matches!(ended, Ok(Verdict { outcome: Outcome::Succeeded, .. })) || count == 0 {
-            // Where the lease is lost nobody may hear of the steps any more, but they must be gone before the slot is free.
-            step::tree_gone(&mut guard).await;
-        }
+        // Where the lease is lost nobody may hear of the steps any more, but they must be gone before the slot is free.
+        let left = step::tree_gone(&mut guard, self.grant.lease).await;
         self.executor.tasks.spawn(guard.gone());
-        ended
+        let Some(left) = left else { return ended };
+        let job = self.grant.lease.job;
+        tracing::warn!(%job, left, "not every process of a job could be ended");
+        ended.map(|verdict| verdict.with_left(left))
     }
 
     async fn run_step(&self, run: &mut Steps<'_>, step: &Planned) -> Result<Verdict, Dropped> {
@@ -157,10 +163,6 @@ impl Attempt<'_> {
             (Exit::NotStarted(reason), None) => (Outcome::Failed, Some(reason.clone())),
             (Exit::GuardDied, None) => (Outcome::Failed, Some("the guard process of the job was killed".to_owned())),
         };
-        if exit == Exit::GuardDied {
-            let marks = environment::marks(self.grant);
-            let _ = tokio::task::spawn_blocking(move || tree::end_marked(&marks)).await;
-        }
         self.publisher.publish(&Event::StepFinished {
             step: step.index,
             outcome,

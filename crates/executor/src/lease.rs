@@ -22,6 +22,8 @@ pub(crate) struct Lease {
     pub(crate) holder: LeaseRef,
     /// On the boot clock, in milliseconds.
     until: watch::Sender<u64>,
+    /// On the boot clock: when half of the trust that it began with is over.
+    half: u64,
     lost: CancellationToken,
     cancelled: CancellationToken,
 }
@@ -30,7 +32,9 @@ impl Lease {
     /// A lease that was asked for at `sent_at` (boot clock, taken before the request was sent).
     pub(crate) fn new(holder: LeaseRef, sent_at: u64, lease_ms: u64) -> Arc<Self> {
         let (lost, cancelled) = (CancellationToken::new(), CancellationToken::new());
-        Arc::new(Self { holder, until: watch::Sender::new(trusted_until(sent_at, lease_ms)), lost, cancelled })
+        let until = trusted_until(sent_at, lease_ms);
+        let half = sent_at.midpoint(until);
+        Arc::new(Self { holder, until: watch::Sender::new(until), half, lost, cancelled })
     }
 
     /// It was renewed by a request sent at `sent_at`. What ran out already stays lost.
@@ -55,7 +59,12 @@ impl Lease {
         !self.lost.is_cancelled() && boot_millis() < *self.until.borrow()
     }
 
-    /// Control says that it is another's now.
+    /// Whether more than half of the trust that it began with is over.
+    pub(crate) fn is_half_over(&self) -> bool {
+        boot_millis() > self.half
+    }
+
+    /// It is another's now (control says so), or nobody works under it any more.
     pub(crate) fn lose(&self) {
         self.lost.cancel();
     }

@@ -30,7 +30,8 @@ pub(crate) fn of_guards(work_dir: &Path) -> PathBuf {
     work_dir.join("guards.lock")
 }
 
-/// Waits until no guard is left that another process started. It may take a while where a step cannot be killed.
+/// Waits until no guard is left that another process started. It may take a minute where a step cannot be killed: so
+/// long does a guard wait for it.
 pub(crate) async fn former_guards_gone(work_dir: &Path) -> Result<(), ExecutorError> {
     let path = of_guards(work_dir);
     let lock = open(&path)?;

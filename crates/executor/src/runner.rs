@@ -2,9 +2,10 @@
 //! [`crate::claim`]'s business, what is claimed is [`crate::job`]'s.
 
 mod renew;
+mod running;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::BTreeSet,
     fs,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -16,15 +17,16 @@ use broker::{
     rpc::{self, Requester},
     topology,
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 use wire::{
     LabelSet,
-    task::{ControlReply, ControlRequest, ExecutorNotice, ExecutorNow, LeaseRef, from_bytes, to_bytes},
+    task::{ControlReply, ControlRequest, ExecutorNotice, ExecutorNow, from_bytes, to_bytes},
 };
 
-use crate::{ExecutorConfig, ExecutorError, claim, host::Guards, lease::Lease, lockfile, workspace};
+use self::running::Running;
+use crate::{ExecutorConfig, ExecutorError, claim, host::Guards, lockfile, workspace};
 
 /// The pause before a broker that could not be reached is tried again.
 const BROKER_BACK_OFF: Duration = Duration::from_millis(500);
@@ -45,13 +47,16 @@ pub(crate) struct Executor {
     pub(crate) jobs_dir: PathBuf,
     pub(crate) guards: Arc<Guards>,
     pub(crate) slots: Arc<Semaphore>,
+    pub(crate) running: Arc<Running>,
+    /// Renewal is due at once: a lease began with little trust left.
+    pub(crate) renew_now: Notify,
+    /// Whose hints are taken.
+    pub(crate) queues: watch::Sender<BTreeSet<LabelSet>>,
     /// Everything that runs; awaited at the end.
     pub(crate) tasks: TaskTracker,
     pub(crate) shutdown: CancellationToken,
-    // Std mutexes: held for a map operation, never across an await.
+    // A std mutex: held to take or to put, never across an await.
     requester: Mutex<Arc<Requester>>,
-    running: Mutex<HashMap<LeaseRef, Arc<Lease>>>,
-    queues: Mutex<HashMap<LabelSet, CancellationToken>>,
 }
 
 /// Runs an executor until `shutdown`.
@@ -105,11 +110,12 @@ async fn start(
         jobs_dir: workspace::of_incarnation(&work_dir, incarnation),
         guards: Arc::new(Guards::new(config.guard_program.clone(), lockfile::of_guards(&work_dir))),
         slots: Arc::new(Semaphore::new(usize::try_from(config.slots).unwrap_or(Semaphore::MAX_PERMITS))),
+        running: Running::new(tasks.clone()),
+        renew_now: Notify::new(),
+        queues: watch::Sender::default(),
         tasks,
         shutdown,
         requester: Mutex::new(Arc::new(requester)),
-        running: Mutex::default(),
-        queues: Mutex::default(),
         config,
     };
     Ok((Arc::new(executor), notices, lock))
@@ -125,8 +131,9 @@ impl Executor {
     async fn serve(self: Arc<Self>, notices: Consumer) {
         self.tasks.spawn(Arc::clone(&self).hear(notices));
         self.tasks.spawn(renew::keep(Arc::clone(&self)));
+        self.tasks.spawn(claim::take_hints(Arc::clone(&self)));
         self.shutdown.cancelled().await;
-        let ran_nothing = self.running().is_empty();
+        let ran_nothing = self.running.leases().is_empty();
         self.tasks.close();
         self.tasks.wait().await;
         self.guards.cool_down().await;
@@ -155,43 +162,24 @@ impl Executor {
         }
     }
 
-    /// Notes that an attempt runs. False if it does already: then it is not to run twice.
-    pub(crate) fn remember(&self, lease: &Arc<Lease>) -> bool {
-        let mut running = self.running();
-        let is_new = !running.contains_key(&lease.holder);
-        if is_new {
-            running.insert(lease.holder, Arc::clone(lease));
-        }
-        is_new
-    }
-
-    /// An attempt has ended.
-    pub(crate) fn forget(&self, holder: LeaseRef) {
-        self.running().remove(&holder);
-    }
-
-    fn running(&self) -> MutexGuard<'_, HashMap<LeaseRef, Arc<Lease>>> {
-        lock(&self.running)
-    }
-
-    /// Takes hints from exactly these queues from now on.
-    fn serve_queues(self: &Arc<Self>, label_sets: Vec<LabelSet>) {
-        let wanted: HashSet<LabelSet> = label_sets.into_iter().collect();
-        let mut queues = lock(&self.queues);
-        queues.retain(|label_set, stop| {
-            let stays = wanted.contains(label_set);
-            if !stays {
-                stop.cancel();
-            }
-            stays
+    /// Takes hints from exactly these queues from now on: control says so in a notice.
+    fn serve_queues(&self, label_sets: Vec<LabelSet>) {
+        let wanted: BTreeSet<LabelSet> = label_sets.into_iter().collect();
+        self.queues.send_if_modified(|queues| {
+            let changes = *queues != wanted;
+            *queues = wanted;
+            changes
         });
-        for label_set in wanted {
-            queues.entry(label_set).or_insert_with_key(|label_set| {
-                let stop = self.shutdown.child_token();
-                self.tasks.spawn(claim::take_hints(Arc::clone(self), label_set.clone(), stop.clone()));
-                stop
-            });
-        }
+    }
+
+    /// Takes hints from these queues as well. The answer to a registration may be older than a notice that was handled
+    /// before it, so it takes no queue away.
+    fn serve_also(&self, label_sets: Vec<LabelSet>) {
+        self.queues.send_if_modified(|queues| {
+            let before = queues.len();
+            queues.extend(label_sets);
+            queues.len() > before
+        });
     }
 
     /// Hears control's notices until the shutdown.
@@ -218,18 +206,18 @@ impl Executor {
         }
     }
 
-    fn obey(self: &Arc<Self>, message: &Incoming) {
+    fn obey(&self, message: &Incoming) {
         match from_bytes(&message.body) {
             Ok(ExecutorNotice::Queues { label_sets }) => self.serve_queues(label_sets),
             Ok(ExecutorNotice::Cancel { lease }) => {
                 // One that is not known here has ended, or its grant is on its way: then the next renewal tells.
-                if let Some(lease) = self.running().get(&lease) {
+                if let Some(lease) = self.running.get(lease) {
                     lease.cancel();
                 }
             }
             Ok(ExecutorNotice::Now {}) => {
                 let (executor, slots) = (self.config.id, self.config.slots);
-                let running = self.running().keys().copied().collect();
+                let running = self.running.leases().iter().map(|lease| lease.holder).collect();
                 rpc::answer(&*self.broker, message, to_bytes(ExecutorNow { executor, slots, running }));
             }
             Err(error) => tracing::warn!(%error, "a notice to this executor cannot be read"),

@@ -7,12 +7,16 @@ use std::{
 };
 
 use tokio_util::sync::CancellationToken;
-use wire::{Event, pipeline::StepSpec};
+use wire::{Event, pipeline::StepSpec, task::LeaseRef};
 
 use crate::{
     clock::now,
-    guard::protocol::{Command, EndReason, Status},
-    host::Guard,
+    environment,
+    guard::{
+        protocol::{Command, EndReason, Status},
+        tree,
+    },
+    host::{Guard, LastWord},
     lease::Lease,
     log::Log,
     publish::{LeaseLost, Publisher},
@@ -134,10 +138,10 @@ impl<'a> Steps<'a> {
                         self.guard.commands.send(&[Command::End {}]).await;
                     }
                     // By its clock the lease ran out, or it took this executor for dead.
-                    Some(Status::Ended { why: EndReason::Deadline | EndReason::Orphaned }) => {
+                    Some(Status::Ended { why: EndReason::Deadline | EndReason::Orphaned, .. }) => {
                         return Err(Dropped::LeaseLost);
                     }
-                    Some(Status::Ended { why: EndReason::Told }) => {
+                    Some(Status::Ended { why: EndReason::Told, .. }) => {
                         tree_ended = true;
                         exit.get_or_insert(Exit::Signal(rustix::process::Signal::KILL.as_raw()));
                     }
@@ -229,8 +233,17 @@ async fn sleep_until(due: Option<Instant>) {
     }
 }
 
-/// Waits until the guard has ended its tree, without listening to what is still printed.
-pub(crate) async fn tree_gone(guard: &mut Guard) {
+/// Waits until the tree of the attempt has ended, without listening to what is still printed. A sentence tells what could
+/// not be ended.
+pub(crate) async fn tree_gone(guard: &mut Guard, attempt: LeaseRef) -> Option<String> {
     guard.commands.send(&[Command::End {}]).await;
-    while !matches!(guard.statuses.next().await, None | Some(Status::Ended { .. })) {}
+    match guard.statuses.last_word().await {
+        Some(LastWord { left }) => left,
+        // Its guard was killed: nobody else ends it.
+        None => {
+            let sweep = move || tree::end_marked(&environment::marks(attempt));
+            let swept = tokio::task::spawn_blocking(sweep).await;
+            swept.unwrap_or_else(|panic| Some(format!("what the job left behind could not be looked for: {panic}")))
+        }
+    }
 }

@@ -3,8 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::{
-    fs::File,
+    fs::{File, Permissions},
     io::{BufRead as _, BufReader, Read as _, Write as _},
+    os::unix::{
+        fs::{PermissionsExt as _, chown},
+        process::CommandExt as _,
+    },
     path::Path,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     time::{Duration, Instant},
@@ -19,9 +23,12 @@ struct Guard {
 
 impl Guard {
     fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap(), &mut Command::new(env!("CARGO_BIN_EXE_executor-guard")))
+    }
+
+    fn start_in(dir: tempfile::TempDir, program: &mut Command) -> Self {
         File::create(dir.path().join("guards.lock")).unwrap();
-        let mut process = Command::new(env!("CARGO_BIN_EXE_executor-guard"))
+        let mut process = program
             .arg("guard")
             .env("STEPCAST_GUARD_LOCK", dir.path().join("guards.lock"))
             .stdin(Stdio::piped())
@@ -99,6 +106,55 @@ fn p2_the_tree_ends_when_the_deadline_passes_while_the_executor_is_stopped() {
     assert_eq!(guard.heard(), r#"{"is":"exited","code":null,"signal":9}"#);
     assert_eq!(guard.heard(), r#"{"is":"ended","why":"deadline"}"#);
     assert!(!alive(&pids), "a step outlived its lease");
+}
+
+/// Ends what a test left as root.
+struct Killed(String);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").args(["-9", &self.0]).status();
+    }
+}
+
+/// Only root can prepare this: a guard of a common user, and below it a process that became root.
+#[test]
+fn a_process_of_another_user_holds_neither_the_guard_nor_its_lock() {
+    const NOBODY: u32 = 65534;
+    let dir = tempfile::tempdir().unwrap();
+    let (guard_program, setpriv) = (dir.path().join("guard"), dir.path().join("setpriv"));
+    let became = chown(dir.path(), Some(NOBODY), Some(NOBODY)).is_ok()
+        && std::fs::copy("/usr/bin/setpriv", &setpriv).is_ok()
+        && std::fs::set_permissions(&setpriv, Permissions::from_mode(0o4755)).is_ok();
+    if !became {
+        eprintln!("skipped: only root, with setpriv, can leave a process behind that a guard may not kill");
+        return;
+    }
+    std::fs::copy(env!("CARGO_BIN_EXE_executor-guard"), &guard_program).unwrap();
+    let script = dir.path().join("step.sh");
+    let text = "./setpriv --reuid=0 --regid=0 --clear-groups sleep 120 & echo $! > pid
+        for i in {1..500}; do grep -q '^Uid:.0.0.0' /proc/$!/status && break; sleep 0.01; done";
+    std::fs::write(&script, text).unwrap();
+    let cwd = dir.path().to_owned();
+    let mut guard = Guard::start_in(dir, Command::new(guard_program).uid(NOBODY).gid(NOBODY));
+    assert_eq!(guard.heard(), r#"{"is":"ready"}"#);
+    guard.tell(serde_json::json!({"do": "extend", "until_ms": boot_millis() + 100_000}));
+    let env = serde_json::json!({"PATH": std::env::var("PATH").unwrap()});
+    guard.tell(serde_json::json!({"do": "start", "script": script, "cwd": cwd, "env": env}));
+    assert!(guard.heard().starts_with(r#"{"is":"started""#));
+    assert_eq!(guard.heard(), r#"{"is":"exited","code":0,"signal":null}"#);
+    let pid = Killed(std::fs::read_to_string(cwd.join("pid")).unwrap().trim().to_owned());
+    if !std::fs::read_to_string(format!("/proc/{}/status", pid.0)).unwrap().contains("Uid:\t0\t0\t0") {
+        eprintln!("skipped: a program cannot become another user here");
+        return;
+    }
+    guard.stdin = None;
+    let left = format!("process {} of user root was left behind: it may not be killed by the executor's user", pid.0);
+    assert_eq!(guard.heard(), format!(r#"{{"is":"ended","why":"orphaned","left":"{left}"}}"#));
+    assert!(guard.process.wait().unwrap().success());
+    assert!(alive(std::slice::from_ref(&pid.0)), "it was to be left behind");
+    let lock = File::open(guard.dir.path().join("guards.lock")).unwrap();
+    lock.try_lock().expect("the lock is free though a process is left");
 }
 
 #[test]

@@ -6,12 +6,12 @@ mod stage;
 
 use std::{fs::File, time::Duration};
 
-use broker::{rpc::Requester, topology};
-use stage::{PATIENCE, Stage, config, gone, job, runs};
+use broker::{ConsumeOptions, rpc::Requester, topology};
+use stage::{PATIENCE, Stage, config, gone, job, runs, texts};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use wire::{
-    Event, ExecutorId, Outcome,
+    Event, ExecutorId, LabelSet, Outcome,
     task::{ExecutorNotice, ExecutorNow, from_bytes, to_bytes},
 };
 
@@ -63,6 +63,143 @@ async fn p2_renewals_carry_a_job_beyond_its_first_lease() {
     assert!(stage.script.lock().unwrap().renewals >= 3);
 }
 
+/// Waits until a condition holds that nothing signals.
+async fn until(holds: impl AsyncFn() -> bool) {
+    let wait = async {
+        while !holds().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.expect("it comes about in time");
+}
+
+/// A guard says that its tree has ended only when the file `go` is there.
+const HOLD: &str = "touch held; until [ -e go ]; do sleep 0.01; done";
+
+#[tokio::test]
+async fn p2_the_next_attempt_waits_until_the_former_one_has_ended_here() {
+    let mut stage = Stage::with_guards_that(10_000, HOLD).await;
+    let (first, mut second) = (job(&[CHATTER]), job(&["echo second"]));
+    stage.trigger(first.clone()).await;
+    stage.line(|line| line.text == "still").await;
+    second.lease.job = first.lease.job;
+    second.lease.attempt = 2;
+    second.event_key = stage::KEY.event_key(second.lease.job, 2);
+    stage.trigger(second.clone()).await;
+    // The younger grant alone ends the former attempt.
+    until(async || stage.dir.path().join("held").exists()).await;
+    while let Some(event) = stage.event_within(Duration::from_millis(300)).await {
+        let Event::Log { lines, .. } = event else {
+            panic!("{event:?} was said while the former attempt had not ended")
+        };
+        assert!(lines.iter().all(|line| line.text != "second"));
+    }
+    assert_eq!(now(&stage).await.running, [first.lease]);
+    std::fs::write(stage.dir.path().join("go"), "").unwrap();
+    let (events, finished) = stage.rest().await;
+    assert_eq!((finished.lease, finished.outcome), (second.lease, Outcome::Succeeded));
+    assert_eq!(texts(&events), ["second"]);
+}
+
+#[tokio::test]
+async fn p2_a_lease_that_is_lost_here_is_not_renewed_while_its_steps_end() {
+    let mut stage = Stage::with_guards_that(900, HOLD).await;
+    let grant = job(&[CHATTER]);
+    let lease = grant.lease;
+    stage.trigger(grant).await;
+    stage.line(|_| true).await;
+    stage.script.lock().unwrap().lost.push(lease);
+    until(async || stage.dir.path().join("held").exists()).await;
+    stage.registered_again().await;
+    stage.script.lock().unwrap().renewed.clear();
+    stage.registered_again().await;
+    assert_eq!(now(&stage).await.running, [lease], "it has not ended yet");
+    assert_eq!(stage.script.lock().unwrap().renewed, []);
+    std::fs::write(stage.dir.path().join("go"), "").unwrap();
+    until(async || now(&stage).await.running.is_empty()).await;
+}
+
+#[tokio::test]
+async fn p2_a_lease_that_was_granted_late_is_renewed_at_once() {
+    // Renewal is due each 2.8 s. The second try claims after 3.5 s; half of the trust of 6.72 s is over then.
+    let mut stage = Stage::with_lease(8_400).await;
+    stage.script.lock().unwrap().unanswered_claims = 1;
+    let (_, finished) = stage.run(job(&["sleep 1"])).await;
+    assert_eq!(finished.outcome, Outcome::Succeeded);
+    assert_eq!(stage.script.lock().unwrap().renewed, [finished.lease]);
+}
+
+#[tokio::test]
+async fn p2_an_attempt_whose_task_panics_is_given_up_and_frees_its_slot() {
+    // The steps' second event is the first line; whoever publishes it is the job's own task.
+    let mut stage = Stage::with(600, |event| {
+        assert!(event != 1, "this panic is part of the test");
+        false
+    })
+    .await;
+    let pid_file = stage.dir.path().join("pid");
+    let chatter = format!("echo $$ > {}; {CHATTER}", pid_file.display());
+    stage.trigger(job(&[&chatter])).await;
+    until(async || pid_file.exists()).await;
+    until(async || now(&stage).await.running.is_empty()).await;
+    assert!(!runs(&std::fs::read_to_string(pid_file).unwrap()), "its place was free before its steps had ended");
+    stage.script.lock().unwrap().renewed.clear();
+    stage.registered_again().await;
+    assert_eq!(stage.script.lock().unwrap().renewed, []);
+    assert!(matches!(stage.event().await.1, Event::StepStarted { .. }));
+    let there =
+        |n: u32| format!("touch {}/{n}; until [ -e {0}/{} ]; do sleep 0.01; done", stage.dir.path().display(), 3 - n);
+    let (one, two) = (there(1), there(2));
+    stage.trigger(job(&[&one])).await;
+    stage.trigger(job(&[&two])).await;
+    assert_eq!([stage.end().await.outcome, stage.end().await.outcome], [Outcome::Succeeded; 2], "both slots are free");
+}
+
+#[tokio::test]
+async fn an_older_answer_to_a_registration_takes_no_queue_away_that_a_notice_gave() {
+    let mut stage = Stage::with_lease(600).await;
+    let gpu = LabelSet::new(["gpu".to_owned()]).unwrap();
+    stage.registered_again().await;
+    stage.notify(ExecutorNotice::Queues { label_sets: vec![LabelSet::default(), gpu.clone()] }).await;
+    now(&stage).await; // Notices are heard in their order.
+    stage.registered_again().await;
+    stage.trigger_on(gpu.clone(), job(&["true"])).await;
+    assert_eq!(stage.end().await.outcome, Outcome::Succeeded);
+    // A notice does take away.
+    stage.notify(ExecutorNotice::Queues { label_sets: vec![LabelSet::default()] }).await;
+    now(&stage).await;
+    stage.registered_again().await;
+    let queue = topology::tasks(&gpu).name;
+    stage.trigger_on(gpu, job(&["true"])).await;
+    let mut other = stage.broker.consume(&queue, ConsumeOptions { prefetch: 1, exclusive: false }).await.unwrap();
+    tokio::time::timeout(PATIENCE, other.next()).await.expect("the hint is left to others").unwrap().ack();
+    assert_eq!(stage.script.lock().unwrap().claims.len(), 1);
+}
+
+#[tokio::test]
+async fn a_hint_that_no_slot_is_free_for_is_left_to_others_untouched() {
+    let mut stage = Stage::start().await;
+    let go = stage.dir.path().join("go");
+    let wait = format!("echo waits; until [ -e {} ]; do sleep 0.01; done", go.display());
+    for _ in 0..2 {
+        stage.trigger(job(&[&wait])).await;
+        stage.line(|_| true).await;
+    }
+    stage.trigger(job(&["true"])).await;
+    let queue = topology::tasks(&LabelSet::default()).name;
+    let options = ConsumeOptions { prefetch: 1, exclusive: false };
+    let mut other = stage.broker.consume(&queue, options).await.unwrap();
+    let hint = tokio::time::timeout(PATIENCE, other.next()).await.expect("the hint waits in its queue").unwrap();
+    assert!(!hint.message.redelivered, "an executor without a free slot took the hint");
+    hint.requeue();
+    drop(other);
+    std::fs::write(go, "").unwrap();
+    for _ in 0..3 {
+        assert_eq!(stage.end().await.outcome, Outcome::Succeeded);
+    }
+    assert_eq!(stage.script.lock().unwrap().claims.len(), 3);
+}
+
 #[tokio::test]
 async fn a_claim_without_an_answer_is_repeated_under_the_same_id() {
     let mut stage = Stage::start().await;
@@ -76,11 +213,9 @@ async fn a_claim_without_an_answer_is_repeated_under_the_same_id() {
 #[tokio::test]
 async fn a_stale_hint_is_taken_and_forgotten() {
     let mut stage = Stage::start().await;
-    stage.trigger(job(&["true"])).await;
-    assert_eq!(stage.end().await.outcome, Outcome::Succeeded);
-    let grant = job(&["true"]);
-    stage.trigger(grant).await;
-    stage.script.lock().unwrap().grants.clear();
+    assert_eq!(stage.run(job(&["true"])).await.1.outcome, Outcome::Succeeded);
+    stage.hint(LabelSet::default()).await;
+    until(async || stage.script.lock().unwrap().claims.len() == 2).await;
     assert_eq!(stage.run(job(&["true"])).await.1.outcome, Outcome::Succeeded);
 }
 

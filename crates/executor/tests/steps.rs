@@ -116,6 +116,20 @@ async fn a_job_whose_guard_is_killed_fails_with_a_reason_and_leaves_nothing_behi
 }
 
 #[tokio::test]
+async fn a_job_that_leaves_a_process_which_cannot_be_killed_fails_and_names_it() {
+    let left = "process 1 of user root was left behind: it may not be killed by the executor's user";
+    let say = r#"line="${line%\}},\"left\":\"LEFT\"}""#.replace("LEFT", left);
+    let mut stage = Stage::with_guards_that(10_000, &say).await;
+    let (events, finished) = stage.run(job(&["true"])).await;
+    let succeeded = Event::StepFinished { step: 0, outcome: Outcome::Succeeded, exit_code: Some(0), reason: None };
+    assert_eq!(events.last(), Some(&succeeded));
+    assert_eq!((finished.outcome, finished.reason.as_deref()), (Outcome::Failed, Some(left)));
+    let (_, finished) = stage.run(job(&["kill -9 $$"])).await;
+    let reason = format!(r#"step "kill -9 $$": ended by signal 9; {left}"#);
+    assert_eq!((finished.outcome, finished.reason), (Outcome::Failed, Some(reason)));
+}
+
+#[tokio::test]
 async fn a_workspace_that_cannot_be_made_fails_the_job_with_a_reason() {
     let mut stage = Stage::start().await;
     stage.registered.recv().await.unwrap();

@@ -60,10 +60,13 @@ pub(crate) enum Status {
         /// The signal that ended it, if one did.
         signal: Option<i32>,
     },
-    /// No process of the tree is left. The last word.
+    /// No process of the tree is left, or none that could be ended. The last word.
     Ended {
         /// Why.
         why: EndReason,
+        /// What could not be ended, if anything: one sentence that names process and user.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        left: Option<String>,
     },
 }
 

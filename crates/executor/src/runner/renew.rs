@@ -1,11 +1,12 @@
-//! Registering, and again every third of a lease, together with the renewal of what runs.
+//! Registering, and again every third of a lease, together with the renewal of what runs. What is not trusted any more is
+//! not renewed: it is about to end here, and control may give it to another.
 
 use std::{sync::Arc, time::Duration};
 
 use wire::task::{ControlReply, ControlRequest, LeaseRef};
 
 use super::Executor;
-use crate::clock::boot_millis;
+use crate::{clock::boot_millis, lease::Lease};
 
 /// How long an answer is awaited before control has told how long a lease is, and the least at any time.
 const PATIENCE_MIN: Duration = Duration::from_millis(1000);
@@ -37,7 +38,10 @@ pub(super) async fn keep(executor: Arc<Executor>) {
                     BACK_OFF
                 }
             };
-            tokio::time::sleep(pause).await;
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = executor.renew_now.notified() => {}
+            }
         }
     };
     tokio::select! {
@@ -58,7 +62,8 @@ async fn ask(executor: &Arc<Executor>, lease: Duration) -> Result<Duration, Stri
         slots: config.slots,
     };
     let patience = (lease / 3).max(PATIENCE_MIN);
-    let leases: Vec<LeaseRef> = executor.running().keys().copied().collect();
+    let trusted = executor.running.leases().into_iter().filter(|lease| lease.is_trusted());
+    let leases: Vec<LeaseRef> = trusted.map(|lease| lease.holder).collect();
     let renewal = async {
         if leases.is_empty() {
             return Ok(());
@@ -71,7 +76,7 @@ async fn ask(executor: &Arc<Executor>, lease: Duration) -> Result<Duration, Stri
     renewed?;
     match registered? {
         ControlReply::Registered { label_sets, lease_ms } => {
-            executor.serve_queues(label_sets);
+            executor.serve_also(label_sets);
             Ok(Duration::from_millis(lease_ms))
         }
         ControlReply::Refused { reason } => Err(reason),
@@ -85,14 +90,16 @@ fn renewed(executor: &Executor, reply: ControlReply, sent_at: u64) -> Result<(),
         ControlReply::Refused { reason } => return Err(reason),
         other => return Err(format!("control answered a renewal with {other:?}")),
     };
-    let running = executor.running();
-    for lease in held.iter().chain(&cancelled).filter_map(|holder| running.get(holder)) {
+    let running = |holders: &[LeaseRef]| -> Vec<Arc<Lease>> {
+        holders.iter().filter_map(|holder| executor.running.get(*holder)).collect()
+    };
+    for lease in running(&held).into_iter().chain(running(&cancelled)) {
         lease.extend(sent_at, lease_ms);
     }
-    for lease in lost.iter().filter_map(|holder| running.get(holder)) {
+    for lease in running(&lost) {
         lease.lose();
     }
-    for lease in cancelled.iter().filter_map(|holder| running.get(holder)) {
+    for lease in running(&cancelled) {
         lease.cancel();
     }
     Ok(())

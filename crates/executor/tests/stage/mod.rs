@@ -7,13 +7,14 @@ mod flaky;
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    os::unix::fs::PermissionsExt as _,
     path::PathBuf,
     sync::{Arc, Mutex, atomic::AtomicUsize},
     time::Duration,
 };
 
 use broker::{
-    Broker, ConsumeOptions, Consumer, Outgoing,
+    Broker, ConsumeOptions, Incoming, Outgoing,
     embedded::{EmbeddedBroker, MemoryJournal},
     rpc, topology,
 };
@@ -25,7 +26,7 @@ use wire::{
     BuildId, Event, EventMessage, ExecutorId, JobId, LabelSet, LogLine, Outcome,
     mac::InstallationKey,
     pipeline::StepSpec,
-    task::{ControlReply, ControlRequest, Grant, Hint, LeaseRef, from_bytes, to_bytes},
+    task::{ControlReply, ControlRequest, ExecutorNotice, Grant, Hint, LeaseRef, from_bytes, to_bytes},
 };
 
 /// Nothing that a test waits for takes longer; only a broken one gets there.
@@ -56,6 +57,8 @@ pub(crate) struct Script {
     /// Renewals get no answer.
     pub silent: bool,
     pub renewals: usize,
+    /// What was to be renewed.
+    pub renewed: Vec<LeaseRef>,
     granted: BTreeMap<Uuid, Grant>,
 }
 
@@ -69,7 +72,8 @@ pub(crate) struct Stage {
     pub dir: tempfile::TempDir,
     pub shutdown: CancellationToken,
     pub executor: JoinHandle<()>,
-    events: Consumer,
+    /// Taken from their queue at once: it ends when its reader is slow.
+    events: mpsc::UnboundedReceiver<Incoming>,
     stop: CancellationToken,
 }
 
@@ -101,8 +105,26 @@ impl Stage {
         Self::with(lease_ms, |_| false).await
     }
 
+    /// Leases last `lease_ms`; `on_ended` is done by bash, in the stage's directory, before the executor hears a guard's
+    /// last word, which stands in `$line`.
+    pub(crate) async fn with_guards_that(lease_ms: u64, on_ended: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (program, guard) = (dir.path().join("guard.sh"), env!("CARGO_BIN_EXE_executor-guard"));
+        let ended = format!(r#"case $line in '{{"is":"ended"'*) {on_ended};; esac; printf '%s\n' "$line""#);
+        let read = format!(r#"while IFS= read -r line; do {ended}; done"#);
+        let text = format!("#!/bin/bash\ncd '{}'\n'{guard}' \"$@\" | {read}\n", dir.path().display());
+        std::fs::write(&program, text).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        Self::build(lease_ms, |_| false, dir, program).await
+    }
+
     /// Leases last `lease_ms`; the n-th event that the executor publishes is lost if `loses` says so.
     pub(crate) async fn with(lease_ms: u64, loses: fn(usize) -> bool) -> Self {
+        let guard = env!("CARGO_BIN_EXE_executor-guard").into();
+        Self::build(lease_ms, loses, tempfile::tempdir().unwrap(), guard).await
+    }
+
+    async fn build(lease_ms: u64, loses: fn(usize) -> bool, dir: tempfile::TempDir, guard_program: PathBuf) -> Self {
         let journal = Arc::new(MemoryJournal::default());
         let stop = CancellationToken::new();
         let kept: Arc<dyn broker::embedded::Journal> = journal.clone();
@@ -114,7 +136,15 @@ impl Stage {
         };
         broker.declare(&queue).await.unwrap();
         broker.bind(&queue.name, "job.*").await.unwrap();
-        let events = broker.consume(&queue.name, ConsumeOptions { prefetch: 1000, exclusive: true }).await.unwrap();
+        let mut consumer =
+            broker.consume(&queue.name, ConsumeOptions { prefetch: 1000, exclusive: true }).await.unwrap();
+        let (event, events) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Some(delivery) = consumer.next().await {
+                let _ = event.send(delivery.message.clone()); // Fails when the test is over.
+                delivery.ack();
+            }
+        });
         let (script, (finishes, finished), (registers, registered)) =
             (Arc::<Mutex<Script>>::default(), mpsc::unbounded_channel(), mpsc::unbounded_channel());
         broker.declare(&topology::control()).await.unwrap();
@@ -134,10 +164,11 @@ impl Stage {
                 }
             }
         });
-        let (id, dir, shutdown) = (ExecutorId(Uuid::new_v4()), tempfile::tempdir().unwrap(), CancellationToken::new());
+        let (id, shutdown) = (ExecutorId(Uuid::new_v4()), CancellationToken::new());
         let flaky = Arc::new(flaky::Flaky { inner: Arc::clone(&broker), events: AtomicUsize::new(0), loses });
         let executor = tokio::spawn({
-            let (broker, config, shutdown) = (flaky, config(id, dir.path().join("work")), shutdown.clone());
+            let config = ExecutorConfig { guard_program, ..config(id, dir.path().join("work")) };
+            let (broker, shutdown) = (flaky, shutdown.clone());
             async move { executor::run_with(broker, config, KILL_AFTER, shutdown).await.unwrap() }
         });
         Self { broker, journal, script, finished, registered, id, dir, shutdown, executor, events, stop }
@@ -145,8 +176,17 @@ impl Stage {
 
     /// Makes a job runnable and hints at it.
     pub(crate) async fn trigger(&self, grant: Grant) {
+        self.trigger_on(LabelSet::default(), grant).await;
+    }
+
+    /// The same on another queue.
+    pub(crate) async fn trigger_on(&self, label_set: LabelSet, grant: Grant) {
         self.script.lock().unwrap().grants.push_back(grant);
-        let label_set = LabelSet::default();
+        self.hint(label_set).await;
+    }
+
+    /// Hints at work, whether there is any or not.
+    pub(crate) async fn hint(&self, label_set: LabelSet) {
         self.broker.declare(&topology::tasks(&label_set)).await.unwrap();
         let key = label_set.to_string();
         self.broker.publish(Outgoing::new(topology::Exchange::Tasks, key, to_bytes(Hint { label_set }))).await.unwrap();
@@ -154,9 +194,8 @@ impl Stage {
 
     /// The next event of any job, its MAC verified.
     pub(crate) async fn event(&mut self) -> (EventMessage, Event) {
-        let delivery = tokio::time::timeout(PATIENCE, self.events.next()).await.expect("an event in time").unwrap();
-        let message = EventMessage::decode(&delivery.message.body).unwrap();
-        delivery.ack();
+        let message = tokio::time::timeout(PATIENCE, self.events.recv()).await.expect("an event in time").unwrap();
+        let message = EventMessage::decode(&message.body).unwrap();
         assert!(KEY.verify_event(&message), "an event without a genuine MAC");
         let event = message.parse().unwrap();
         (message, event)
@@ -164,10 +203,8 @@ impl Stage {
 
     /// An event that is here already, or comes within a moment.
     pub(crate) async fn event_within(&mut self, patience: Duration) -> Option<Event> {
-        let delivery = tokio::time::timeout(patience, self.events.next()).await.ok()??;
-        let event = EventMessage::decode(&delivery.message.body).unwrap().parse().unwrap();
-        delivery.ack();
-        Some(event)
+        let message = tokio::time::timeout(patience, self.events.recv()).await.ok()??;
+        Some(EventMessage::decode(&message.body).unwrap().parse().unwrap())
     }
 
     /// The first line of any job that fits.
@@ -179,6 +216,20 @@ impl Stage {
                 return line;
             }
         }
+    }
+
+    /// Waits until the executor has heard the answers to all registrations but the last one.
+    pub(crate) async fn registered_again(&mut self) {
+        while self.registered.try_recv().is_ok() {}
+        for _ in 0..2 {
+            tokio::time::timeout(PATIENCE, self.registered.recv()).await.expect("a registration in time").unwrap();
+        }
+    }
+
+    /// Control tells the executor something.
+    pub(crate) async fn notify(&self, notice: ExecutorNotice) {
+        let queue = topology::executor(self.id).name;
+        self.broker.publish(Outgoing::new(topology::Exchange::Direct, queue, to_bytes(notice))).await.unwrap();
     }
 
     pub(crate) async fn end(&mut self) -> Finished {
@@ -241,6 +292,7 @@ fn answer(
         }
         ControlRequest::Renew { leases, .. } => {
             script.renewals += 1;
+            script.renewed.extend(&leases);
             if script.silent {
                 return None;
             }
