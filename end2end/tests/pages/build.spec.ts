@@ -1,0 +1,102 @@
+// A build's page: what its log looks like, how far it reaches, what it says of a job that cannot run.
+
+import { Gate, pipeline } from "../../fixtures/gate";
+import { count, line, reaches, row } from "../../fixtures/log";
+import { expect, open, test } from "../../fixtures/stepcast";
+
+/** Rows that the document may hold, however long the log. */
+const ROWS_MAX = 300;
+
+test("colours are styled text and markup is text", async ({ page, api }) => {
+  const script = String.raw`printf '\e[1;31mred\e[0m plain\n<img src=x onerror="document.title=1"> &amp; <b>no</b>\n'`;
+  await api.apply("print", pipeline("print", { work: script }));
+  const build = await api.trigger("print");
+  await api.finished(build);
+  await open(page, `/builds/${build}`);
+
+  await expect(row(page, 0).locator(".t")).toHaveText("red plain");
+  const red = row(page, 0).locator(".t span");
+  await expect(red).toHaveText("red");
+  const own = await row(page, 0).locator(".t").evaluate((element) => getComputedStyle(element).color);
+  const looks = await red.evaluate((element) => ({ colour: getComputedStyle(element).color, weight: getComputedStyle(element).fontWeight }));
+  expect(looks.colour).not.toBe(own);
+  expect(Number(looks.weight)).toBeGreaterThanOrEqual(600);
+
+  await expect(row(page, 1).locator(".t")).toHaveText('<img src=x onerror="document.title=1"> &amp; <b>no</b>');
+  await expect(page.locator(".log img, .log b")).toHaveCount(0);
+  await expect(page).toHaveTitle("succeeded · print #1 · Stepcast");
+});
+
+test("a job whose labels nobody has says what it waits for", async ({ page, api }) => {
+  await api.apply("odd", pipeline("odd", { work: { labels: ["quantum"], steps: [{ run: "true" }] } }));
+  const build = await api.trigger("odd");
+  await open(page, `/builds/${build}`);
+  await expect(page.locator(".jobs")).toContainText("quantum");
+  await expect(page.locator(".log")).toContainText("quantum");
+  await expect(page).toHaveTitle("queued · odd #1 · Stepcast");
+});
+
+test("a build that is not there says so", async ({ page, expectedComplaints }) => {
+  expectedComplaints.push(/status of 404/);
+  await open(page, "/builds/00000000-0000-4000-8000-000000000000");
+  await expect(page.getByRole("heading", { name: "There is nothing here" })).toBeVisible();
+});
+
+test("a million lines open and scroll, at most 300 of them in the document", async ({ page, api }) => {
+  test.slow();
+  await api.apply("long", pipeline("long", { work: "seq 1 1000000" }));
+  const build = await api.trigger("long");
+  await api.finished(build);
+  await open(page, `/builds/${build}`);
+  await expect(row(page, 0)).toBeInViewport();
+  // The build has ended, but its record may still be catching up; the page follows it there.
+  await expect(page.locator(".log-bar .count")).toHaveText("1,000,000 lines", { timeout: 30_000 });
+  const log = page.getByRole("region", { name: "Log" });
+
+  const settled = async (first: number) => {
+    await expect(row(page, first)).toBeInViewport();
+    await expect(row(page, first).locator(".t")).toHaveText(String(first + 1));
+    await expect(log.locator(".row.absent")).toHaveCount(0);
+    expect(await log.locator(".row").count()).toBeLessThanOrEqual(ROWS_MAX);
+    const rows = await log.locator(".row").evaluateAll((all) =>
+      all.map((element) => [Number((element as HTMLElement).dataset.n), element.querySelector(".t")?.textContent]),
+    );
+    expect(rows).toEqual(rows.map(([n]) => [n, String(Number(n) + 1)]));
+  };
+  await settled(0);
+
+  await log.evaluate((element) => (element.scrollTop = (element.scrollHeight - element.clientHeight) / 2));
+  await settled(500_000);
+  await page.getByRole("button", { name: "End" }).click();
+  await settled(999_999);
+  await page.getByRole("button", { name: "Top" }).click();
+  await settled(0);
+  await log.evaluate((element) => (element.scrollTop = element.scrollHeight));
+  await settled(999_999);
+  await log.hover();
+  await page.mouse.wheel(0, -2_000);
+  await settled(999_880);
+});
+
+test("the end is followed until the person scrolls up, and again when they ask for it", async ({ page, api, stepcast }) => {
+  const gate = new Gate(stepcast);
+  await api.apply("talk", pipeline("talk", { work: gate.printUntilOpen }));
+  const build = await api.trigger("talk");
+  await open(page, `/builds/${build}`);
+  const follow = page.getByRole("button", { name: "Follow" });
+  await expect(follow).toHaveAttribute("aria-pressed", "true");
+  await reaches(page, 100);
+  await expect(page.locator(".log .row").last()).toBeInViewport();
+
+  await page.getByRole("region", { name: "Log" }).hover();
+  await page.mouse.wheel(0, -600);
+  await expect(follow).toHaveAttribute("aria-pressed", "false");
+  const top = () => page.getByRole("region", { name: "Log" }).evaluate((element) => element.scrollTop);
+  const before = await top();
+  await reaches(page, (await count(page)) + 20);
+  expect(await top()).toBe(before);
+
+  await follow.click();
+  await gate.open();
+  await expect(line(page, "the end")).toBeInViewport();
+});

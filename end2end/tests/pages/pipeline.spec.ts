@@ -1,0 +1,55 @@
+// A pipeline's page: its text is edited and saved, and what is wrong with it is said where it stands.
+
+import { pipeline } from "../../fixtures/gate";
+import { expect, open, test } from "../../fixtures/stepcast";
+
+/** A refused request shows in the browser's console. */
+const REFUSED = /status of 422/;
+
+const WRONG = `name: site
+jobs:
+  build:
+    step:
+      - run: make
+`;
+
+test("a wrong key is answered with a sentence, its line and its column, and nothing is saved", async ({ page, api, expectedComplaints }) => {
+  expectedComplaints.push(REFUSED);
+  await api.apply("site", pipeline("site", { build: "true" }));
+  await open(page, "/pipelines/site");
+  await page.getByLabel("Pipeline in YAML").fill(WRONG);
+  await page.getByRole("button", { name: "Save" }).click();
+
+  const problem = page.getByRole("alert");
+  await expect(problem).toContainText("Line 4, column 5");
+  await expect(problem).toContainText("`step`");
+  await expect(page.getByText("Not saved yet")).toBeVisible();
+  const kept = (await (await api.request("GET", "/pipelines/site")).json()) as { yaml: string };
+  expect(kept.yaml).toBe(pipeline("site", { build: "true" }));
+});
+
+test("a corrected text is saved, and its inputs appear in the form", async ({ page, api }) => {
+  await api.apply("site", pipeline("site", { build: "true" }));
+  await open(page, "/pipelines/site");
+  const text = "name: site\ninputs:\n  ref: {default: main, description: What to build}\njobs:\n  build:\n    steps: [{run: make}]\n";
+  await page.getByLabel("Pipeline in YAML").fill(text);
+  await page.getByRole("button", { name: "Save" }).click();
+  await expect(page.getByLabel("ref")).toHaveValue("main");
+  const kept = (await (await api.request("GET", "/pipelines/site")).json()) as { yaml: string };
+  expect(kept.yaml).toBe(text);
+});
+
+test("a new pipeline is saved under the name in its text", async ({ page }) => {
+  await open(page, "/pipelines/new");
+  await page.getByRole("button", { name: "Save" }).click();
+  await expect(page).toHaveURL(/\/pipelines\/my-pipeline$/);
+  await expect(page.getByRole("heading", { name: "my-pipeline" })).toBeVisible();
+});
+
+test("a text with markup is shown as text", async ({ page, api }) => {
+  const text = "name: site\ndescription: <b>bold</b> &amp; more\njobs: {build: {steps: [{run: 'echo </textarea> &lt;'}]}}\n";
+  await api.apply("site", text);
+  await open(page, "/pipelines/site");
+  await expect(page.getByLabel("Pipeline in YAML")).toHaveValue(text);
+  await expect(page.getByText("<b>bold</b> &amp; more", { exact: true })).toBeVisible();
+});
