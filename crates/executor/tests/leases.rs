@@ -73,8 +73,8 @@ async fn until(holds: impl AsyncFn() -> bool) {
     tokio::time::timeout(PATIENCE, wait).await.expect("it comes about in time");
 }
 
-/// A guard says that its tree has ended only when the file `go` is there.
-const HOLD: &str = "touch held; until [ -e go ]; do sleep 0.01; done";
+/// A guard says that its tree has ended only when the file `go` is there, or the whole stage is gone.
+const HOLD: &str = "touch held; until [ -e go ] || ! [ -e \"$PWD\" ]; do sleep 0.01; done";
 
 #[tokio::test]
 async fn p2_the_next_attempt_waits_until_the_former_one_has_ended_here() {
