@@ -291,3 +291,40 @@ fn a_live_query_is_pushed_when_a_build_starts_elsewhere() {
     server.trigger("hi");
     client.until(|frame| frame["type"] == "result" && frame["body"][0]["state"] == "finished");
 }
+
+#[test]
+fn p8_signing_out_ends_the_sockets_of_the_session_and_the_session() {
+    let server = Server::start(&[]);
+    let cookie = sign_in(&server);
+    let first = connect(&server, As::Cookie(&cookie), Some(&server.url)).unwrap();
+    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).max_redirects(0).build().into();
+    let post = |path: &str, cookie: &str, form: &[(&str, &str)]| {
+        let request = agent.post(format!("{}{path}", server.url)).header("origin", &server.url);
+        request.header("cookie", cookie).send_form(form.iter().copied()).unwrap()
+    };
+    // Signing in again gives another cookie, and the sockets that were open stay the session's.
+    let again = post("/sign-in", &cookie, &[("token", server.token.as_str())]);
+    let renewed = again.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+    assert_ne!(renewed, cookie);
+    assert_eq!(connect(&server, As::Cookie(&cookie), Some(&server.url)).err(), Some(401));
+    let out = post("/sign-out", &renewed, &[]);
+    assert_eq!(out.status().as_u16(), 303);
+    assert_eq!(first.closed(), 4500);
+    assert_eq!(connect(&server, As::Cookie(&renewed), Some(&server.url)).err(), Some(401));
+}
+
+#[test]
+fn who_reads_the_database_cannot_sign_in_by_it() {
+    let server = Server::start(&[]);
+    let cookie = sign_in(&server);
+    let id = cookie.split_once('=').unwrap().1.as_bytes();
+    for entry in std::fs::read_dir(server.data_dir()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            let bytes = std::fs::read(&path).unwrap();
+            for secret in [id, server.token.as_bytes()] {
+                assert!(!bytes.windows(secret.len()).any(|window| window == secret), "{}", path.display());
+            }
+        }
+    }
+}
