@@ -6,6 +6,10 @@ use std::path::Path;
 use crate::failure::{Failure, Result};
 use crate::process::{cargo, command, output, root, run};
 use crate::release::{self, SERVER_SIDE, target_dir};
+use crate::setup;
+
+/// The figures that need a browser, together: what `--only` calls them.
+const PAGE: &str = "page";
 
 /// What to measure.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -47,12 +51,23 @@ pub(crate) fn bench(options: &Options) -> Result<()> {
     let bench = profile.join("bench");
     build_bench(options.dev)?;
     let names = output(command(&bench).arg("names"))?;
-    if let Some(name) = options.only.iter().find(|name| !names.lines().any(|known| known == name.as_str())) {
-        let names = names.lines().collect::<Vec<_>>().join(", ");
+    let is_known = |name: &&String| name.as_str() == PAGE || names.lines().any(|known| known == name.as_str());
+    if let Some(name) = options.only.iter().find(|name| !is_known(name)) {
+        let names = names.lines().chain([PAGE]).collect::<Vec<_>>().join(", ");
         return Err(Failure(format!("`--only {name}` names no figure; the figures are {names}")));
     }
     release::build(!options.dev)?;
-    let mut measure = command(&bench);
+    if options.only.is_empty() || options.only.iter().any(|name| name != PAGE) {
+        server_figures(options, &bench, &profile)?;
+    }
+    if options.only.is_empty() || options.only.iter().any(|name| name == PAGE) {
+        page_figures(options, &profile)?;
+    }
+    Ok(())
+}
+
+fn server_figures(options: &Options, bench: &Path, profile: &Path) -> Result<()> {
+    let mut measure = command(bench);
     measure.arg("run");
     let scratch = target_dir().join("bench");
     let paths: [(&str, &Path); 3] = [
@@ -67,8 +82,23 @@ pub(crate) fn bench(options: &Options) -> Result<()> {
     if options.quick {
         measure.arg("--quick");
     }
-    for name in &options.only {
+    for name in options.only.iter().filter(|name| *name != PAGE) {
         measure.args(["--only", name]);
+    }
+    run(&mut measure)
+}
+
+/// What a person sees, measured in Chromium by `end2end/bench.ts`.
+fn page_figures(options: &Options, profile: &Path) -> Result<()> {
+    setup::for_browser_tests()?;
+    let end2end = root().join("end2end");
+    let mut measure = command(end2end.join("node_modules/.bin/playwright"));
+    measure.args(["test", "--config", "bench.config.ts"]).current_dir(&end2end);
+    measure
+        .env("STEPCAST_BIN", profile.join("stepcast"))
+        .env("STEPCAST_BENCH_QUICK", u8::from(options.quick).to_string());
+    if let Some(chromium) = setup::chromium() {
+        measure.env("STEPCAST_CHROMIUM", chromium);
     }
     run(&mut measure)
 }
