@@ -6,6 +6,7 @@ mod builds;
 mod events;
 mod files;
 mod jobs;
+mod log_search;
 mod pages;
 mod pipelines;
 mod problem;
@@ -78,6 +79,7 @@ pub(crate) fn router(site: Site) -> Router {
         .route("/builds/{id}/retry", post(builds::retry))
         .route("/builds/{id}/events", get(events::list))
         .route("/jobs/{id}/log", get(jobs::log))
+        .route("/jobs/{id}/log/search", get(log_search::search))
         .route("/jobs/{id}/log.txt", get(jobs::raw))
         .route("/jobs/{id}/artifacts", get(jobs::artifacts))
         .route("/artifacts/{id}", get(artifacts::get))

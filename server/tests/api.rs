@@ -3,7 +3,7 @@
 
 mod support;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use support::Server;
 
 const QUICK: &str =
@@ -208,4 +208,40 @@ fn a_step_that_forks_children_and_exits_ends_at_once_and_they_with_the_job() {
     let build = server.finished(&server.trigger("fork"));
     assert_eq!(build["outcome"], "succeeded", "{build}");
     support::wait_for_lock(&fence);
+}
+
+#[test]
+fn a_text_is_found_in_the_whole_of_a_log() {
+    let server = Server::start(&[]);
+    server.apply(
+        "long",
+        "name: long\njobs: {a: {steps: [{run: 'seq 1 30000; printf \"a \\033[31mNee\\033[0mDLE\\n\"'}]}}\n",
+    );
+    let build = server.finished(&server.trigger("long"));
+    let job = build["jobs"][0]["id"].as_str().unwrap();
+    let search = |query: &str| -> Vec<Value> {
+        let answer = server.get(&format!("/api/v1/jobs/{job}/log/search?{query}"));
+        assert_eq!((answer.status, answer.content_type.as_str()), (200, "application/x-ndjson"), "{}", answer.text);
+        answer.text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    server.log(job, 1);
+    let found = search("q=2999");
+    let hits: Vec<_> = found.iter().filter_map(|part| part["n"].as_u64()).collect();
+    let expected: Vec<u64> = (1..=30_000_u64).filter(|n| n.to_string().contains("2999")).map(|n| n - 1).collect();
+    assert_eq!(hits, expected);
+    assert_eq!(found.last().unwrap()["hits"], expected.len());
+    assert!(found.iter().any(|part| part["scanned"] == 10_000 && part["done"].is_null()), "told while it goes on");
+
+    let needle = search("q=needle");
+    assert_eq!((needle.len(), &needle[needle.len() - 2]["n"]), (5, &json!(30_000)));
+    assert_eq!(needle[needle.len() - 2]["text"], "a NeeDLE");
+    assert_eq!(search("q=needle&case=true").last().unwrap()["hits"], 0);
+    let many = search("q=1").pop().unwrap();
+    assert_eq!((many["truncated"].as_bool(), many["hits"].as_u64() > Some(10_000)), (Some(true), true), "{many}");
+
+    for (query, status) in [("q=", 400), ("", 400), (&*format!("q={}", "x".repeat(201)), 400)] {
+        let refused = server.get(&format!("/api/v1/jobs/{job}/log/search?{query}"));
+        assert_eq!(refused.status, status, "{}", refused.text);
+        assert!(refused.text.contains("1 to 200 bytes"), "{}", refused.text);
+    }
 }

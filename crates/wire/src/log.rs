@@ -33,3 +33,52 @@ pub struct RecordedLine {
     #[serde(flatten)]
     pub line: LogLine,
 }
+
+/// Puts `text` without its ANSI sequences into `out`, in the place of what was there: what searching and copying see.
+pub fn plain(text: &str, out: &mut String) {
+    out.clear();
+    let mut rest = text;
+    while let Some((before, behind)) = rest.split_once('\u{1b}') {
+        out.push_str(before);
+        rest = match behind.as_bytes().first() {
+            // A control sequence ends with its first letter or sign from `@` on.
+            Some(b'[') => after(&behind[1..], |c| ('@'..='~').contains(&c)),
+            // An operating system command, such as a link, ends with BEL or with the escape of `ESC \`.
+            Some(b']') => match behind.find(['\u{7}', '\u{1b}']) {
+                Some(end) if behind[end..].starts_with("\u{1b}\\") => &behind[end + 2..],
+                Some(end) if behind[end..].starts_with('\u{7}') => &behind[end + 1..],
+                Some(end) => &behind[end..],
+                None => "",
+            },
+            Some(_) => after(behind, |_| true),
+            None => "",
+        };
+    }
+    out.push_str(rest);
+}
+
+/// What stands behind the first such character; nothing where there is none.
+fn after(text: &str, is_last: impl Fn(char) -> bool) -> &str {
+    text.char_indices().find(|(_, c)| is_last(*c)).map_or("", |(at, c)| &text[at + c.len_utf8()..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain;
+
+    #[test]
+    fn plain_text_has_no_sequences_left() {
+        let cases = [
+            ("no colour", "no colour"),
+            ("\u{1b}[1;31mred\u{1b}[0m plain", "red plain"),
+            ("\u{1b}]8;;https://example.org\u{7}link\u{1b}]8;;\u{1b}\\ end", "link end"),
+            ("\u{1b}cä\u{1b}", "ä"),
+            ("cut \u{1b}[31", "cut "),
+        ];
+        let mut out = "former".to_owned();
+        for (text, expected) in cases {
+            plain(text, &mut out);
+            assert_eq!(out, expected, "{text:?}");
+        }
+    }
+}
