@@ -85,6 +85,16 @@ pub async fn log_head(job: JobId, attempt: u32) -> Result<Recorded, Problem> {
     Ok(Recorded { topic: Topic::Job(job), epoch: attempt, offset: answer.offset, sealed: answer.sealed })
 }
 
+/// Looks for a text in the whole of a log; `take` gets each line of the answer as it comes, and says whether it wants more.
+///
+/// # Errors
+/// When the text is refused, or the server cannot be reached.
+pub async fn search_log(job: JobId, attempt: u32, wanted: &str, take: impl FnMut(&str) -> bool) -> Result<(), Problem> {
+    let url = format!("/api/v1/jobs/{job}/log/search?attempt={attempt}&q={}", crate::browser::encoded(wanted));
+    let broken = |()| Problem::new(503, "not reachable", "The search broke off: the server cannot be reached.");
+    crate::browser::stream_lines(&url, take).await.map_err(broken)
+}
+
 const JSON: &str = "application/json";
 
 fn json(value: &impl Serialize) -> Result<String, Problem> {

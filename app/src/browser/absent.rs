@@ -50,3 +50,46 @@ pub fn reveal_in_list(_row: &leptos::web_sys::HtmlElement) {}
 
 /// Puts the cursor on a line of a text area: nothing to do.
 pub fn select_line(_area: &leptos::web_sys::HtmlTextAreaElement, _line: u32) {}
+
+/// Text as it may stand in an address: nothing is asked where there is no browser.
+#[must_use]
+pub fn encoded(_text: &str) -> String {
+    String::new()
+}
+
+/// Reads an answer line by line: there is none.
+///
+/// # Errors
+/// Always.
+#[allow(clippy::unused_async, clippy::result_unit_err, reason = "as in a browser")]
+pub async fn stream_lines(_url: &str, take: impl FnMut(&str) -> bool) -> Result<(), ()> {
+    drop(take);
+    Err(())
+}
+
+/// The page's address: none.
+#[must_use]
+pub fn address() -> String {
+    String::new()
+}
+
+/// Changes the fragment of the address: nothing to do.
+pub fn set_fragment(_fragment: &str) {}
+
+/// Puts text where it can be pasted from: nowhere.
+#[allow(clippy::unused_async, reason = "as in a browser")]
+pub async fn copy(_text: &str) -> bool {
+    false
+}
+
+/// Whether the person types into a field: nobody does.
+#[must_use]
+pub fn is_typing() -> bool {
+    false
+}
+
+/// The line whose number was pressed: none.
+#[must_use]
+pub fn line_pressed(_event: &leptos::ev::MouseEvent) -> Option<u64> {
+    None
+}

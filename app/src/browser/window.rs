@@ -4,6 +4,7 @@ use std::{cell::RefCell, rc::Rc};
 
 use js_sys::{Array, Function};
 use wasm_bindgen::{JsCast, JsValue, closure::Closure};
+use wasm_bindgen_futures::JsFuture;
 use web_sys::{Element, HtmlElement, HtmlTextAreaElement, ResizeObserver, Storage, VisibilityState, Window};
 
 type OnResize = Closure<dyn Fn(Array)>;
@@ -168,4 +169,84 @@ pub fn select_line(area: &HtmlTextAreaElement, line: u32) {
     // Both are refused only for inputs that hold no text.
     let _ = area.focus();
     let _ = area.set_selection_range(start, end);
+}
+
+/// Text as it may stand in an address.
+#[must_use]
+pub fn encoded(text: &str) -> String {
+    js_sys::encode_uri_component(text).into()
+}
+
+/// Reads an answer line by line as it comes, until `take` wants no more.
+///
+/// # Errors
+/// When the server cannot be reached, refuses, or breaks off.
+#[allow(clippy::result_unit_err, reason = "there is one sentence for all of it, and the caller has it")]
+pub async fn stream_lines(url: &str, mut take: impl FnMut(&str) -> bool) -> Result<(), ()> {
+    let asked = window().ok_or(())?.fetch_with_str(url);
+    let response: web_sys::Response = JsFuture::from(asked).await.map_err(drop)?.unchecked_into();
+    let body = response.body().filter(|_| response.ok()).ok_or(())?;
+    let reader: web_sys::ReadableStreamDefaultReader = body.get_reader().unchecked_into();
+    let mut held: Vec<u8> = Vec::new();
+    loop {
+        let part = JsFuture::from(reader.read()).await.map_err(drop)?;
+        let get = |name: &str| js_sys::Reflect::get(&part, &JsValue::from_str(name)).map_err(drop);
+        if get("done")?.is_truthy() {
+            return Ok(());
+        }
+        held.extend(js_sys::Uint8Array::new(&get("value")?).to_vec());
+        let whole = held.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let rest = held.split_off(whole);
+        let lines = std::mem::replace(&mut held, rest);
+        for line in String::from_utf8_lossy(&lines).lines() {
+            if !take(line) {
+                // The server stops when nobody reads any more.
+                let _ = reader.cancel();
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// The page's address with its fragment.
+#[must_use]
+pub fn address() -> String {
+    window().and_then(|window| window.location().href().ok()).unwrap_or_default()
+}
+
+/// Changes the fragment of the address in place; an empty one goes.
+pub fn set_fragment(fragment: &str) {
+    let Some(window) = window() else { return };
+    let location = window.location();
+    let (path, query) = (location.pathname().unwrap_or_default(), location.search().unwrap_or_default());
+    if let Ok(history) = window.history() {
+        let state = history.state().unwrap_or(JsValue::NULL);
+        // Refused only for addresses of another site.
+        let _ = history.replace_state_with_url(&state, "", Some(&format!("{path}{query}{fragment}")));
+    }
+}
+
+/// Puts text where it can be pasted from. False where the browser forbids it: it wants https, or this machine.
+pub async fn copy(text: &str) -> bool {
+    let Some(navigator) = window().map(|window| window.navigator()) else { return false };
+    // Absent where the page is not trusted.
+    let clipboard = js_sys::Reflect::get(&navigator, &JsValue::from_str("clipboard"));
+    if clipboard.is_ok_and(|clipboard| clipboard.is_undefined()) {
+        return false;
+    }
+    JsFuture::from(navigator.clipboard().write_text(text)).await.is_ok()
+}
+
+/// Whether the person types into a field, where letters are no shortcuts.
+#[must_use]
+pub fn is_typing() -> bool {
+    let focused = window().and_then(|window| window.document()?.active_element());
+    focused.is_some_and(|element| matches!(element.tag_name().as_str(), "INPUT" | "TEXTAREA" | "SELECT"))
+}
+
+/// The line, counted from 0, whose number was pressed.
+#[must_use]
+pub fn line_pressed(event: &leptos::ev::MouseEvent) -> Option<u64> {
+    let number = event.target()?.dyn_into::<Element>().ok()?.closest("a.n").ok()??;
+    number.get_attribute("data-n")?.parse::<u64>().ok()?.checked_sub(1)
 }

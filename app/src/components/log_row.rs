@@ -8,14 +8,53 @@ use crate::live::log::Line;
 /// A longer line is cut on screen, and says so; bytes of UTF-8. The raw log has it whole.
 pub const SHOWN_BYTES_MAX: usize = 4_096;
 
+/// A row: what it shows, and by what it is told apart.
+#[derive(Clone, PartialEq)]
+pub struct Row {
+    /// Its number, from 0.
+    pub n: u64,
+    /// What was printed; none while it is not held.
+    pub line: Option<Line>,
+    /// How it is marked.
+    pub marks: Marks,
+}
+
+/// How a row is marked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Marks {
+    /// It was seen and never recorded.
+    pub lost: bool,
+    /// A link, or the person, points at it.
+    pub marked: bool,
+    /// What is searched for stands in it.
+    pub hit: bool,
+    /// The search stands at it.
+    pub current: bool,
+    /// Its time is shown.
+    pub timed: bool,
+}
+
+impl Row {
+    fn class(&self) -> String {
+        let Marks { lost, marked, hit, current, .. } = self.marks;
+        let words = [
+            (self.line.is_none(), " absent"),
+            (lost, " lost"),
+            (self.line.as_ref().is_some_and(|line| line.open), " open"),
+            (marked, " marked"),
+            (hit, " hit"),
+            (current, " current"),
+        ];
+        words.iter().filter(|(is, _)| *is).fold("row".to_owned(), |class, (_, word)| class + word)
+    }
+}
+
 /// A row with its number; a placeholder of the same height while its line is not held.
-pub fn log_row(n: u64, line: Option<Line>, is_lost: bool) -> impl IntoView {
-    let class = match (&line, is_lost) {
-        (None, _) => "row absent",
-        (_, true) => "row lost",
-        (Some(line), _) if line.open => "row open",
-        _ => "row",
-    };
+pub fn log_row(row: Row) -> impl IntoView {
+    let (class, n) = (row.class(), row.n);
+    let at = row.line.as_ref().filter(|_| row.marks.timed).map(|line| super::time::of_line(line.t));
+    let at = at.map(|(text, exact)| view! { <time class="at" title=exact>{text}</time> });
+    let line = row.line;
     let text = line.map(|line| {
         let cut = line.text.floor_char_boundary(SHOWN_BYTES_MAX);
         let hidden = line.text.len() - cut;
@@ -31,7 +70,8 @@ pub fn log_row(n: u64, line: Option<Line>, is_lost: bool) -> impl IntoView {
     });
     view! {
         <div class=class data-n=n.to_string()>
-            <span class="n" data-n=(n + 1).to_string()></span>
+            <a class="n" href=format!("#L{}", n + 1) data-n=(n + 1).to_string() tabindex="-1" aria-hidden="true"></a>
+            {at}
             <span class="t">{text}</span>
         </div>
     }

@@ -1,18 +1,25 @@
 //! The log of the chosen job: only the rows in view are in the document, lines are fetched by number where they are
 //! shown, live lines are there already. The server, and the first render in the browser, show the last lines at once.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use leptos::{either::Either, html, prelude::*, task::spawn_local};
 use wire::JobId;
 
-use super::{clock::Clock, log_row::log_row, scroll::Scroll};
+use super::{
+    clock::Clock,
+    log_range::LineRange,
+    log_row::{Marks, Row, log_row},
+    log_search::Search,
+    scroll::Scroll,
+};
 use crate::{
     api::PAGE_LOG_LINES,
     browser,
     live::{
+        build::LiveBuild,
         follow::Followed,
-        log::{JobLog, Line, PAGE_LINES},
+        log::{JobLog, PAGE_LINES},
     },
     rest,
 };
@@ -30,6 +37,12 @@ pub struct LogHandle {
     followed: Followed,
     /// The end is kept in view.
     pub following: RwSignal<bool>,
+    /// Lines that a link, or the person, points at.
+    pub marked: RwSignal<Option<LineRange>>,
+    /// The time of each line is shown.
+    pub timed: RwSignal<bool>,
+    /// The search in the whole log.
+    pub search: Search,
     go: RwSignal<Option<Goal>>,
 }
 
@@ -43,7 +56,34 @@ impl LogHandle {
     /// For one open build.
     #[must_use]
     pub fn new(followed: Followed) -> Self {
-        Self { followed, following: RwSignal::new(false), go: RwSignal::new(None) }
+        Self {
+            followed,
+            following: RwSignal::new(false),
+            marked: RwSignal::new(None),
+            timed: RwSignal::new(false),
+            search: Search::new(),
+            go: RwSignal::new(None),
+        }
+    }
+
+    /// The chosen job and attempt, and how many lines its log has.
+    #[must_use]
+    pub fn log(self) -> Option<(JobId, u32, u64)> {
+        let of = |model: &LiveBuild| Some((model.chosen()?, model.log()?.attempt(), model.log()?.total()));
+        self.followed.model.try_with_value(of).flatten()
+    }
+
+    /// The text of a line that is held.
+    #[must_use]
+    pub fn held(self, n: u64) -> Option<Arc<str>> {
+        self.followed.model.try_with_value(|model| Some(model.log()?.get(n)?.text.clone())).flatten()
+    }
+
+    /// Marks lines, names them in the address, and lets the end go.
+    pub fn mark(self, range: LineRange) {
+        self.following.set(false);
+        self.marked.set(Some(range));
+        browser::set_fragment(&range.fragment());
     }
 
     /// Shows a line, and lets the end go.
@@ -57,14 +97,6 @@ impl LogHandle {
         self.following.set(follow);
         self.go.set(Some(Goal::End));
     }
-}
-
-/// A drawn row: what it shows, and by what it is told apart.
-#[derive(Clone, PartialEq)]
-struct Row {
-    n: u64,
-    line: Option<Line>,
-    lost: bool,
 }
 
 /// The log itself, without its toolbar.
@@ -103,7 +135,7 @@ fn still_rows(handle: LogHandle, empty: Signal<String>) -> impl IntoView {
     });
     let earlier = (from > 0).then(|| view! { <p class="note">{format!("Lines 1 to {from} are in the raw log.")}</p> });
     let nothing = rows.is_empty().then(|| view! { <p class="note">{empty.get_untracked()}</p> });
-    let rows = rows.into_iter().map(|(n, line)| log_row(n, line, false)).collect_view();
+    let rows = rows.into_iter().map(|(n, line)| log_row(Row { n, line, marks: Marks::default() })).collect_view();
     view! {
         <div class="log still" tabindex="0">
             {earlier}
@@ -155,6 +187,12 @@ fn LiveRows(
         rows.lay_out();
     });
     Effect::new(move |_| {
+        handle.marked.track();
+        handle.timed.track();
+        handle.search.track();
+        rows.draw();
+    });
+    Effect::new(move |_| {
         if let Some(goal) = handle.go.get() {
             handle.go.set(None);
             rows.go(goal);
@@ -171,14 +209,14 @@ fn LiveRows(
     let is_empty = Memo::new(move |_| rows.rows.with(Vec::is_empty));
     let key = move |row: &Row| {
         let shown = rows.shown.get_value();
-        (shown, row.n, row.line.as_ref().map(|line| line.version), row.lost)
+        (shown, row.n, row.line.as_ref().map(|line| line.version), row.marks)
     };
     view! {
-        <div class="log" node_ref=rows.outer on:scroll=move |_| rows.scrolled() tabindex="0" role="region" aria-label="Log">
+        <div class="log" node_ref=rows.outer on:scroll=move |_| rows.scrolled() on:click=move |event| rows.pressed(&event) tabindex="0" role="region" aria-label="Log">
             {move || is_empty.get().then(|| view! { <p class="note">{move || empty.get()}</p> })}
             <div class="spacer" node_ref=rows.spacer>
                 <div class="block" node_ref=rows.block>
-                    <For each=move || rows.rows.get() key=key children=|row| log_row(row.n, row.line, row.lost)/>
+                    <For each=move || rows.rows.get() key=key children=log_row/>
                 </div>
             </div>
         </div>
@@ -209,10 +247,20 @@ impl Rows {
             scroll.settled(f64::from(outer.scroll_top()), total);
         });
         if is_other {
+            // Marks and hits are lines of the log that was shown before.
+            if self.shown.with_value(Option::is_some) {
+                self.handle.marked.set(None);
+                self.handle.search.begin(String::new());
+            }
             self.shown.set_value(shown);
             let active = self.active.get_untracked();
-            self.handle.following.set(active);
-            let goal = if active || self.has_failed() { Goal::End } else { Goal::Line(0) };
+            let marked = self.handle.marked.get_untracked();
+            self.handle.following.set(active && marked.is_none());
+            let goal = match marked {
+                Some(range) => Goal::Line(range.first),
+                None if active || self.has_failed() => Goal::End,
+                None => Goal::Line(0),
+            };
             self.go(goal);
         } else if self.handle.following.get_untracked() {
             self.go(Goal::End);
@@ -265,6 +313,14 @@ impl Rows {
         self.draw();
     }
 
+    /// A line's number was pressed: it is marked, with Shift all lines from the marked one on.
+    fn pressed(self, event: &leptos::ev::MouseEvent) {
+        let Some(n) = browser::line_pressed(event) else { return };
+        event.prevent_default();
+        let from = self.handle.marked.get_untracked().filter(|_| event.shift_key());
+        self.handle.mark(LineRange::between(from.map_or(n, |range| range.first), n));
+    }
+
     /// Draws the rows in view, and asks for the lines that are not held.
     fn draw(self) {
         let total = self.total();
@@ -276,6 +332,8 @@ impl Rows {
         if let Some(block) = self.block.get_untracked() {
             set_style(&block, "transform", &format!("translateY({offset}px)"));
         }
+        let (marked, timed) = (self.handle.marked.get_untracked(), self.handle.timed.get_untracked());
+        let (hits, current) = (self.handle.search.hits_in(&range), self.handle.search.current());
         let drawn = self.followed.model.try_update_value(|model| {
             let lost: Vec<_> = model.lost().to_vec();
             let (job, attempt) = (model.chosen(), model.log().map(JobLog::attempt));
@@ -286,7 +344,14 @@ impl Rows {
             };
             let log = model.log_mut()?;
             log.touch(range.clone());
-            let row = |n| Row { n, line: log.get(n).cloned(), lost: is_lost(n) };
+            let marks = |n: u64| Marks {
+                lost: is_lost(n),
+                marked: marked.is_some_and(|range| range.contains(n)),
+                hit: hits.binary_search(&n).is_ok(),
+                current: current == Some(n),
+                timed,
+            };
+            let row = |n| Row { n, line: log.get(n).cloned(), marks: marks(n) };
             Some((range.clone().map(row).collect::<Vec<_>>(), log.missing(range.clone())))
         });
         let Some(Some((drawn, missing))) = drawn else { return };

@@ -64,6 +64,13 @@ impl Civil {
     }
 }
 
+/// A line's time of day in the person's zone, `10:04:19.123`, and the exact time. Asked in a browser only.
+#[must_use]
+pub fn of_line(at: Timestamp) -> (String, String) {
+    let civil = Civil::new(at, browser::zone_minutes(at.millis() as f64));
+    (format!("{}.{:03}", civil.clock(), civil.millis), civil.exact())
+}
+
 /// A point in time, the exact one on hover.
 #[component]
 pub fn Time(

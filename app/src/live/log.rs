@@ -3,7 +3,10 @@
 
 use std::{collections::HashMap, ops::Range, sync::Arc};
 
-use wire::log::{LogLine, RecordedLine};
+use wire::{
+    Timestamp,
+    log::{LogLine, RecordedLine},
+};
 
 /// Lines in a page; also the limit of one request.
 pub const PAGE_LINES: u64 = 500;
@@ -15,6 +18,8 @@ pub const PAGES_MAX: usize = 40;
 pub struct Line {
     /// The step that printed it.
     pub step: u32,
+    /// When its first byte was read.
+    pub t: Timestamp,
     /// Its text, ANSI sequences included.
     pub text: Arc<str>,
     /// Another one whenever another line takes its place, even one that was forgotten in between.
@@ -92,7 +97,7 @@ impl JobLog {
             return;
         }
         let text = Arc::from(line.text.as_str());
-        *slot = Some(Line { step, text, version: clock, open: line.open, split: line.split });
+        *slot = Some(Line { step, t: line.t, text, version: clock, open: line.open, split: line.split });
         self.give_up();
     }
 

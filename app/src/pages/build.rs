@@ -15,10 +15,10 @@ use crate::{
     components::{
         artifact_list::ArtifactList,
         build_actions::BuildActions,
-        connection::grouped,
         duration::Duration,
-        job_list::{JobList, waits_for},
-        log_view::{LogHandle, LogView},
+        job_list::JobList,
+        log_panel::LogPanel,
+        log_view::LogHandle,
         page_data::page_data,
         status::{Status, StatusLabel},
         step_list::StepList,
@@ -169,103 +169,5 @@ fn BuildHeader(followed: Followed) -> impl IntoView {
             </div>
             {inputs}
         </dl>
-    }
-}
-
-#[component]
-fn LogPanel(followed: Followed, handle: LogHandle, chosen: Memo<Option<JobId>>) -> impl IntoView {
-    let view = followed.view;
-    let job = Memo::new(move |_| {
-        view.with(|view| {
-            let job = view.jobs.iter().find(|job| Some(job.id) == chosen.get())?;
-            let (name, reason) = (job.name.clone(), job.reason.clone());
-            Some((job.id, name, job.attempt, job.state, reason, waits_for(view, job), job.executor.clone()))
-        })
-    });
-    let active = Signal::derive(move || job.with(|job| job.as_ref().is_some_and(|job| job.3 != State::Finished)));
-    let lines = Memo::new(move |_| {
-        followed.log_changes.track();
-        followed.model.with_value(|model| model.log().map_or(0, crate::live::log::JobLog::total))
-    });
-    let empty = Signal::derive(move || {
-        job.with(|job| match job {
-            None => "This build has no jobs.".to_owned(),
-            Some((.., Some(waits), _)) if waits.starts_with("waits") => format!("This job {waits}."),
-            Some((.., Some(waits), _)) => format!("This job waits: {waits}."),
-            Some((_, _, _, State::Running, ..)) => "Nothing was printed yet.".to_owned(),
-            Some((_, _, 0, ..)) => "This job never ran.".to_owned(),
-            Some(_) => "Nothing was printed.".to_owned(),
-        })
-    });
-    let raw = move |attempt: u32, id: JobId| format!("/api/v1/jobs/{id}/log.txt?attempt={attempt}");
-    let raw_links = move || {
-        job.with(|job| {
-            let (id, attempt) = job.as_ref().map(|job| (job.0, job.2)).filter(|(_, attempt)| *attempt > 0)?;
-            let earlier = (1..attempt).map(|n| view! { <a href=raw(n, id) rel="external" title=format!("Raw log of attempt {n}")>{format!("#{n}")}</a> });
-            Some(view! {
-                {(attempt > 1).then(|| view! { <span class="earlier">"Earlier attempts:"</span> })}
-                {earlier.collect_view()}
-                <a href=raw(attempt, id) rel="external" title="The whole log as text">"Raw"</a>
-            })
-        })
-    };
-    let lost = move || {
-        let of = |lost: &crate::live::build::LostLines| {
-            let lines = if lost.first == lost.last {
-                format!("line {} was", lost.first + 1)
-            } else {
-                format!("lines {} to {} were", lost.first + 1, lost.last + 1)
-            };
-            let text = format!("Attempt {} was lost: its {lines} seen here but never recorded.", lost.attempt);
-            view! { <p class="problem" role="status">{text}</p> }
-        };
-        followed.lost.with(|all| all.iter().filter(|lost| Some(lost.job) == chosen.get()).map(of).collect_view())
-    };
-    let following = handle.following;
-    let reason = move || {
-        job.with(|job| job.as_ref().and_then(|job| job.4.clone())).map(|reason| view! { <p class="why">{reason}</p> })
-    };
-    let about = move || {
-        job.with(|job| {
-            let (_, name, attempt, .., executor) = job.as_ref()?;
-            let attempt = (*attempt > 1).then(|| format!("attempt {attempt}"));
-            let executor = executor.as_ref().map(|executor| format!("on {executor}"));
-            Some(view! {
-                <span class="name">{name.clone()}</span>
-                <span class="muted">{attempt}</span>
-                <span class="muted executor">{executor}</span>
-            })
-        })
-    };
-    let count = move || match lines.get() {
-        1 => "1 line".to_owned(),
-        lines => format!("{} lines", grouped(lines)),
-    };
-    view! {
-        <section class="log-panel">
-            <div class="log-bar">
-                {about}
-                <span class="count">{count}</span>
-                <span class="space"></span>
-                <span class="raw">{raw_links}</span>
-                <button class="needs-js small" type="button" on:click=move |_| handle.show_line(0)>"Top"</button>
-                <button class="needs-js small" type="button" on:click=move |_| handle.show_end(false)>"End"</button>
-                <button
-                    class="needs-js small follow"
-                    type="button"
-                    aria-pressed=move || following.get().to_string()
-                    disabled=move || !active.get()
-                    title="Keep the newest line in view"
-                    on:click=move |_| {
-                        if following.get_untracked() { following.set(false) } else { handle.show_end(true) }
-                    }
-                >
-                    "Follow"
-                </button>
-            </div>
-            {lost}
-            {reason}
-            <LogView handle job=chosen active empty/>
-        </section>
     }
 }

@@ -1,0 +1,101 @@
+//! What can be done with marked lines: copying them, or a link to them. A link in the address marks them when the page
+//! opens.
+
+use leptos::{prelude::*, task::spawn_local};
+use leptos_router::hooks::use_location;
+use wire::log::plain;
+
+use super::{connection::grouped, log_range::LineRange, log_view::LogHandle};
+use crate::{browser, rest};
+
+/// So many lines are copied at most; more are in the raw log.
+const COPY_LINES_MAX: u64 = 10_000;
+
+/// The bar; absent while no line is marked.
+#[component]
+pub fn MarkBar(
+    /// The log.
+    handle: LogHandle,
+) -> impl IntoView {
+    let said = RwSignal::new(String::new());
+    let fragment = use_location().hash;
+    Effect::new(move |_| {
+        if let Some(range) = LineRange::parse(&fragment.get()) {
+            handle.marked.set(Some(range));
+            handle.show_line(range.first);
+        }
+    });
+    Effect::new(move |_| {
+        handle.marked.track();
+        said.set(String::new());
+    });
+    // The page may be gone when the answer is there.
+    let tell = move |text: String| drop(said.try_set(text));
+    let copied = move |done: bool, what: &str| {
+        tell(if done { format!("{what} copied") } else { "The browser does not allow copying here".to_owned() });
+    };
+    let copy_lines = move |_| {
+        let Some(range) = handle.marked.get_untracked() else { return };
+        spawn_local(async move {
+            match text_of(handle, range).await {
+                Ok(text) => copied(browser::copy(&text).await, &counted(range.lines())),
+                Err(reason) => tell(reason),
+            }
+        });
+    };
+    let copy_link = move |_| spawn_local(async move { copied(browser::copy(&browser::address()).await, "Link") });
+    let forget = move |_| {
+        handle.marked.set(None);
+        browser::set_fragment("");
+    };
+    let name = |range: LineRange| match range.lines() {
+        1 => format!("Line {}", range.first + 1),
+        _ => format!("Lines {} to {}", range.first + 1, range.last + 1),
+    };
+    view! {
+        <Show when=move || handle.marked.get().is_some()>
+            <div class="mark-bar">
+                <span>{move || handle.marked.get().map(name)}</span>
+                <button class="small" type="button" on:click=copy_lines>"Copy lines"</button>
+                <button class="small" type="button" on:click=copy_link>"Copy link"</button>
+                <span class="muted" role="status">{move || said.get()}</span>
+                <span class="space"></span>
+                <button class="small" type="button" on:click=forget>"Unmark"</button>
+            </div>
+        </Show>
+    }
+}
+
+fn counted(lines: u64) -> String {
+    if lines == 1 { "1 line".to_owned() } else { format!("{} lines", grouped(lines)) }
+}
+
+/// The lines as a person would paste them: without numbers and colours; those that are not here are read from the record.
+async fn text_of(handle: LogHandle, range: LineRange) -> Result<String, String> {
+    let (job, attempt, total) = handle.log().ok_or_else(|| "There is no log here".to_owned())?;
+    let end = range.last.saturating_add(1).min(total);
+    if end.saturating_sub(range.first) > COPY_LINES_MAX {
+        return Err(format!("More than {} lines: take the raw log", grouped(COPY_LINES_MAX)));
+    }
+    let (mut text, mut line, mut n) = (String::new(), String::new(), range.first);
+    while n < end {
+        if let Some(held) = handle.held(n) {
+            plain(&held, &mut line);
+            text.push_str(&line);
+            text.push('\n');
+            n += 1;
+            continue;
+        }
+        let (recorded, _) = rest::log_lines(job, attempt, n, end - n).await.map_err(|problem| problem.detail)?;
+        if recorded.is_empty() {
+            return Err(format!("Line {} is not recorded yet: try again in a moment", n + 1));
+        }
+        for of in recorded {
+            plain(&of.line.text, &mut line);
+            text.push_str(&line);
+            text.push('\n');
+            n = of.line.n + 1;
+        }
+    }
+    Ok(text)
+}
