@@ -93,3 +93,6 @@ pub fn is_typing() -> bool {
 pub fn line_pressed(_event: &leptos::ev::MouseEvent) -> Option<u64> {
     None
 }
+
+/// Presses the first element that a selector finds: nothing to press.
+pub fn press(_selector: &str) {}

@@ -250,3 +250,11 @@ pub fn line_pressed(event: &leptos::ev::MouseEvent) -> Option<u64> {
     let number = event.target()?.dyn_into::<Element>().ok()?.closest("a.n").ok()??;
     number.get_attribute("data-n")?.parse::<u64>().ok()?.checked_sub(1)
 }
+
+/// Presses the first element that a selector finds, as a click does.
+pub fn press(selector: &str) {
+    let found = window().and_then(|window| window.document()?.query_selector(selector).ok()?);
+    if let Some(element) = found.and_then(|element| element.dyn_into::<HtmlElement>().ok()) {
+        element.click();
+    }
+}

@@ -11,6 +11,11 @@ use crate::browser;
 /// How often counting durations are looked at.
 const TICK: Duration = Duration::from_millis(100);
 
+/// How often the way from executor to screen is measured, in microseconds: a number that flickers is not read.
+const DELAY_MICROS: i64 = 1_000_000;
+/// A longer way, in microseconds, is a difference between two clocks.
+const DELAY_MICROS_MAX: u64 = 5_000_000;
+
 /// The page's clock.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
@@ -18,14 +23,22 @@ pub struct Clock {
     /// Microseconds that the person's clock is ahead of the server's.
     ahead: StoredValue<i64>,
     hydrated: RwSignal<bool>,
+    /// Milliseconds from the writing of an event to the frame that shows it, looked at once a second.
+    delay: RwSignal<Option<u64>>,
+    delay_at: StoredValue<i64>,
 }
 
 impl Clock {
     /// Provides the clock.
     #[must_use]
     pub fn provide() -> Self {
-        let clock =
-            Self { now: RwSignal::new(Timestamp(0)), ahead: StoredValue::new(0), hydrated: RwSignal::new(false) };
+        let clock = Self {
+            now: RwSignal::new(Timestamp(0)),
+            ahead: StoredValue::new(0),
+            hydrated: RwSignal::new(false),
+            delay: RwSignal::new(None),
+            delay_at: StoredValue::new(0),
+        };
         provide_context(clock);
         clock
     }
@@ -46,7 +59,22 @@ impl Clock {
 
     /// An event that was written at `at` has arrived: the person's clock cannot be further ahead than that.
     pub fn heard(self, at: Timestamp) {
-        self.ahead.update_value(|ahead| *ahead = (*ahead).min(micros() - at.0));
+        let came = micros();
+        self.ahead.update_value(|ahead| *ahead = (*ahead).min(came - at.0));
+        if came - self.delay_at.get_value() >= DELAY_MICROS {
+            self.delay_at.set_value(came);
+            browser::next_frame(move || {
+                // By both clocks: where they disagree by more than events ever take, it would say nothing true.
+                let delay = u64::try_from(micros() - at.0).ok().filter(|delay| *delay < DELAY_MICROS_MAX);
+                let _ = self.delay.try_set(delay.map(|delay| delay / 1_000));
+            });
+        }
+    }
+
+    /// Milliseconds that the last event took from executor to screen, if the two clocks agree; tracked.
+    #[must_use]
+    pub fn delay(self) -> Option<u64> {
+        self.delay.get()
     }
 
     /// The page is hydrated: from now on it runs, and texts may follow the person's zone.

@@ -54,6 +54,9 @@ pub fn ConnectionPill() -> impl IntoView {
         <span class=class title=title>
             <span class="dot" aria-hidden="true"></span>
             <span role="status" aria-live="polite">{word}</span>
+            <span class="delay" aria-hidden="true" title="From the executor to this screen, by both clocks">
+                {move || clock.delay().filter(|_| connection.get() == Connection::Live).map(|delay| format!("{delay} ms"))}
+            </span>
             <span class="since" aria-hidden="true">
                 {move || (seconds.get() > 0).then(|| format!("{} s", seconds.get()))}
             </span>

@@ -3,10 +3,10 @@
 use leptos::prelude::*;
 use leptos_router::hooks::use_location;
 
-use super::{connection::ConnectionPill, theme::ThemeSwitch};
+use super::{connection::ConnectionPill, shortcuts::Shortcuts, theme::ThemeSwitch};
 use crate::SIGN_IN;
 
-/// Name, connection, theme.
+/// Name, connection, theme, keys, the way out.
 #[component]
 pub fn Header() -> impl IntoView {
     let path = use_location().pathname;
@@ -21,6 +21,10 @@ pub fn Header() -> impl IntoView {
             <span class="space"></span>
             {move || (path.get() != SIGN_IN).then(|| view! { <ConnectionPill/> })}
             <ThemeSwitch/>
+            <Shortcuts/>
+            {move || (path.get() != SIGN_IN).then(|| view! {
+                <form class="sign-out" method="post" action="/sign-out"><button type="submit">"Sign out"</button></form>
+            })}
             <noscript>"JavaScript is off: this page shows how things stood when it was loaded."</noscript>
         </header>
     }

@@ -2,11 +2,13 @@
 
 use leptos::prelude::*;
 use wire::{
-    JobId,
+    JobId, Timestamp,
     view::{BuildView, JobView, State, StepView},
 };
 
 use super::{
+    clock::Clock,
+    copy_button::CopyButton,
     duration::Duration,
     status::{Shape, Status},
 };
@@ -77,6 +79,27 @@ fn StepRow(view: RwSignal<BuildView>, job: JobId, step: u32, show_line: Callback
     // A step without a name of its own is named after its command: said once.
     let says_more = move || row.with(|row| row.as_ref().is_some_and(|step| step.name.trim() != step.command.trim()));
     let first_of_command = |step: &StepView| Some(step.command.trim().lines().next().unwrap_or_default().to_owned());
+    let command = Signal::derive(move || {
+        row.with(|row| row.as_ref().map(|step| step.command.trim_end().to_owned()).unwrap_or_default())
+    });
+    let clock = Clock::get();
+    let span = Memo::new(move |_| {
+        let known = view
+            .with(|view| view.jobs.iter().find(|known| known.id == job).map(|job| (job.started_at, job.finished_at)));
+        let (job_from, job_until) = known.unwrap_or_default();
+        let (from, until) =
+            row.with(|row| row.as_ref().map(|step| (step.started_at, step.finished_at))).unwrap_or_default();
+        let (job_from, from) = (job_from?, from?);
+        // The clock counts only where something has not ended.
+        let now = || clock.now();
+        Some(share(from, until.unwrap_or_else(now), job_from, job_until.unwrap_or_else(now)))
+    });
+    let bar = move || {
+        span.get().map_or_else(
+            || "display:none".to_owned(),
+            |(left, width)| format!("left:{}.{}%;width:{}.{}%", left / 10, left % 10, width / 10, width % 10),
+        )
+    };
     view! {
         <li class="step">
             <button
@@ -93,21 +116,42 @@ fn StepRow(view: RwSignal<BuildView>, job: JobId, step: u32, show_line: Callback
                 <Shape status/>
                 <span class="name">{get(|step| Some(step.name.clone()))}</span>
                 <Duration from=time(|step| step.started_at) until=time(|step| step.finished_at)/>
+                <span class="step-track" aria-hidden="true"><span class=move || format!("step-bar {}", status.get().class) style=bar></span></span>
             </button>
             {move || row.with(|row| row.as_ref().and_then(why)).map(|why| view! { <p class="why">{why}</p> })}
             <Show when=says_more>
                 <details class="command">
                     <summary>{get(first_of_command)}</summary>
-                    <pre tabindex="0">{get(|step| Some(step.command.trim_end().to_owned()))}</pre>
+                    <CopyButton text=command label="Copy the command"/>
+                    <pre tabindex="0">{move || command.get()}</pre>
                 </details>
             </Show>
         </li>
     }
 }
 
+/// Where a step stands in its job's time: start and length in thousandths of it, within it, and never too short to be seen.
+fn share(from: Timestamp, until: Timestamp, job_from: Timestamp, job_until: Timestamp) -> (u64, u64) {
+    const SEEN: u64 = 10;
+    let all = job_until.since(job_from).max(1);
+    let left = (from.since(job_from) * 1_000 / all).min(1_000 - SEEN);
+    let width = (until.since(from) * 1_000 / all).clamp(SEEN, 1_000 - left);
+    (left, width)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_step_has_its_share_of_the_time_of_its_job() {
+        let at = |from, until| share(Timestamp(from), Timestamp(until), Timestamp(1_000), Timestamp(2_000));
+        assert_eq!(at(1_000, 1_250), (0, 250));
+        assert_eq!(at(1_500, 2_000), (500, 500));
+        assert_eq!(at(1_999, 2_000), (990, 10), "it can be seen, and stays inside");
+        assert_eq!(at(1_500, 9_000), (500, 500), "clocks that disagree do not draw outside");
+        assert_eq!(share(Timestamp(5), Timestamp(5), Timestamp(5), Timestamp(5)), (0, 10));
+    }
     use crate::live::sample;
 
     #[test]

@@ -27,7 +27,7 @@ pub fn ThemeSwitch() -> impl IntoView {
         Some(_) => "M6.2 1.2a7 7 0 1 0 8.6 8.6A6 6 0 0 1 6.2 1.2z",
     };
     view! {
-        <button class="icon needs-js" type="button" on:click=turn title=move || format!("Theme: {}", name())
+        <button class="icon theme needs-js" type="button" on:click=turn title=move || format!("Theme: {}", name())
             aria-label=move || format!("Theme: {}. Change", name())>
             <svg viewBox="0 0 16 16" aria-hidden="true"><path d=shape></path></svg>
         </button>

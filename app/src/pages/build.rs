@@ -15,7 +15,9 @@ use crate::{
     components::{
         artifact_list::ArtifactList,
         build_actions::BuildActions,
+        copy_button::CopyButton,
         duration::Duration,
+        job_graph::JobGraph,
         job_list::JobList,
         log_panel::LogPanel,
         log_view::LogHandle,
@@ -96,6 +98,7 @@ fn Build(page: BuildPage, asked: Memo<Option<JobId>>) -> impl IntoView {
     });
     view! {
         <BuildHeader followed/>
+        <JobGraph view chosen/>
         <div class="build">
             <div class="side">
                 <div class="list-heading">
@@ -121,6 +124,7 @@ fn BuildHeader(followed: Followed) -> impl IntoView {
     let started = Memo::new(move |_| view.with(|view| view.summary.started_at));
     let until = Memo::new(move |_| view.with(|view| view.summary.finished_at));
     let cancelling = Memo::new(move |_| view.with(|view| view.cancelling && view.summary.state != State::Finished));
+    let id = view.with_untracked(|view| view.summary.id.to_string());
     let inputs = view.with_untracked(|view| view.inputs.clone());
     let inputs = inputs
         .into_iter()
@@ -166,6 +170,10 @@ fn BuildHeader(followed: Followed) -> impl IntoView {
                     Some(at) => Either::Left(view! { <Time at/> }),
                     None => Either::Right("not yet"),
                 }}</dd>
+            </div>
+            <div>
+                <dt>"Id"</dt>
+                <dd class="value id">{id.clone()} " " <CopyButton text=id label="Copy the id of this build"/></dd>
             </div>
             {inputs}
         </dl>

@@ -1,0 +1,80 @@
+//! The keys of the whole site, and the dialog that tells them (`?`). Those of a log are in `log_search`.
+
+use leptos::{ev, html, prelude::*};
+
+use crate::browser;
+
+/// Each key, and what it does.
+const KEYS: [(&str, &str); 9] = [
+    ("?", "This help"),
+    ("g h", "All pipelines"),
+    ("j", "Next job of the build"),
+    ("k", "Job before"),
+    ("/ or Ctrl+F", "Search the whole log"),
+    ("Enter, Shift+Enter", "In the search: next hit, hit before"),
+    ("f", "Follow the end of the log, or let it go"),
+    ("t", "System theme, light, dark"),
+    ("Esc", "Close a search, a question, this help"),
+];
+
+/// What a key presses, as the style sheet would name it.
+fn pressed_by(key: &str, after_g: bool) -> Option<&'static str> {
+    match (key, after_g) {
+        ("h", true) => Some("a.brand"),
+        ("j", false) => Some(".jobs li:has([aria-current]) + li a"),
+        ("k", false) => Some(".jobs li:has(+ li [aria-current]) a"),
+        ("f", false) => Some(".log-bar .follow"),
+        ("t", false) => Some(".theme"),
+        _ => None,
+    }
+}
+
+/// The button, the keys and the dialog.
+#[component]
+pub fn Shortcuts() -> impl IntoView {
+    let dialog = NodeRef::<html::Dialog>::new();
+    let show = move || {
+        if let Some(dialog) = dialog.get_untracked().filter(|dialog| !dialog.open()) {
+            // Refused only while it is open.
+            let _ = dialog.show_modal();
+        }
+    };
+    Effect::new(move |_| {
+        let after_g = StoredValue::new(false);
+        let listener = window_event_listener(ev::keydown, move |event| {
+            if event.ctrl_key() || event.meta_key() || event.alt_key() || browser::is_typing() {
+                return;
+            }
+            let key = event.key();
+            if key == "?" {
+                show();
+            } else if let Some(place) = pressed_by(&key, after_g.get_value()) {
+                browser::press(place);
+            }
+            after_g.set_value(key == "g");
+        });
+        on_cleanup(move || listener.remove());
+    });
+    let keys = KEYS.map(|(key, does)| view! { <div><dt><kbd>{key}</kbd></dt><dd>{does}</dd></div> });
+    view! {
+        <button class="icon needs-js" type="button" aria-label="Keyboard shortcuts" title="Keyboard shortcuts (?)" on:click=move |_| show()>
+            "?"
+        </button>
+        <dialog node_ref=dialog class="keys" aria-label="Keyboard shortcuts">
+            <h2>"Keyboard shortcuts"</h2>
+            <dl>{keys.to_vec()}</dl>
+            <form method="dialog"><button>"Close"</button></form>
+        </dialog>
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pressed_by;
+
+    #[test]
+    fn h_means_home_behind_g_only() {
+        assert_eq!(pressed_by("h", true), Some("a.brand"));
+        assert_eq!((pressed_by("h", false), pressed_by("j", true), pressed_by("x", false)), (None, None, None));
+    }
+}
