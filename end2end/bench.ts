@@ -20,7 +20,7 @@ function percentile(sorted: number[], part: number): number {
 function print(figure: string, values: number[], about: string): void {
   const sorted = [...values].sort((a, b) => a - b);
   const [p50, p99] = [0.5, 0.99].map((part) => percentile(sorted, part).toFixed(1));
-  console.log(`  ${figure}: p50 ${p50} ms, p99 ${p99} ms, n = ${sorted.length} (${about})`);
+  process.stdout.write(`  ${figure}: p50 ${p50} ms, p99 ${p99} ms, n = ${sorted.length} (${about})\n`);
 }
 
 test("a line printed, and painted", async ({ page, api }) => {
@@ -95,5 +95,5 @@ async function sweep(page: Page): Promise<void> {
     }
     return { blank, absent, nodes };
   }, POSITIONS);
-  console.log(`  fast sweep, ${POSITIONS} positions of two frames each: ${seen.blank} blank, ${seen.absent} with numbers whose text was still on its way; ${seen.nodes} elements in the document (peer 105 blank; aim none, under 1,000)`);
+  process.stdout.write(`  fast sweep, ${POSITIONS} positions of two frames each: ${seen.blank} blank, ${seen.absent} with numbers whose text was still on its way; ${seen.nodes} elements in the document (peer 105 blank; aim none, under 1,000)\n`);
 }

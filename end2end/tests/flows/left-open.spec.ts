@@ -54,7 +54,7 @@ test("the home page that is left open does not grow with the builds it saw", asy
   };
   const first = await half();
   const second = await half();
-  console.log(`after ${BUILDS} builds`, first, `after ${2 * BUILDS}`, second);
+  process.stdout.write(`after ${BUILDS} builds ${JSON.stringify(first)}, after ${2 * BUILDS} ${JSON.stringify(second)}\n`);
   expect(second.heap - first.heap, "bytes of heap").toBeLessThan(HEAP_GROWTH_MAX);
   expect(second.wasm - first.wasm, "bytes of the package's memory").toBeLessThan(WASM_GROWTH_MAX);
   expect(second.nodes - first.nodes, "nodes of the document").toBeLessThan(NODES_GROWTH_MAX);
