@@ -126,6 +126,12 @@ test("the pictures of the documentation", async ({ page, api }) => {
   await take("build.png", "light");
   await take("build-dark.png", "dark");
 
+  await page.keyboard.press("Control+f");
+  await page.getByRole("searchbox").fill("ok");
+  await expect(page.locator(".search-bar .found")).toHaveText("1 of 16");
+  await page.getByRole("button", { name: "Times" }).click();
+  await take("search.png", "light");
+
   await page.setViewportSize({ width: 1280, height: 520 });
   await page.goto("/");
   await expect(page.locator(".builds li")).toHaveCount(2);

@@ -24,7 +24,9 @@ pub fn CopyButton(
     };
     view! {
         <button class="copy needs-js" type="button" aria-label=label title=label on:click=copy>
-            <span role="status">{move || said.get()}</span>
+            {move || said.get()}
         </button>
+        // Beside the button: what stands in a button is not announced.
+        <span class="unseen" role="status">{move || (said.get() != "Copy").then(|| said.get())}</span>
     }
 }

@@ -42,7 +42,9 @@ pub fn Shortcuts() -> impl IntoView {
     Effect::new(move |_| {
         let after_g = StoredValue::new(false);
         let listener = window_event_listener(ev::keydown, move |event| {
-            if event.ctrl_key() || event.meta_key() || event.alt_key() || browser::is_typing() {
+            // What is behind the open dialog is out of reach.
+            let is_open = dialog.get_untracked().is_some_and(|dialog| dialog.open());
+            if is_open || event.ctrl_key() || event.meta_key() || event.alt_key() || browser::is_typing() {
                 return;
             }
             let key = event.key();
