@@ -16,7 +16,7 @@ use super::{
 /// A larger graph tells less than the list.
 const JOBS_MAX: usize = 60;
 // Measures of a node and the room between two, in pixels.
-const WIDTH: u32 = 168;
+const WIDTH: u32 = 208;
 const HEIGHT: u32 = 28;
 const ACROSS: u32 = 44;
 const DOWN: u32 = 8;
