@@ -4,7 +4,7 @@
 mod support;
 
 use std::{
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Read as _},
     process::{Command, Output, Stdio},
 };
 
@@ -12,8 +12,40 @@ use support::{STEPCAST, Server};
 
 fn stepcast(server: &Server, words: &[&str]) -> Command {
     let mut command = Command::new(STEPCAST);
-    command.args(words).env("STEPCAST_URL", &server.url).env("STEPCAST_TOKEN", &server.token);
+    command.args(words);
+    meant_for(server, &mut command);
     command
+}
+
+/// The same server, terminal and wishes wherever the tests run.
+fn meant_for(server: &Server, command: &mut Command) {
+    command.env("STEPCAST_URL", &server.url).env("STEPCAST_TOKEN", &server.token).env("TERM", "xterm");
+    command.env_remove("NO_COLOR").env_remove("CLICOLOR_FORCE");
+}
+
+/// The command on a terminal of its own, whose output is read from a pipe. Its input stays open: an end would be echoed.
+fn on_a_terminal(server: &Server, words: &str) -> Command {
+    let mut command = Command::new("script");
+    command.args(["-qec", &format!("'{STEPCAST}' {words}"), "/dev/null"]).env("SHELL", "/bin/sh");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    meant_for(server, &mut command);
+    command
+}
+
+/// All that a terminal is given.
+fn shown(mut on_a_terminal: Command) -> String {
+    let mut child = on_a_terminal.spawn().unwrap();
+    let mut shown = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut shown).unwrap();
+    child.wait().unwrap();
+    shown
+}
+
+/// What stood on the screen one after the other, without colours: lines, and each drawing of the status line.
+fn screens(shown: &[u8]) -> Vec<String> {
+    let mut plain = String::new();
+    wire::log::plain(&String::from_utf8_lossy(shown), &mut plain);
+    plain.split(['\r', '\n']).map(str::to_owned).collect()
 }
 
 fn run(server: &Server, words: &[&str]) -> (Option<i32>, String, String) {
@@ -71,6 +103,67 @@ fn a_line_without_an_end_is_followed_to_its_end() {
     assert_eq!(rest.iter().filter(|line| *line == "working done").count(), 1, "{rest:?}");
     assert!(rest.iter().any(|line| line == "after"), "{rest:?}");
     assert_eq!(follow.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_terminal_shows_the_running_step_with_its_time_and_is_left_clean() {
+    let server = Server::start(&[]);
+    let folder = tempfile::tempdir().unwrap();
+    let gate = folder.path().join("gate");
+    assert!(Command::new("mkfifo").arg(&gate).status().unwrap().success());
+    let run = format!("printf '\\033[31mred\\033[0m\\n'; cat {}", gate.display());
+    let steps = format!("[{{name: compile, run: {}}}]", serde_json::json!(run));
+    server.apply("p", &format!("name: p\njobs: {{a: {{steps: {steps}}}}}\n"));
+    let mut script = on_a_terminal(&server, "trigger p --follow").spawn().unwrap();
+    let mut output = script.stdout.take().unwrap();
+    let mut shown = Vec::new();
+    // The step runs until its time was seen.
+    let counts = |screen: &String| {
+        let spinner = screen.chars().next().is_some_and(|first| ('\u{2800}'..='\u{28ff}').contains(&first));
+        let time = screen.split_once(" compile ").and_then(|(_, time)| time.strip_suffix(" s"));
+        spinner && time.is_some_and(|time| time.parse::<f64>().is_ok())
+    };
+    while !screens(&shown).iter().any(counts) {
+        let mut piece = [0; 4096];
+        let read = output.read(&mut piece).unwrap();
+        assert!(read > 0, "it ended without a status line: {:?}", screens(&shown));
+        shown.extend_from_slice(&piece[..read]);
+    }
+    std::fs::write(&gate, "done\n").unwrap();
+    output.read_to_end(&mut shown).unwrap();
+    assert_eq!(script.wait().unwrap().code(), Some(0));
+    let text = String::from_utf8(shown.clone()).unwrap();
+    assert!(text.contains("\u{1b}[31mred\u{1b}[0m"), "{text:?}");
+    let screens = screens(&shown);
+    // The step, its job, and the build.
+    assert!(screens.iter().any(|screen| screen.starts_with("✓ succeeded in")), "{screens:?}");
+    assert!(screens.iter().any(|screen| screen.starts_with("job a ✓ succeeded in")), "{screens:?}");
+    assert!(screens.iter().any(|screen| screen.starts_with("p #1 ✓ succeeded in")), "{screens:?}");
+    let drawn = text.rfind(|c: char| ('\u{2800}'..='\u{28ff}').contains(&c)).unwrap();
+    assert!(text[drawn..].contains("\r\u{1b}[K"), "the status line was not cleared: {text:?}");
+    assert!(text.ends_with("\r\n"), "{text:?}");
+}
+
+#[test]
+fn escape_sequences_are_for_terminals_and_for_who_asks_for_them() {
+    let server = Server::start(&[]);
+    server.apply("p", "name: p\njobs: {a: {steps: [{run: 'printf \"\\033[31mred\\033[0m\\n\"'}]}}\n");
+    let (code, out, err) = run(&server, &["trigger", "p", "--follow"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
+    assert!(out.lines().any(|line| line == "red") && !out.contains(['\u{1b}', '\r']), "{out:?}");
+    let id = server.trigger("p");
+    server.finished(&id);
+    let forced = stepcast(&server, &["follow", &id]).env("CLICOLOR_FORCE", "1").output().unwrap();
+    let forced = String::from_utf8(forced.stdout).unwrap();
+    assert!(forced.contains("\u{1b}[31mred\u{1b}[0m") && !forced.contains('\r'), "{forced:?}");
+    let mut dumb = on_a_terminal(&server, &format!("follow {id}"));
+    dumb.env("TERM", "dumb");
+    let dumb = shown(dumb);
+    assert!(dumb.contains("\r\nred\r\n") && !dumb.contains('\u{1b}'), "{dumb:?}");
+    let mut plain = on_a_terminal(&server, &format!("follow {id}"));
+    plain.env("NO_COLOR", "1").env("CLICOLOR_FORCE", "1");
+    let plain = shown(plain);
+    assert!(plain.contains("red\r\n") && !plain.replace("\u{1b}[K", "").contains('\u{1b}'), "{plain:?}");
 }
 
 #[test]

@@ -189,6 +189,8 @@ pub(crate) enum Said {
     Bound,
     /// The data of an event.
     Data(String),
+    /// Nothing, and the connection stands.
+    Alive,
 }
 
 impl Iterator for Events {
@@ -203,6 +205,9 @@ impl Iterator for Events {
             }
             if line.trim_end() == ": bound" || line.trim_end() == ":bound" {
                 return Some(Said::Bound);
+            }
+            if line.starts_with(':') {
+                return Some(Said::Alive);
             }
         }
     }

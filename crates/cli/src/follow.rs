@@ -5,21 +5,23 @@
 
 use std::{
     collections::HashMap,
-    io::{IsTerminal as _, Write as _},
-    time::{Duration, Instant},
+    sync::mpsc::{Receiver, RecvTimeoutError, sync_channel},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use clap::Args;
 use wire::{
-    BuildId, Event, JobId, Outcome, Topic,
-    frame::Incoming,
+    BuildId, Event, JobId, Outcome, Timestamp, Topic,
+    frame::{EventFrame, Incoming},
     log::RecordedLine,
-    view::{BuildView, State},
+    view::{BuildView, State, StepView},
 };
 
 use crate::{
     Done,
     client::{Client, Events, Failure, Said},
+    running::Running,
+    terminal::{PICTURE_MILLIS, Terminal, Tone},
     words::{ended, spelled},
 };
 
@@ -41,6 +43,9 @@ const LAG_RETRY: Duration = Duration::from_millis(50);
 /// Lines that are read from the record at once.
 const LINES: u32 = 5000;
 
+/// Events that were read and wait for a slow terminal; more of them wait in the connection.
+const EVENTS_WAITING_MAX: usize = 64;
+
 /// How far the follower is in one job.
 #[derive(Default)]
 struct Place {
@@ -50,101 +55,150 @@ struct Place {
     /// Steps whose begin and end were told.
     begun: u32,
     ended: u32,
+    /// When the attempt began.
+    since: Option<Timestamp>,
+    /// The end of the attempt was told.
+    over: bool,
 }
 
 struct Follower<'a> {
     client: &'a Client,
     build: BuildId,
+    terminal: Terminal,
+    running: Running,
     names: HashMap<JobId, String>,
     places: HashMap<JobId, Place>,
     /// The last event of the build's topic that the view included.
     seen: u64,
-    colours: bool,
+    /// The build was named: a first connection stood.
+    greeted: bool,
+    /// Since when there is no connection.
+    lost: Option<Instant>,
     /// The job that spoke last: with several jobs its name is told when another one speaks.
     speaker: Option<JobId>,
 }
 
 pub(crate) fn run(client: &Client, build: BuildId) -> Result<Done, Failure> {
-    let mut follower = None;
-    let mut lost: Option<Instant> = None;
+    let mut follower = Follower {
+        client,
+        build,
+        terminal: Terminal::new(),
+        running: Running::new(),
+        names: HashMap::new(),
+        places: HashMap::new(),
+        seen: 0,
+        greeted: false,
+        lost: None,
+        speaker: None,
+    };
     loop {
-        let reason = match connect(client, build, &mut follower, &mut lost) {
+        let reason = match follower.connect() {
             Ok(Some(done)) => return Ok(done),
             Ok(None) => "the live stream ended".to_owned(),
-            Err(Failure::Unreachable { reason, .. }) if follower.is_some() => reason,
+            Err(Failure::Unreachable { reason, .. }) if follower.greeted => reason,
             Err(failure) => return Err(failure),
         };
-        let since = *lost.get_or_insert_with(|| {
-            eprintln!("stepcast: the connection is lost ({reason}), trying again for {} s", PATIENCE.as_secs());
-            Instant::now()
-        });
-        if since.elapsed() > PATIENCE {
+        if follower.lost_since(&reason).elapsed() > PATIENCE {
             return Err(Failure::Unreachable { url: client.url().to_owned(), reason });
         }
         std::thread::sleep(RETRY);
     }
 }
 
-/// One connection: its end is the build's (`Some`) or its own (`None`).
-fn connect<'a>(
-    client: &'a Client,
-    build: BuildId,
-    follower: &mut Option<Follower<'a>>,
-    lost: &mut Option<Instant>,
-) -> Result<Option<Done>, Failure> {
-    let mut events = client.events(&format!("/builds/{build}/events?jobs=true"))?;
-    // The first thing said is that the bindings stand; from then on nothing is missed.
-    if !matches!(events.next(), Some(Said::Bound)) {
-        return Ok(None);
-    }
-    let view: BuildView = client.get(&format!("/builds/{build}"))?;
-    let follower = follower.get_or_insert_with(|| {
-        println!("{} #{}  {}/builds/{build}", view.summary.pipeline, view.summary.number, client.url());
-        let colours = std::io::stdout().is_terminal();
-        Follower { client, build, names: HashMap::new(), places: HashMap::new(), seen: 0, colours, speaker: None }
-    });
-    if lost.take().is_some() {
-        eprintln!("stepcast: connected again");
-    }
-    follower.catch_up(&view)?;
-    if view.summary.state == State::Finished {
-        return follower.finish().map(Some);
-    }
-    follower.listen(events)
-}
-
 impl Follower<'_> {
-    fn listen(&mut self, events: Events) -> Result<Option<Done>, Failure> {
-        for said in events {
-            let Said::Data(text) = said else { continue };
+    /// One connection: its end is the build's (`Some`) or its own (`None`).
+    fn connect(&mut self) -> Result<Option<Done>, Failure> {
+        let mut events = self.client.events(&format!("/builds/{}/events?jobs=true", self.build))?;
+        // The first thing said is that the bindings stand; from then on nothing is missed.
+        if !matches!(events.next(), Some(Said::Bound)) {
+            return Ok(None);
+        }
+        let view: BuildView = self.client.get(&format!("/builds/{}", self.build))?;
+        if !self.greeted {
+            self.greeted = true;
+            let (pipeline, number) = (&view.summary.pipeline, view.summary.number);
+            let greeting = format!("{pipeline} #{number}  {}/builds/{}", self.client.url(), self.build);
+            self.terminal.say(Tone::Head, &greeting);
+        }
+        if self.lost.take().is_some() {
+            self.terminal.tell_aside("stepcast: connected again");
+        }
+        self.catch_up(&view)?;
+        if view.summary.state == State::Finished {
+            return self.finish().map(Some);
+        }
+        self.listen(&read_aside(events))
+    }
+
+    /// Since when there is no connection; the first time, that is told.
+    fn lost_since(&mut self, reason: &str) -> Instant {
+        // Steps go on unseen: there is nothing to count.
+        self.terminal.show(None);
+        *self.lost.get_or_insert_with(|| {
+            let seconds = PATIENCE.as_secs();
+            let told = format!("stepcast: the connection is lost ({reason}), trying again for {seconds} s");
+            self.terminal.tell_aside(&told);
+            Instant::now()
+        })
+    }
+
+    fn listen(&mut self, events: &Receiver<Said>) -> Result<Option<Done>, Failure> {
+        loop {
+            self.draw();
+            let said = match self.terminal.status_columns() {
+                Some(_) => events.recv_timeout(Duration::from_millis(PICTURE_MILLIS)),
+                None => events.recv().map_err(RecvTimeoutError::from),
+            };
+            let text = match said {
+                Ok(Said::Data(text)) => text,
+                Ok(Said::Bound | Said::Alive) | Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => return Ok(None),
+            };
             // A frame of a newer server that this client does not know is no reason to stop.
             let Ok(Incoming::Event(frame)) = serde_json::from_str(&text) else { continue };
             // The stream begins with the record, and the view includes that: an earlier end of a build that runs again.
             if matches!(frame.topic, Topic::Build(_)) && frame.offset <= self.seen {
                 continue;
             }
-            match (frame.topic, frame.event) {
-                (Topic::Job(job), event) => self.job_event(job, frame.epoch, event)?,
-                (_, Event::JobLost { job, reason, .. }) => self.tell(job, &format!("✗ lost: {reason}")),
-                (_, Event::JobFinished { job, outcome, reason, .. }) => {
-                    let reason = reason.map_or(String::new(), |reason| format!(": {reason}"));
-                    self.tell(job, &format!("{}{reason}", ended(outcome)));
-                }
-                (_, Event::BuildFinished { .. }) => return self.finish().map(Some),
-                _ => {}
+            if matches!(frame.event, Event::BuildFinished { .. }) {
+                return self.finish().map(Some);
+            }
+            match frame.topic {
+                Topic::Job(job) => self.job_event(job, frame)?,
+                Topic::Build(_) => self.build_event(frame),
             }
         }
-        Ok(None)
     }
 
-    fn job_event(&mut self, job: JobId, attempt: u32, event: Event) -> Result<(), Failure> {
+    fn build_event(&mut self, frame: EventFrame) {
+        match frame.event {
+            Event::JobStarted { job, attempt, .. } if self.at_attempt(job, attempt) => {
+                self.places.entry(job).or_default().since = Some(frame.at);
+            }
+            Event::JobLost { job, reason, .. } => {
+                self.running.end_job(job);
+                self.tell(job, Tone::Warning, &format!("✗ lost: {reason}"));
+            }
+            Event::JobFinished { job, attempt, outcome, reason, .. } if self.at_attempt(job, attempt) => {
+                self.job_ended(job, outcome, reason.as_deref(), Some(frame.at));
+            }
+            _ => {}
+        }
+    }
+
+    fn job_event(&mut self, job: JobId, frame: EventFrame) -> Result<(), Failure> {
+        self.running.heard(frame.at, here());
+        let attempt = frame.epoch;
         if !self.at_attempt(job, attempt) {
             return Ok(());
         }
-        match event {
-            Event::StepStarted { step, name, command } => self.step_begun(job, step, &name, &command),
+        match frame.event {
+            Event::StepStarted { step, name, command } => {
+                self.step_begun(job, step, &name, &command, Some(frame.at));
+            }
             Event::StepFinished { step, outcome, exit_code, .. } => {
-                self.step_ended(job, step, outcome, exit_code, None)
+                let took = self.running.end(job, step).map(|since| frame.at.since(since));
+                self.step_ended(job, step, outcome, exit_code, took);
             }
             Event::Log { step, lines } => {
                 for line in lines.into_iter().filter(|line| !line.open) {
@@ -166,8 +220,9 @@ impl Follower<'_> {
         if attempt > place.attempt {
             let again = place.attempt > 0;
             *place = Place { attempt, ..Place::default() };
+            self.running.end_job(job);
             if again || attempt > 1 {
-                self.tell(job, &format!("▶ attempt {attempt}"));
+                self.tell(job, Tone::Warning, &format!("▶ attempt {attempt}"));
             }
             return true;
         }
@@ -178,19 +233,23 @@ impl Follower<'_> {
     fn catch_up(&mut self, view: &BuildView) -> Result<(), Failure> {
         self.seen = view.position.offset;
         self.names = view.jobs.iter().map(|job| (job.id, job.name.clone())).collect();
-        for job in view.jobs.iter().filter(|job| job.attempt > 0) {
+        for job in &view.jobs {
             if !self.at_attempt(job.id, job.attempt) {
                 continue;
             }
+            self.places.entry(job.id).or_default().since = job.started_at;
             for step in &job.steps {
-                self.step_begun(job.id, step.step, &step.name, &step.command);
+                let since = step.started_at.filter(|_| step.state == State::Running);
+                self.step_begun(job.id, step.step, &step.name, &step.command, since);
                 let following = job.steps.get(step.step as usize + 1).and_then(|step| step.first_line);
                 let until = following.filter(|_| step.state == State::Finished).unwrap_or(job.lines);
                 self.read_up_to(job.id, job.attempt, until)?;
                 if let Some(outcome) = step.outcome {
-                    let took = step.started_at.zip(step.finished_at).map(|(from, to)| to.since(from));
-                    self.step_ended(job.id, step.step, outcome, step.exit_code, took);
+                    self.step_ended(job.id, step.step, outcome, step.exit_code, took(step));
                 }
+            }
+            if let Some(outcome) = job.outcome.filter(|_| job.state == State::Finished) {
+                self.job_ended(job.id, outcome, job.reason.as_deref(), job.finished_at);
             }
         }
         Ok(())
@@ -204,6 +263,7 @@ impl Follower<'_> {
             if next >= until {
                 return Ok(());
             }
+            self.draw();
             let limit = u64::from(LINES).min(until - next);
             let text = self.client.get_text(&format!("/jobs/{job}/log?attempt={attempt}&from={next}&limit={limit}"))?;
             let mut printed = false;
@@ -217,7 +277,8 @@ impl Follower<'_> {
             }
             if !printed {
                 if begun.elapsed() > LAG_MAX {
-                    self.tell(job, &format!("(lines {next} to {} were not recorded in time)", until - 1));
+                    let last = until - 1;
+                    self.tell(job, Tone::Warning, &format!("(lines {next} to {last} were not recorded in time)"));
                     self.places.entry(job).or_default().next = until;
                     return Ok(());
                 }
@@ -228,6 +289,7 @@ impl Follower<'_> {
 
     /// The build is over: waits for the end of its record, shows the rest, and tells the outcome.
     fn finish(&mut self) -> Result<Done, Failure> {
+        self.running.idle = "reading the end of the record";
         let begun = Instant::now();
         let view = loop {
             let view: BuildView = self.client.get(&format!("/builds/{}", self.build))?;
@@ -235,37 +297,58 @@ impl Follower<'_> {
             if complete || begun.elapsed() > LAG_MAX {
                 break view;
             }
+            self.draw();
             std::thread::sleep(LAG_RETRY);
         };
         self.catch_up(&view)?;
         let Some(outcome) = view.summary.outcome else { return Ok(Done::Well) };
         let took = view.summary.started_at.zip(view.summary.finished_at).map(|(from, to)| to.since(from));
-        let took = took.map_or(String::new(), |micros| format!(" in {}", spelled(micros)));
-        println!("{} #{} {}{took}", view.summary.pipeline, view.summary.number, ended(outcome));
+        let told = format!("{} #{} {}{}", view.summary.pipeline, view.summary.number, ended(outcome), within(took));
+        self.terminal.say(Tone::of(outcome), &told);
+        self.terminal.show(None);
         let well = matches!(outcome, Outcome::Succeeded | Outcome::Skipped);
         Ok(if well { Done::Well } else { Done::BuildFailed })
     }
 
-    fn step_begun(&mut self, job: JobId, step: u32, name: &str, command: &str) {
+    /// `since`: it runs, and began then.
+    fn step_begun(&mut self, job: JobId, step: u32, name: &str, command: &str, since: Option<Timestamp>) {
         let place = self.places.entry(job).or_default();
         if step < place.begun {
             return;
         }
         place.begun = step + 1;
+        if let Some(since) = since {
+            let job_name = self.names.get(&job).filter(|_| self.names.len() > 1);
+            let label = job_name.map_or(name.to_owned(), |job_name| format!("{job_name} › {name}"));
+            self.running.begin(job, step, label, since);
+        }
         let command = command.lines().next().unwrap_or_default();
         let shown = if command == name { format!("▶ {name}") } else { format!("▶ {name}: {command}") };
-        self.tell(job, &shown);
+        self.tell(job, Tone::Head, &shown);
     }
 
     fn step_ended(&mut self, job: JobId, step: u32, outcome: Outcome, exit_code: Option<i32>, micros: Option<u64>) {
+        self.running.end(job, step);
         let place = self.places.entry(job).or_default();
         if step < place.ended {
             return;
         }
         place.ended = step + 1;
         let code = exit_code.filter(|code| *code != 0).map_or(String::new(), |code| format!(", exit code {code}"));
-        let took = micros.map_or(String::new(), |micros| format!(" in {}", spelled(micros)));
-        self.tell(job, &format!("{}{code}{took}", ended(outcome)));
+        self.tell(job, Tone::of(outcome), &format!("{}{code}{}", ended(outcome), within(micros)));
+    }
+
+    fn job_ended(&mut self, job: JobId, outcome: Outcome, reason: Option<&str>, at: Option<Timestamp>) {
+        self.running.end_job(job);
+        let place = self.places.entry(job).or_default();
+        if std::mem::replace(&mut place.over, true) {
+            return;
+        }
+        let took = within(place.since.zip(at).map(|(from, to)| to.since(from)));
+        let reason = reason.map_or(String::new(), |reason| format!(": {reason}"));
+        let name = self.names.get(&job).map_or("", String::as_str);
+        let told = format!("job {name} {}{took}{reason}", ended(outcome));
+        self.tell(job, Tone::of(outcome), &told);
     }
 
     /// Prints the next line; what was printed before is dropped.
@@ -276,52 +359,48 @@ impl Follower<'_> {
         }
         place.next = line.line.n + 1;
         self.speak(job);
-        let text = if self.colours { line.line.text.clone() } else { plain(&line.line.text) };
-        let end = if self.colours && text.contains('\u{1b}') { "\u{1b}[0m" } else { "" };
-        // Whoever reads may have gone: the exit status still tells how the build ended.
-        let _ = writeln!(std::io::stdout(), "{text}{end}");
+        self.terminal.pass(&line.line.text);
     }
 
     /// A line of ours, told apart from the build's own.
-    fn tell(&mut self, job: JobId, text: &str) {
+    fn tell(&mut self, job: JobId, tone: Tone, text: &str) {
         self.speak(job);
-        let line = if self.colours { format!("\u{1b}[1m{text}\u{1b}[0m") } else { text.to_owned() };
-        let _ = writeln!(std::io::stdout(), "{line}");
+        self.terminal.say(tone, text);
     }
 
     /// Names the job when another one spoke last.
     fn speak(&mut self, job: JobId) {
         if self.speaker.replace(job) != Some(job) && self.names.len() > 1 {
             let name = self.names.get(&job).map_or("", String::as_str);
-            let _ = writeln!(std::io::stdout(), "── {name} ──");
+            self.terminal.say(Tone::Faint, &format!("── {name} ──"));
         }
     }
+
+    /// Writes what was said, and what goes on at present.
+    fn draw(&mut self) {
+        let status = self.terminal.status_columns().map(|columns| self.running.status(columns, here()));
+        self.terminal.show(status.as_deref());
+    }
 }
 
-/// Without escape sequences, for what is no terminal.
-fn plain(text: &str) -> String {
-    let mut rest = text;
-    let mut plain = String::with_capacity(text.len());
-    while let Some(start) = rest.find('\u{1b}') {
-        plain.push_str(&rest[..start]);
-        rest = &rest[start + 1..];
-        rest = match rest.strip_prefix('[') {
-            // A control sequence ends with a byte from @ to ~.
-            Some(sequence) => sequence.find(|c: char| ('@'..='~').contains(&c)).map_or("", |end| &sequence[end + 1..]),
-            None => rest.get(1..).unwrap_or_default(),
-        };
-    }
-    plain.push_str(rest);
-    plain
+/// Reads a live stream beside its follower, which has a status line to draw meanwhile. The channel's end is the stream's.
+fn read_aside(events: Events) -> Receiver<Said> {
+    let (sender, receiver) = sync_channel(EVENTS_WAITING_MAX);
+    // A follower that has gone is noticed at the next thing said, at the latest when the server says that it is alive.
+    std::thread::spawn(move || events.map_while(|said| sender.send(said).ok()).for_each(drop));
+    receiver
 }
 
-#[cfg(test)]
-mod tests {
-    use super::plain;
+/// The time by this machine's clock.
+fn here() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
 
-    #[test]
-    fn escape_sequences_do_not_reach_a_file() {
-        assert_eq!(plain("\u{1b}[1;31mred\u{1b}[0m and \u{1b}[38;5;208morange"), "red and orange");
-        assert_eq!(plain("cut \u{1b}["), "cut ");
-    }
+fn took(step: &StepView) -> Option<u64> {
+    step.started_at.zip(step.finished_at).map(|(from, to)| to.since(from))
+}
+
+fn within(micros: Option<u64>) -> String {
+    micros.map_or(String::new(), |micros| format!(" in {}", spelled(micros)))
 }

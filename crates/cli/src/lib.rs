@@ -8,7 +8,9 @@ mod cancel;
 mod client;
 mod follow;
 mod retry;
+mod running;
 mod show;
+mod terminal;
 mod trigger;
 mod words;
 

@@ -40,9 +40,23 @@ pub(crate) fn spelled(micros: u64) -> String {
     }
 }
 
+/// As [`spelled`], for a time that counts on: in tenths from the start, so that it does not flicker.
+pub(crate) fn counting(micros: u64) -> String {
+    let tenths = micros / 100_000;
+    if tenths < 600 { format!("{}.{} s", tenths / 10, tenths % 10) } else { spelled(micros) }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::spelled;
+    use super::{counting, spelled};
+
+    #[test]
+    fn a_time_that_counts_is_in_tenths_below_a_minute() {
+        let cases = [(0, "0.0 s"), (350_000, "0.3 s"), (59_999_999, "59.9 s"), (60_000_000, "1 min 0 s")];
+        for (micros, text) in cases {
+            assert_eq!(counting(micros), text);
+        }
+    }
 
     #[test]
     fn short_durations_are_in_milliseconds_and_long_ones_in_hours() {
