@@ -124,7 +124,7 @@ impl Backend for Record {
     fn log(&self, _: JobId, attempt: Option<u32>, from: u64, limit: u32) -> BoxFuture<'_, Result<LogPage, Problem>> {
         let line = |n: u64| {
             let text = format!("\u{1b}[31mline-{n}\u{1b}[0m <b>not bold</b>");
-            RecordedLine { step: 0, line: LogLine { n, t: Timestamp(0), text, open: false, split: false } }
+            RecordedLine { step: 0, line: LogLine { n, t: Timestamp(0), text, open: false, split: false, err: false } }
         };
         let lines = (from..LINES.min(from + u64::from(limit))).map(line).collect();
         let attempt = attempt.unwrap_or(1);

@@ -180,7 +180,8 @@ fn job_plan(
         Ok::<_, Problem>(SourceSpec { git: fill(&source.git)?, reference })
     });
     let step = |step: &StepSpec| {
-        Ok(StepSpec { name: room.copy(&step.name)?, run: room.copy(&step.run)?, env: fill_all(&step.env)? })
+        let (name, run) = (room.copy(&step.name)?, room.copy(&step.run)?);
+        Ok(StepSpec { name, run, env: fill_all(&step.env)?, stderr: step.stderr })
     };
     Ok(JobPlan {
         name,

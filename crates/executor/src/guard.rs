@@ -169,13 +169,15 @@ impl Guard {
     fn obey(&mut self, command: Command) -> ControlFlow<EndReason> {
         match command {
             Command::Extend { until_ms } => self.deadline = Some(until_ms),
-            Command::Start { script, cwd, env } => match self.start_step(&script, &cwd, &env) {
-                Ok(step) => {
-                    say(&Status::Started { pid: step.pid.as_raw_nonzero().get() });
-                    self.step = Some(step);
+            Command::Start { script, cwd, env, stderr } => {
+                match self.start_step(&script, &cwd, &env, stderr.as_deref()) {
+                    Ok(step) => {
+                        say(&Status::Started { pid: step.pid.as_raw_nonzero().get() });
+                        self.step = Some(step);
+                    }
+                    Err(reason) => say(&Status::NotStarted { reason }),
                 }
-                Err(reason) => say(&Status::NotStarted { reason }),
-            },
+            }
             Command::Terminate { kill_after_ms } => {
                 self.kill_at = Some(boot_millis().saturating_add(kill_after_ms));
                 tree::signal(Signal::TERM);
@@ -191,6 +193,7 @@ impl Guard {
         script: &std::path::Path,
         cwd: &std::path::Path,
         env: &std::collections::BTreeMap<String, String>,
+        stderr: Option<&std::path::Path>,
     ) -> Result<Step, String> {
         if self.step.is_some() || self.kill_at.is_some() {
             return Err("another step still runs".to_owned());
@@ -208,7 +211,11 @@ impl Guard {
                 .current_dir(cwd)
                 .stdin(Stdio::null())
                 .stdout(output()?)
-                .stderr(output()?)
+                .stderr(match stderr {
+                    // The executor reads it already, so opening it does not wait.
+                    Some(pipe) => Stdio::from(File::options().write(true).open(pipe)?),
+                    None => output()?,
+                })
                 .process_group(0)
                 .spawn()
         };

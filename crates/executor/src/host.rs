@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
+use rustix::{
+    fs::{CWD, FileType, Mode, mknodat},
+    pipe::{PipeFlags, fcntl_setpipe_size, pipe_with},
+};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines},
     net::unix::pipe,
@@ -55,7 +58,7 @@ pub(crate) struct LastWord {
     pub(crate) left: Option<String>,
 }
 
-/// The reading end of the job's output pipe.
+/// The reading end of the job's output pipe, or of the one for the standard error of steps that tell it apart.
 pub(crate) struct Output(pipe::Receiver);
 
 impl Guard {
@@ -124,6 +127,14 @@ impl Statuses {
 }
 
 impl Output {
+    /// Makes a named pipe. It is held open for writing too, so that it does not end between two steps.
+    pub(crate) fn named(path: &Path) -> io::Result<Self> {
+        mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?;
+        let output = pipe::OpenOptions::new().read_write(true).open_receiver(path)?;
+        let _ = fcntl_setpipe_size(&output, PIPE_BYTES); // The default size will do.
+        Ok(Self(output))
+    }
+
     /// Waits until something may be read.
     pub(crate) async fn readable(&self) -> io::Result<()> {
         self.0.readable().await

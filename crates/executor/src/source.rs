@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use wire::pipeline::{SourceSpec, StepSpec};
+use wire::pipeline::{SourceSpec, Stderr, StepSpec};
 
 /// The name of the checkout's step.
 pub(crate) const NAME: &str = "checkout";
@@ -51,7 +51,7 @@ pub(crate) fn step(source: &SourceSpec) -> Result<(StepSpec, String), String> {
             CLONE_AT
         }
     };
-    Ok((StepSpec { name: NAME.to_owned(), run: run.to_owned(), env }, command))
+    Ok((StepSpec { name: NAME.to_owned(), run: run.to_owned(), env, stderr: Stderr::Merged }, command))
 }
 
 /// `https://name:password@host/` without the part that nobody should read in a log.

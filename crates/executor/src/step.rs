@@ -7,7 +7,11 @@ use std::{
 };
 
 use tokio_util::sync::CancellationToken;
-use wire::{Event, pipeline::StepSpec, task::LeaseRef};
+use wire::{
+    Event,
+    pipeline::{Stderr, StepSpec},
+    task::LeaseRef,
+};
 
 use crate::{
     clock::now,
@@ -16,9 +20,9 @@ use crate::{
         protocol::{Command, EndReason, Status},
         tree,
     },
-    host::{Guard, LastWord},
+    host::{Guard, LastWord, Output},
     lease::Lease,
-    log::Log,
+    log::{Log, Stream},
     publish::{LeaseLost, Publisher},
 };
 
@@ -73,6 +77,8 @@ pub(crate) struct Steps<'a> {
     /// Between SIGTERM and SIGKILL.
     pub(crate) kill_after: Duration,
     pub(crate) workspace: PathBuf,
+    /// The named pipe of steps that tell their standard error apart, and its reading end; none until one does.
+    errors: Option<(PathBuf, Output)>,
     log: Log,
     buffer: Vec<u8>,
     /// Set once: the tree was asked to end.
@@ -102,8 +108,8 @@ impl<'a> Steps<'a> {
         kill_after: Duration,
         workspace: PathBuf,
     ) -> Self {
-        let (log, buffer, ending) = (Log::default(), vec![0; READ_BYTES], None);
-        Self { guard, publisher, lease, shutdown, timeout_at, kill_after, workspace, log, buffer, ending }
+        let (errors, log, buffer, ending) = (None, Log::default(), vec![0; READ_BYTES], None);
+        Self { guard, publisher, lease, shutdown, timeout_at, kill_after, workspace, errors, log, buffer, ending }
     }
 
     /// Runs one step to its end, and its tree too where no step will follow. Its output is published before it returns.
@@ -115,8 +121,12 @@ impl<'a> Steps<'a> {
         self.publisher.publish(&Event::StepStarted { step: index, name, command })?;
         let mut until = self.lease.until();
         let extend = Command::Extend { until_ms: *until.borrow_and_update() };
+        let stderr = match self.errors_of(step) {
+            Ok(stderr) => stderr,
+            Err(reason) => return Ok((Exit::NotStarted(reason), None)),
+        };
         let (script, cwd, env) = (step.script.clone(), self.workspace.clone(), step.env.clone());
-        self.guard.commands.send(&[extend, Command::Start { script, cwd, env }]).await;
+        self.guard.commands.send(&[extend, Command::Start { script, cwd, env, stderr }]).await;
         let (mut exit, mut tree_ended, mut readable) = (None, false, true);
         while exit.is_none() || !(tree_ended || (self.ending.is_none() && !step.last && exit == Some(Exit::Code(0)))) {
             let has_room = self.publisher.has_room();
@@ -162,8 +172,9 @@ impl<'a> Steps<'a> {
                     self.guard.commands.send(&[Command::Extend { until_ms }]).await;
                 }
                 ready = self.guard.output.readable(), if readable && has_room => {
-                    readable = ready.is_ok() && self.read(index)?;
+                    readable = ready.is_ok() && self.read(Stream::Out, index)?;
                 }
+                () = readable_errors(self.errors.as_ref()), if has_room => drop(self.read(Stream::Err, index)?),
                 () = self.publisher.room(), if !has_room => {}
                 () = sleep_until(due), if due.is_some() => self.tick(index)?,
             }
@@ -178,38 +189,68 @@ impl<'a> Steps<'a> {
         self.guard.commands.send(&[Command::Terminate { kill_after_ms }]).await;
     }
 
+    /// The named pipe for the step's standard error, made for the first step that tells it apart.
+    fn errors_of(&mut self, step: &Planned) -> Result<Option<PathBuf>, String> {
+        if step.spec.stderr == Stderr::Merged {
+            return Ok(None);
+        }
+        if self.errors.is_none() {
+            let path = step.script.with_file_name("stderr");
+            let output = Output::named(&path).map_err(|error| {
+                format!("the pipe {} for standard error could not be made: {error}", path.display())
+            })?;
+            self.errors = Some((path, output));
+        }
+        Ok(self.errors.as_ref().map(|(path, _)| path.clone()))
+    }
+
+    fn output(&self, stream: Stream) -> Option<&Output> {
+        match stream {
+            Stream::Out => Some(&self.guard.output),
+            Stream::Err => self.errors.as_ref().map(|(_, output)| output),
+        }
+    }
+
     /// Takes what is there. Says whether more can come.
-    fn read(&mut self, step: u32) -> Result<bool, LeaseLost> {
-        match self.guard.output.read(&mut self.buffer) {
+    fn read(&mut self, stream: Stream, step: u32) -> Result<bool, LeaseLost> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let read = self.output(stream).map_or(Ok(Some(0)), |output| output.read(&mut buffer));
+        self.buffer = buffer;
+        match read {
             Ok(Some(0)) | Err(_) => Ok(false),
             Ok(None) => Ok(true),
-            Ok(Some(read)) => self.feed(step, read).map(|()| true),
+            Ok(Some(read)) => self.feed(stream, step, read).map(|()| true),
         }
     }
 
     /// Takes what stood in the pipe when the step had ended. No more: a process in the background may print for ever.
     fn drain(&mut self, step: u32) -> Result<(), LeaseLost> {
-        let mut left = self.guard.output.waiting();
-        while left > 0 {
-            let most = left.min(self.buffer.len());
-            let Some(read) = self.guard.output.read_now(&mut self.buffer[..most]) else { break };
-            left -= read;
-            self.feed(step, read)?;
+        for stream in [Stream::Out, Stream::Err] {
+            let mut left = self.output(stream).map_or(0, Output::waiting);
+            while left > 0 {
+                let mut buffer = std::mem::take(&mut self.buffer);
+                let most = left.min(buffer.len());
+                let read = self.output(stream).and_then(|output| output.read_now(&mut buffer[..most]));
+                self.buffer = buffer;
+                let Some(read) = read else { break };
+                left -= read;
+                self.feed(stream, step, read)?;
+            }
         }
         let mut sent = Ok(());
         self.log.close(now(), Instant::now(), &mut send(self.publisher, step, &mut sent));
         sent
     }
 
-    fn feed(&mut self, step: u32, read: usize) -> Result<(), LeaseLost> {
+    fn feed(&mut self, stream: Stream, step: u32, read: usize) -> Result<(), LeaseLost> {
         let mut sent = Ok(());
-        self.log.feed(&self.buffer[..read], now(), Instant::now(), &mut send(self.publisher, step, &mut sent));
+        self.log.feed(stream, &self.buffer[..read], now(), Instant::now(), &mut send(self.publisher, step, &mut sent));
         sent
     }
 
     fn tick(&mut self, step: u32) -> Result<(), LeaseLost> {
         let mut sent = Ok(());
-        self.log.tick(Instant::now(), &mut send(self.publisher, step, &mut sent));
+        self.log.tick(now(), Instant::now(), &mut send(self.publisher, step, &mut sent));
         sent
     }
 }
@@ -224,6 +265,14 @@ fn send<'a>(
         if sent.is_ok() {
             *sent = publisher.publish(&Event::Log { step, lines });
         }
+    }
+}
+
+/// Waits until something may be read of standard error; for ever where no step tells it apart.
+async fn readable_errors(errors: Option<&(PathBuf, Output)>) {
+    match errors {
+        Some((_, output)) => drop(output.readable().await),
+        None => std::future::pending().await,
     }
 }
 

@@ -22,6 +22,9 @@ pub struct LogLine {
     /// The line goes on in the next one: it was longer than [`LINE_BYTES_MAX`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub split: bool,
+    /// It was printed to stderr. Said only of jobs that tell their two streams apart.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub err: bool,
 }
 
 /// A recorded line together with its step, as `GET /jobs/{id}/log` gives it.
@@ -32,6 +35,33 @@ pub struct RecordedLine {
     /// The line.
     #[serde(flatten)]
     pub line: LogLine,
+}
+
+/// What a line says of a group of lines, if it is one of the markers that people know from elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Marker<'a> {
+    /// A group begins: `::group::title`, or `##[group]title`.
+    Begin(&'a str),
+    /// It ends: `::endgroup::`, or `##[endgroup]`.
+    End,
+}
+
+/// Reads a marker; none where the line is none. A group also ends where the next one begins, and with its step.
+#[must_use]
+pub fn marker(text: &str) -> Option<Marker<'_>> {
+    if let Some(title) = ["::group::", "##[group]"].iter().find_map(|begin| text.strip_prefix(begin)) {
+        return Some(Marker::Begin(title.trim()));
+    }
+    matches!(text.trim_end(), "::endgroup::" | "##[endgroup]").then_some(Marker::End)
+}
+
+/// The lines of a group, as `GET /jobs/{id}/log/group` gives them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// The line that begins it.
+    pub first: u64,
+    /// Its last line: the one that ends it, or what stands before the next group or step; or the last one so far.
+    pub last: u64,
 }
 
 /// Puts `text` without its ANSI sequences into `out`, in the place of what was there: what searching and copying see.
@@ -64,7 +94,15 @@ fn after(text: &str, is_last: impl Fn(char) -> bool) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::plain;
+    use super::{Marker, marker, plain};
+
+    #[test]
+    fn groups_begin_and_end_with_markers() {
+        assert_eq!(marker("::group::Install"), Some(Marker::Begin("Install")));
+        assert_eq!(marker("##[group] Install "), Some(Marker::Begin("Install")));
+        assert_eq!([marker("::endgroup::"), marker("##[endgroup]\r")], [Some(Marker::End); 2]);
+        assert_eq!(["::group:", "say ::group::x", "::endgroup::x", ""].map(marker), [None; 4]);
+    }
 
     #[test]
     fn plain_text_has_no_sequences_left() {

@@ -250,6 +250,27 @@ pub struct StepSpec {
     /// Environment of this step alone. May hold `${{ }}`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
+    /// Whether what it prints to stderr is told apart.
+    #[serde(default, skip_serializing_if = "Stderr::is_merged")]
+    pub stderr: Stderr,
+}
+
+/// What becomes of a step's standard error.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stderr {
+    /// It shares one pipe with standard output: lines keep their exact order, and nothing tells them apart.
+    #[default]
+    Merged,
+    /// It has a pipe of its own: its lines are marked, and within a burst they may come before or after lines of standard
+    /// output that were printed within the same moment.
+    Marked,
+}
+
+impl Stderr {
+    fn is_merged(&self) -> bool {
+        *self == Stderr::Merged
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use store::model::{JobLease, JobPlan};
 use uuid::Uuid;
 use wire::{
     BuildId, ExecutorId, LabelSet,
-    pipeline::{Condition, StepSpec},
+    pipeline::{Condition, Stderr, StepSpec},
 };
 
 use super::*;
@@ -38,7 +38,12 @@ fn job(n: usize, needs: &[usize], condition: Condition, attempts: u32, lost_atte
         lost_attempts,
         env: BTreeMap::new(),
         source: None,
-        steps: vec![StepSpec { name: "x".to_owned(), run: "x".to_owned(), env: BTreeMap::new() }],
+        steps: vec![StepSpec {
+            name: "x".to_owned(),
+            run: "x".to_owned(),
+            env: BTreeMap::new(),
+            stderr: Stderr::Merged,
+        }],
         artifacts: Vec::new(),
     };
     let id = JobId(Uuid::from_u128(100 + n as u128));

@@ -8,7 +8,7 @@ use std::{
 
 use wire::{
     Problem,
-    pipeline::{Condition, JobSpec, LabelSet, StepSpec},
+    pipeline::{Condition, JobSpec, LabelSet, Stderr, StepSpec},
 };
 
 use super::{
@@ -21,7 +21,7 @@ use crate::expression;
 
 const KEYS: [&str; 10] =
     ["labels", "needs", "if", "matrix", "timeout", "attempts", "lost_attempts", "env", "steps", "artifacts"];
-const STEP_KEYS: [&str; 3] = ["name", "run", "env"];
+const STEP_KEYS: [&str; 4] = ["name", "run", "env", "stderr"];
 /// Seconds for one attempt unless the job says otherwise: an hour.
 const TIMEOUT_SECONDS: u64 = 60 * 60;
 /// How often a job may run because its executor was lost, unless it says otherwise.
@@ -251,9 +251,19 @@ fn steps(fields: &Fields<'_>, job: &str, matrix: &Axes, holes: &mut Holes<'_>) -
         let name = name.unwrap_or_else(first_line).chars().filter(|c| !c.is_control());
         let name = name.take(STEP_NAME_CHARS_MAX).collect();
         let env = env(&parts, &mut |node, text, what| holes.read(node, text, what, Some(matrix)))?;
-        steps.push(StepSpec { name, run, env });
+        steps.push(StepSpec { name, run, env, stderr: stderr(&parts)? });
     }
     Ok(steps)
+}
+
+fn stderr(fields: &Fields<'_>) -> Result<Stderr, Problem> {
+    let Some(node) = fields.get("stderr") else { return Ok(Stderr::Merged) };
+    let what = fields.name_of("stderr");
+    match text(node, &what)? {
+        "merged" => Ok(Stderr::Merged),
+        "marked" => Ok(Stderr::Marked),
+        other => Err(node.at.problem(format!("{what} must be `merged` or `marked`, not `{}`", shown(other)))),
+    }
 }
 
 fn artifacts(fields: &Fields<'_>) -> Result<Vec<String>, Problem> {

@@ -16,6 +16,9 @@ pub(crate) enum Command {
         cwd: PathBuf,
         /// Its whole environment.
         env: BTreeMap<String, String>,
+        /// A named pipe for its standard error; the job's output pipe otherwise.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stderr: Option<PathBuf>,
     },
     /// The lease is trusted until this point of the boot clock, in milliseconds. A point and not a span, so that a
     /// command that was read late extends nothing.

@@ -12,11 +12,13 @@ use wire::{LogLine, Timestamp, log::LINE_BYTES_MAX};
 /// A line that has no end by then is shown as it is; and again no more often than this while it changes.
 const OPEN_TIME: Duration = Duration::from_millis(100);
 
-/// The lines of one attempt while they are read.
+/// The lines of one stream of an attempt while they are read. Their numbers are given out by who owns both streams.
 #[derive(Default)]
 pub(crate) struct Lines {
-    /// The number of the line that is being read.
-    n: u64,
+    /// What is read is stderr.
+    err: bool,
+    /// The line that is read was shown open: the next number is its own until it ends.
+    is_shown: bool,
     /// What the line showed before its last carriage return.
     shown: String,
     /// What came since. Bytes, because a character may be cut by a read.
@@ -32,14 +34,26 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
-    /// Takes bytes as they were read; `out` gets the lines that they end.
-    pub(crate) fn feed(&mut self, bytes: &[u8], at: Timestamp, now: Instant, out: &mut impl FnMut(LogLine)) {
+    /// Of stderr, told apart.
+    pub(crate) fn of_stderr() -> Self {
+        Self { err: true, ..Self::default() }
+    }
+
+    /// Takes bytes as they were read; `out` gets the lines that they end. `n` is the next line's number.
+    pub(crate) fn feed(
+        &mut self,
+        bytes: &[u8],
+        at: Timestamp,
+        now: Instant,
+        n: &mut u64,
+        out: &mut impl FnMut(LogLine),
+    ) {
         let mut rest = bytes;
         while let Some(first) = rest.first() {
             if self.returned && *first != b'\r' {
                 self.returned = false;
                 if *first == b'\n' {
-                    self.end_line(at, out);
+                    self.end_line(at, n, out);
                     rest = &rest[1..];
                     continue;
                 }
@@ -47,18 +61,18 @@ impl Lines {
                 self.shown = overlay(take(&mut self.shown), &String::from_utf8_lossy(&part));
             }
             let Some(stop) = memchr2(b'\n', b'\r', rest) else {
-                self.append(rest, at, now, out);
+                self.append(rest, at, now, n, out);
                 break;
             };
             let (text, end) = (&rest[..stop], rest[stop]);
             rest = &rest[stop + 1..];
             if end == b'\n' && self.began.is_none() && text.len() <= LINE_BYTES_MAX {
-                self.emit(String::from_utf8_lossy(text).into_owned(), at, false, out);
+                self.emit(String::from_utf8_lossy(text).into_owned(), at, false, n, out);
                 continue;
             }
-            self.append(text, at, now, out);
+            self.append(text, at, now, n, out);
             if end == b'\n' {
-                self.end_line(at, out);
+                self.end_line(at, n, out);
             } else {
                 self.returned = true;
             }
@@ -70,25 +84,30 @@ impl Lines {
         self.open_at.filter(|_| self.changed)
     }
 
+    /// Whether the next number is shown as this stream's open line.
+    pub(crate) fn is_shown(&self) -> bool {
+        self.is_shown
+    }
+
     /// The line that has no end yet.
-    pub(crate) fn open(&mut self, now: Instant) -> Option<LogLine> {
+    pub(crate) fn open(&mut self, now: Instant, n: u64) -> Option<LogLine> {
         let t = self.began?;
-        self.changed = false;
+        (self.changed, self.is_shown) = (false, true);
         self.open_at = Some(now + OPEN_TIME);
         let mut text = overlay(self.shown.clone(), &String::from_utf8_lossy(whole_characters(&self.part)));
         text.truncate(text.floor_char_boundary(LINE_BYTES_MAX));
-        Some(LogLine { n: self.n, t, text, open: true, split: false })
+        Some(LogLine { n, t, text, open: true, split: false, err: self.err })
     }
 
     /// Nothing more comes: the open line ends here.
-    pub(crate) fn close(&mut self, at: Timestamp, out: &mut impl FnMut(LogLine)) {
+    pub(crate) fn close(&mut self, at: Timestamp, n: &mut u64, out: &mut impl FnMut(LogLine)) {
         self.returned = false;
         if self.began.is_some() {
-            self.end_line(at, out);
+            self.end_line(at, n, out);
         }
     }
 
-    fn append(&mut self, bytes: &[u8], at: Timestamp, now: Instant, out: &mut impl FnMut(LogLine)) {
+    fn append(&mut self, bytes: &[u8], at: Timestamp, now: Instant, n: &mut u64, out: &mut impl FnMut(LogLine)) {
         if bytes.is_empty() {
             return;
         }
@@ -101,29 +120,30 @@ impl Lines {
             let part = std::mem::replace(&mut self.part, rest);
             let text = overlay(take(&mut self.shown), &String::from_utf8_lossy(&part));
             let t = self.began.replace(at).unwrap_or(at);
-            self.emit(text, t, true, out);
+            self.emit(text, t, true, n, out);
         }
     }
 
-    fn end_line(&mut self, at: Timestamp, out: &mut impl FnMut(LogLine)) {
+    fn end_line(&mut self, at: Timestamp, n: &mut u64, out: &mut impl FnMut(LogLine)) {
         let part = take(&mut self.part);
         let text = overlay(take(&mut self.shown), &String::from_utf8_lossy(&part));
         let t = self.began.take().unwrap_or(at);
         self.open_at = None;
         self.changed = false;
-        self.emit(text, t, false, out);
+        self.emit(text, t, false, n, out);
     }
 
     /// One line; or several where replaced bytes made the text longer than what was read.
-    fn emit(&mut self, mut text: String, t: Timestamp, split: bool, out: &mut impl FnMut(LogLine)) {
+    fn emit(&mut self, mut text: String, t: Timestamp, split: bool, n: &mut u64, out: &mut impl FnMut(LogLine)) {
+        self.is_shown = false;
         while text.len() > LINE_BYTES_MAX {
             let rest = text.split_off(text.floor_char_boundary(LINE_BYTES_MAX));
-            out(LogLine { n: self.n, t, text, open: false, split: true });
-            self.n += 1;
+            out(LogLine { n: *n, t, text, open: false, split: true, err: self.err });
+            *n += 1;
             text = rest;
         }
-        out(LogLine { n: self.n, t, text, open: false, split });
-        self.n += 1;
+        out(LogLine { n: *n, t, text, open: false, split, err: self.err });
+        *n += 1;
     }
 }
 
@@ -161,11 +181,11 @@ mod tests {
     use super::*;
 
     fn read(reads: &[&[u8]]) -> Vec<LogLine> {
-        let (mut lines, mut out) = (Lines::default(), Vec::new());
+        let (mut lines, mut n, mut out) = (Lines::default(), 0, Vec::new());
         for (at, bytes) in (0..).zip(reads) {
-            lines.feed(bytes, Timestamp(at), Instant::now(), &mut |line| out.push(line));
+            lines.feed(bytes, Timestamp(at), Instant::now(), &mut n, &mut |line| out.push(line));
         }
-        lines.close(Timestamp(99), &mut |line| out.push(line));
+        lines.close(Timestamp(99), &mut n, &mut |line| out.push(line));
         out
     }
 
@@ -200,15 +220,15 @@ mod tests {
 
     #[test]
     fn a_line_without_an_end_is_shown_open_and_later_ends_under_the_same_number() {
-        let (mut lines, mut out, start) = (Lines::default(), Vec::new(), Instant::now());
-        lines.feed(b"first\nPassword: \xE2", Timestamp(5), start, &mut |line| out.push(line));
+        let (mut lines, mut n, mut out, start) = (Lines::default(), 0, Vec::new(), Instant::now());
+        lines.feed(b"first\nPassword: \xE2", Timestamp(5), start, &mut n, &mut |line| out.push(line));
         assert_eq!(lines.due(), Some(start + OPEN_TIME));
-        let open = lines.open(start + OPEN_TIME).unwrap();
+        let open = lines.open(start + OPEN_TIME, n).unwrap();
         assert_eq!((open.n, open.t, &open.text[..], open.open), (1, Timestamp(5), "Password: ", true));
         assert_eq!(lines.due(), None);
-        lines.feed(b"\x82\xAC", Timestamp(6), start + OPEN_TIME, &mut |line| out.push(line));
+        lines.feed(b"\x82\xAC", Timestamp(6), start + OPEN_TIME, &mut n, &mut |line| out.push(line));
         assert_eq!(lines.due(), Some(start + OPEN_TIME * 2));
-        lines.close(Timestamp(7), &mut |line| out.push(line));
+        lines.close(Timestamp(7), &mut n, &mut |line| out.push(line));
         let last = out.last().unwrap();
         assert_eq!((last.n, last.t, &last.text[..], last.open), (1, Timestamp(5), "Password: €", false));
     }
@@ -228,9 +248,9 @@ mod tests {
 
     #[test]
     fn a_progress_bar_that_never_ends_its_line_takes_no_more_memory_than_one_line() {
-        let (mut lines, mut out) = (Lines::default(), 0);
+        let (mut lines, mut n, mut out) = (Lines::default(), 0, 0);
         for _ in 0..10_000 {
-            lines.feed(b"[=====>    ]\r", Timestamp(0), Instant::now(), &mut |_| out += 1);
+            lines.feed(b"[=====>    ]\r", Timestamp(0), Instant::now(), &mut n, &mut |_| out += 1);
         }
         assert_eq!((out, lines.shown.len(), lines.part.len()), (0, 12, 12));
     }

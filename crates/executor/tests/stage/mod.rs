@@ -25,7 +25,7 @@ use uuid::Uuid;
 use wire::{
     BuildId, Event, EventMessage, ExecutorId, JobId, LabelSet, LogLine, Outcome,
     mac::InstallationKey,
-    pipeline::StepSpec,
+    pipeline::{Stderr, StepSpec},
     task::{ControlReply, ControlRequest, ExecutorNotice, Grant, Hint, LeaseRef, from_bytes, to_bytes},
 };
 
@@ -310,7 +310,12 @@ fn answer(
 /// A job with these steps.
 pub(crate) fn job(steps: &[&str]) -> Grant {
     let lease = LeaseRef { job: JobId(Uuid::now_v7()), attempt: 1 };
-    let step = |run: &&str| StepSpec { name: (*run).to_owned(), run: (*run).to_owned(), env: BTreeMap::new() };
+    let step = |run: &&str| StepSpec {
+        name: (*run).to_owned(),
+        run: (*run).to_owned(),
+        env: BTreeMap::new(),
+        stderr: Stderr::Merged,
+    };
     Grant {
         lease,
         lease_ms: 0,

@@ -222,7 +222,10 @@ pub(crate) fn job(n: u128) -> JobId {
 /// One line, 100 bytes.
 pub(crate) fn log(offset: u64) -> Event {
     let text = format!("{offset:0>100}");
-    Event::Log { step: 0, lines: vec![LogLine { n: offset, t: Timestamp(1), text, open: false, split: false }] }
+    Event::Log {
+        step: 0,
+        lines: vec![LogLine { n: offset, t: Timestamp(1), text, open: false, split: false, err: false }],
+    }
 }
 
 /// An event as its rightful writer publishes it. Every job belongs to build 1.

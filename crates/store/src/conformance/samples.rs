@@ -7,7 +7,7 @@ use wire::{
     BuildId, ClientId, Event, EventMessage, ExecutorId, JobId, LabelSet, LogLine, Outcome, ServerId, Timestamp, Topic,
     VERSION,
     event::raw,
-    pipeline::{Condition, PipelineSpec, StepSpec},
+    pipeline::{Condition, PipelineSpec, Stderr, StepSpec},
     task::Reply,
 };
 
@@ -38,7 +38,12 @@ pub(super) fn job(name: &str) -> Job {
         lost_attempts: 3,
         env: BTreeMap::from([("A".to_owned(), "ä".to_owned())]),
         source: None,
-        steps: vec![StepSpec { name: "one".to_owned(), run: "true".to_owned(), env: BTreeMap::new() }],
+        steps: vec![StepSpec {
+            name: "one".to_owned(),
+            run: "true".to_owned(),
+            env: BTreeMap::new(),
+            stderr: Stderr::Merged,
+        }],
         artifacts: vec!["out/*".to_owned()],
     };
     let state = JobState::Queued { since: Timestamp(0) };
@@ -123,7 +128,7 @@ pub(super) fn message(topic: Topic, epoch: u32, offset: u64, event: &Event) -> E
 }
 
 pub(super) fn line(n: u64, text: &str) -> LogLine {
-    LogLine { n, t: Timestamp(n.cast_signed() * 7), text: text.to_owned(), open: false, split: false }
+    LogLine { n, t: Timestamp(n.cast_signed() * 7), text: text.to_owned(), open: false, split: false, err: false }
 }
 
 pub(super) fn log(job: JobId, attempt: u32, offset: u64, lines: Vec<LogLine>) -> EventMessage {

@@ -103,9 +103,9 @@ impl Lines {
             return Ok(());
         };
         sqlx::query(
-            "INSERT INTO open_lines (job, attempt, n, step, t, split, text) VALUES (?, ?, ?, ?, ?, ?, ?) \
+            "INSERT INTO open_lines (job, attempt, n, step, t, split, err, text) VALUES (?, ?, ?, ?, ?, ?, ?, ?) \
              ON CONFLICT (job, attempt, n) DO UPDATE SET step = excluded.step, t = excluded.t, \
-             split = excluded.split, text = excluded.text",
+             split = excluded.split, err = excluded.err, text = excluded.text",
         )
         .bind(bytes(&self.job.0))
         .bind(i64::from(self.attempt))
@@ -113,6 +113,7 @@ impl Lines {
         .bind(i64::from(*step))
         .bind(line.t.0)
         .bind(i64::from(line.split))
+        .bind(i64::from(line.err))
         .bind(&line.text)
         .execute(connection)
         .await?;
@@ -249,7 +250,7 @@ async fn open_lines(
     bytes_max: usize,
 ) -> Result<Vec<RecordedLine>, StoreError> {
     let mut found = sqlx::query(
-        "SELECT n, step, t, split, text FROM open_lines WHERE job = ? AND attempt = ? AND n >= ? AND n < ? ORDER BY n",
+        "SELECT n, step, t, split, text, err FROM open_lines WHERE job = ? AND attempt = ? AND n >= ? AND n < ? ORDER BY n",
     )
     .bind(bytes(&job.0))
     .bind(i64::from(attempt))
@@ -259,7 +260,7 @@ async fn open_lines(
     let (mut lines, mut size) = (Vec::new(), 0);
     while let Some(row) = found.try_next().await? {
         let (n, t, split) = (rows::number(&row, 0)?, Timestamp(row.try_get(2)?), rows::flag(&row, 3)?);
-        let line = LogLine { n, t, text: row.try_get(4)?, open: true, split };
+        let line = LogLine { n, t, text: row.try_get(4)?, open: true, split, err: rows::flag(&row, 5)? };
         size += line.text.len();
         lines.push(RecordedLine { step: rows::number(&row, 1)?, line });
         if size > bytes_max {
