@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use axum::serve::ListenerExt as _;
 use broker::{Broker, embedded::EmbeddedBroker, rpc::Requester, topology};
 use control::service::{Brake, ControlConfig};
 use executor::ExecutorConfig;
@@ -171,6 +172,13 @@ async fn start(
         async move { executor::run(broker, executor, shutdown).await.map_err(|failure| failure.to_string()) }
     });
     let site = http::router(Site { core, gateway }).into_make_service_with_connect_info::<SocketAddr>();
+    // Small frames follow each other closely: kept back until the former one is acknowledged, each burst of them would
+    // come up to 40 ms late.
+    let listener = listener.tap_io(|connection| {
+        if let Err(failure) = connection.set_nodelay(true) {
+            tracing::debug!(%failure, "a connection cannot be told to send at once");
+        }
+    });
     let stopping = shutdown.clone();
     running.spawn(async move {
         let server = axum::serve(listener, site).with_graceful_shutdown(async move { stopping.cancelled().await });
