@@ -5,7 +5,7 @@ use wire::{
     BuildId, JobId, PipelineName, Problem, Topic,
     command::{Retry, Trigger},
     event::Recorded,
-    log::RecordedLine,
+    log::{Group, RecordedLine},
 };
 
 /// An answer with a status below 400.
@@ -93,6 +93,16 @@ pub async fn search_log(job: JobId, attempt: u32, wanted: &str, take: impl FnMut
     let url = format!("/api/v1/jobs/{job}/log/search?attempt={attempt}&q={}", crate::browser::encoded(wanted));
     let broken = |()| Problem::new(503, "not reachable", "The search broke off: the server cannot be reached.");
     crate::browser::stream_lines(&url, take).await.map_err(broken)
+}
+
+/// The lines of the group that a line begins.
+///
+/// # Errors
+/// When it begins none, or the server cannot be reached.
+pub async fn log_group(job: JobId, attempt: u32, line: u64) -> Result<Group, Problem> {
+    let url = format!("/api/v1/jobs/{job}/log/group?attempt={attempt}&line={line}");
+    let answer = send("GET", &url, JSON, None, None).await?;
+    serde_json::from_str(&answer.body).map_err(unreadable)
 }
 
 const JSON: &str = "application/json";

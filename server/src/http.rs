@@ -6,6 +6,7 @@ mod builds;
 mod events;
 mod files;
 mod jobs;
+mod log_group;
 mod log_search;
 mod pages;
 mod pipelines;
@@ -80,6 +81,7 @@ pub(crate) fn router(site: Site) -> Router {
         .route("/builds/{id}/events", get(events::list))
         .route("/jobs/{id}/log", get(jobs::log))
         .route("/jobs/{id}/log/search", get(log_search::search))
+        .route("/jobs/{id}/log/group", get(log_group::group))
         .route("/jobs/{id}/log.txt", get(jobs::raw))
         .route("/jobs/{id}/artifacts", get(jobs::artifacts))
         .route("/artifacts/{id}", get(artifacts::get))
