@@ -88,11 +88,35 @@ pub fn is_typing() -> bool {
     false
 }
 
-/// The line whose number was pressed: none.
+/// The number of what was pressed: none.
 #[must_use]
-pub fn line_pressed(_event: &leptos::ev::MouseEvent) -> Option<u64> {
+pub fn number_at(_event: &leptos::ev::MouseEvent, _selector: &str) -> Option<u64> {
     None
 }
+
+/// The number of the place where the selection ends: none.
+#[must_use]
+pub fn selected_number(_selector: &str) -> Option<u64> {
+    None
+}
+
+/// Takes the selection away: there is none.
+pub fn select_nothing() {}
+
+/// Numbers and heights of elements: none.
+#[must_use]
+pub fn heights(_block: &leptos::web_sys::Element, _selector: &str) -> Vec<(u64, f64)> {
+    Vec::new()
+}
+
+/// Whether the person turned on what has this name: nobody did.
+#[must_use]
+pub fn is_preferred(_name: &str) -> bool {
+    false
+}
+
+/// Remembers whether the person turned it on: nowhere.
+pub fn prefer(_name: &str, _on: bool) {}
 
 /// Presses the first element that a selector finds: nothing to press.
 pub fn press(_selector: &str) {}

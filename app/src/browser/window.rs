@@ -244,11 +244,56 @@ pub fn is_typing() -> bool {
     focused.is_some_and(|element| matches!(element.tag_name().as_str(), "INPUT" | "TEXTAREA" | "SELECT"))
 }
 
-/// The line, counted from 0, whose number was pressed.
+/// The number (`data-n`) of the element around what was pressed that a selector fits.
 #[must_use]
-pub fn line_pressed(event: &leptos::ev::MouseEvent) -> Option<u64> {
-    let number = event.target()?.dyn_into::<Element>().ok()?.closest("a.n").ok()??;
-    number.get_attribute("data-n")?.parse::<u64>().ok()?.checked_sub(1)
+pub fn number_at(event: &leptos::ev::MouseEvent, selector: &str) -> Option<u64> {
+    number_around(event.target()?.dyn_into::<Element>().ok()?, selector)
+}
+
+/// The same for the place where the selection ends, when something is selected.
+#[must_use]
+pub fn selected_number(selector: &str) -> Option<u64> {
+    let selection = window()?.get_selection().ok()??;
+    let node = selection.focus_node().filter(|_| !selection.is_collapsed())?;
+    number_around(node.dyn_into::<Element>().or_else(|node| node.parent_element().ok_or(node)).ok()?, selector)
+}
+
+fn number_around(element: Element, selector: &str) -> Option<u64> {
+    element.closest(selector).ok()??.get_attribute("data-n")?.parse().ok()
+}
+
+/// Takes the selection away.
+pub fn select_nothing() {
+    if let Some(Ok(Some(selection))) = window().map(|window| window.get_selection()) {
+        // Refused only where there is no document.
+        let _ = selection.remove_all_ranges();
+    }
+}
+
+/// Numbers (`data-n`) and heights in pixels of the elements inside that a selector fits.
+#[must_use]
+pub fn heights(block: &Element, selector: &str) -> Vec<(u64, f64)> {
+    let Ok(list) = block.query_selector_all(selector) else { return Vec::new() };
+    let of = |index| {
+        let element = list.item(index)?.dyn_into::<Element>().ok()?;
+        let number = element.get_attribute("data-n")?.parse().ok()?;
+        Some((number, element.get_bounding_client_rect().height()))
+    };
+    (0..list.length()).filter_map(of).collect()
+}
+
+/// Whether the person turned on what has this name, here at a former visit.
+#[must_use]
+pub fn is_preferred(name: &str) -> bool {
+    storage().and_then(|storage| storage.get_item(name).ok()?).is_some()
+}
+
+/// Remembers for later visits whether the person turned it on.
+pub fn prefer(name: &str, on: bool) {
+    // Storage may be forbidden: then the choice holds for this page only.
+    if let Some(storage) = storage() {
+        let _ = if on { storage.set_item(name, "on") } else { storage.remove_item(name) };
+    }
 }
 
 /// Presses the first element that a selector finds, as a click does.

@@ -9,7 +9,9 @@ use super::{connection::grouped, log_range::LineRange, log_view::LogHandle};
 use crate::{browser, rest};
 
 /// So many lines are copied at most; more are in the raw log.
-const COPY_LINES_MAX: u64 = 10_000;
+const COPY_LINES_MAX: u64 = 200_000;
+/// Lines that are read from the record at once.
+const READ_LINES: u64 = 5_000;
 
 /// The bar; absent while no line is marked.
 #[component]
@@ -17,33 +19,24 @@ pub fn MarkBar(
     /// The log.
     handle: LogHandle,
 ) -> impl IntoView {
-    let said = RwSignal::new(String::new());
     let fragment = use_location().hash;
     Effect::new(move |_| {
         if let Some(range) = LineRange::parse(&fragment.get()) {
-            handle.marked.set(Some(range));
+            handle.mark_only(range);
             handle.show_line(range.first);
         }
     });
-    Effect::new(move |_| {
-        handle.marked.track();
-        said.set(String::new());
-    });
-    // The page may be gone when the answer is there.
-    let tell = move |text: String| drop(said.try_set(text));
-    let copied = move |done: bool, what: &str| {
-        tell(if done { format!("{what} copied") } else { "The browser does not allow copying here".to_owned() });
+    let copy_marked = move |_| {
+        if let Some(range) = handle.marked.get_untracked() {
+            copy_lines(handle, range);
+        }
     };
-    let copy_lines = move |_| {
-        let Some(range) = handle.marked.get_untracked() else { return };
-        spawn_local(async move {
-            match text_of(handle, range).await {
-                Ok(text) => copied(browser::copy(&text).await, &counted(range.lines())),
-                Err(reason) => tell(reason),
-            }
-        });
+    let copy_link = move |_| {
+        if let Some(range) = handle.marked.get_untracked() {
+            browser::set_fragment(&range.fragment());
+        }
+        spawn_local(async move { copied(handle, browser::copy(&browser::address()).await, "Link") });
     };
-    let copy_link = move |_| spawn_local(async move { copied(browser::copy(&browser::address()).await, "Link") });
     let forget = move |_| {
         handle.marked.set(None);
         browser::set_fragment("");
@@ -56,14 +49,34 @@ pub fn MarkBar(
         <Show when=move || handle.marked.get().is_some()>
             <div class="mark-bar">
                 <span>{move || handle.marked.get().map(name)}</span>
-                <button class="small" type="button" on:click=copy_lines>"Copy lines"</button>
+                <button class="small" type="button" on:click=copy_marked>"Copy lines"</button>
                 <button class="small" type="button" on:click=copy_link>"Copy link"</button>
-                <span class="muted" role="status">{move || said.get()}</span>
+                <span class="muted" role="status">{move || handle.said.get()}</span>
                 <span class="space"></span>
                 <button class="small" type="button" on:click=forget>"Unmark"</button>
             </div>
         </Show>
     }
+}
+
+/// Copies lines, and says that it did or why not.
+pub(super) fn copy_lines(handle: LogHandle, range: LineRange) {
+    spawn_local(async move {
+        match text_of(handle, range).await {
+            Ok(text) => copied(handle, browser::copy(&text).await, &counted(range.lines())),
+            Err(reason) => tell(handle, reason),
+        }
+    });
+}
+
+fn copied(handle: LogHandle, done: bool, what: &str) {
+    let text = if done { format!("{what} copied") } else { "The browser does not allow copying here".to_owned() };
+    tell(handle, text);
+}
+
+fn tell(handle: LogHandle, text: String) {
+    // The page may be gone when the answer is there.
+    let _ = handle.said.try_set(text);
 }
 
 fn counted(lines: u64) -> String {
@@ -86,7 +99,8 @@ async fn text_of(handle: LogHandle, range: LineRange) -> Result<String, String> 
             n += 1;
             continue;
         }
-        let (recorded, _) = rest::log_lines(job, attempt, n, end - n).await.map_err(|problem| problem.detail)?;
+        let (recorded, _) =
+            rest::log_lines(job, attempt, n, READ_LINES.min(end - n)).await.map_err(|problem| problem.detail)?;
         if recorded.is_empty() {
             return Err(format!("Line {} is not recorded yet: try again in a moment", n + 1));
         }

@@ -104,9 +104,18 @@ pub fn LogPanel(
                     type="button"
                     aria-pressed=move || handle.timed.get().to_string()
                     title="Show when each line was printed"
-                    on:click=move |_| handle.timed.update(|timed| *timed = !*timed)
+                    on:click=move |_| handle.turn_times()
                 >
                     "Times"
+                </button>
+                <button
+                    class="needs-js small"
+                    type="button"
+                    aria-pressed=move || handle.wrapped.get().to_string()
+                    title="Break long lines at the edge"
+                    on:click=move |_| handle.turn_wrapping()
+                >
+                    "Wrap"
                 </button>
                 <button class="needs-js small" type="button" on:click=move |_| handle.show_line(0)>"Top"</button>
                 <button class="needs-js small" type="button" on:click=move |_| handle.show_end(false)>"End"</button>

@@ -1,6 +1,7 @@
 //! One row of a log. Text from builds becomes text nodes here, and nothing else.
 
 use leptos::{either::Either, prelude::*};
+use wire::log::{Marker, marker};
 
 use super::{ansi, connection::grouped};
 use crate::live::log::Line;
@@ -32,6 +33,8 @@ pub struct Marks {
     pub current: bool,
     /// Its time is shown.
     pub timed: bool,
+    /// So many rows are folded away behind it.
+    pub hides: u64,
 }
 
 impl Row {
@@ -39,6 +42,7 @@ impl Row {
         let Marks { lost, marked, hit, current, .. } = self.marks;
         let words = [
             (self.line.is_none(), " absent"),
+            (self.line.as_ref().is_some_and(|line| line.err), " err"),
             (lost, " lost"),
             (self.line.as_ref().is_some_and(|line| line.open), " open"),
             (marked, " marked"),
@@ -52,10 +56,12 @@ impl Row {
 /// A row with its number; a placeholder of the same height while its line is not held.
 pub fn log_row(row: Row) -> impl IntoView {
     let (class, n) = (row.class(), row.n);
+    let is_err = row.line.as_ref().is_some_and(|line| line.err);
     let at = row.line.as_ref().filter(|_| row.marks.timed).map(|line| super::time::of_line(line.t));
     let at = at.map(|(text, exact)| view! { <time class="at" title=exact>{text}</time> });
-    let line = row.line;
-    let text = line.map(|line| {
+    let head =
+        row.line.as_ref().and_then(|line| marker(&line.text)).map(|marker| marked_group(n, marker, row.marks.hides));
+    let text = row.line.filter(|_| head.is_none()).map(|line| {
         let cut = line.text.floor_char_boundary(SHOWN_BYTES_MAX);
         let hidden = line.text.len() - cut;
         let runs = ansi::runs(&line.text[..cut]);
@@ -69,11 +75,29 @@ pub fn log_row(row: Row) -> impl IntoView {
         (runs.into_iter().map(run).collect::<Vec<_>>(), more, split)
     });
     view! {
-        <div class=class data-n=n.to_string()>
+        <div class=class data-n=n.to_string() title=is_err.then_some("Printed to standard error")>
             <a class="n" href=format!("#L{}", n + 1) data-n=(n + 1).to_string() tabindex="-1" aria-hidden="true"></a>
             {at}
-            <span class="t">{text}</span>
+            <span class="t">{head}{text}</span>
         </div>
+    }
+}
+
+/// The head of a group, which folds it; or its end.
+fn marked_group(n: u64, marker: Marker<'_>, hides: u64) -> AnyView {
+    match marker {
+        Marker::Begin(title) => {
+            let (title, is_open) = (title.to_owned(), hides == 0);
+            let told = (!is_open).then(|| format!(" {} lines", grouped(hides)));
+            view! {
+                <button type="button" class="fold" data-n=n.to_string() aria-expanded=is_open.to_string()>
+                    <span class="group">{title}</span>
+                    <span class="more">{told}</span>
+                </button>
+            }
+            .into_any()
+        }
+        Marker::End => view! { <span class="more">"end of the group"</span> }.into_any(),
     }
 }
 

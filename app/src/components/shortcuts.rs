@@ -5,13 +5,14 @@ use leptos::{ev, html, prelude::*};
 use crate::browser;
 
 /// Each key, and what it does.
-const KEYS: [(&str, &str); 9] = [
+const KEYS: [(&str, &str); 10] = [
     ("?", "This help"),
     ("g h", "All pipelines"),
     ("j", "Next job of the build"),
     ("k", "Job before"),
     ("/ or Ctrl+F", "Search the whole log"),
     ("Enter, Shift+Enter", "In the search: next hit, hit before"),
+    ("Ctrl+A, Ctrl+C", "In the log: mark all of it, copy what is marked"),
     ("f", "Follow the end of the log, or let it go"),
     ("t", "System theme, light, dark"),
     ("Esc", "Close a search, a question, this help"),

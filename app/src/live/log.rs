@@ -28,6 +28,8 @@ pub struct Line {
     pub open: bool,
     /// It goes on in the next one.
     pub split: bool,
+    /// It was printed to stderr, where the step's two streams are told apart.
+    pub err: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -97,7 +99,7 @@ impl JobLog {
             return;
         }
         let text = Arc::from(line.text.as_str());
-        *slot = Some(Line { step, t: line.t, text, version: clock, open: line.open, split: line.split });
+        *slot = Some(Line { step, t: line.t, text, version: clock, open: line.open, split: line.split, err: line.err });
         self.give_up();
     }
 
@@ -134,9 +136,14 @@ impl JobLog {
     /// The first line and the number of lines to ask for, for each page of `shown` in which something is missing.
     #[must_use]
     pub fn missing(&self, shown: Range<u64>) -> Vec<u64> {
-        let end = shown.end.min(self.total);
-        let mut pages: Vec<u64> =
-            (shown.start..end).filter(|n| self.get(*n).is_none()).map(|n| n / PAGE_LINES).collect();
+        self.missing_of(shown.start..shown.end.min(self.total))
+    }
+
+    /// The same for lines that need not follow each other, in order.
+    #[must_use]
+    pub fn missing_of(&self, shown: impl Iterator<Item = u64>) -> Vec<u64> {
+        let is_missing = |n: &u64| *n < self.total && self.get(*n).is_none();
+        let mut pages: Vec<u64> = shown.filter(is_missing).map(|n| n / PAGE_LINES).collect();
         pages.dedup();
         pages
     }

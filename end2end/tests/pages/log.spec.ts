@@ -84,3 +84,117 @@ test("Ctrl+F searches the whole log, whatever the case, through colours, and goe
   await expect(field).toHaveCount(0);
   await expect(page.locator(".row.hit")).toHaveCount(0);
 });
+
+test("long lines wrap on demand, what is in view stays there, and the choice is remembered", async ({ page, api }) => {
+  const print = String.raw`for n in $(seq 1 2000); do printf 'line %d %s\n' $n "$(printf 'word %.0s' $(seq 1 $((n % 60))))"; done; echo the end`;
+  await api.apply("wide", pipeline("wide", { work: print }));
+  const build = await api.trigger("wide");
+  await api.finished(build);
+  await open(page, `/builds/${build}#L1200`);
+  await expect(row(page, 1_199)).toBeInViewport();
+  const height = (n: number) => row(page, n).evaluate((element) => element.getBoundingClientRect().height);
+  const top = () => row(page, 1_199).evaluate((element) => element.getBoundingClientRect().top);
+  expect(await height(1_199)).toBe(20);
+  const before = await top();
+
+  await page.getByRole("button", { name: "Wrap" }).click();
+  await expect.poll(() => height(1_198)).toBeGreaterThan(20);
+  await expect.poll(async () => Math.abs((await top()) - before)).toBeLessThan(2);
+  // Rows follow each other without gaps or overlaps, and every text is inside the view.
+  const rows = await page.locator(".log .row").evaluateAll((all) =>
+    all.map((element) => element.getBoundingClientRect()).map(({ top, bottom, right }) => ({ top, bottom, right })),
+  );
+  for (let n = 1; n < rows.length; n++) expect(Math.abs(rows[n].top - rows[n - 1].bottom)).toBeLessThan(0.5);
+  const log = page.getByRole("region", { name: "Log" });
+  expect(await log.evaluate((element) => element.scrollWidth - element.clientWidth)).toBeLessThanOrEqual(0);
+
+  // The end can be reached, and is the end.
+  await page.getByRole("button", { name: "End" }).click();
+  await expect(row(page, 2_000)).toBeInViewport();
+  await expect
+    .poll(() => log.evaluate((element) => element.scrollHeight - element.clientHeight - element.scrollTop))
+    .toBeLessThan(2);
+
+  await page.reload();
+  await expect(page.getByRole("button", { name: "Wrap" })).toHaveAttribute("aria-pressed", "true");
+  await page.getByRole("button", { name: "Wrap" }).click();
+  await expect(page.locator(".log.wrapped")).toHaveCount(0);
+});
+
+test("a group is folded and unfolded by its head, also where its end is far away", async ({ page, api }) => {
+  const print = `echo before; echo '::group::Install things'; seq 1 5000; echo '::endgroup::'; echo after; echo '##[group]Short'; echo inside`;
+  await api.apply("groups", pipeline("groups", { work: print }));
+  const build = await api.trigger("groups");
+  await api.finished(build);
+  await open(page, `/builds/${build}`);
+  const head = page.getByRole("button", { name: "Install things" });
+  await expect(head).toHaveAttribute("aria-expanded", "true");
+  await expect(row(page, 2)).toBeVisible();
+
+  await head.click();
+  await expect(head).toHaveAttribute("aria-expanded", "false");
+  await expect(head).toContainText("5,001 lines");
+  await expect(row(page, 2)).toHaveCount(0);
+  await expect(row(page, 5_003).locator(".t")).toHaveText("after");
+  await expect(row(page, 5_003)).toBeInViewport();
+
+  // A group that nothing ends goes to the end of its step.
+  await page.getByRole("button", { name: "Short", exact: true }).press("Enter");
+  await expect(row(page, 5_005)).toHaveCount(0);
+
+  // The search goes into what is folded, and shows it.
+  await page.keyboard.press("Control+f");
+  await page.getByRole("searchbox", { name: "Search the whole log" }).fill("4321");
+  await expect(row(page, 2 + 4_320)).toBeInViewport();
+  await page.getByRole("button", { name: "Top" }).click();
+  await expect(head).toHaveAttribute("aria-expanded", "true");
+  await expect(row(page, 2)).toBeVisible();
+});
+
+test("standard error is told apart where a step asks for it", async ({ page, api }) => {
+  await api.apply(
+    "streams",
+    `name: streams
+jobs:
+  a:
+    steps:
+      - {name: apart, run: "echo out; sleep 0.05; echo oops >&2; sleep 0.05; echo more", stderr: marked}
+      - {name: together, run: "echo as always >&2"}
+`,
+  );
+  const build = await api.trigger("streams");
+  await api.finished(build);
+  await open(page, `/builds/${build}`);
+  await expect(page.locator(".log .row .t")).toHaveText(["out", "oops", "more", "as always"]);
+  await expect(page.locator(".log .row.err .t")).toHaveText(["oops"]);
+  await expect(row(page, 1)).toHaveAttribute("title", "Printed to standard error");
+});
+
+test("Ctrl+A means the whole log, and Ctrl+C copies what is marked", async ({ page, api }) => {
+  await open(page, await longLog(api));
+  await row(page, 3).locator(".t").click();
+  await page.keyboard.press("Control+a");
+  await expect(page.getByText(`Lines 1 to ${LINES + 1}`)).toBeVisible();
+  await page.keyboard.press("Control+c");
+  await expect(page.getByText("30,001 lines copied")).toBeVisible();
+  const copied = await page.evaluate(() => navigator.clipboard.readText());
+  expect(copied.split("\n").length).toBe(LINES + 2);
+  expect(copied.endsWith("30000\nthe Needle\n")).toBe(true);
+});
+
+test("a selection that begins in a row that is gone meanwhile is copied whole", async ({ page, api }) => {
+  await open(page, await longLog(api));
+  await row(page, 4).locator(".t").hover();
+  await page.mouse.down();
+  await row(page, 8).locator(".t").hover();
+  await page.mouse.wheel(0, 6_000);
+  await expect(row(page, 4)).toHaveCount(0);
+  const last = row(page, 310);
+  await expect(last).toBeInViewport();
+  await last.locator(".t").hover();
+  await page.mouse.up();
+  await page.keyboard.press("Control+c");
+  await expect(page.getByText("307 lines copied")).toBeVisible();
+  const copied = await page.evaluate(() => navigator.clipboard.readText());
+  expect(copied).toBe(Array.from({ length: 307 }, (_, n) => `${5 + n}\n`).join(""));
+});

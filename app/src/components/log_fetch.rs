@@ -1,0 +1,139 @@
+//! Fetching the lines that are not held: what is in view first, then what the scroll is about to reach.
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    ops::Range,
+};
+
+use leptos::{prelude::*, task::spawn_local};
+use wire::JobId;
+
+use crate::{
+    browser,
+    live::{follow::Followed, log::PAGE_LINES},
+    rest,
+};
+
+/// At most so many pages are asked for at one time: more than that a browser lets wait anyway.
+const FETCHES_MAX: usize = 6;
+/// While so many are asked for, nothing is fetched ahead: what comes into view has room.
+const AHEAD_MAX: usize = 4;
+/// So many moves of the view are looked ahead.
+const MOVES_AHEAD: i64 = 4;
+/// How long to wait before a page is asked for again that the record did not give, in milliseconds.
+const FETCH_AGAIN_MILLIS: u64 = 500;
+
+/// A page of an attempt's log.
+type Key = (JobId, u32, u64);
+
+/// The pages that are being asked for.
+#[derive(Clone, Copy)]
+pub(super) struct Fetches {
+    followed: Followed,
+    under_way: StoredValue<HashSet<Key>>,
+    /// The first row that was in view at the last look: what the view moved by since tells where it goes.
+    before: StoredValue<u64>,
+}
+
+impl Fetches {
+    pub(super) fn new(followed: Followed) -> Self {
+        Self { followed, under_way: StoredValue::default(), before: StoredValue::new(0) }
+    }
+
+    /// `missing` pages are in view and not held; the rows `shown` are in view.
+    pub(super) fn want(self, (job, attempt): (JobId, u32), missing: Vec<u64>, shown: Range<u64>, total: u64) {
+        let moved = shown.start.cast_signed() - self.before.get_value().cast_signed();
+        self.before.set_value(shown.start);
+        for page in missing {
+            self.fetch((job, attempt, page), FETCHES_MAX);
+        }
+        let held = |page: u64| {
+            let lines = page * PAGE_LINES..((page + 1) * PAGE_LINES).min(total);
+            self.followed.model.with_value(|model| model.log().is_none_or(|log| log.missing(lines).is_empty()))
+        };
+        for page in ahead(&shown, moved, total).into_iter().filter(|page| !held(*page)) {
+            self.fetch((job, attempt, page), AHEAD_MAX);
+        }
+    }
+
+    fn fetch(self, key: Key, most: usize) {
+        let (job, attempt, page) = key;
+        let is_new = self.under_way.try_update_value(|under_way| under_way.len() < most && under_way.insert(key));
+        if is_new != Some(true) || attempt == 0 {
+            return;
+        }
+        let first = self.followed.model.try_update_value(|model| model.log_mut()?.first_missing(page)).flatten();
+        let from = first.unwrap_or(page * PAGE_LINES);
+        spawn_local(async move {
+            let answer = rest::log_lines(job, attempt, from, (page + 1) * PAGE_LINES - from).await;
+            let is_whole = self.followed.model.try_update_value(|model| {
+                let is_shown = model.chosen() == Some(job);
+                let Some(log) = model.log_mut().filter(|log| is_shown && log.attempt() == attempt) else { return true };
+                match answer {
+                    Ok((lines, total)) => {
+                        if let Some(total) = total {
+                            log.reach(total);
+                        }
+                        log.put_recorded(&lines);
+                        log.missing(page * PAGE_LINES..(page + 1) * PAGE_LINES).is_empty()
+                    }
+                    Err(_) => false,
+                }
+            });
+            let again = move || {
+                if self.under_way.try_update_value(|under_way| under_way.remove(&key)).is_some() {
+                    self.followed.log_fetched();
+                }
+            };
+            // The record lags behind what the page has heard, or cannot be reached: placeholders stay meanwhile.
+            match is_whole {
+                Some(true) => again(),
+                Some(false) => browser::after(FETCH_AGAIN_MILLIS, again),
+                None => {}
+            }
+        });
+    }
+}
+
+/// The pages that come into view if the view goes on as it moved: nearest first. A view that stands has its neighbours.
+fn ahead(shown: &Range<u64>, moved: i64, total: u64) -> Vec<u64> {
+    if total == 0 {
+        return Vec::new();
+    }
+    let last_page = (total - 1) / PAGE_LINES;
+    let pages_of = |start: i64| {
+        let start = u64::try_from(start).unwrap_or(0);
+        let end = start + (shown.end - shown.start).max(1) - 1;
+        (start / PAGE_LINES)..=(end / PAGE_LINES).min(last_page)
+    };
+    let first = shown.start.cast_signed();
+    let next = if moved < 0 { -1 } else { 1 };
+    let view = (shown.end - shown.start).cast_signed();
+    let moves = (1..=MOVES_AHEAD).filter(|_| moved != 0).flat_map(|n| pages_of(first + n * moved));
+    // Beside what is shown, on the side it goes to; then on the other.
+    let beside =
+        [next * (view + PAGE_LINES.cast_signed() / 2), -next * view].into_iter().flat_map(|by| pages_of(first + by));
+    let mut seen: BTreeSet<u64> = pages_of(first).collect();
+    moves.chain(beside).filter(|page| seen.insert(*page)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_view_that_stands_has_its_neighbours_and_nothing_beyond_the_ends() {
+        assert_eq!(ahead(&(480..560), 0, 10_000), Vec::<u64>::new(), "both are in view already");
+        assert_eq!(ahead(&(600..690), 0, 10_000), [0]);
+        assert_eq!(ahead(&(900..990), 0, 10_000), [2]);
+        assert_eq!(ahead(&(0..90), 0, 100), Vec::<u64>::new());
+        assert_eq!(ahead(&(0..0), 0, 0), Vec::<u64>::new());
+    }
+
+    #[test]
+    fn a_view_that_moves_finds_the_places_where_it_will_be() {
+        assert_eq!(ahead(&(10_000..10_090), 833, 100_000), [21, 22, 23, 24, 26, 19]);
+        assert_eq!(ahead(&(10_000..10_090), -5_000, 100_000), [10, 0, 18, 19]);
+        assert_eq!(ahead(&(99_800..99_890), 900, 100_000), Vec::<u64>::new(), "it is at the end");
+    }
+}
