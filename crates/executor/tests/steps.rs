@@ -10,6 +10,7 @@ use broker::{Outgoing, topology};
 use stage::{Stage, gone, job, lines, runs, texts};
 use wire::{
     Event, Outcome,
+    pipeline::Stderr,
     task::{ExecutorNotice, to_bytes},
 };
 
@@ -24,6 +25,26 @@ async fn p3_stdout_and_stderr_come_in_the_order_they_were_written() {
     assert!(matches!(&events[0], Event::StepStarted { step: 0, .. }));
     let last = Event::StepFinished { step: 0, outcome: Outcome::Succeeded, exit_code: Some(0), reason: None };
     assert_eq!(events.last(), Some(&last));
+}
+
+#[tokio::test]
+async fn standard_error_is_marked_where_a_step_asks_for_it_and_no_line_of_either_stream_is_lost() {
+    let mut stage = Stage::start().await;
+    // Also by its name, and through a step that does not ask.
+    let each = "for i in $(seq 1 3000); do echo out $i; echo err $i >&2; done; echo named > /dev/stderr";
+    let mut job = job(&[each, "echo merged >&2", "echo again >&2; echo last"]);
+    for step in [0, 2] {
+        job.steps[step].stderr = Stderr::Marked;
+    }
+    let (events, finished) = stage.run(job).await;
+    assert_eq!((finished.outcome, finished.reason), (Outcome::Succeeded, None));
+    let lines = lines(&events);
+    assert!(lines.iter().map(|line| line.n).eq(0..6_004));
+    let of = |err: bool| lines.iter().filter(move |line| line.err == err).map(|line| line.text.clone());
+    let out: Vec<_> = (1..=3_000).map(|i| format!("out {i}")).chain(["merged".into(), "last".into()]).collect();
+    let err: Vec<_> = (1..=3_000).map(|i| format!("err {i}")).chain(["named".into(), "again".into()]).collect();
+    assert_eq!(of(false).collect::<Vec<_>>(), out);
+    assert_eq!(of(true).collect::<Vec<_>>(), err);
 }
 
 #[tokio::test]
