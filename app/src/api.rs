@@ -6,11 +6,20 @@ use serde::{Deserialize, Serialize};
 use wire::{
     BuildId, JobId, PipelineName, Problem, Timestamp,
     command::BuildsQuery,
-    view::{BuildSummary, BuildView, LogPage, PipelineSummary, PipelineView},
+    view::{BuildSummary, BuildView, JobView, LogPage, PipelineSummary, PipelineView, State},
 };
 
-/// Lines of a log that a page carries in its HTML, the last ones.
-pub const PAGE_LOG_LINES: u32 = 1_000;
+/// Lines of a log that a page carries in its HTML: some screens of them, for what is carried is parsed, drawn, and taken
+/// over by the browser package before anything else happens.
+pub const PAGE_LOG_LINES: u32 = 200;
+
+/// The first of the lines that a page carries: a log is opened at its begin where all went well, and at its end, where
+/// something comes or the reason stands, otherwise.
+#[must_use]
+pub fn first_page_line(job: &JobView, total: u64) -> u64 {
+    let went_well = job.state == State::Finished && job.outcome == Some(wire::Outcome::Succeeded);
+    if went_well { 0 } else { total.saturating_sub(u64::from(PAGE_LOG_LINES)) }
+}
 
 /// A future of the backend.
 #[cfg(feature = "ssr")]
@@ -152,7 +161,7 @@ pub async fn read_build_page(
     let log = match build.jobs.iter().find(|known| Some(known.id) == job).filter(|known| known.attempt > 0) {
         None => None,
         Some(known) => {
-            let from = known.lines.saturating_sub(u64::from(PAGE_LOG_LINES));
+            let from = first_page_line(known, known.lines);
             Some(backend.log(known.id, Some(known.attempt), from, PAGE_LOG_LINES).await.map_err(PageError)?)
         }
     };

@@ -187,9 +187,18 @@ async fn a_build_reads_without_scripts_to_the_last_line_of_the_job_that_failed()
     let html = page("http://x/builds/00000000-0000-0000-0000-000000000007", false).await;
     assert!(html.contains("exit code 101") && html.contains("85 ms"), "{html}");
     assert!(html.contains("20 Nov, 09:24:19 UTC") && html.contains("4.2 s"));
-    assert!(html.contains("line-2499") && html.contains("line-1500") && !html.contains(">line-1499<"));
-    assert!(html.contains("Lines 1 to 1500 are in the raw log.") && html.contains("log.txt?attempt=2"));
+    assert!(html.contains("line-2499") && html.contains("line-2300") && !html.contains("line-2299"));
+    assert!(html.contains("Lines 1 to 2300 are in the raw log.") && html.contains("log.txt?attempt=2"));
     assert!(html.contains("&lt;b&gt;not bold&lt;/b&gt;") && html.contains(r#"class="f1""#));
+}
+
+#[tokio::test]
+async fn the_log_of_a_job_that_went_well_reads_from_its_begin() {
+    let html =
+        page("http://x/builds/00000000-0000-0000-0000-000000000007?job=00000000-0000-0000-0000-000000000014", false)
+            .await;
+    assert!(html.contains("line-0") && html.contains("line-199") && !html.contains("line-200"));
+    assert!(html.contains("Lines 201 to 2500 are in the raw log."));
 }
 
 #[tokio::test]

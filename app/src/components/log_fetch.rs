@@ -110,9 +110,9 @@ fn ahead(shown: &Range<u64>, moved: i64, total: u64) -> Vec<u64> {
     let next = if moved < 0 { -1 } else { 1 };
     let view = (shown.end - shown.start).cast_signed();
     let moves = (1..=MOVES_AHEAD).filter(|_| moved != 0).flat_map(|n| pages_of(first + n * moved));
-    // Beside what is shown, on the side it goes to; then on the other.
-    let beside =
-        [next * (view + PAGE_LINES.cast_signed() / 2), -next * view].into_iter().flat_map(|by| pages_of(first + by));
+    // Half a page beside what is shown, on the side it goes to; then on the other.
+    let half = PAGE_LINES.cast_signed() / 2;
+    let beside = [next * half, -next * half].into_iter().flat_map(|by| pages_of(first + by + by.signum() * view));
     let mut seen: BTreeSet<u64> = pages_of(first).collect();
     moves.chain(beside).filter(|page| seen.insert(*page)).collect()
 }
@@ -123,8 +123,8 @@ mod tests {
 
     #[test]
     fn a_view_that_stands_has_its_neighbours_and_nothing_beyond_the_ends() {
-        assert_eq!(ahead(&(480..560), 0, 10_000), Vec::<u64>::new(), "both are in view already");
-        assert_eq!(ahead(&(600..690), 0, 10_000), [0]);
+        assert_eq!(ahead(&(480..560), 0, 10_000), Vec::<u64>::new(), "both are in view");
+        assert_eq!(ahead(&(600..690), 0, 10_000), [2, 0]);
         assert_eq!(ahead(&(900..990), 0, 10_000), [2]);
         assert_eq!(ahead(&(0..90), 0, 100), Vec::<u64>::new());
         assert_eq!(ahead(&(0..0), 0, 0), Vec::<u64>::new());
@@ -132,8 +132,8 @@ mod tests {
 
     #[test]
     fn a_view_that_moves_finds_the_places_where_it_will_be() {
-        assert_eq!(ahead(&(10_000..10_090), 833, 100_000), [21, 22, 23, 24, 26, 19]);
-        assert_eq!(ahead(&(10_000..10_090), -5_000, 100_000), [10, 0, 18, 19]);
-        assert_eq!(ahead(&(99_800..99_890), 900, 100_000), Vec::<u64>::new(), "it is at the end");
+        assert_eq!(ahead(&(10_000..10_090), 833, 100_000), [21, 23, 24, 25, 26, 19]);
+        assert_eq!(ahead(&(10_000..10_090), -5_000, 100_000), [10, 0, 19]);
+        assert_eq!(ahead(&(99_800..99_890), 900, 100_000), [198], "nothing follows the end");
     }
 }

@@ -14,7 +14,7 @@ use super::{
     log_search::Search,
 };
 use crate::{
-    api::PAGE_LOG_LINES,
+    api::{PAGE_LOG_LINES, first_page_line},
     browser,
     live::{build::LiveBuild, follow::Followed, log::JobLog},
 };
@@ -147,16 +147,22 @@ pub fn LogView(
     }
 }
 
-/// The last lines, whole, for readers without scripts.
+/// The lines that the page carries, for readers without scripts and until the browser package has taken over.
 fn still_rows(handle: LogHandle, empty: Signal<String>) -> impl IntoView {
-    let (from, rows) = handle.followed.model.with_value(|model| {
+    let (total, from, rows) = handle.followed.model.with_value(|model| {
         let log = model.log();
         let total = log.map_or(0, JobLog::total);
-        let from = total.saturating_sub(u64::from(PAGE_LOG_LINES));
+        let job = model.view().jobs.iter().find(|job| Some(job.id) == model.chosen());
+        let from = job.map_or(0, |job| first_page_line(job, total));
         let line = |n| log.and_then(|log| log.get(n)).cloned();
-        (from, (from..total).map(|n| (n, line(n))).collect::<Vec<_>>())
+        let end = total.min(from + u64::from(PAGE_LOG_LINES));
+        (total, from, (from..end).map(|n| (n, line(n))).collect::<Vec<_>>())
     });
-    let earlier = (from > 0).then(|| view! { <p class="note">{format!("Lines 1 to {from} are in the raw log.")}</p> });
+    let left_out = |from: u64, to: u64| {
+        (from <= to).then(|| view! { <p class="note">{format!("Lines {from} to {to} are in the raw log.")}</p> })
+    };
+    let earlier = left_out(1, from);
+    let later = left_out(from + rows.len() as u64 + 1, total);
     let nothing = rows.is_empty().then(|| view! { <p class="note">{empty.get_untracked()}</p> });
     let rows = rows.into_iter().map(|(n, line)| log_row(Row { n, line, marks: Marks::default() })).collect_view();
     view! {
@@ -164,6 +170,7 @@ fn still_rows(handle: LogHandle, empty: Signal<String>) -> impl IntoView {
             {earlier}
             {nothing}
             <div class="rows">{rows}</div>
+            {later}
         </div>
     }
 }
