@@ -311,6 +311,9 @@ fn p8_signing_out_ends_the_sockets_of_the_session_and_the_session() {
     assert_eq!(out.status().as_u16(), 303);
     assert_eq!(first.closed(), 4500);
     assert_eq!(connect(&server, As::Cookie(&renewed), Some(&server.url)).err(), Some(401));
+    // A tab that knew nothing of it presses the same button.
+    let again = post("/sign-out", &renewed, &[]);
+    assert_eq!((again.status().as_u16(), again.headers()["location"].to_str().unwrap()), (303, "/sign-in"));
 }
 
 #[test]

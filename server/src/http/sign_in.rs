@@ -59,12 +59,15 @@ async fn begin(core: &Core, session: &Session, token: &str) -> Result<bool, Prob
     })
 }
 
-/// `POST /sign-out`: ends the session and its sockets.
-pub(crate) async fn sign_out(State(gateway): State<Arc<Gateway>>, Who(who): Who, session: Session) -> Response {
+/// `POST /sign-out`: ends the session and its sockets. One that has ended already is no error: there is nothing to end, and
+/// the person is where they wanted to be.
+pub(crate) async fn sign_out(State(gateway): State<Arc<Gateway>>, who: Option<Who>, session: Session) -> Response {
     if session.flush().await.is_err() {
         let problem = Problem::new(503, "Store unavailable", "The session cannot be ended now; try again in a moment.");
         return Rejection(problem).into_response();
     }
-    gateway.sign_out(&who.subject);
+    if let Some(Who(who)) = who {
+        gateway.sign_out(&who.subject);
+    }
     (StatusCode::SEE_OTHER, [(header::LOCATION, "/sign-in")]).into_response()
 }
