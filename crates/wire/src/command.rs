@@ -102,9 +102,15 @@ pub struct BuildsQuery {
     /// In this state only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<crate::view::State>,
+    /// That ended so; `failed` covers those that timed out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<crate::Outcome>,
     /// Older than this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<BuildId>,
+    /// Newer than this one: those next to it, where the limit cuts; newest first as ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<BuildId>,
     /// At most so many: 1 to [`BUILDS_LIMIT_MAX`], 50 unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,

@@ -101,7 +101,7 @@ fn wait_seconds(headers: &HeaderMap) -> Option<u64> {
         .map(|seconds| seconds.min(WAIT_SECONDS_MAX))
 }
 
-/// `GET /builds?pipeline=&state=&before=&limit=`
+/// `GET /builds?pipeline=&state=&outcome=&before=&after=&limit=`
 pub(crate) async fn list(
     State(core): State<Arc<Core>>,
     Who(who): Who,
@@ -113,10 +113,13 @@ pub(crate) async fn list(
             _ if value.is_empty() => {}
             "pipeline" => wanted.pipeline = Some(parse("`pipeline`", value)?),
             "state" => wanted.state = Some(parse("`state`", value)?),
+            "outcome" => wanted.outcome = Some(parse("`outcome`", value)?),
+            "after" => wanted.after = Some(parse("`after`", value)?),
             "before" => wanted.before = Some(parse("`before`", value)?),
             "limit" => wanted.limit = Some(limit(value)?),
             other => {
-                let sentence = format!("`{other}` is not known here: use pipeline, state, before, limit.");
+                let sentence =
+                    format!("`{other}` is not known here: use pipeline, state, outcome, before, after, limit.");
                 return Err(Problem::new(400, "Invalid parameter", sentence).into());
             }
         }

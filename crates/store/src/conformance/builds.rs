@@ -212,8 +212,13 @@ pub async fn builds_are_listed_newest_first(fixture: &dyn Fixture) {
         state: Some(State::Queued),
         before: Some(made[0]),
         limit: Some(2),
+        ..BuildsQuery::default()
     };
     assert_eq!(listed(both).await, [made[2], made[4]]);
+    let next = BuildsQuery { after: Some(made[5]), limit: Some(2), ..BuildsQuery::default() };
+    assert_eq!(listed(next).await, [made[3], made[4]], "the next ones, not the newest");
+    let failed = BuildsQuery { outcome: Some(Outcome::Failed), ..BuildsQuery::default() };
+    assert!(listed(failed).await.is_empty(), "none has ended");
 }
 
 /// The signal comes with the commit; rows are given in order from where one asks, until they are confirmed.

@@ -5,10 +5,11 @@ use sqlx::{Connection, Executor, Row, SqliteConnection};
 use crate::StoreError;
 
 /// In order; the first makes version 1. A step that was released is never changed.
-const STEPS: [&str; 3] = [
+const STEPS: [&str; 4] = [
     include_str!("migrations/0001_start.sql"),
     include_str!("migrations/0002_outbox_unreadable.sql"),
     include_str!("migrations/0003_stderr_lines.sql"),
+    include_str!("migrations/0004_failed_builds.sql"),
 ];
 
 /// The schema that this program knows.

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use uuid::Uuid;
 use wire::{
-    ArtifactId, BuildId, JobId, Position,
+    ArtifactId, BuildId, JobId, Outcome, Position,
     command::{BUILDS_LIMIT_MAX, BuildsQuery},
     view::{ArtifactView, BuildSummary, BuildView, JobView, State, StepView},
 };
@@ -55,16 +55,31 @@ pub(super) async fn builds(
     if query.before.is_some() {
         conditions.push("(queued_at, id) < (SELECT queued_at, id FROM builds WHERE id = ?3)");
     }
+    match query.outcome {
+        None => {}
+        Some(Outcome::Failed) => conditions.push("outcome IN ('failed', 'timed_out')"),
+        Some(_) => conditions.push("outcome = ?5"),
+    }
+    if query.after.is_some() {
+        conditions.push("(queued_at, id) > (SELECT queued_at, id FROM builds WHERE id = ?6)");
+    }
     let filter = if conditions.is_empty() { "?4 > 0".to_owned() } else { conditions.join(" AND ") };
-    let sql = format!("SELECT {SUMMARY} FROM builds WHERE {filter} ORDER BY queued_at DESC, id DESC LIMIT ?4");
+    let order = if query.after.is_some() { "ASC" } else { "DESC" };
+    let sql = format!("SELECT {SUMMARY} FROM builds WHERE {filter} ORDER BY queued_at {order}, id {order} LIMIT ?4");
     let found = sqlx::query(&sql)
         .bind(query.pipeline.as_ref().map(|name| name.as_str()))
         .bind(query.state.map(State::as_str))
         .bind(query.before.as_ref().map(|id| bytes(&id.0)))
         .bind(i64::from(query.limit.unwrap_or(BUILDS_LIMIT).clamp(1, BUILDS_LIMIT_MAX)))
+        .bind(query.outcome.map(Outcome::as_str))
+        .bind(query.after.as_ref().map(|id| bytes(&id.0)))
         .fetch_all(connection)
         .await?;
-    found.iter().map(summary).collect()
+    let mut found = found.iter().map(summary).collect::<Result<Vec<_>, _>>()?;
+    if query.after.is_some() {
+        found.reverse();
+    }
+    Ok(found)
 }
 
 /// One build, as of one moment: `connection` is in a transaction.
