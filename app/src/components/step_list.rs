@@ -52,6 +52,18 @@ fn as_far_as_known(job: &JobView, step: StepView) -> StepView {
     StepView { state: State::Finished, outcome: None, started_at, finished_at: job.finished_at, ..step }
 }
 
+/// From when to when the last attempt of a job ran; without an end while it runs. Of one that was lost and waits for its
+/// next attempt the end is that of its last step: nothing counts meanwhile.
+fn time_of(job: &JobView) -> Option<(Timestamp, Option<Timestamp>)> {
+    let from = job.started_at?;
+    let until = match job.state {
+        State::Running => None,
+        State::Finished => job.finished_at,
+        State::Queued => Some(job.steps.iter().filter_map(|step| step.finished_at).max().unwrap_or(from)),
+    };
+    Some((from, until))
+}
+
 #[component]
 fn StepRow(view: RwSignal<BuildView>, job: JobId, step: u32, show_line: Callback<u64>) -> impl IntoView {
     let row: Memo<Option<StepView>> = Memo::new(move |_| {
@@ -84,15 +96,14 @@ fn StepRow(view: RwSignal<BuildView>, job: JobId, step: u32, show_line: Callback
     });
     let clock = Clock::get();
     let span = Memo::new(move |_| {
-        let known = view
-            .with(|view| view.jobs.iter().find(|known| known.id == job).map(|job| (job.started_at, job.finished_at)));
-        let (job_from, job_until) = known.unwrap_or_default();
+        let known = view.with(|view| view.jobs.iter().find(|known| known.id == job).and_then(time_of));
+        let (job_from, job_until) = known?;
         let (from, until) =
             row.with(|row| row.as_ref().map(|step| (step.started_at, step.finished_at))).unwrap_or_default();
         let (job_from, from) = (job_from?, from?);
         // The clock counts only where something has not ended.
-        let now = || clock.now();
-        Some(share(from, until.unwrap_or_else(now), job_from, job_until.unwrap_or_else(now)))
+        let job_until = job_until.unwrap_or_else(|| clock.now());
+        Some(share(from?, until.unwrap_or(job_until), job_from, job_until))
     });
     let bar = move || {
         span.get().map_or_else(
@@ -153,6 +164,17 @@ mod tests {
         assert_eq!(share(Timestamp(5), Timestamp(5), Timestamp(5), Timestamp(5)), (0, 10));
     }
     use crate::live::sample;
+
+    #[test]
+    fn the_time_of_a_job_that_was_lost_stands_still_until_its_next_attempt() {
+        let mut job = sample::build(1).jobs.remove(0);
+        assert_eq!(time_of(&job), None);
+        (job.state, job.started_at) = (State::Running, Some(Timestamp(1)));
+        assert_eq!(time_of(&job), Some((Timestamp(1), None)));
+        job.state = State::Queued;
+        job.steps[0].finished_at = Some(Timestamp(4));
+        assert_eq!(time_of(&job), Some((Timestamp(1), Some(Timestamp(4)))));
+    }
 
     #[test]
     fn a_step_does_not_run_on_when_its_executor_was_lost() {
