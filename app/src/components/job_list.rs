@@ -35,6 +35,12 @@ pub fn waits_for(build: &BuildView, job: &JobView) -> Option<String> {
     Some(job.waiting_for.clone().unwrap_or_else(|| "waits for an executor".to_owned()))
 }
 
+/// What a job needs, for those who do not see the graph; none when it needs nothing.
+#[must_use]
+pub fn needs_text(job: &JobView) -> Option<String> {
+    (!job.needs.is_empty()).then(|| format!("needs {}", job.needs.join(", ")))
+}
+
 /// One job as the list shows it; equal when nothing of it has changed.
 #[derive(Clone, PartialEq)]
 struct Row {
@@ -94,6 +100,9 @@ fn JobRow(of: BuildId, id: JobId, view: RwSignal<BuildView>, chosen: Signal<Opti
         });
         job_is_over.then(|| status.get().word)
     };
+    // Drawn in the graph; said here, beside the name.
+    let needs = format!("needs-{id}");
+    let describes = needs.clone();
     view! {
         <li node_ref=item>
             <a
@@ -101,6 +110,7 @@ fn JobRow(of: BuildId, id: JobId, view: RwSignal<BuildView>, chosen: Signal<Opti
                 href=format!("/builds/{of}?job={id}")
                 data-noscroll
                 aria-current=move || is_chosen.get().then_some("true")
+                aria-describedby=describes
             >
                 <Shape status/>
                 <span class="name">{text(|row| Some(row.job.name.clone()))}</span>
@@ -111,6 +121,7 @@ fn JobRow(of: BuildId, id: JobId, view: RwSignal<BuildView>, chosen: Signal<Opti
                 <Duration from=time(|job| job.started_at.filter(|_| job.state != State::Queued)) until=time(|job| job.finished_at)/>
                 <span class="waits">{text(|row| row.waits.clone())}</span>
             </a>
+            <span id=needs class="unseen">{text(|row| needs_text(&row.job))}</span>
         </li>
     }
 }

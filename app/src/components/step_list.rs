@@ -94,13 +94,15 @@ fn StepRow(view: RwSignal<BuildView>, job: JobId, step: u32, show_line: Callback
     let command = Signal::derive(move || {
         row.with(|row| row.as_ref().map(|step| step.command.trim_end().to_owned()).unwrap_or_default())
     });
+    let copies = Signal::derive(move || {
+        row.with(|row| row.as_ref().map(|step| format!("Copy the command of {}", step.name.trim())).unwrap_or_default())
+    });
     let clock = Clock::get();
     let span = Memo::new(move |_| {
         let known = view.with(|view| view.jobs.iter().find(|known| known.id == job).and_then(time_of));
         let (job_from, job_until) = known?;
         let (from, until) =
             row.with(|row| row.as_ref().map(|step| (step.started_at, step.finished_at))).unwrap_or_default();
-        let (job_from, from) = (job_from?, from?);
         // The clock counts only where something has not ended.
         let job_until = job_until.unwrap_or_else(|| clock.now());
         Some(share(from?, until.unwrap_or(job_until), job_from, job_until))
@@ -129,11 +131,11 @@ fn StepRow(view: RwSignal<BuildView>, job: JobId, step: u32, show_line: Callback
                 <Duration from=time(|step| step.started_at) until=time(|step| step.finished_at)/>
                 <span class="step-track" aria-hidden="true"><span class=move || format!("step-bar {}", status.get().class) style=bar></span></span>
             </button>
+            <CopyButton text=command label=copies small=true/>
             {move || row.with(|row| row.as_ref().and_then(why)).map(|why| view! { <p class="why">{why}</p> })}
             <Show when=says_more>
                 <details class="command">
                     <summary>{get(first_of_command)}</summary>
-                    <CopyButton text=command label="Copy the command"/>
                     <pre tabindex="0">{move || command.get()}</pre>
                 </details>
             </Show>

@@ -79,17 +79,25 @@ test("keys go through the jobs, tell what they do, and go home; in a field they 
 test.describe("with a clipboard", () => {
   test.use({ permissions: ["clipboard-read", "clipboard-write"] });
 
-  test("the id of a build and the command of a step are copied with one press", async ({ page, api }) => {
-    await api.apply("print", pipeline("print", { work: "echo one\necho two" }));
+  test("the id of a build and the command of any step are copied with one press, which is offered again", async ({ page, api }) => {
+    const steps = [{ name: "work", run: "echo one\necho two" }, { run: "echo three" }];
+    await api.apply("print", pipeline("print", { work: { steps } }));
     const build = await api.trigger("print");
     await api.finished(build);
     await open(page, `/builds/${build}`);
     const copied = () => page.evaluate(() => navigator.clipboard.readText());
     await page.getByRole("button", { name: "Copy the id of this build" }).click();
     await expect.poll(copied).toBe(build);
-    await page.locator(".command summary").click();
-    await page.getByRole("button", { name: "Copy the command" }).click();
+    const copy = page.getByRole("button", { name: "Copy the id of this build" });
+    await expect(copy).toHaveText("Copied");
+    await page.getByRole("button", { name: "Copy the command of work" }).click();
     await expect.poll(copied).toBe("echo one\necho two");
+    // A step that is named after its command, by the keyboard, from its row.
+    await page.locator(".step-row", { hasText: "echo three" }).focus();
+    await page.keyboard.press("Tab");
+    await page.keyboard.press("Enter");
+    await expect.poll(copied).toBe("echo three");
+    await expect(copy).toHaveText("Copy");
   });
 });
 
@@ -97,8 +105,30 @@ test("the pill tells how long a line takes from executor to screen", async ({ pa
   const gate = new Gate(stepcast);
   await api.apply("talk", pipeline("talk", { work: gate.printUntilOpen }));
   await open(page, `/builds/${await api.trigger("talk")}`);
+  const pill = page.locator(".pill");
+  const before = await pill.boundingBox();
+  await expect(page.locator(".pill .delay")).toHaveText(/^\d{1,3} ms$/);
+  expect(await pill.boundingBox(), "the number takes a place that was kept for it").toEqual(before);
+  await gate.open();
+});
+
+test("a browser whose clock is wrong tells the same", async ({ page, api, stepcast }) => {
+  await page.addInitScript(() => {
+    const real = Date.now;
+    Date.now = () => real() + 3_000;
+  });
+  const gate = new Gate(stepcast);
+  await api.apply("talk", pipeline("talk", { work: gate.printUntilOpen }));
+  await open(page, `/builds/${await api.trigger("talk")}`);
   await expect(page.locator(".pill .delay")).toHaveText(/^\d{1,3} ms$/);
   await gate.open();
+});
+
+test("what a job needs is told to those who do not see the graph", async ({ page, api }) => {
+  await api.apply("everything", EVERYTHING);
+  await open(page, `/builds/${await api.trigger("everything")}`);
+  await expect(page.locator(".job-row", { hasText: "pack" })).toHaveAccessibleDescription("needs lint, test");
+  await expect(page.locator(".job-row", { hasText: "fetch" })).toHaveAccessibleDescription("");
 });
 
 test("signing out ends the session", async ({ page, expectedComplaints }) => {
