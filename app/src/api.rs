@@ -103,9 +103,20 @@ fn backend() -> Result<std::sync::Arc<dyn Backend>, PageError> {
 }
 
 #[cfg(feature = "ssr")]
-fn stamped<T>(data: T) -> Stamped<T> {
+fn now() -> Timestamp {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    Stamped { now: Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX)), data }
+    Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
+
+#[cfg(feature = "ssr")]
+fn stamped<T>(data: T) -> Stamped<T> {
+    Stamped { now: now(), data }
+}
+
+/// The server's time: what an open page measures its own clock by.
+#[server(prefix = "/api/page", endpoint = "clock")]
+pub async fn read_clock() -> Result<Timestamp, PageError> {
+    Ok(now())
 }
 
 /// Builds shown on a pipeline's page.

@@ -14,6 +14,12 @@ pub fn ConnectionPill() -> impl IntoView {
     let clock = Clock::get();
     let connection = move || use_context::<Live>().map_or(Connection::Connecting, |live| live.connection.get());
     let connection = Memo::new(move |_| connection());
+    // What was missed while the page was not live is told late, which is no delay of now.
+    Effect::new(move |_| {
+        if connection.get() == Connection::Live {
+            clock.listens();
+        }
+    });
     let refusal = move || use_context::<Live>().and_then(|live| live.refusal.get());
     let refusal = Memo::new(move |_| refusal());
     let title = move || {
@@ -54,7 +60,7 @@ pub fn ConnectionPill() -> impl IntoView {
         <span class=class title=title>
             <span class="dot" aria-hidden="true"></span>
             <span role="status" aria-live="polite">{word}</span>
-            <span class="delay" aria-hidden="true" title="From the executor to this screen, by both clocks">
+            <span class="delay" aria-hidden="true" title="From the executor to this screen">
                 {move || clock.delay().filter(|_| connection.get() == Connection::Live).map(|delay| format!("{delay} ms"))}
             </span>
             <span class="since" aria-hidden="true">

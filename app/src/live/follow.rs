@@ -10,7 +10,7 @@ use wire::{
 };
 
 use super::{
-    Arrival, Live, Watch, WatchId,
+    Arrival, Connection, Live, Watch, WatchId,
     build::{Changed, LiveBuild, LostLines},
     track::Read,
 };
@@ -80,6 +80,7 @@ impl Followed {
 
     /// Begins to watch; ends with the component that calls it.
     pub fn start(self) {
+        self.clock.listens();
         let build = self.view.with_untracked(|view| view.summary.id);
         let arrive = Box::new(move |arrival| self.arrive(arrival));
         let positions = Box::new(move || self.model.try_with_value(LiveBuild::positions).unwrap_or_default());
@@ -98,6 +99,7 @@ impl Followed {
         if self.model.with_value(LiveBuild::chosen) == Some(job) {
             return;
         }
+        self.clock.listens();
         self.model.update_value(|model| {
             model.choose(job, None);
             model.force();
@@ -123,7 +125,8 @@ impl Followed {
 
     fn arrive(self, arrival: Arrival) {
         if let Arrival::Event(frame) = &arrival {
-            self.clock.heard(frame.at);
+            let is_live = self.live.connection.get_untracked() == Connection::Live;
+            self.clock.heard(frame.at, is_live);
         }
         let is_hint = matches!(arrival, Arrival::Recorded(_));
         let changed = self.model.try_update_value(|model| match arrival {
