@@ -9,6 +9,9 @@ use wire::{
     view::{BuildSummary, BuildView, JobView, LogPage, PipelineSummary, PipelineView, State},
 };
 
+#[cfg(feature = "ssr")]
+use crate::components::estimate;
+
 /// Lines of a log that a page carries in its HTML: some screens of them, for what is carried is parsed, drawn, and taken
 /// over by the browser package before anything else happens.
 pub const PAGE_LOG_LINES: u32 = 200;
@@ -94,6 +97,12 @@ pub struct BuildPage {
     pub job: Option<JobId>,
     /// The end of its log.
     pub log: Option<LogPage>,
+    /// The build before it, of the same pipeline.
+    pub before: Option<BuildSummary>,
+    /// The next one.
+    pub after: Option<BuildSummary>,
+    /// How long the builds before it usually took, in microseconds.
+    pub usual: Option<u64>,
 }
 
 #[cfg(feature = "ssr")]
@@ -117,6 +126,16 @@ fn stamped<T>(data: T) -> Stamped<T> {
 #[server(prefix = "/api/page", endpoint = "clock")]
 pub async fn read_clock() -> Result<Timestamp, PageError> {
     Ok(now())
+}
+
+/// So many builds before one are looked at to tell what is usual.
+const PAST_BUILDS: u32 = 30;
+
+/// The build that follows one of the same pipeline.
+#[must_use]
+pub fn build_after(build: &BuildSummary) -> BuildsQuery {
+    let (pipeline, after) = (Some(build.pipeline.clone()), Some(build.id));
+    BuildsQuery { pipeline, after, limit: Some(1), ..BuildsQuery::default() }
 }
 
 /// Builds shown on a pipeline's page.
@@ -176,7 +195,12 @@ pub async fn read_build_page(
             Some(backend.log(known.id, Some(known.attempt), from, PAGE_LOG_LINES).await.map_err(PageError)?)
         }
     };
-    Ok(stamped(Some(BuildPage { build, job, log })))
+    let (pipeline, before) = (Some(build.summary.pipeline.clone()), Some(build.summary.id));
+    let past = BuildsQuery { pipeline, before, limit: Some(PAST_BUILDS), ..BuildsQuery::default() };
+    let past = backend.builds(past).await.map_err(PageError)?;
+    let after = backend.builds(build_after(&build.summary)).await.map_err(PageError)?.pop();
+    let usual = estimate::usual(&past);
+    Ok(stamped(Some(BuildPage { build, job, log, before: past.into_iter().next(), after, usual })))
 }
 
 /// Reads a build anew: what an open page asks when frames are missing.

@@ -5,11 +5,13 @@ use leptos::{ev, html, prelude::*};
 use crate::browser;
 
 /// Each key, and what it does.
-const KEYS: [(&str, &str); 10] = [
+const KEYS: [(&str, &str); 12] = [
     ("?", "This help"),
     ("g h", "All pipelines"),
     ("j", "Next job of the build"),
     ("k", "Job before"),
+    ("[", "Build before, of the same pipeline"),
+    ("]", "Next build"),
     ("/ or Ctrl+F", "Search the whole log"),
     ("Enter, Shift+Enter", "In the search: next hit, hit before"),
     ("Ctrl+A, Ctrl+C", "In the log: mark all of it, copy what is marked"),
@@ -24,6 +26,8 @@ fn pressed_by(key: &str, after_g: bool) -> Option<&'static str> {
         ("h", true) => Some("a.brand"),
         ("j", false) => Some(".jobs li:has([aria-current]) + li a"),
         ("k", false) => Some(".jobs li:has(+ li [aria-current]) a"),
+        ("[", false) => Some(".neighbours a.before"),
+        ("]", false) => Some(".neighbours a.after"),
         ("f", false) => Some(".log-bar .follow"),
         ("t", false) => Some(".theme"),
         _ => None,
@@ -45,7 +49,10 @@ pub fn Shortcuts() -> impl IntoView {
         let listener = window_event_listener(ev::keydown, move |event| {
             // What is behind the open dialog is out of reach.
             let is_open = dialog.get_untracked().is_some_and(|dialog| dialog.open());
-            if is_open || event.ctrl_key() || event.meta_key() || event.alt_key() || browser::is_typing() {
+            // Where a key needs AltGr, the two that it is made of are no command.
+            let is_command =
+                (event.ctrl_key() || event.meta_key() || event.alt_key()) && !event.get_modifier_state("AltGraph");
+            if is_open || is_command || browser::is_typing() {
                 return;
             }
             let key = event.key();
@@ -78,6 +85,7 @@ mod tests {
     #[test]
     fn h_means_home_behind_g_only() {
         assert_eq!(pressed_by("h", true), Some("a.brand"));
+        assert_eq!(pressed_by("[", false), Some(".neighbours a.before"));
         assert_eq!((pressed_by("h", false), pressed_by("j", true), pressed_by("x", false)), (None, None, None));
     }
 }

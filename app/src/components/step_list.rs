@@ -9,7 +9,7 @@ use wire::{
 use super::{
     clock::Clock,
     copy_button::CopyButton,
-    duration::Duration,
+    duration::{self, Duration},
     status::{Shape, Status},
 };
 
@@ -26,7 +26,8 @@ pub fn StepList(
 ) -> impl IntoView {
     let steps = Memo::new(move |_| {
         let of = |job: &JobView| (job.id, job.steps.iter().map(|step| step.step).collect::<Vec<_>>());
-        view.with(|view| view.jobs.iter().find(|job| Some(job.id) == chosen.get()).map(of))
+        let chosen = |view: &BuildView| view.jobs.iter().find(|job| Some(job.id) == chosen.get()).map(of);
+        view.with(chosen).filter(|(_, steps)| !steps.is_empty())
     });
     let keys = move || {
         let (job, steps) = steps.get()?;
@@ -34,6 +35,7 @@ pub fn StepList(
     };
     view! {
         <ol class="steps">
+            {move || steps.with(Option::is_some).then(|| view! { <StepAxis view chosen/> })}
             <For
                 each=move || keys().unwrap_or_default()
                 key=|key| *key
@@ -41,6 +43,37 @@ pub fn StepList(
             />
         </ol>
     }
+}
+
+/// The time against which the steps' bars stand: nothing, half and all of what the job took. While that counts, whole
+/// seconds are enough: the bars show the rest.
+#[component]
+fn StepAxis(view: RwSignal<BuildView>, chosen: Signal<Option<JobId>>) -> impl IntoView {
+    let clock = Clock::get();
+    let marks = Memo::new(move |_| {
+        let time = view.with(|view| view.jobs.iter().find(|job| Some(job.id) == chosen.get()).and_then(time_of));
+        time.map(|(from, until)| match until {
+            Some(until) => axis(until.since(from), false),
+            None => axis(clock.now().since(from), true),
+        })
+    });
+    let mark = move |at: usize| move || marks.with(|marks| marks.as_ref().map(|marks| marks[at].clone()));
+    view! {
+        <li class="step-axis" aria-hidden="true">
+            <span>{mark(0)}</span>
+            <span>{mark(1)}</span>
+            <span>{mark(2)}</span>
+        </li>
+    }
+}
+
+/// What is written at the start, the middle and the end of an axis of so many microseconds.
+fn axis(whole: u64, counting: bool) -> [String; 3] {
+    let whole = if counting { whole / 1_000_000 * 1_000_000 } else { whole };
+    if whole == 0 {
+        return ["0".to_owned(), String::new(), String::new()];
+    }
+    ["0".to_owned(), duration::text(whole / 2, false), duration::text(whole, false)]
 }
 
 /// A step whose job no longer runs does not run either, though nobody was left to say so: its executor was lost.
@@ -166,6 +199,13 @@ mod tests {
         assert_eq!(share(Timestamp(5), Timestamp(5), Timestamp(5), Timestamp(5)), (0, 10));
     }
     use crate::live::sample;
+
+    #[test]
+    fn an_axis_tells_half_and_all_of_a_time_and_counts_in_seconds() {
+        assert_eq!(axis(850_000, false), ["0", "425 ms", "850 ms"]);
+        assert_eq!(axis(64_900_000, true), ["0", "32 s", "1 m 04 s"]);
+        assert_eq!(axis(400_000, true), ["0", "", ""], "nothing yet");
+    }
 
     #[test]
     fn the_time_of_a_job_that_was_lost_stands_still_until_its_next_attempt() {

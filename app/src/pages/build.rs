@@ -5,28 +5,31 @@ use leptos_meta::Title;
 use leptos_router::hooks::{use_params_map, use_query_map};
 use wire::{
     BuildId, JobId, Outcome,
-    view::{BuildView, JobView, State},
+    command::Query,
+    view::{BuildSummary, BuildView, JobView, State},
 };
 
 use super::not_found::NotFound;
 use crate::{
-    api::{BuildPage, PageError, read_build_page},
+    api::{BuildPage, PageError, build_after, read_build_page},
     browser,
     components::{
         artifact_list::ArtifactList,
         build_actions::BuildActions,
         copy_button::CopyButton,
         duration::Duration,
+        estimate::Estimate,
         job_graph::JobGraph,
         job_list::JobList,
         log_panel::LogPanel,
         log_view::LogHandle,
+        neighbours::Neighbours,
         page_data::page_data,
         status::{Status, StatusLabel},
         step_list::StepList,
         time::Time,
     },
-    live::{Live, follow::Followed},
+    live::{Live, follow::Followed, keep_live},
 };
 
 /// The job that asks for attention: the first that failed, else the first that runs, else the first.
@@ -72,7 +75,13 @@ pub fn BuildRoute() -> impl IntoView {
 #[component]
 fn Build(page: BuildPage, asked: Memo<Option<JobId>>) -> impl IntoView {
     let live = use_context::<Live>().unwrap_or_else(Live::provide);
-    let BuildPage { build, job: first, log } = page;
+    let BuildPage { build, job: first, log, before, after, usual } = page;
+    let next = RwSignal::new(after.into_iter().collect::<Vec<_>>());
+    // It comes once, and then stays the next one.
+    if next.with_untracked(Vec::is_empty) {
+        keep_live(Query::Builds(build_after(&build.summary)), next);
+    }
+    let after = Signal::derive(move || next.with(|next| next.first().cloned()));
     let followed = Followed::new(live, build, first, log.as_ref());
     let view = followed.view;
     Effect::new(move |_| followed.start());
@@ -97,7 +106,7 @@ fn Build(page: BuildPage, asked: Memo<Option<JobId>>) -> impl IntoView {
         })
     });
     view! {
-        <BuildHeader followed/>
+        <BuildHeader followed before after usual/>
         <JobGraph view chosen/>
         <div class="build">
             <div class="side">
@@ -116,7 +125,12 @@ fn Build(page: BuildPage, asked: Memo<Option<JobId>>) -> impl IntoView {
 }
 
 #[component]
-fn BuildHeader(followed: Followed) -> impl IntoView {
+fn BuildHeader(
+    followed: Followed,
+    before: Option<BuildSummary>,
+    after: Signal<Option<BuildSummary>>,
+    usual: Option<u64>,
+) -> impl IntoView {
     let view = followed.view;
     let (name, number, queued_at) =
         view.with_untracked(|view| (view.summary.pipeline.to_string(), view.summary.number, view.summary.queued_at));
@@ -147,6 +161,7 @@ fn BuildHeader(followed: Followed) -> impl IntoView {
         </nav>
         <div class="heading build-heading">
             <h1>{name} " " <span class="number">{format!("#{number}")}</span></h1>
+            <Neighbours before after/>
             <StatusLabel status/>
             <span class="cancelling">{move || cancelling.get().then_some("cancelling")}</span>
             <span class="space"></span>
@@ -155,10 +170,13 @@ fn BuildHeader(followed: Followed) -> impl IntoView {
         <dl class="facts">
             <div>
                 <dt>"Duration"</dt>
-                <dd>{move || match started.get() {
-                    Some(_) => Either::Left(view! { <Duration from=started until=until/> }),
-                    None => Either::Right("none yet"),
-                }}</dd>
+                <dd class="timing">
+                    {move || match started.get() {
+                        Some(_) => Either::Left(view! { <Duration from=started until=until/> }),
+                        None => Either::Right(view! { <span class="duration">"none yet"</span> }),
+                    }}
+                    <Estimate from=started until=until usual=usual/>
+                </dd>
             </div>
             <div>
                 <dt>"Queued"</dt>
