@@ -149,6 +149,11 @@ impl Clock {
         });
     }
 
+    /// What was listened to is left: how long its events took says nothing any more.
+    pub fn leaves(self) {
+        let _ = self.delay.try_set(None);
+    }
+
     /// Asks the server for its time, unless that was done a moment ago or is known as well as need be.
     fn ask_for_the_difference(self, now: i64) {
         if self.difference.try_update_value(|known| known.ask(now)) != Some(true) {

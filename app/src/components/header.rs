@@ -12,11 +12,11 @@ pub fn Header() -> impl IntoView {
     let path = use_location().pathname;
     view! {
         <header class="top">
-            <a class="brand" href="/">
+            <a class="brand" href="/" aria-label="Stepcast">
                 <svg viewBox="0 0 16 16" aria-hidden="true">
                     <path d="M1 11h4v4H1zM6 6h4v9H6zM11 1h4v14h-4z"></path>
                 </svg>
-                "Stepcast"
+                <span class="brand-name">"Stepcast"</span>
             </a>
             <span class="space"></span>
             {move || (path.get() != SIGN_IN).then(|| view! { <ConnectionPill/> })}

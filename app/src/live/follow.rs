@@ -86,7 +86,10 @@ impl Followed {
         let positions = Box::new(move || self.model.try_with_value(LiveBuild::positions).unwrap_or_default());
         let id = self.live.watch(build, Watch { arrive, positions });
         self.watch.set_value(Some(id));
-        on_cleanup(move || self.live.unwatch(id));
+        on_cleanup(move || {
+            self.live.unwatch(id);
+            self.clock.leaves();
+        });
         if let Ok(timer) = set_interval_with_handle(move || self.ask_what_it_waits_for(), WAITING) {
             on_cleanup(move || timer.clear());
         }
