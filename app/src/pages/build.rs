@@ -53,9 +53,15 @@ pub fn BuildRoute() -> impl IntoView {
     let (params, query) = (use_params_map(), use_query_map());
     let id = Memo::new(move |_| params.with(|params| params.get("id")).and_then(|id| id.parse::<BuildId>().ok()));
     let asked = Memo::new(move |_| query.with(|query| query.get("job")).and_then(|job| job.parse::<JobId>().ok()));
+    // Another build is another page: nothing of the one before is taken over.
+    view! { <For each=move || [id.get()] key=|id| *id children=move |id| view! { <BuildOf id asked/> }/> }
+}
+
+#[component]
+fn BuildOf(id: Option<BuildId>, asked: Memo<Option<JobId>>) -> impl IntoView {
     let data = Resource::new(
-        move || id.get(),
-        move |id| {
+        || (),
+        move |()| {
             // Another job of the same build is followed in place, not read anew.
             let job = asked.get_untracked();
             async move {
@@ -191,7 +197,7 @@ fn BuildHeader(
             </div>
             <div>
                 <dt>"Id"</dt>
-                <dd class="value id">{id.clone()} " " <CopyButton text=id label="Copy the id of this build"/></dd>
+                <dd class="value id">{id.clone()} " " <CopyButton text=id label="Copy the id of this build" small=true/></dd>
             </div>
             {inputs}
         </dl>
