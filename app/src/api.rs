@@ -10,7 +10,7 @@ use wire::{
 };
 
 #[cfg(feature = "ssr")]
-use crate::components::estimate;
+use crate::components::{build_filter::Filter, estimate};
 
 /// Lines of a log that a page carries in its HTML: some screens of them, for what is carried is parsed, drawn, and taken
 /// over by the browser package before anything else happens.
@@ -84,8 +84,10 @@ pub struct HomePage {
 pub struct PipelinePage {
     /// The pipeline.
     pub pipeline: PipelineView,
-    /// Its last builds.
+    /// Its last builds, of those that are asked for.
     pub builds: Vec<BuildSummary>,
+    /// How long its builds usually take, in microseconds.
+    pub usual: Option<u64>,
 }
 
 /// The page of a build.
@@ -167,11 +169,19 @@ pub fn builds_of(pipeline: PipelineName) -> BuildsQuery {
 pub async fn read_pipeline(
     /// Its name.
     name: PipelineName,
+    /// Which of its builds: `all`, `failed` or `running`.
+    state: String,
 ) -> Result<Stamped<Option<PipelinePage>>, PageError> {
     let backend = backend()?;
     let Some(pipeline) = backend.pipeline(name.clone()).await.map_err(PageError)? else { return Ok(stamped(None)) };
-    let builds = backend.builds(builds_of(name)).await.map_err(PageError)?;
-    Ok(stamped(Some(PipelinePage { pipeline, builds })))
+    let filter = Filter::of(Some(&state));
+    let last = backend.builds(builds_of(name.clone())).await.map_err(PageError)?;
+    let usual = estimate::usual(&last);
+    let builds = match filter {
+        Filter::All => last,
+        other => backend.builds(other.narrow(builds_of(name))).await.map_err(PageError)?,
+    };
+    Ok(stamped(Some(PipelinePage { pipeline, builds, usual })))
 }
 
 /// Reads the page of a build; none if there is none of that id. Without `job`, the log is that of the job which asks

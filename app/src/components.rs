@@ -4,6 +4,8 @@
 pub mod ansi;
 pub mod artifact_list;
 pub mod build_actions;
+pub mod build_bars;
+pub mod build_filter;
 pub mod build_list;
 pub mod clock;
 pub mod connection;

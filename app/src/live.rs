@@ -183,11 +183,12 @@ impl Live {
     }
 }
 
-/// Keeps `data` the present result of a live query while the component lives.
-pub fn keep_live<T>(query: Query, data: RwSignal<T>)
+/// Keeps `data` the present result of a live query while the component lives; of another one when `query` changes.
+pub fn keep_live<T>(query: impl Into<Signal<Query>>, data: RwSignal<T>)
 where
     T: serde::de::DeserializeOwned + PartialEq + Send + Sync + 'static,
 {
+    let query = query.into();
     let Some(live) = use_context::<Live>() else { return };
     Effect::new(move |_| {
         let arrive = move |body: serde_json::Value| {
@@ -197,7 +198,7 @@ where
                 data.set(fresh);
             }
         };
-        let id = live.query(query.clone(), Box::new(arrive));
+        let id = live.query(query.get(), Box::new(arrive));
         on_cleanup(move || live.unquery(id));
     });
 }

@@ -113,7 +113,8 @@ impl Backend for Record {
     }
 
     fn builds(&self, query: BuildsQuery) -> BoxFuture<'_, Result<Vec<BuildSummary>, Problem>> {
-        let all = if query.state.is_some() { Vec::new() } else { vec![summary()] };
+        let is_other = query.state.is_some() || query.before.is_some() || query.after.is_some();
+        let all = if is_other { Vec::new() } else { vec![summary()] };
         Box::pin(async { Ok(all) })
     }
 
@@ -163,7 +164,7 @@ async fn page(url: &str, is_empty: bool) -> String {
 async fn the_home_page_lists_pipelines_with_their_builds() {
     let html = page("http://x/", false).await;
     assert!(html.contains("Build &lt;the&gt; site"), "{html}");
-    assert!(html.contains("#12 failed") && html.contains("Nothing runs at the moment"));
+    assert!(html.contains("#12 failed, 4.2 s") && html.contains("Nothing runs at the moment"));
     assert!(html.contains(r#"href="/builds/00000000-0000-0000-0000-000000000007""#));
 }
 
@@ -180,6 +181,18 @@ async fn a_pipeline_shows_its_form_and_its_text_as_text() {
     assert!(html.contains("What to build") && html.contains("required"), "{html}");
     assert!(!html.contains("<script>alert") && html.contains("&lt;script>alert(1)"), "{html}");
     assert!(html.contains("&amp;amp;"));
+}
+
+#[tokio::test]
+async fn the_address_of_a_pipeline_says_which_builds_it_lists() {
+    let html = page("http://x/pipelines/site?state=failed", false).await;
+    assert!(
+        html.contains("#12")
+            && html.contains(r#"<a href="/pipelines/site?state=failed" data-noscroll aria-current="true""#),
+        "{html}"
+    );
+    let html = page("http://x/pipelines/site?state=running", false).await;
+    assert!(!html.contains("#12") && html.contains("No build of it runs at the moment."), "{html}");
 }
 
 #[tokio::test]

@@ -1,11 +1,17 @@
 //! Builds, one row each.
 
+use std::collections::BTreeMap;
+
 use leptos::prelude::*;
-use wire::view::{BuildSummary, State};
+use wire::{
+    PipelineName,
+    view::{BuildSummary, State},
+};
 
 use super::{
     duration::Duration,
-    status::{Shape, Status, StatusLabel},
+    estimate::Estimate,
+    status::{Status, StatusLabel},
     time::Time,
 };
 
@@ -15,6 +21,9 @@ pub fn BuildList(
     /// The builds.
     #[prop(into)]
     builds: Signal<Vec<BuildSummary>>,
+    /// How long builds usually take, in microseconds, by their pipeline: those that run show how far they have come.
+    #[prop(into)]
+    usual: Signal<BTreeMap<PipelineName, u64>>,
     /// Whether rows name their pipeline.
     #[prop(optional)]
     with_pipeline: bool,
@@ -24,14 +33,14 @@ pub fn BuildList(
             <For
                 each=move || builds.get()
                 key=|build| (build.id, build.state, build.outcome, build.started_at, build.jobs_finished)
-                children=move |build| view! { <BuildRow summary=build with_pipeline/> }
+                children=move |build| view! { <BuildRow summary=build usual with_pipeline/> }
             />
         </ul>
     }
 }
 
 #[component]
-fn BuildRow(summary: BuildSummary, with_pipeline: bool) -> impl IntoView {
+fn BuildRow(summary: BuildSummary, usual: Signal<BTreeMap<PipelineName, u64>>, with_pipeline: bool) -> impl IntoView {
     let build = summary;
     let status = Status::of(build.state, build.outcome);
     let (from, until) = (build.started_at, build.finished_at);
@@ -39,33 +48,21 @@ fn BuildRow(summary: BuildSummary, with_pipeline: bool) -> impl IntoView {
         if with_pipeline { format!("{} #{}", build.pipeline, build.number) } else { format!("#{}", build.number) };
     let jobs =
         (build.state != State::Finished).then(|| format!("{} of {} jobs", build.jobs_finished, build.jobs_total));
+    let pipeline = build.pipeline.clone();
+    let estimate = (build.state == State::Running).then(|| {
+        let usual = Memo::new(move |_| usual.with(|usual| usual.get(&pipeline).copied()));
+        view! { <Estimate from=from until=until usual=usual/> }
+    });
     view! {
         <li>
             <a class="build-row" href=format!("/builds/{}", build.id)>
                 <StatusLabel status/>
                 <span class="name">{name}</span>
                 <span class="progress">{jobs}</span>
+                <span class="expected">{estimate}</span>
                 <Duration from until/>
                 <Time at=build.queued_at/>
             </a>
         </li>
     }
-}
-
-/// The last builds as a row of shapes, oldest first, as one reads.
-#[component]
-pub fn BuildShapes(
-    /// The builds, newest first.
-    builds: Vec<BuildSummary>,
-) -> impl IntoView {
-    let shape = |build: BuildSummary| {
-        let status = Status::of(build.state, build.outcome);
-        let title = format!("#{} {}", build.number, status.word);
-        view! {
-            <a class="shape-link" href=format!("/builds/{}", build.id) title=title.clone() aria-label=title>
-                <Shape status/>
-            </a>
-        }
-    };
-    view! { <span class="shapes">{builds.into_iter().rev().map(shape).collect_view()}</span> }
 }

@@ -72,7 +72,7 @@ pub fn Estimate(
         Some(view! {
             <span class=move || if is_longer.get() { "estimate longer" } else { "estimate" }>
                 <span class="as-usual">{format!("usually {known}")}</span>
-                <span class="than-usual">{format!("longer than usual ({known})")}</span>
+                <span class="than-usual">"longer than usual" <span class="as-known">{format!(" ({known})")}</span></span>
                 <span class="estimate-track" aria-hidden="true" hidden=move || counted.get().is_none()>
                     <span class="estimate-bar" style=bar></span>
                 </span>

@@ -70,10 +70,12 @@ fn StepAxis(view: RwSignal<BuildView>, chosen: Signal<Option<JobId>>) -> impl In
 /// What is written at the start, the middle and the end of an axis of so many microseconds.
 fn axis(whole: u64, counting: bool) -> [String; 3] {
     let whole = if counting { whole / 1_000_000 * 1_000_000 } else { whole };
-    if whole == 0 {
-        return ["0".to_owned(), String::new(), String::new()];
-    }
-    ["0".to_owned(), duration::text(whole / 2, false), duration::text(whole, false)]
+    let (half, all) = match whole {
+        0 => (String::new(), String::new()),
+        1..10_000_000 if counting => (duration::text(whole / 2, true), format!("{} s", whole / 1_000_000)),
+        _ => (duration::text(whole / 2, false), duration::text(whole, false)),
+    };
+    ["0".to_owned(), half, all]
 }
 
 /// A step whose job no longer runs does not run either, though nobody was left to say so: its executor was lost.
@@ -204,6 +206,7 @@ mod tests {
     fn an_axis_tells_half_and_all_of_a_time_and_counts_in_seconds() {
         assert_eq!(axis(850_000, false), ["0", "425 ms", "850 ms"]);
         assert_eq!(axis(64_900_000, true), ["0", "32 s", "1 m 04 s"]);
+        assert_eq!(axis(3_900_000, true), ["0", "1.5 s", "3 s"]);
         assert_eq!(axis(400_000, true), ["0", "", ""], "nothing yet");
     }
 

@@ -6,7 +6,9 @@ use wire::command::Query;
 
 use crate::{
     api::{HomePage, read_home, running_builds},
-    components::{build_list::BuildList, page_data::page_data, pipeline_list::PipelineList, welcome::Welcome},
+    components::{
+        build_list::BuildList, estimate, page_data::page_data, pipeline_list::PipelineList, welcome::Welcome,
+    },
     live::keep_live,
 };
 
@@ -29,6 +31,7 @@ fn Home(page: HomePage) -> impl IntoView {
     // The sample pipeline is there before its build is: what starts it must not go away in between.
     let starting = RwSignal::new(false);
     let is_empty = Memo::new(move |_| starting.get() || pipelines.with(Vec::is_empty));
+    let usual = Memo::new(move |_| pipelines.with(|all| estimate::usual_of(all)));
     let is_quiet = Memo::new(move |_| running.with(Vec::is_empty));
     move || {
         if is_empty.get() {
@@ -38,14 +41,10 @@ fn Home(page: HomePage) -> impl IntoView {
             <h1 class="unseen">"Builds and pipelines"</h1>
             <section class="running" aria-labelledby="running-now">
                 <h2 id="running-now">"Running now"</h2>
-                <BuildList builds=running with_pipeline=true/>
+                <BuildList builds=running usual with_pipeline=true/>
                 <p class="note quiet">{move || is_quiet.get().then_some("Nothing runs at the moment.")}</p>
             </section>
             <section aria-labelledby="all-pipelines">
-                <div class="heading">
-                    <h2 id="all-pipelines">"Pipelines"</h2>
-                    <a class="button" href="/pipelines/new">"New pipeline"</a>
-                </div>
                 <PipelineList pipelines/>
             </section>
         })

@@ -1,15 +1,19 @@
 //! `/pipelines/{name}`: its builds, the form that starts one, its text.
 
+use std::collections::BTreeMap;
+
 use leptos::{either::Either, prelude::*};
 use leptos_meta::Title;
-use leptos_router::hooks::use_params_map;
+use leptos_router::hooks::{use_params_map, use_query_map};
 use wire::{PipelineName, command::Query};
 
 use super::not_found::NotFound;
 use crate::{
     api::{PageError, PipelinePage, builds_of, read_pipeline},
     components::{
+        build_filter::{BuildFilter, Filter},
         build_list::BuildList,
+        duration,
         page_data::page_data,
         trigger_form::{StartButton, TriggerForm},
         yaml_editor::YamlEditor,
@@ -20,32 +24,47 @@ use crate::{
 /// The route.
 #[component]
 pub fn PipelineRoute() -> impl IntoView {
-    let params = use_params_map();
+    let (params, query) = (use_params_map(), use_query_map());
     let name =
         Memo::new(move |_| params.with(|params| params.get("name")).and_then(|name| name.parse::<PipelineName>().ok()));
+    let filter = Memo::new(move |_| Filter::of(query.with(|query| query.get("state")).as_deref()));
     let data = Resource::new(
         move || name.get(),
-        |name| async move {
-            match name {
-                Some(name) => read_pipeline(name).await,
-                None => Err(PageError(wire::Problem::new(404, "not found", "This is not the name of a pipeline."))),
+        move |name| {
+            // Other builds of the same pipeline are asked for in place: what was written into its text stays.
+            let state = filter.get_untracked().as_str().to_owned();
+            async move {
+                match name {
+                    Some(name) => read_pipeline(name, state).await,
+                    None => Err(PageError(wire::Problem::new(404, "not found", "This is not the name of a pipeline."))),
+                }
             }
         },
     );
     let reload = Callback::new(move |_: String| data.refetch());
     page_data(data, move |page| match page {
-        Some(page) => Either::Left(view! { <Pipeline page on_saved=reload/> }),
+        Some(page) => Either::Left(view! { <Pipeline page filter on_saved=reload/> }),
         None => Either::Right(view! { <NotFound/> }),
     })
 }
 
 #[component]
-fn Pipeline(page: PipelinePage, on_saved: Callback<String>) -> impl IntoView {
-    let PipelinePage { pipeline, builds } = page;
+fn Pipeline(page: PipelinePage, filter: Memo<Filter>, on_saved: Callback<String>) -> impl IntoView {
+    let PipelinePage { pipeline, builds, usual } = page;
     let name = pipeline.name.clone();
     let builds = RwSignal::new(builds);
-    keep_live(Query::Builds(builds_of(name.clone())), builds);
-    let is_new = Memo::new(move |_| builds.with(Vec::is_empty));
+    let asked = builds_of(name.clone());
+    keep_live(Signal::derive(move || Query::Builds(filter.get().narrow(asked.clone()))), builds);
+    // Until the answer to another question is there, the former one is shown as far as it fits.
+    let shown = Memo::new(move |_| {
+        let filter = filter.get();
+        builds.with(|builds| builds.iter().filter(|build| filter.leaves(build)).cloned().collect::<Vec<_>>())
+    });
+    let nothing = move || shown.with(Vec::is_empty).then(|| filter.get().nothing());
+    let as_usual = usual.map(|usual| format!("usually {}", duration::text(usual, false)));
+    let usual: BTreeMap<_, _> = usual.map(|usual| (name.clone(), usual)).into_iter().collect();
+    let usual = StoredValue::new(usual);
+    let usual = Signal::derive(move || usual.get_value());
     let start = pipeline.inputs.is_empty().then(|| {
         view! {
             <div id="build" class="start">
@@ -75,11 +94,13 @@ fn Pipeline(page: PipelinePage, on_saved: Callback<String>) -> impl IntoView {
         <div class="columns">
             {form}
             <section aria-labelledby="its-builds">
-                <h2 id="its-builds">"Builds"</h2>
-                <BuildList builds/>
-                <p class="note quiet">
-                    {move || is_new.get().then_some("It has never been built. Press Build to start the first one.")}
-                </p>
+                <div class="list-heading">
+                    <h2 id="its-builds">"Builds"</h2>
+                    <span class="count as-usual">{as_usual}</span>
+                    <BuildFilter pipeline=name.clone() chosen=filter/>
+                </div>
+                <BuildList builds=shown usual/>
+                <p class="note quiet">{nothing}</p>
             </section>
         </div>
         <section>

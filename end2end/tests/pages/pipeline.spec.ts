@@ -53,3 +53,32 @@ test("a text with markup is shown as text", async ({ page, api }) => {
   await expect(page.getByLabel("Pipeline in YAML")).toHaveValue(text);
   await expect(page.getByText("<b>bold</b> &amp; more", { exact: true })).toBeVisible();
 });
+
+test("the builds that failed are listed under an address of their own, live, and what was being written stays", async ({ page, api }) => {
+  const steps = [{ name: "work", run: 'exit "$INPUT_CODE"' }];
+  const inputs = { code: { default: "0" } };
+  await api.apply("work", JSON.stringify({ ...JSON.parse(pipeline("work", { work: { steps } })), inputs }));
+  for (const code of ["0", "1", "0"]) await api.finished(await api.trigger("work", { code }));
+  await open(page, "/pipelines/work");
+  const rows = page.locator(".build-row");
+  await expect(rows).toHaveCount(3);
+  const text = page.getByLabel("Pipeline in YAML");
+  await text.fill("name: work");
+
+  const filter = page.getByRole("navigation", { name: "Which builds" });
+  await filter.getByRole("link", { name: "Failed" }).click();
+  await expect(page).toHaveURL(/\/pipelines\/work\?state=failed$/);
+  await expect(rows).toHaveCount(1);
+  await expect(rows).toContainText("#2");
+  await api.trigger("work", { code: "3" });
+  await expect(rows).toHaveCount(2);
+  await expect(rows.first()).toContainText("#4");
+  await expect(text).toHaveValue("name: work");
+
+  await filter.getByRole("link", { name: "Running" }).click();
+  await expect(page.getByText("No build of it runs at the moment.")).toBeVisible();
+  await filter.getByRole("link", { name: "All" }).click();
+  await expect(rows).toHaveCount(4);
+  await page.goBack();
+  await expect(filter.locator("[aria-current]")).toHaveText("Running");
+});

@@ -20,6 +20,11 @@ test("home, pipeline and build pages read", async ({ page, api, expectedComplain
   await expect(page.getByRole("heading", { name: "site" })).toBeVisible();
   await expect(page.getByLabel("Pipeline in YAML")).toHaveValue(pipeline("site", jobs));
 
+  await page.getByRole("link", { name: "Running", exact: true }).click();
+  await expect(page.getByText("No build of it runs at the moment.")).toBeVisible();
+  await page.getByRole("link", { name: "Failed", exact: true }).click();
+  await expect(page).toHaveURL(/\?state=failed$/);
+
   await page.getByRole("link", { name: /failed #1/ }).click();
   await expect(page).toHaveTitle("failed · site #1 · Stepcast");
   await expect(page.locator(".jobs")).toContainText("build");
