@@ -15,6 +15,8 @@ const ALL_MS_MAX = 20 * 60_000;
 export default defineConfig({
   testDir: "tests",
   outputDir: "test-results",
+  // One picture for all systems: what it is compared with allows for their letters.
+  snapshotPathTemplate: "looks/{arg}{ext}",
   reporter: [["list"]],
   // A test that passes only at the second attempt has found something.
   retries: 0,
