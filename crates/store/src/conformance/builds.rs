@@ -218,7 +218,19 @@ pub async fn builds_are_listed_newest_first(fixture: &dyn Fixture) {
     let next = BuildsQuery { after: Some(made[5]), limit: Some(2), ..BuildsQuery::default() };
     assert_eq!(listed(next).await, [made[3], made[4]], "the next ones, not the newest");
     let failed = BuildsQuery { outcome: Some(Outcome::Failed), ..BuildsQuery::default() };
-    assert!(listed(failed).await.is_empty(), "none has ended");
+    assert!(listed(failed.clone()).await.is_empty(), "none has ended");
+    let end = |build: &mut crate::model::Build, until: Timestamp| {
+        let JobState::Running { lease, since, .. } = build.jobs[0].state.clone() else { panic!("job a runs") };
+        let (outcome, executor, since) = (Outcome::TimedOut, Some(lease.executor), Some(since));
+        build.jobs[0].state =
+            JobState::Finished { outcome, executor, since, until, reason: None, last_offset: Some(9) };
+        build.state = BuildState::Finished { outcome, since, until };
+        Ok(Vec::new())
+    };
+    store.change_build(made[6], Box::new(end)).await.unwrap();
+    assert_eq!(listed(failed).await, [made[6]], "its time was up");
+    let succeeded = BuildsQuery { outcome: Some(Outcome::Succeeded), ..BuildsQuery::default() };
+    assert!(listed(succeeded).await.is_empty());
 }
 
 /// The signal comes with the commit; rows are given in order from where one asks, until they are confirmed.
