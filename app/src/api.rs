@@ -97,7 +97,7 @@ pub struct BuildPage {
     pub build: BuildView,
     /// The job whose log is shown; none in a build without jobs.
     pub job: Option<JobId>,
-    /// The end of its log.
+    /// The lines of its log that are seen first.
     pub log: Option<LogPage>,
     /// The build before it, of the same pipeline.
     pub before: Option<BuildSummary>,

@@ -100,6 +100,12 @@ pub fn selected_number(_selector: &str) -> Option<u64> {
     None
 }
 
+/// Whether the selection begins in an element: there is none.
+#[must_use]
+pub fn selection_begins_in(_selector: &str) -> bool {
+    false
+}
+
 /// Takes the selection away: there is none.
 pub fn select_nothing() {}
 

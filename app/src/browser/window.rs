@@ -258,6 +258,16 @@ pub fn selected_number(selector: &str) -> Option<u64> {
     number_around(node.dyn_into::<Element>().or_else(|node| node.parent_element().ok_or(node)).ok()?, selector)
 }
 
+/// Whether the selection begins inside an element that a selector fits.
+#[must_use]
+pub fn selection_begins_in(selector: &str) -> bool {
+    let begins_in = || {
+        let node = window()?.get_selection().ok()??.anchor_node()?;
+        node.dyn_into::<Element>().or_else(|node| node.parent_element().ok_or(node)).ok()?.closest(selector).ok()?
+    };
+    begins_in().is_some()
+}
+
 fn number_around(element: Element, selector: &str) -> Option<u64> {
     element.closest(selector).ok()??.get_attribute("data-n")?.parse().ok()
 }

@@ -134,7 +134,8 @@ impl Clock {
     pub fn heard(self, at: Timestamp, is_live: bool) {
         let came = micros();
         self.ahead.update_value(|ahead| *ahead = (*ahead).min(came - at.0));
-        if !is_live || came - self.delay_at.get_value() < DELAY_MICROS {
+        // A clock that was set back makes a difference below zero.
+        if !is_live || (0..DELAY_MICROS).contains(&(came - self.delay_at.get_value())) {
             return;
         }
         self.ask_for_the_difference(came);

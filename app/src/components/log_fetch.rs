@@ -1,9 +1,6 @@
 //! Fetching the lines that are not held: what is in view first, then what the scroll is about to reach.
 
-use std::{
-    collections::{BTreeSet, HashSet},
-    ops::Range,
-};
+use std::collections::{BTreeSet, HashSet};
 
 use leptos::{prelude::*, task::spawn_local};
 use wire::JobId;
@@ -18,6 +15,8 @@ use crate::{
 const FETCHES_MAX: usize = 6;
 /// While so many are asked for, nothing is fetched ahead: what comes into view has room.
 const AHEAD_MAX: usize = 4;
+/// So many pages are fetched ahead at most: far fewer than are held, or they would give up each other.
+const AHEAD_PAGES_MAX: usize = 8;
 /// So many moves of the view are looked ahead.
 const MOVES_AHEAD: i64 = 4;
 /// How long to wait before a page is asked for again that the record did not give, in milliseconds.
@@ -41,9 +40,9 @@ impl Fetches {
     }
 
     /// `missing` pages are in view and not held; the rows `shown` are in view.
-    pub(super) fn want(self, (job, attempt): (JobId, u32), missing: Vec<u64>, shown: Range<u64>, total: u64) {
-        let moved = shown.start.cast_signed() - self.before.get_value().cast_signed();
-        self.before.set_value(shown.start);
+    pub(super) fn want(self, (job, attempt): (JobId, u32), missing: Vec<u64>, shown: Shown, total: u64) {
+        let moved = shown.first.cast_signed() - self.before.get_value().cast_signed();
+        self.before.set_value(shown.first);
         for page in missing {
             self.fetch((job, attempt, page), FETCHES_MAX);
         }
@@ -51,7 +50,7 @@ impl Fetches {
             let lines = page * PAGE_LINES..((page + 1) * PAGE_LINES).min(total);
             self.followed.model.with_value(|model| model.log().is_none_or(|log| log.missing(lines).is_empty()))
         };
-        for page in ahead(&shown, moved, total).into_iter().filter(|page| !held(*page)) {
+        for page in ahead(shown, moved, total).into_iter().filter(|page| !held(*page)) {
             self.fetch((job, attempt, page), AHEAD_MAX);
         }
     }
@@ -95,45 +94,62 @@ impl Fetches {
     }
 }
 
+/// The rows in view: fewer than lie between the first and the last where some are folded away.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shown {
+    pub(super) first: u64,
+    pub(super) last: u64,
+    pub(super) count: u64,
+}
+
 /// The pages that come into view if the view goes on as it moved: nearest first. A view that stands has its neighbours.
-fn ahead(shown: &Range<u64>, moved: i64, total: u64) -> Vec<u64> {
-    if total == 0 {
-        return Vec::new();
-    }
-    let last_page = (total - 1) / PAGE_LINES;
+fn ahead(shown: Shown, moved: i64, total: u64) -> Vec<u64> {
+    let Some(last_page) = total.checked_sub(1).map(|last| last / PAGE_LINES) else { return Vec::new() };
     let pages_of = |start: i64| {
         let start = u64::try_from(start).unwrap_or(0);
-        let end = start + (shown.end - shown.start).max(1) - 1;
+        let end = start + shown.count.max(1) - 1;
         (start / PAGE_LINES)..=(end / PAGE_LINES).min(last_page)
     };
-    let first = shown.start.cast_signed();
-    let next = if moved < 0 { -1 } else { 1 };
-    let view = (shown.end - shown.start).cast_signed();
-    let moves = (1..=MOVES_AHEAD).filter(|_| moved != 0).flat_map(|n| pages_of(first + n * moved));
+    let (first, last) = (shown.first.cast_signed(), shown.last.cast_signed());
+    let moves =
+        (1..=MOVES_AHEAD).filter(|_| moved != 0).flat_map(|n| pages_of(first.saturating_add(n.saturating_mul(moved))));
     // Half a page beside what is shown, on the side it goes to; then on the other.
     let half = PAGE_LINES.cast_signed() / 2;
-    let beside = [next * half, -next * half].into_iter().flat_map(|by| pages_of(first + by + by.signum() * view));
-    let mut seen: BTreeSet<u64> = pages_of(first).collect();
-    moves.chain(beside).filter(|page| seen.insert(*page)).collect()
+    let (below, above) = (last + half, first - half - shown.count.cast_signed());
+    let beside = if moved < 0 { [above, below] } else { [below, above] };
+    let mut seen: BTreeSet<u64> = [shown.first / PAGE_LINES, shown.last / PAGE_LINES].into();
+    moves.chain(beside.into_iter().flat_map(pages_of)).filter(|page| seen.insert(*page)).take(AHEAD_PAGES_MAX).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn rows(first: u64, end: u64) -> Shown {
+        Shown { first, last: end - 1, count: end - first }
+    }
+
     #[test]
     fn a_view_that_stands_has_its_neighbours_and_nothing_beyond_the_ends() {
-        assert_eq!(ahead(&(480..560), 0, 10_000), Vec::<u64>::new(), "both are in view");
-        assert_eq!(ahead(&(600..690), 0, 10_000), [2, 0]);
-        assert_eq!(ahead(&(900..990), 0, 10_000), [2]);
-        assert_eq!(ahead(&(0..90), 0, 100), Vec::<u64>::new());
-        assert_eq!(ahead(&(0..0), 0, 0), Vec::<u64>::new());
+        assert_eq!(ahead(rows(480, 560), 0, 10_000), Vec::<u64>::new(), "both are in view");
+        assert_eq!(ahead(rows(600, 690), 0, 10_000), [2, 0]);
+        assert_eq!(ahead(rows(900, 990), 0, 10_000), [2]);
+        assert_eq!(ahead(rows(0, 90), 0, 100), Vec::<u64>::new());
+        assert_eq!(ahead(Shown { first: 0, last: 0, count: 0 }, 0, 0), Vec::<u64>::new());
     }
 
     #[test]
     fn a_view_that_moves_finds_the_places_where_it_will_be() {
-        assert_eq!(ahead(&(10_000..10_090), 833, 100_000), [21, 23, 24, 25, 26, 19]);
-        assert_eq!(ahead(&(10_000..10_090), -5_000, 100_000), [10, 0, 19]);
-        assert_eq!(ahead(&(99_800..99_890), 900, 100_000), [198], "nothing follows the end");
+        assert_eq!(ahead(rows(10_000, 10_090), 833, 100_000), [21, 23, 24, 25, 26, 19]);
+        assert_eq!(ahead(rows(10_000, 10_090), -5_000, 100_000), [10, 0, 19]);
+        assert_eq!(ahead(rows(99_800, 99_890), 900, 100_000), [198], "nothing follows the end");
+    }
+
+    #[test]
+    fn what_is_folded_away_is_not_fetched() {
+        let shown = Shown { first: 0, last: 30_079, count: 90 };
+        assert_eq!(ahead(shown, 0, 100_000), Vec::<u64>::new(), "its last row stands in the middle of a page");
+        assert_eq!(ahead(Shown { last: 30_400, ..shown }, 0, 100_000), [61]);
+        assert!(ahead(shown, i64::MAX, 100_000).len() <= AHEAD_PAGES_MAX);
     }
 }

@@ -63,7 +63,7 @@ pub fn MarkBar(
 pub(super) fn copy_lines(handle: LogHandle, range: LineRange) {
     spawn_local(async move {
         match text_of(handle, range).await {
-            Ok(text) => copied(handle, browser::copy(&text).await, &counted(range.lines())),
+            Ok((text, lines)) => copied(handle, browser::copy(&text).await, &counted(lines)),
             Err(reason) => tell(handle, reason),
         }
     });
@@ -84,7 +84,7 @@ fn counted(lines: u64) -> String {
 }
 
 /// The lines as a person would paste them: without numbers and colours; those that are not here are read from the record.
-async fn text_of(handle: LogHandle, range: LineRange) -> Result<String, String> {
+async fn text_of(handle: LogHandle, range: LineRange) -> Result<(String, u64), String> {
     let (job, attempt, total) = handle.log().ok_or_else(|| "There is no log here".to_owned())?;
     let end = range.last.saturating_add(1).min(total);
     if end.saturating_sub(range.first) > COPY_LINES_MAX {
@@ -92,7 +92,9 @@ async fn text_of(handle: LogHandle, range: LineRange) -> Result<String, String> 
     }
     let (mut text, mut line, mut n) = (String::new(), String::new(), range.first);
     while n < end {
-        if let Some(held) = handle.held(n) {
+        // Another log may be shown by now.
+        let is_shown = handle.log().is_some_and(|now| (now.0, now.1) == (job, attempt));
+        if let Some(held) = handle.held(n).filter(|_| is_shown) {
             plain(&held, &mut line);
             text.push_str(&line);
             text.push('\n');
@@ -111,5 +113,5 @@ async fn text_of(handle: LogHandle, range: LineRange) -> Result<String, String> 
             n = of.line.n + 1;
         }
     }
-    Ok(text)
+    Ok((text, end.saturating_sub(range.first)))
 }

@@ -33,8 +33,8 @@ pub struct Marks {
     pub current: bool,
     /// Its time is shown.
     pub timed: bool,
-    /// So many rows are folded away behind it.
-    pub hides: u64,
+    /// So many rows are folded away behind it; none where nothing can be folded.
+    pub hides: Option<u64>,
 }
 
 impl Row {
@@ -84,14 +84,17 @@ pub fn log_row(row: Row) -> impl IntoView {
 }
 
 /// The head of a group, which folds it; or its end.
-fn marked_group(n: u64, marker: Marker<'_>, hides: u64) -> AnyView {
+fn marked_group(n: u64, marker: Marker<'_>, hides: Option<u64>) -> AnyView {
     match marker {
         Marker::Begin(title) => {
-            let (title, is_open) = (title.to_owned(), hides == 0);
-            let told = (!is_open).then(|| format!(" {} lines", grouped(hides)));
+            let title = ansi::runs(&title[..title.floor_char_boundary(SHOWN_BYTES_MAX)]);
+            let title = title.into_iter().map(run).collect::<Vec<_>>();
+            let title = view! { <span class="group">{title}</span> };
+            let Some(hides) = hides else { return title.into_any() };
+            let told = (hides > 0).then(|| format!(" {} lines", grouped(hides)));
             view! {
-                <button type="button" class="fold" data-n=n.to_string() aria-expanded=is_open.to_string()>
-                    <span class="group">{title}</span>
+                <button type="button" class="fold" data-n=n.to_string() aria-expanded=(hides == 0).to_string()>
+                    {title}
                     <span class="more">{told}</span>
                 </button>
             }

@@ -6,7 +6,7 @@ use wire::JobId;
 
 use super::{
     heights::Heights,
-    log_fetch::Fetches,
+    log_fetch::{Fetches, Shown},
     log_marks::copy_lines,
     log_range::LineRange,
     log_row::{Marks, Row, log_row},
@@ -85,6 +85,14 @@ pub(super) fn LiveRows(
         handle.timed.track();
         handle.wrapped.track();
         rows.measure_anew();
+    });
+    Effect::new(move |before: Option<bool>| {
+        let following = handle.following.get();
+        if before == Some(true) && !following {
+            // The person let the end go.
+            rows.sent_to.set_value(None);
+        }
+        following
     });
     Effect::new(move |_| {
         if let Some(goal) = handle.go.get() {
@@ -189,6 +197,7 @@ impl Rows {
         let shown = self.followed.model.with_value(|model| Some((model.chosen()?, model.log()?.attempt())));
         let is_other = self.shown.with_value(|known| *known != shown);
         if is_other {
+            self.selecting_from.set_value(None);
             self.heights.set_value(Heights::default());
         }
         let content = self.content();
@@ -291,6 +300,7 @@ impl Rows {
     }
 
     fn fold(self, n: u64) {
+        self.sent_to.set_value(None);
         if self.hold(|heights| heights.hides(n) > 0 && heights.unfold(n)) {
             self.draw();
             return;
@@ -316,7 +326,7 @@ impl Rows {
     fn copied(self, event: &ev::ClipboardEvent) {
         let drawn = |n: u64| self.rows.with_untracked(|rows| rows.iter().any(|row| row.n == n));
         let range = match (browser::selected_number(".row"), self.selecting_from.get_value()) {
-            (Some(end), Some(start)) if !drawn(start) => {
+            (Some(end), Some(start)) if !drawn(start) && browser::selection_begins_in(".log") => {
                 let range = LineRange::between(start, end);
                 self.handle.mark_only(range);
                 range
@@ -373,12 +383,13 @@ impl Rows {
                 hit: hits.binary_search(&n).is_ok(),
                 current: current == Some(n),
                 timed,
-                hides: self.heights.with_value(|heights| heights.hides(n)),
+                hides: Some(self.heights.with_value(|heights| heights.hides(n))),
             };
             let row = |n: &u64| Row { n: *n, line: log.get(*n).cloned(), marks: marks(*n) };
             Some((shown.iter().map(row).collect::<Vec<_>>(), log.missing_of(shown.iter().copied())))
         });
         let Some(Some((drawn, missing))) = drawn else { return };
+        let drawn_count = drawn.len() as u64;
         if self.rows.with_untracked(|rows| *rows != drawn) {
             self.rows.set(drawn);
         }
@@ -386,7 +397,8 @@ impl Rows {
             browser::next_frame(move || self.measure());
         }
         if let Some(shown) = self.shown.get_value() {
-            self.fetches.want(shown, missing, range, total);
+            let rows = Shown { first: range.start, last: range.end.saturating_sub(1), count: drawn_count };
+            self.fetches.want(shown, missing, rows, total);
         }
     }
 

@@ -153,7 +153,8 @@ fn still_rows(handle: LogHandle, empty: Signal<String>) -> impl IntoView {
         let log = model.log();
         let total = log.map_or(0, JobLog::total);
         let job = model.view().jobs.iter().find(|job| Some(job.id) == model.chosen());
-        let from = job.map_or(0, |job| first_page_line(job, total));
+        // As the server counted when it read the lines: more may have been recorded since.
+        let from = job.map_or(0, |job| first_page_line(job, job.lines));
         let line = |n| log.and_then(|log| log.get(n)).cloned();
         let end = total.min(from + u64::from(PAGE_LOG_LINES));
         (total, from, (from..end).map(|n| (n, line(n))).collect::<Vec<_>>())

@@ -28,8 +28,11 @@ pub fn PipelineList(
         let wanted = wanted_now();
         pipelines.with(|all| all.iter().filter(|pipeline| is_found(pipeline, &wanted)).cloned().collect::<Vec<_>>())
     });
-    let nothing =
-        move || shown.with(Vec::is_empty).then(|| format!("No pipeline has “{}” in its name.", wanted.get().trim()));
+    let nothing = move || {
+        shown
+            .with(Vec::is_empty)
+            .then(|| format!("No pipeline has “{}” in its name or description.", wanted.get().trim()))
+    };
     view! {
         <div class="heading pipelines-heading">
             <h2 id="all-pipelines">"Pipelines"</h2>

@@ -98,14 +98,7 @@ impl Scroll {
 
     /// Heights have changed: goes to where `anchor` stands now. Gives back where the scroll bar has to stand.
     pub fn hold(&mut self, (row, into): (u64, f64), heights: &Heights, total: u64) -> f64 {
-        let content = heights.content(total);
-        let place = heights.above(row) + into;
-        if content > SPACER_MAX {
-            // The bar stands for a share of the log, and need not move for a few pixels of it.
-            self.place = place.clamp(0.0, self.last_place(content));
-            return self.top;
-        }
-        self.place_at(place, content)
+        self.place_at(heights.above(row) + into, heights.content(total))
     }
 
     /// The rows to draw, folded ones left out.

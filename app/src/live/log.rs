@@ -8,7 +8,7 @@ use wire::{
     log::{LogLine, RecordedLine},
 };
 
-/// Lines in a page; also the limit of one request.
+/// Lines in a page.
 pub const PAGE_LINES: u64 = 500;
 /// At most so many pages are held (20,000 lines).
 pub const PAGES_MAX: usize = 40;

@@ -36,6 +36,8 @@ pub struct Options {
 const PATIENCE: Duration = Duration::from_secs(300);
 /// The wait between two tries.
 const RETRY: Duration = Duration::from_millis(500);
+/// A server that says nothing for so long, not even that it is alive, is not there any more.
+const SILENCE_MAX: Duration = Duration::from_secs(45);
 /// The record may lag so long before its follower goes on without it.
 const LAG_MAX: Duration = Duration::from_secs(10);
 /// The wait between two looks at a record that lags.
@@ -59,6 +61,15 @@ struct Place {
     since: Option<Timestamp>,
     /// The end of the attempt was told.
     over: bool,
+}
+
+/// What a line without an end means that stands in the record.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Open {
+    /// It is the last one so far: its end comes as an event.
+    IsLast,
+    /// Later lines have been heard: the record lags.
+    Lags,
 }
 
 struct Follower<'a> {
@@ -143,12 +154,16 @@ impl Follower<'_> {
     }
 
     fn listen(&mut self, events: &Receiver<Said>) -> Result<Option<Done>, Failure> {
+        let mut heard = Instant::now();
         loop {
             self.draw();
-            let said = match self.terminal.status_columns() {
-                Some(_) => events.recv_timeout(Duration::from_millis(PICTURE_MILLIS)),
-                None => events.recv().map_err(RecvTimeoutError::from),
-            };
+            let picture = self.terminal.status_columns().map(|_| Duration::from_millis(PICTURE_MILLIS));
+            let said = events.recv_timeout(picture.unwrap_or(SILENCE_MAX));
+            match said {
+                Err(RecvTimeoutError::Timeout) if heard.elapsed() >= SILENCE_MAX => return Ok(None),
+                Err(_) => {}
+                Ok(_) => heard = Instant::now(),
+            }
             let text = match said {
                 Ok(Said::Data(text)) => text,
                 Ok(Said::Bound | Said::Alive) | Err(RecvTimeoutError::Timeout) => continue,
@@ -204,7 +219,7 @@ impl Follower<'_> {
                 for line in lines.into_iter().filter(|line| !line.open) {
                     let next = self.places.get(&job).map_or(0, |place| place.next);
                     if line.n > next {
-                        self.read_up_to(job, attempt, line.n)?;
+                        self.read_up_to(job, attempt, line.n, Open::Lags)?;
                     }
                     self.print(job, &RecordedLine { step, line });
                 }
@@ -243,7 +258,7 @@ impl Follower<'_> {
                 self.step_begun(job.id, step.step, &step.name, &step.command, since);
                 let following = job.steps.get(step.step as usize + 1).and_then(|step| step.first_line);
                 let until = following.filter(|_| step.state == State::Finished).unwrap_or(job.lines);
-                self.read_up_to(job.id, job.attempt, until)?;
+                self.read_up_to(job.id, job.attempt, until, Open::IsLast)?;
                 if let Some(outcome) = step.outcome {
                     self.step_ended(job.id, step.step, outcome, step.exit_code, took(step));
                 }
@@ -256,7 +271,7 @@ impl Follower<'_> {
     }
 
     /// Prints the recorded lines before line `until`, waiting a little for a record that lags.
-    fn read_up_to(&mut self, job: JobId, attempt: u32, until: u64) -> Result<(), Failure> {
+    fn read_up_to(&mut self, job: JobId, attempt: u32, until: u64, open: Open) -> Result<(), Failure> {
         let begun = Instant::now();
         loop {
             let next = self.places.get(&job).map_or(0, |place| place.next);
@@ -270,7 +285,10 @@ impl Follower<'_> {
             for line in text.lines().filter_map(|line| serde_json::from_str::<RecordedLine>(line).ok()) {
                 // A line without an end is no line yet: its end comes as an event, under the same number.
                 if line.line.open {
-                    return Ok(());
+                    match open {
+                        Open::IsLast => return Ok(()),
+                        Open::Lags => break,
+                    }
                 }
                 self.print(job, &line);
                 printed = true;

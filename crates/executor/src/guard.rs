@@ -25,12 +25,19 @@ use std::{
     fs::File,
     io::{self, Write as _},
     ops::ControlFlow::{self, Break, Continue},
-    os::{fd::OwnedFd, unix::process::CommandExt as _},
+    os::{
+        fd::OwnedFd,
+        unix::{
+            fs::{FileTypeExt as _, OpenOptionsExt as _},
+            process::CommandExt as _,
+        },
+    },
     process::{ExitCode, Stdio},
 };
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
+    fs::{OFlags, fcntl_setfl},
     process::{Pid, PidfdFlags, Signal, getpid, pidfd_open, set_child_subreaper, setsid},
     stdio,
 };
@@ -201,6 +208,7 @@ impl Guard {
         if self.deadline.is_none_or(|deadline| deadline <= boot_millis()) {
             return Err("the lease of the job has run out".to_owned());
         }
+        let errors = stderr.map(open_pipe).transpose()?;
         let output = || stdio::stderr().try_clone_to_owned().map(Stdio::from);
         let spawn = || -> io::Result<std::process::Child> {
             std::process::Command::new(shell())
@@ -211,9 +219,8 @@ impl Guard {
                 .current_dir(cwd)
                 .stdin(Stdio::null())
                 .stdout(output()?)
-                .stderr(match stderr {
-                    // The executor reads it already, so opening it does not wait.
-                    Some(pipe) => Stdio::from(File::options().write(true).open(pipe)?),
+                .stderr(match errors {
+                    Some(pipe) => Stdio::from(pipe),
                     None => output()?,
                 })
                 .process_group(0)
@@ -223,6 +230,21 @@ impl Guard {
         let pid = Pid::from_child(&child);
         Ok(Step { pid, ended: pidfd_open(pid, PidfdFlags::empty()).ok() })
     }
+}
+
+/// Opens a named pipe for a step's standard error, and never waits for who reads it: the executor does already, or is
+/// gone, and a step may have put something else in its place.
+fn open_pipe(path: &std::path::Path) -> Result<File, String> {
+    let open = || -> io::Result<File> {
+        let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed();
+        let pipe = File::options().write(true).custom_flags(flags).open(path)?;
+        if !pipe.metadata()?.file_type().is_fifo() {
+            return Err(io::Error::other("it is no pipe any more"));
+        }
+        fcntl_setfl(&pipe, OFlags::empty())?;
+        Ok(pipe)
+    };
+    open().map_err(|error| format!("the pipe {} for standard error could not be opened: {error}", path.display()))
 }
 
 /// By its full path where it usually stands: a job may set PATH to what it likes.

@@ -128,6 +128,8 @@ impl<'a> Steps<'a> {
         let (script, cwd, env) = (step.script.clone(), self.workspace.clone(), step.env.clone());
         self.guard.commands.send(&[extend, Command::Start { script, cwd, env, stderr }]).await;
         let (mut exit, mut tree_ended, mut readable) = (None, false, true);
+        // The two streams take turns, or one that floods would keep the other waiting.
+        let mut errors_first = false;
         while exit.is_none() || !(tree_ended || (self.ending.is_none() && !step.last && exit == Some(Exit::Code(0)))) {
             let has_room = self.publisher.has_room();
             let due = self.log.due();
@@ -171,10 +173,17 @@ impl<'a> Steps<'a> {
                     let until_ms = *until.borrow_and_update();
                     self.guard.commands.send(&[Command::Extend { until_ms }]).await;
                 }
+                () = readable_errors(self.errors.as_ref()), if has_room && errors_first => {
+                    errors_first = false;
+                    self.read(Stream::Err, index)?;
+                }
                 ready = self.guard.output.readable(), if readable && has_room => {
+                    errors_first = true;
                     readable = ready.is_ok() && self.read(Stream::Out, index)?;
                 }
-                () = readable_errors(self.errors.as_ref()), if has_room => drop(self.read(Stream::Err, index)?),
+                () = readable_errors(self.errors.as_ref()), if has_room && !errors_first => {
+                    self.read(Stream::Err, index)?;
+                }
                 () = self.publisher.room(), if !has_room => {}
                 () = sleep_until(due), if due.is_some() => self.tick(index)?,
             }

@@ -108,6 +108,31 @@ fn p2_the_tree_ends_when_the_deadline_passes_while_the_executor_is_stopped() {
     assert!(!alive(&pids), "a step outlived its lease");
 }
 
+#[test]
+fn p2_a_pipe_that_nobody_reads_or_that_is_none_keeps_no_guard_waiting() {
+    let mut guard = Guard::start();
+    assert_eq!(guard.heard(), r#"{"is":"ready"}"#);
+    let (script, pipe) = (guard.dir.path().join("step.sh"), guard.dir.path().join("stderr"));
+    std::fs::write(&script, "echo never").unwrap();
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let cwd = guard.dir.path().to_owned();
+    let start = serde_json::json!({"do": "start", "script": script, "cwd": cwd, "env": {}, "stderr": pipe});
+    guard.tell(serde_json::json!({"do": "extend", "until_ms": boot_millis() + 100_000}));
+    guard.tell(start.clone());
+    let said = guard.heard();
+    assert!(said.contains("not_started") && said.contains("could not be opened"), "{said}");
+    std::fs::remove_file(&pipe).unwrap();
+    std::os::unix::fs::symlink("/dev/null", &pipe).unwrap();
+    guard.tell(start.clone());
+    assert!(guard.heard().contains("not_started"), "a link was followed");
+    std::fs::remove_file(&pipe).unwrap();
+    std::fs::write(&pipe, "").unwrap();
+    guard.tell(start);
+    assert!(guard.heard().contains("it is no pipe any more"));
+    guard.stdin = None;
+    assert_eq!(guard.heard(), r#"{"is":"ended","why":"orphaned"}"#);
+}
+
 /// Ends what a test left as root.
 struct Killed(String);
 
