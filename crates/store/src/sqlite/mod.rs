@@ -1,29 +1,11 @@
 //! The default store: one SQLite file in WAL mode, one process, one writer. Here a database is opened, checked and
-//! closed; each trait of the contract has a file of its own, and everything that writes goes through [`writer`].
+//! closed; what it keeps, and how, stands in [`crate::sql`].
 //!
 //! It is enough for one machine. Reading never waits for writing: readers see the last commit through connections of
 //! their own, opened when they are first needed.
 
-mod accounts;
-mod builds;
-mod callbacks;
-mod chunk;
-mod executors;
-mod failure;
-mod insert;
-mod journal;
-mod labels;
-mod leases;
-mod lines;
 mod lock;
 mod migrations;
-mod outbox;
-mod pipelines;
-mod record;
-mod recorded;
-mod rows;
-mod view;
-mod writer;
 
 use std::{
     fs::OpenOptions,
@@ -33,17 +15,19 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::BoxFuture;
 use sqlx::{
-    ConnectOptions, Connection, Row, SqliteConnection, SqlitePool,
-    pool::PoolConnection,
-    sqlite::{Sqlite, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+    ConnectOptions, SqlitePool,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
-use tokio::sync::Mutex;
-use wire::Timestamp;
 
-use crate::{Answer, Store, StoreError};
+use tokio::sync::watch;
+
+use crate::{
+    Answer, StoreError,
+    sql::{Connection, Details, Held, Home, SqlStore},
+};
 use lock::Lock;
-use writer::{Rank, Writer};
 
 /// Connections for readers, opened when needed; each is a thread and up to [`CACHE_KIB`].
 const READERS_MAX: u32 = 4;
@@ -70,24 +54,24 @@ const FILE_MODE: u32 = 0o600;
 const STATEMENTS_MAX: usize = 200;
 
 /// A Stepcast database in one file.
-pub struct SqliteStore {
+pub type SqliteStore = SqlStore<File>;
+
+/// The file of a database, and who reads it.
+pub struct File {
     path: PathBuf,
-    writer: Writer,
     readers: SqlitePool,
-    /// Taken by [`SqliteStore::close`]. A tokio mutex, because it is held while the writer ends.
-    running: Mutex<Option<tokio::task::JoinHandle<()>>>,
 }
 
 impl SqliteStore {
     /// Opens the database at `path`, makes it if there is none, and brings its schema up to date. It is this process's
-    /// alone until [`SqliteStore::close`], or until the process ends, however it ends.
+    /// alone until [`SqlStore::close`], or until the process ends, however it ends.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] when another process has it, or the file cannot be opened; [`StoreError::Newer`]
     /// when a newer Stepcast wrote it.
     pub async fn open(path: &Path) -> Result<Arc<Self>, StoreError> {
         let lock = Lock::take(path)?;
-        Self::start(path.to_owned(), Some(lock)).await
+        open(path.to_owned(), Some(lock)).await
     }
 
     /// Opens a database that another process may have open, for a small write of an account such as
@@ -99,82 +83,82 @@ impl SqliteStore {
     /// As [`SqliteStore::open`]; and when the other process runs a Stepcast with another schema.
     pub async fn open_beside(path: &Path) -> Result<Arc<Self>, StoreError> {
         match Lock::take(path) {
-            Ok(lock) => Self::start(path.to_owned(), Some(lock)).await,
-            Err(_in_use) => Self::start(path.to_owned(), None).await,
-        }
-    }
-
-    fn start(path: PathBuf, lock: Option<Lock>) -> Answer<'static, Arc<Self>> {
-        Box::pin(async move {
-            make_file(&path)?;
-            let options = options(&path);
-            let mut connection = options.clone().connect().await?;
-            match &lock {
-                Some(_) => migrations::run(&mut connection).await?,
-                None => migrations::must_be_current(&mut connection).await?,
-            }
-            // Readers must not be able to write: the one writer is what keeps commands before projections.
-            let readers = SqlitePoolOptions::new()
-                .max_connections(READERS_MAX)
-                .min_connections(0)
-                .idle_timeout(READER_IDLE)
-                .acquire_timeout(READER_TIMEOUT)
-                .test_before_acquire(false)
-                .connect_lazy_with(options.read_only(true));
-            let (writer, running) = Writer::start(connection, lock);
-            Ok(Arc::new(Self { path, writer, readers, running: Mutex::new(Some(running)) }))
-        })
-    }
-
-    /// Ends the writer after what was asked of it, writes the log back into the file and lets go of the lock. What is
-    /// asked later is answered with [`StoreError::Unavailable`].
-    pub async fn close(&self) {
-        self.readers.close().await;
-        self.writer.close();
-        if let Some(running) = self.running.lock().await.take()
-            && let Err(failure) = running.await
-        {
-            tracing::error!(%failure, "the database's writer did not end well");
+            Ok(lock) => open(path.to_owned(), Some(lock)).await,
+            Err(_in_use) => open(path.to_owned(), None).await,
         }
     }
 
     /// The file.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// A reader of its own.
-    async fn reader(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
-        Ok(self.readers.acquire().await?)
-    }
-
-    /// A reader in a transaction: all that it reads is of one moment.
-    async fn snapshot(&self) -> Result<sqlx::Transaction<'static, Sqlite>, StoreError> {
-        Ok(self.readers.begin().await?)
+        &self.details.path
     }
 }
 
-impl Store for SqliteStore {
-    fn check(&self) -> Answer<'_, ()> {
+fn open(path: PathBuf, lock: Option<Lock>) -> Answer<'static, Arc<SqliteStore>> {
+    Box::pin(async move {
+        make_file(&path)?;
+        let options = options(&path);
+        let mut connection = options.clone().connect().await?;
+        match &lock {
+            Some(_) => migrations::run(&mut connection).await?,
+            None => migrations::must_be_current(&mut connection).await?,
+        }
+        // Readers must not be able to write: the one writer is what keeps commands before projections.
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS_MAX)
+            .min_connections(0)
+            .idle_timeout(READER_IDLE)
+            .acquire_timeout(READER_TIMEOUT)
+            .test_before_acquire(false)
+            .connect_lazy_with(options.read_only(true));
+        let owner = Owner { connection: connection.into(), _lock: lock };
+        let (announced, _) = watch::channel(0);
+        Ok(Arc::new(SqlStore::start(File { path, readers }, announced, Box::new(owner), None)))
+    })
+}
+
+impl Details for File {
+    fn reader(&self) -> BoxFuture<'_, Result<Connection, StoreError>> {
+        Box::pin(async move { Ok(Connection::Sqlite(Held::Reader(self.readers.acquire().await?))) })
+    }
+
+    fn snapshot(&self) -> BoxFuture<'_, Result<Connection, StoreError>> {
+        Box::pin(async move { Ok(Connection::Sqlite(Held::Snapshot(self.readers.begin().await?))) })
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.readers.close())
+    }
+}
+
+/// The one connection that writes. It holds the lock until it ends.
+struct Owner {
+    connection: Connection,
+    _lock: Option<Lock>,
+}
+
+impl Home for Owner {
+    fn begin(&mut self) -> BoxFuture<'_, Result<&mut Connection, StoreError>> {
         Box::pin(async move {
-            self.writer
-                .run(Rank::Command, |connection| {
-                    Box::pin(async move {
-                        let at = now(&mut *connection).await?;
-                        sqlx::query(CHECK).bind(at.0).execute(connection).await?;
-                        Ok::<_, StoreError>(())
-                    })
-                })
-                .await?;
-            let mut reader = self.reader().await?;
-            sqlx::query("SELECT at FROM facts WHERE name = 'checked'").fetch_one(&mut *reader).await?;
-            Ok(())
+            self.connection.execute("BEGIN IMMEDIATE").await?;
+            Ok(&mut self.connection)
         })
     }
 
-    fn now(&self) -> Answer<'_, Timestamp> {
-        Box::pin(async move { now(&mut *self.reader().await?).await })
+    fn commit(&mut self, _announces: bool) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.connection.execute("COMMIT"))
+    }
+
+    fn roll_back(&mut self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            // SQLite may have rolled back by itself; then this one fails, because there is nothing left to do.
+            let _ = self.connection.execute("ROLLBACK").await;
+        })
+    }
+
+    fn end(self: Box<Self>) -> BoxFuture<'static, Result<(), StoreError>> {
+        Box::pin(self.connection.close())
     }
 }
 
@@ -182,16 +166,6 @@ impl Store for SqliteStore {
 fn make_file(path: &Path) -> Result<(), StoreError> {
     let made = OpenOptions::new().write(true).create(true).truncate(false).mode(FILE_MODE).open(path);
     made.map(drop).map_err(|failure| StoreError::Unavailable(format!("{} cannot be opened: {failure}", path.display())))
-}
-
-/// What [`Store::check`] writes.
-const CHECK: &str =
-    "INSERT INTO facts (name, at) VALUES ('checked', ?1) ON CONFLICT (name) DO UPDATE SET at = excluded.at";
-
-/// The database's clock: microseconds since the Unix epoch, in steps of a millisecond.
-async fn now(connection: &mut SqliteConnection) -> Result<Timestamp, StoreError> {
-    let row = sqlx::query("SELECT CAST(unixepoch('subsec') * 1000000 AS INTEGER)").fetch_one(connection).await?;
-    Ok(Timestamp(row.try_get(0)?))
 }
 
 /// How every connection is set up. WAL and FULL: a commit that was answered survives the loss of power.
@@ -208,14 +182,4 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .pragma("mmap_size", "0")
         .pragma("wal_autocheckpoint", CHECKPOINT_PAGES.to_string())
         .disable_statement_logging()
-}
-
-/// Ends a connection so that its last checkpoint is done when this returns.
-async fn end(connection: SqliteConnection) -> Result<(), StoreError> {
-    Ok(connection.close().await?)
-}
-
-/// A length of time in the database's unit.
-fn micros(length: Duration) -> i64 {
-    i64::try_from(length.as_micros()).unwrap_or(i64::MAX / 4)
 }

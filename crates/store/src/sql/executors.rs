@@ -2,24 +2,25 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use sqlx::Row;
 use uuid::Uuid;
 use wire::{ExecutorId, JobId, view::ExecutorView};
 
 use super::{
-    SqliteStore, micros, now,
+    Details, SqlStore,
+    connection::query,
+    micros, now,
     rows::{self, bytes},
     writer::Rank,
 };
 use crate::{Answer, Executors, model::ExecutorRow};
 
-impl Executors for SqliteStore {
+impl<D: Details> Executors for SqlStore<D> {
     fn put_executor<'a>(&'a self, executor: &'a ExecutorRow) -> Answer<'a, ()> {
         let executor = executor.clone();
         Box::pin(self.writer.run(Rank::Command, move |connection| {
             Box::pin(async move {
                 let now = now(&mut *connection).await?;
-                sqlx::query(
+                query(
                     "INSERT INTO executors (id, incarnation, name, labels, slots, heard_at, has_left) \
                      VALUES (?, ?, ?, ?, ?, ?, 0) ON CONFLICT (id) DO UPDATE SET incarnation = excluded.incarnation, \
                      name = excluded.name, labels = excluded.labels, slots = excluded.slots, \
@@ -41,7 +42,7 @@ impl Executors for SqliteStore {
     fn executor_left(&self, id: ExecutorId, incarnation: Uuid) -> Answer<'_, ()> {
         Box::pin(self.writer.run(Rank::Command, move |connection| {
             Box::pin(async move {
-                sqlx::query("UPDATE executors SET has_left = 1 WHERE id = ? AND incarnation = ?")
+                query("UPDATE executors SET has_left = 1 WHERE id = ? AND incarnation = ?")
                     .bind(bytes(&id.0))
                     .bind(bytes(&incarnation))
                     .execute(connection)
@@ -56,16 +57,15 @@ impl Executors for SqliteStore {
             let mut snapshot = self.snapshot().await?;
             let heard_since = now(&mut snapshot).await?.plus_micros(-micros(lease)).0;
             let mut running: HashMap<Uuid, Vec<JobId>> = HashMap::new();
-            let held = sqlx::query("SELECT executor, id FROM jobs WHERE state = 'running' ORDER BY started_at, id")
-                .fetch_all(&mut *snapshot)
+            let held = query("SELECT executor, id FROM jobs WHERE state = 'running' ORDER BY started_at, id")
+                .fetch_all(&mut snapshot)
                 .await?;
             for row in &held {
                 running.entry(rows::uuid(row, 0)?).or_default().push(JobId(rows::uuid(row, 1)?));
             }
-            let found =
-                sqlx::query("SELECT id, name, labels, slots, heard_at, has_left FROM executors ORDER BY name, id")
-                    .fetch_all(&mut *snapshot)
-                    .await?;
+            let found = query("SELECT id, name, labels, slots, heard_at, has_left FROM executors ORDER BY name, id")
+                .fetch_all(&mut snapshot)
+                .await?;
             found
                 .iter()
                 .map(|row| {

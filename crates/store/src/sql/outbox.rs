@@ -1,10 +1,14 @@
 //! The outbox: rows written with the change that they announce, read by the relay until the broker has confirmed them.
 
-use sqlx::{Row, SqliteConnection};
 use tokio::sync::watch;
 use wire::{EventMessage, Timestamp, Topic, VERSION, event::raw};
 
-use super::{SqliteStore, insert, now, rows, writer::Rank};
+use super::{
+    Details, SqlStore,
+    connection::{Connection, query},
+    insert, now, rows,
+    writer::Rank,
+};
 use crate::{
     Answer, Outbox, StoreError,
     model::{Announcement, Build, Outbound, OutboxRow},
@@ -12,7 +16,7 @@ use crate::{
 
 /// Writes announcements of a build. Each event gets the build's next revision as its offset.
 pub(super) async fn announce(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     build: &mut Build,
     announcements: Vec<Announcement>,
     now: Timestamp,
@@ -79,14 +83,14 @@ fn outbound(kept: Kept) -> Result<Outbound, StoreError> {
     }
 }
 
-impl SqliteStore {
+impl<D: Details> SqlStore<D> {
     /// Rows behind `after` that can be read, and the ids of those that cannot, with the reason.
     async fn outbox_rows(&self, after: i64, limit: u32) -> Result<(Vec<OutboxRow>, Vec<(i64, String)>), StoreError> {
         let mut reader = self.reader().await?;
-        let found = sqlx::query("SELECT id, body FROM outbox WHERE id > ? ORDER BY id LIMIT ?")
+        let found = query("SELECT id, body FROM outbox WHERE id > ? ORDER BY id LIMIT ?")
             .bind(after)
             .bind(i64::from(limit))
-            .fetch_all(&mut *reader)
+            .fetch_all(&mut reader)
             .await?;
         let (mut rows, mut unreadable) = (Vec::with_capacity(found.len()), Vec::new());
         for row in &found {
@@ -106,7 +110,7 @@ impl SqliteStore {
                 let now = now(&mut *connection).await?;
                 let mut moved = Vec::new();
                 for (id, reason) in unreadable {
-                    sqlx::query(
+                    query(
                         "INSERT INTO outbox_unreadable (id, body, reason, found_at) \
                          SELECT id, body, ?2, ?3 FROM outbox WHERE id = ?1",
                     )
@@ -115,9 +119,8 @@ impl SqliteStore {
                     .bind(now.0)
                     .execute(&mut *connection)
                     .await?;
-                    let gone =
-                        sqlx::query("DELETE FROM outbox WHERE id = ?").bind(id).execute(&mut *connection).await?;
-                    if gone.rows_affected() > 0 {
+                    let gone = query("DELETE FROM outbox WHERE id = ?").bind(id).execute(&mut *connection).await?;
+                    if gone > 0 {
                         moved.push((id, reason));
                     }
                 }
@@ -131,7 +134,7 @@ impl SqliteStore {
     }
 }
 
-impl Outbox for SqliteStore {
+impl<D: Details> Outbox for SqlStore<D> {
     fn outbox(&self, after: i64, limit: u32) -> Answer<'_, Vec<OutboxRow>> {
         Box::pin(async move {
             loop {
@@ -153,11 +156,11 @@ impl Outbox for SqliteStore {
             if ids.is_empty() {
                 return Ok(());
             }
-            let ids = rows::to_json(&ids)?;
+            let ids = rows::to_json(&ids.iter().map(|id| [*id]).collect::<Vec<_>>())?;
             self.writer
                 .run(Rank::Record, move |connection| {
                     Box::pin(async move {
-                        sqlx::query("DELETE FROM outbox WHERE id IN (SELECT value FROM json_each(?))")
+                        query("DELETE FROM outbox WHERE id IN (SELECT CAST(value ->> 0 AS BIGINT) FROM {each})")
                             .bind(ids)
                             .execute(connection)
                             .await?;
@@ -176,6 +179,7 @@ impl Outbox for SqliteStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sqlite::SqliteStore;
 
     /// More unreadable rows than one look takes, and one between two that can be read.
     #[tokio::test]
@@ -202,10 +206,11 @@ mod tests {
         assert_eq!(hints(store.outbox(4, 2).await.unwrap()), [(6, "b".to_owned())]);
         assert_eq!(hints(store.outbox(6, 2).await.unwrap()), []);
         let mut reader = store.reader().await.unwrap();
-        let aside = sqlx::query("SELECT id, body, reason FROM outbox_unreadable ORDER BY id");
-        let aside = aside.fetch_all(&mut *reader).await.unwrap();
-        let kept: Vec<(i64, &str)> = aside.iter().map(|row| (row.get(0), row.get(1))).collect();
+        let aside = query("SELECT id, body, reason FROM outbox_unreadable ORDER BY id");
+        let aside = aside.fetch_all(&mut reader).await.unwrap();
+        let kept: Vec<(i64, &str)> =
+            aside.iter().map(|row| (row.try_get(0).unwrap(), row.try_get(1).unwrap())).collect();
         assert_eq!(kept, [(1, "nonsense"), (2, "{}"), (3, "["), (5, "?")]);
-        assert!(aside[1].get::<&str, _>(2).contains("says nothing"));
+        assert!(aside[1].try_get::<&str>(2).unwrap().contains("says nothing"));
     }
 }

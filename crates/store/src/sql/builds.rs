@@ -1,7 +1,6 @@
 //! Builds with their jobs: written at the trigger, changed by a rule, loaded whole. What readers are shown stands in
 //! [`super::view`].
 
-use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
 use wire::{
     BuildId, JobId, Timestamp,
@@ -10,7 +9,9 @@ use wire::{
 };
 
 use super::{
-    SqliteStore, insert, labels, outbox,
+    Details, SqlStore,
+    connection::{Connection, query},
+    insert, labels, outbox,
     rows::{self, BuildColumns, JobColumns, bytes, signed},
     view,
     writer::Rank,
@@ -20,7 +21,7 @@ use crate::{
     model::{Announcement, Build, Created, Job, JobState, NewBuild},
 };
 
-impl Builds for SqliteStore {
+impl<D: Details> Builds for SqlStore<D> {
     fn create_build(&self, build: NewBuild) -> Answer<'_, Created> {
         Box::pin(self.writer.run(Rank::Announcing, move |connection| Box::pin(create(connection, build))))
     }
@@ -47,41 +48,39 @@ impl Builds for SqliteStore {
     fn build_of(&self, job: JobId) -> Answer<'_, Option<BuildId>> {
         Box::pin(async move {
             let mut reader = self.reader().await?;
-            let found = sqlx::query("SELECT build FROM jobs WHERE id = ?")
-                .bind(bytes(&job.0))
-                .fetch_optional(&mut *reader)
-                .await?;
+            let found =
+                query("SELECT build FROM jobs WHERE id = ?").bind(bytes(&job.0)).fetch_optional(&mut reader).await?;
             found.map(|row| rows::uuid(&row, 0).map(BuildId)).transpose()
         })
     }
 
     fn build_view(&self, id: BuildId) -> Answer<'_, Option<BuildView>> {
-        Box::pin(async move { view::build(&mut *self.snapshot().await?, id).await })
+        Box::pin(async move { view::build(&mut self.snapshot().await?, id).await })
     }
 
     fn builds<'a>(&'a self, query: &'a BuildsQuery) -> Answer<'a, Vec<BuildSummary>> {
-        Box::pin(async move { view::builds(&mut *self.reader().await?, query).await })
+        Box::pin(async move { view::builds(&mut self.reader().await?, query).await })
     }
 }
 
 /// A new build with its jobs and announcements.
-async fn create(connection: &mut SqliteConnection, new: NewBuild) -> Result<Created, StoreError> {
+async fn create(connection: &mut Connection, new: NewBuild) -> Result<Created, StoreError> {
     let NewBuild { mut build, announcements, idempotency } = new;
     if let Some(idempotency) = &idempotency {
-        let before = sqlx::query("SELECT id, digest FROM builds WHERE pipeline = ? AND idempotency_key = ?")
+        let before = query("SELECT id, digest FROM builds WHERE pipeline = ? AND idempotency_key = ?")
             .bind(build.pipeline.as_str())
             .bind(&idempotency.key)
             .fetch_optional(&mut *connection)
             .await?;
         if let Some(row) = before {
-            let same = row.try_get::<&str, _>(1)? == idempotency.digest;
+            let same = row.try_get::<&str>(1)? == idempotency.digest;
             return Ok(if same { Created::Before(BuildId(rows::uuid(&row, 0)?)) } else { Created::OtherBody });
         }
     }
-    let given = sqlx::query(
+    let given = query(
         "INSERT INTO build_numbers (pipeline, last) VALUES (?, 1) \
          ON CONFLICT (pipeline) DO UPDATE SET last = build_numbers.last + 1 \
-         RETURNING last, CAST(unixepoch('subsec') * 1000000 AS INTEGER)",
+         RETURNING last, {now}",
     )
     .bind(build.pipeline.as_str())
     .fetch_one(&mut *connection)
@@ -101,13 +100,9 @@ async fn create(connection: &mut SqliteConnection, new: NewBuild) -> Result<Crea
     Ok(Created::New(build))
 }
 
-async fn insert_build(
-    connection: &mut SqliteConnection,
-    build: &Build,
-    key: Option<(&str, &str)>,
-) -> Result<(), StoreError> {
+async fn insert_build(connection: &mut Connection, build: &Build, key: Option<(&str, &str)>) -> Result<(), StoreError> {
     let columns = BuildColumns::of(build);
-    sqlx::query(
+    query(
         "INSERT INTO builds (id, pipeline, number, inputs, reply, epoch, revision, queued_at, cancelling, state, outcome, \
          started_at, finished_at, jobs_total, jobs_finished, idempotency_key, digest) \
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -134,7 +129,7 @@ async fn insert_build(
     Ok(())
 }
 
-async fn insert_jobs(connection: &mut SqliteConnection, build: &Build) -> Result<(), StoreError> {
+async fn insert_jobs(connection: &mut Connection, build: &Build) -> Result<(), StoreError> {
     let mut jobs = Vec::with_capacity(build.jobs.len());
     for (place, job) in build.jobs.iter().enumerate() {
         let place = i64::try_from(place).unwrap_or(i64::MAX);
@@ -148,7 +143,7 @@ async fn insert_jobs(connection: &mut SqliteConnection, build: &Build) -> Result
         query
             .bind(bytes(&job.id.0))
             .bind(build.id.0.as_bytes().to_vec())
-            .bind(place)
+            .bind(*place)
             .bind(label_set.as_str())
             .bind(i64::from(job.plan.priority))
             .bind(plan.as_str())
@@ -172,17 +167,13 @@ async fn insert_jobs(connection: &mut SqliteConnection, build: &Build) -> Result
 }
 
 /// A build with its jobs, and the database's time.
-pub(super) async fn load(
-    connection: &mut SqliteConnection,
-    id: BuildId,
-) -> Result<Option<(Build, Timestamp)>, StoreError> {
-    let sql =
-        format!("SELECT {}, CAST(unixepoch('subsec') * 1000000 AS INTEGER) FROM builds WHERE id = ?", rows::BUILD);
-    let Some(row) = sqlx::query(&sql).bind(bytes(&id.0)).fetch_optional(&mut *connection).await? else {
+pub(super) async fn load(connection: &mut Connection, id: BuildId) -> Result<Option<(Build, Timestamp)>, StoreError> {
+    let sql = format!("SELECT {}, {{now}} FROM builds WHERE id = ?", rows::BUILD);
+    let Some(row) = query(&sql).bind(bytes(&id.0)).fetch_optional(&mut *connection).await? else {
         return Ok(None);
     };
     let sql = format!("SELECT {} FROM jobs WHERE build = ? ORDER BY place", rows::JOB);
-    let jobs = sqlx::query(&sql).bind(bytes(&id.0)).fetch_all(connection).await?;
+    let jobs = query(&sql).bind(bytes(&id.0)).fetch_all(connection).await?;
     let jobs = jobs.iter().map(rows::job).collect::<Result<_, _>>()?;
     Ok(Some((rows::build(&row, jobs)?, rows::time(&row, 13)?)))
 }
@@ -190,7 +181,7 @@ pub(super) async fn load(
 /// Writes what `build` has become since `before`, with what is to be announced. What a rule may not change (ids, number,
 /// plans, the list of jobs) is not written.
 pub(super) async fn write_change(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     before: &Build,
     build: &mut Build,
     announcements: Vec<Announcement>,
@@ -205,7 +196,7 @@ pub(super) async fn write_change(
     }
     let columns = BuildColumns::of(build);
     if before != build {
-        sqlx::query(
+        query(
             "UPDATE builds SET epoch = ?, revision = ?, cancelling = ?, state = ?, outcome = ?, started_at = ?, \
              finished_at = ?, jobs_finished = ? WHERE id = ?",
         )
@@ -224,9 +215,9 @@ pub(super) async fn write_change(
     Ok(())
 }
 
-async fn update_job(connection: &mut SqliteConnection, job: &Job) -> Result<(), StoreError> {
+async fn update_job(connection: &mut Connection, job: &Job) -> Result<(), StoreError> {
     let columns = JobColumns::of(&job.state);
-    sqlx::query(
+    query(
         "UPDATE jobs SET attempt = ?1, failures = ?2, losses = ?3, state = ?4, \
          queued_at = CASE ?4 WHEN 'waiting' THEN NULL WHEN 'queued' THEN ?5 ELSE queued_at END, \
          started_at = ?6, finished_at = ?7, executor = ?8, incarnation = ?9, claim_id = ?10, expires_at = ?11, \
@@ -254,7 +245,7 @@ async fn update_job(connection: &mut SqliteConnection, job: &Job) -> Result<(), 
 }
 
 /// The build of a row whose column is its id, which must be there.
-pub(super) async fn load_known(connection: &mut SqliteConnection, id: Uuid) -> Result<(Build, Timestamp), StoreError> {
+pub(super) async fn load_known(connection: &mut Connection, id: Uuid) -> Result<(Build, Timestamp), StoreError> {
     let loaded = load(connection, BuildId(id)).await?;
     loaded.ok_or_else(|| StoreError::Corrupt(format!("a job belongs to build {id}, which is not there")))
 }

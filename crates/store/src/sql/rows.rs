@@ -4,10 +4,10 @@
 use std::{fmt::Display, str::FromStr, sync::Arc};
 
 use serde::de::DeserializeOwned;
-use sqlx::{Row, sqlite::SqliteRow};
 use uuid::Uuid;
 use wire::{BuildId, ExecutorId, JobId, Outcome, Timestamp};
 
+use super::connection::Row;
 use crate::{
     StoreError,
     model::{Build, BuildState, Job, JobLease, JobState},
@@ -36,39 +36,39 @@ pub(super) fn to_json<T: serde::Serialize>(value: &T) -> Result<String, StoreErr
     serde_json::to_string(value).map_err(|failure| StoreError::Corrupt(failure.to_string()))
 }
 
-pub(super) fn uuid(row: &SqliteRow, column: usize) -> Result<Uuid, StoreError> {
+pub(super) fn uuid(row: &Row, column: usize) -> Result<Uuid, StoreError> {
     let bytes: &[u8] = row.try_get(column)?;
     Uuid::from_slice(bytes).map_err(|_| StoreError::Corrupt(format!("an id has {} bytes instead of 16", bytes.len())))
 }
 
-pub(super) fn uuid_if(row: &SqliteRow, column: usize) -> Result<Option<Uuid>, StoreError> {
+pub(super) fn uuid_if(row: &Row, column: usize) -> Result<Option<Uuid>, StoreError> {
     let there: Option<&[u8]> = row.try_get(column)?;
     if there.is_some() { uuid(row, column).map(Some) } else { Ok(None) }
 }
 
-pub(super) fn time(row: &SqliteRow, column: usize) -> Result<Timestamp, StoreError> {
+pub(super) fn time(row: &Row, column: usize) -> Result<Timestamp, StoreError> {
     Ok(Timestamp(row.try_get(column)?))
 }
 
-pub(super) fn time_if(row: &SqliteRow, column: usize) -> Result<Option<Timestamp>, StoreError> {
-    Ok(row.try_get::<Option<i64>, _>(column)?.map(Timestamp))
+pub(super) fn time_if(row: &Row, column: usize) -> Result<Option<Timestamp>, StoreError> {
+    Ok(row.try_get::<Option<i64>>(column)?.map(Timestamp))
 }
 
-pub(super) fn flag(row: &SqliteRow, column: usize) -> Result<bool, StoreError> {
-    Ok(row.try_get::<i64, _>(column)? != 0)
+pub(super) fn flag(row: &Row, column: usize) -> Result<bool, StoreError> {
+    Ok(row.try_get::<i64>(column)? != 0)
 }
 
-pub(super) fn number<T: TryFrom<i64>>(row: &SqliteRow, column: usize) -> Result<T, StoreError> {
+pub(super) fn number<T: TryFrom<i64>>(row: &Row, column: usize) -> Result<T, StoreError> {
     let found: i64 = row.try_get(column)?;
     T::try_from(found).map_err(|_| StoreError::Corrupt(format!("the number {found} is out of its range")))
 }
 
-pub(super) fn number_if<T: TryFrom<i64>>(row: &SqliteRow, column: usize) -> Result<Option<T>, StoreError> {
+pub(super) fn number_if<T: TryFrom<i64>>(row: &Row, column: usize) -> Result<Option<T>, StoreError> {
     let there: Option<i64> = row.try_get(column)?;
     if there.is_some() { number(row, column).map(Some) } else { Ok(None) }
 }
 
-pub(super) fn parsed<T>(row: &SqliteRow, column: usize) -> Result<T, StoreError>
+pub(super) fn parsed<T>(row: &Row, column: usize) -> Result<T, StoreError>
 where
     T: FromStr,
     T::Err: Display,
@@ -77,7 +77,7 @@ where
     text.parse().map_err(|failure: T::Err| StoreError::Corrupt(failure.to_string()))
 }
 
-pub(super) fn converted<T>(row: &SqliteRow, column: usize) -> Result<T, StoreError>
+pub(super) fn converted<T>(row: &Row, column: usize) -> Result<T, StoreError>
 where
     T: TryFrom<String>,
     T::Error: Display,
@@ -86,13 +86,13 @@ where
     T::try_from(text).map_err(|failure: T::Error| StoreError::Corrupt(failure.to_string()))
 }
 
-pub(super) fn json<T: DeserializeOwned>(row: &SqliteRow, column: usize) -> Result<T, StoreError> {
+pub(super) fn json<T: DeserializeOwned>(row: &Row, column: usize) -> Result<T, StoreError> {
     let text: &str = row.try_get(column)?;
     serde_json::from_str(text)
         .map_err(|failure| StoreError::Corrupt(format!("a stored value does not parse: {failure}")))
 }
 
-pub(super) fn outcome_if(row: &SqliteRow, column: usize) -> Result<Option<Outcome>, StoreError> {
+pub(super) fn outcome_if(row: &Row, column: usize) -> Result<Option<Outcome>, StoreError> {
     let there: Option<&str> = row.try_get(column)?;
     if there.is_some() { parsed(row, column).map(Some) } else { Ok(None) }
 }
@@ -103,10 +103,10 @@ fn needed<T>(value: Option<T>, what: &str) -> Result<T, StoreError> {
 }
 
 /// A build from [`BUILD`], with the jobs given.
-pub(super) fn build(row: &SqliteRow, jobs: Vec<Job>) -> Result<Build, StoreError> {
+pub(super) fn build(row: &Row, jobs: Vec<Job>) -> Result<Build, StoreError> {
     let reply: Option<&str> = row.try_get(4)?;
     let (outcome, since, until) = (outcome_if(row, 10)?, time_if(row, 11)?, time_if(row, 12)?);
-    let state = match row.try_get::<&str, _>(9)? {
+    let state = match row.try_get::<&str>(9)? {
         "queued" => BuildState::Queued,
         "running" => BuildState::Running { since: needed(since, "the start of a running build")? },
         "finished" => BuildState::Finished {
@@ -132,10 +132,10 @@ pub(super) fn build(row: &SqliteRow, jobs: Vec<Job>) -> Result<Build, StoreError
 }
 
 /// A job from [`JOB`].
-pub(super) fn job(row: &SqliteRow) -> Result<Job, StoreError> {
+pub(super) fn job(row: &Row) -> Result<Job, StoreError> {
     let (since, until) = (time_if(row, 7)?, time_if(row, 8)?);
     let executor = uuid_if(row, 9)?.map(ExecutorId);
-    let state = match row.try_get::<&str, _>(5)? {
+    let state = match row.try_get::<&str>(5)? {
         "waiting" => JobState::Waiting,
         "queued" => JobState::Queued { since: needed(time_if(row, 6)?, "the queueing of a job")? },
         "running" => JobState::Running {

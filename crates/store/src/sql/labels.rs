@@ -3,15 +3,14 @@
 
 use std::collections::BTreeSet;
 
-use sqlx::SqliteConnection;
 use wire::LabelSet;
 
-use super::insert;
+use super::{connection::Connection, insert};
 use crate::StoreError;
 
 /// Notes that these are asked for.
 pub(super) async fn note<'a>(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     asked: impl Iterator<Item = &'a LabelSet>,
 ) -> Result<(), StoreError> {
     let asked: Vec<String> = asked.collect::<BTreeSet<_>>().into_iter().map(LabelSet::to_string).collect();

@@ -3,12 +3,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
 use wire::{ArtifactId, BuildId, Event, EventMessage, JobId, Outcome, Timestamp, Topic, event::Recorded};
 
 use super::{
-    SqliteStore, insert,
+    Details, SqlStore,
+    connection::{Connection, query},
+    insert,
     lines::{Gathered, Lines},
     rows::{self, bytes, signed},
     writer::Rank,
@@ -34,7 +35,7 @@ struct Place {
 
 /// Applies a batch. A large one is several transactions, the group's place being in the last: if the process dies
 /// between them the whole batch comes again, and what was applied is a repeat.
-pub(super) async fn record(store: &SqliteStore, batch: RecordBatch) -> Result<Recording, StoreError> {
+pub(super) async fn record<D: Details>(store: &SqlStore<D>, batch: RecordBatch) -> Result<Recording, StoreError> {
     let mut place = Some(Place { group: batch.group, incarnation: batch.incarnation, offset: batch.offset });
     let mut parts = parts(batch.events).into_iter().peekable();
     let mut whole = Recording::default();
@@ -99,7 +100,8 @@ struct Part {
     met: Vec<Key>,
     logs: BTreeMap<(JobId, u32), Lines>,
     events: Vec<EventMessage>,
-    started: Vec<(JobId, u32, u32, String, String, Timestamp)>,
+    /// By job, attempt and step: name, command and time. A writer that repeats itself is taken by its last word.
+    started: BTreeMap<(JobId, u32, u32), (String, String, Timestamp)>,
     finished: Vec<FinishedStep>,
     artifacts: Vec<(ArtifactId, JobId, u32, String, u64, String)>,
     refused: Vec<Refused>,
@@ -115,11 +117,7 @@ struct FinishedStep {
     at: Timestamp,
 }
 
-async fn apply(
-    connection: &mut SqliteConnection,
-    events: Vec<Read>,
-    place: Option<Place>,
-) -> Result<Recording, StoreError> {
+async fn apply(connection: &mut Connection, events: Vec<Read>, place: Option<Place>) -> Result<Recording, StoreError> {
     let mut part = Part::default();
     part.load(connection, &events).await?;
     for (message, event) in events {
@@ -127,7 +125,7 @@ async fn apply(
     }
     let recording = part.write(connection).await?;
     if let Some(place) = place {
-        sqlx::query(
+        query(
             "INSERT INTO groups (name, incarnation, place) VALUES (?, ?, ?) ON CONFLICT (name) \
              DO UPDATE SET incarnation = excluded.incarnation, place = excluded.place",
         )
@@ -150,7 +148,7 @@ pub(super) fn columns(topic: &Topic) -> (i64, &Uuid) {
 
 impl Part {
     /// Reads where all topics stand that the events may move.
-    async fn load(&mut self, connection: &mut SqliteConnection, events: &[Read]) -> Result<(), StoreError> {
+    async fn load(&mut self, connection: &mut Connection, events: &[Read]) -> Result<(), StoreError> {
         for (message, event) in events {
             self.meet((message.topic, message.epoch));
             if let Ok(Event::AttemptClosed { job, attempt } | Event::JobFinished { job, attempt, .. }) = event {
@@ -165,10 +163,11 @@ impl Part {
                 (kind, id.as_simple().to_string(), *epoch)
             })
             .collect();
-        let found = sqlx::query(
-            "WITH asked AS (SELECT value ->> 0 AS kind, unhex(value ->> 1) AS id, value ->> 2 AS epoch FROM json_each(?)) \
+        let found = query(
+            "WITH asked AS (SELECT CAST(value ->> 0 AS BIGINT) AS kind, unhex(value ->> 1) AS id, \
+             CAST(value ->> 2 AS BIGINT) AS epoch FROM {each}) \
              SELECT topics.kind, topics.id, topics.epoch, last, until, sealed, lines, open FROM asked CROSS JOIN topics \
-             ON topics.kind = asked.kind AND topics.id = asked.id AND topics.epoch = asked.epoch",
+             WHERE topics.kind = asked.kind AND topics.id = asked.id AND topics.epoch = asked.epoch",
         )
         .bind(rows::to_json(&asked)?)
         .fetch_all(connection)
@@ -199,7 +198,7 @@ impl Part {
     /// One event: last + 1 of its topic's epoch, or nothing.
     async fn event(
         &mut self,
-        connection: &mut SqliteConnection,
+        connection: &mut Connection,
         message: EventMessage,
         event: Result<Event, String>,
     ) -> Result<(), StoreError> {
@@ -239,14 +238,14 @@ impl Part {
 
     async fn job_event(
         &mut self,
-        connection: &mut SqliteConnection,
+        connection: &mut Connection,
         (job, attempt): (JobId, u32),
         at: Timestamp,
         event: Event,
     ) -> Result<Result<(), String>, StoreError> {
         match event {
             Event::StepStarted { step, name, command } => {
-                self.started.push((job, attempt, step, name, command, at));
+                self.started.insert((job, attempt, step), (name, command, at));
             }
             Event::StepFinished { step, outcome, exit_code, reason } => {
                 self.finished.push(FinishedStep { job, attempt, step, outcome, exit_code, reason, at });
@@ -293,7 +292,7 @@ impl Part {
     }
 
     /// Writes everything; gives what is to be told.
-    async fn write(mut self, connection: &mut SqliteConnection) -> Result<Recording, StoreError> {
+    async fn write(mut self, connection: &mut Connection) -> Result<Recording, StoreError> {
         self.write_events(connection).await?;
         self.write_steps(connection).await?;
         let mut gathered = Gathered::default();
@@ -330,7 +329,7 @@ impl Part {
         Ok(Recording { recorded, refused: self.refused })
     }
 
-    async fn write_events(&self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    async fn write_events(&self, connection: &mut Connection) -> Result<(), StoreError> {
         let head = "INSERT INTO build_events (build, epoch, place, at, client_id, event)";
         insert::rows(connection, head, 6, "", &self.events, |query, message| {
             let (_, id) = columns(&message.topic);
@@ -341,17 +340,18 @@ impl Part {
         .await
     }
 
-    async fn write_steps(&self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    async fn write_steps(&self, connection: &mut Connection) -> Result<(), StoreError> {
         let head = "INSERT INTO steps (job, attempt, step, name, command, started_at)";
         let tail = "ON CONFLICT (job, attempt, step) DO UPDATE SET name = excluded.name, command = excluded.command, \
                     started_at = excluded.started_at";
-        insert::rows(connection, head, 6, tail, &self.started, |query, (job, attempt, step, name, command, at)| {
+        let started: Vec<_> = self.started.iter().collect();
+        insert::rows(connection, head, 6, tail, &started, |query, ((job, attempt, step), (name, command, at))| {
             let query = query.bind(bytes(&job.0)).bind(i64::from(*attempt)).bind(i64::from(*step));
             query.bind(name.as_str()).bind(command.as_str()).bind(at.0)
         })
         .await?;
         for step in &self.finished {
-            sqlx::query(
+            query(
                 "UPDATE steps SET outcome = ?, exit_code = ?, reason = ?, finished_at = ? \
                  WHERE job = ? AND attempt = ? AND step = ?",
             )

@@ -3,12 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures_util::TryStreamExt;
-use sqlx::{Row, SqliteConnection};
 use wire::{JobId, LogLine, Timestamp, log::RecordedLine};
 
 use super::{
-    chunk, insert,
+    chunk,
+    connection::{Connection, query},
+    insert,
     rows::{self, bytes, signed},
 };
 use crate::{LOG_PAGE_BYTES_MAX, StoreError};
@@ -30,7 +30,7 @@ pub(super) struct Lines {
 impl Lines {
     /// As the record has it: `next`, and the lines that have no end yet (`open` of them).
     pub(super) async fn load(
-        connection: &mut SqliteConnection,
+        connection: &mut Connection,
         (job, attempt): (JobId, u32),
         next: u64,
         open: u64,
@@ -74,7 +74,7 @@ impl Lines {
     /// Writes the open lines, and adds the rest to what is written for all attempts together.
     pub(super) async fn write(
         mut self,
-        connection: &mut SqliteConnection,
+        connection: &mut Connection,
         gathered: &mut Gathered,
     ) -> Result<(), StoreError> {
         for n in &self.touched {
@@ -92,9 +92,9 @@ impl Lines {
         Ok(())
     }
 
-    async fn write_open(&self, connection: &mut SqliteConnection, n: u64) -> Result<(), StoreError> {
+    async fn write_open(&self, connection: &mut Connection, n: u64) -> Result<(), StoreError> {
         let Some(RecordedLine { step, line }) = self.open.get(&n) else {
-            sqlx::query("DELETE FROM open_lines WHERE job = ? AND attempt = ? AND n = ?")
+            query("DELETE FROM open_lines WHERE job = ? AND attempt = ? AND n = ?")
                 .bind(bytes(&self.job.0))
                 .bind(i64::from(self.attempt))
                 .bind(signed(n))
@@ -102,7 +102,7 @@ impl Lines {
                 .await?;
             return Ok(());
         };
-        sqlx::query(
+        query(
             "INSERT INTO open_lines (job, attempt, n, step, t, split, err, text) VALUES (?, ?, ?, ?, ?, ?, ?, ?) \
              ON CONFLICT (job, attempt, n) DO UPDATE SET step = excluded.step, t = excluded.t, \
              split = excluded.split, err = excluded.err, text = excluded.text",
@@ -140,11 +140,12 @@ struct Chunk {
 
 impl Gathered {
     /// Writes all of it; the steps must be there already.
-    pub(super) async fn write(self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    pub(super) async fn write(self, connection: &mut Connection) -> Result<(), StoreError> {
         if !self.firsts.is_empty() {
-            sqlx::query(
+            query(
                 "UPDATE steps SET first_line = said.first FROM (SELECT unhex(value ->> 0) AS job, \
-                 value ->> 1 AS attempt, value ->> 2 AS step, value ->> 3 AS first FROM json_each(?)) AS said \
+                 CAST(value ->> 1 AS BIGINT) AS attempt, CAST(value ->> 2 AS BIGINT) AS step, \
+                 CAST(value ->> 3 AS BIGINT) AS first FROM {each}) AS said \
                  WHERE steps.job = said.job AND steps.attempt = said.attempt AND steps.step = said.step \
                  AND steps.first_line IS NULL",
             )
@@ -177,7 +178,7 @@ fn runs(lines: &[RecordedLine]) -> impl Iterator<Item = &[RecordedLine]> {
 
 /// Lines `from..to` of an attempt, in order: as many as have [`LOG_PAGE_BYTES_MAX`] of text together, at least one.
 pub(super) async fn read(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     job: JobId,
     attempt: u32,
     from: u64,
@@ -209,63 +210,87 @@ fn end(lines: &[RecordedLine], to: u64) -> u64 {
     lines.last().filter(|_| is_cut).map_or(to, |last| last.line.n.saturating_add(1))
 }
 
+/// Rows in one look: what lies behind the end of a page is not brought from a server in vain.
+const LOOK_ROWS: i64 = 16;
+
 /// The lines `from..to` that have their end, up to the one that is too much for a page.
 async fn closed_lines(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     (job, attempt): (JobId, u32),
     from: u64,
     to: u64,
 ) -> Result<Vec<RecordedLine>, StoreError> {
-    // Chunks do not overlap: the first one that may hold `from` is the last one that begins at or before it.
-    let mut found = sqlx::query(
-        "SELECT first_line, t0, body FROM log_chunks WHERE job = ?1 AND attempt = ?2 AND first_line < ?4 \
-         AND first_line >= COALESCE((SELECT MAX(first_line) FROM log_chunks \
-         WHERE job = ?1 AND attempt = ?2 AND first_line <= ?3), 0) ORDER BY first_line",
-    )
-    .bind(bytes(&job.0))
-    .bind(i64::from(attempt))
-    .bind(signed(from))
-    .bind(signed(to))
-    .fetch(connection);
     let (mut lines, mut size) = (Vec::new(), 0);
-    while let Some(row) = found.try_next().await? {
-        let unpacked = chunk::unpack(rows::number(&row, 0)?, rows::time(&row, 1)?, row.try_get(2)?)?;
-        for line in unpacked.into_iter().filter(|line| (from..to).contains(&line.line.n)) {
-            size += line.line.text.len();
-            lines.push(line);
-            if size > LOG_PAGE_BYTES_MAX {
-                return Ok(lines);
+    // Chunks do not overlap: the first one that may hold `from` is the last one that begins at or before it.
+    let first = query("SELECT MAX(first_line) FROM log_chunks WHERE job = ? AND attempt = ? AND first_line <= ?")
+        .bind(bytes(&job.0))
+        .bind(i64::from(attempt))
+        .bind(signed(from))
+        .fetch_one(&mut *connection)
+        .await?;
+    let mut next = first.try_get::<Option<i64>>(0)?.unwrap_or(0);
+    loop {
+        let found = query(
+            "SELECT first_line, t0, body FROM log_chunks WHERE job = ? AND attempt = ? AND first_line >= ? \
+             AND first_line < ? ORDER BY first_line LIMIT ?",
+        )
+        .bind(bytes(&job.0))
+        .bind(i64::from(attempt))
+        .bind(next)
+        .bind(signed(to))
+        .bind(LOOK_ROWS)
+        .fetch_all(&mut *connection)
+        .await?;
+        for row in &found {
+            next = row.try_get::<i64>(0)?.saturating_add(1);
+            let unpacked = chunk::unpack(rows::number(row, 0)?, rows::time(row, 1)?, row.try_get(2)?)?;
+            for line in unpacked.into_iter().filter(|line| (from..to).contains(&line.line.n)) {
+                size += line.line.text.len();
+                lines.push(line);
+                if size > LOG_PAGE_BYTES_MAX {
+                    return Ok(lines);
+                }
             }
         }
+        if (found.len() as u64) < LOOK_ROWS.unsigned_abs() {
+            return Ok(lines);
+        }
     }
-    Ok(lines)
 }
 
 /// The lines `from..to` that have no end yet, up to the one with which their text exceeds `bytes_max`.
 async fn open_lines(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     (job, attempt): (JobId, u32),
     from: i64,
     to: i64,
     bytes_max: usize,
 ) -> Result<Vec<RecordedLine>, StoreError> {
-    let mut found = sqlx::query(
-        "SELECT n, step, t, split, text, err FROM open_lines WHERE job = ? AND attempt = ? AND n >= ? AND n < ? ORDER BY n",
-    )
-    .bind(bytes(&job.0))
-    .bind(i64::from(attempt))
-    .bind(from)
-    .bind(to)
-    .fetch(connection);
-    let (mut lines, mut size) = (Vec::new(), 0);
-    while let Some(row) = found.try_next().await? {
-        let (n, t, split) = (rows::number(&row, 0)?, Timestamp(row.try_get(2)?), rows::flag(&row, 3)?);
-        let line = LogLine { n, t, text: row.try_get(4)?, open: true, split, err: rows::flag(&row, 5)? };
-        size += line.text.len();
-        lines.push(RecordedLine { step: rows::number(&row, 1)?, line });
-        if size > bytes_max {
-            break;
+    let (mut lines, mut size, mut next) = (Vec::new(), 0, from);
+    loop {
+        let found = query(
+            "SELECT n, step, t, split, text, err FROM open_lines WHERE job = ? AND attempt = ? AND n >= ? AND n < ? \
+             ORDER BY n LIMIT ?",
+        )
+        .bind(bytes(&job.0))
+        .bind(i64::from(attempt))
+        .bind(next)
+        .bind(to)
+        .bind(LOOK_ROWS)
+        .fetch_all(&mut *connection)
+        .await?;
+        for row in &found {
+            next = row.try_get::<i64>(0)?.saturating_add(1);
+            let (n, t, split) = (rows::number(row, 0)?, Timestamp(row.try_get(2)?), rows::flag(row, 3)?);
+            let line = LogLine { n, t, text: row.try_get(4)?, open: true, split, err: rows::flag(row, 5)? };
+            size += line.text.len();
+            lines.push(RecordedLine { step: rows::number(row, 1)?, line });
+            if size > bytes_max {
+                return Ok(lines);
+            }
+        }
+        if (found.len() as u64) < LOOK_ROWS.unsigned_abs() {
+            return Ok(lines);
         }
     }
-    Ok(lines)
 }

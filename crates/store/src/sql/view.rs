@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 
-use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use uuid::Uuid;
 use wire::{
     ArtifactId, BuildId, JobId, Outcome, Position,
@@ -11,7 +10,10 @@ use wire::{
     view::{ArtifactView, BuildSummary, BuildView, JobView, State, StepView},
 };
 
-use super::rows::{self, bytes};
+use super::{
+    connection::{Connection, Row, query},
+    rows::{self, bytes},
+};
 use crate::{
     StoreError,
     model::{Job, JobState},
@@ -25,7 +27,7 @@ pub(super) const SUMMARY: &str = "builds.id, builds.pipeline, builds.number, bui
     builds.queued_at, builds.started_at, builds.finished_at, builds.jobs_finished, builds.jobs_total";
 
 /// A build in a list, from [`SUMMARY`].
-pub(super) fn summary(row: &SqliteRow) -> Result<BuildSummary, StoreError> {
+pub(super) fn summary(row: &Row) -> Result<BuildSummary, StoreError> {
     Ok(BuildSummary {
         id: BuildId(rows::uuid(row, 0)?),
         pipeline: rows::parsed(row, 1)?,
@@ -41,51 +43,48 @@ pub(super) fn summary(row: &SqliteRow) -> Result<BuildSummary, StoreError> {
 }
 
 /// Newest first.
-pub(super) async fn builds(
-    connection: &mut SqliteConnection,
-    query: &BuildsQuery,
-) -> Result<Vec<BuildSummary>, StoreError> {
+pub(super) async fn builds(connection: &mut Connection, asked: &BuildsQuery) -> Result<Vec<BuildSummary>, StoreError> {
     let mut conditions = Vec::new();
-    if query.pipeline.is_some() {
+    if asked.pipeline.is_some() {
         conditions.push("pipeline = ?1");
     }
-    if query.state.is_some() {
+    if asked.state.is_some() {
         conditions.push("state = ?2");
     }
-    if query.before.is_some() {
+    if asked.before.is_some() {
         conditions.push("(queued_at, id) < (SELECT queued_at, id FROM builds WHERE id = ?3)");
     }
-    match query.outcome {
+    match asked.outcome {
         None => {}
         Some(Outcome::Failed) => conditions.push("outcome IN ('failed', 'timed_out')"),
         Some(_) => conditions.push("outcome = ?5"),
     }
-    if query.after.is_some() {
+    if asked.after.is_some() {
         conditions.push("(queued_at, id) > (SELECT queued_at, id FROM builds WHERE id = ?6)");
     }
     let filter = if conditions.is_empty() { "?4 > 0".to_owned() } else { conditions.join(" AND ") };
-    let order = if query.after.is_some() { "ASC" } else { "DESC" };
+    let order = if asked.after.is_some() { "ASC" } else { "DESC" };
     let sql = format!("SELECT {SUMMARY} FROM builds WHERE {filter} ORDER BY queued_at {order}, id {order} LIMIT ?4");
-    let found = sqlx::query(&sql)
-        .bind(query.pipeline.as_ref().map(|name| name.as_str()))
-        .bind(query.state.map(State::as_str))
-        .bind(query.before.as_ref().map(|id| bytes(&id.0)))
-        .bind(i64::from(query.limit.unwrap_or(BUILDS_LIMIT).clamp(1, BUILDS_LIMIT_MAX)))
-        .bind(query.outcome.map(Outcome::as_str))
-        .bind(query.after.as_ref().map(|id| bytes(&id.0)))
+    let found = query(&sql)
+        .bind(asked.pipeline.as_ref().map(|name| name.as_str()))
+        .bind(asked.state.map(State::as_str))
+        .bind(asked.before.as_ref().map(|id| bytes(&id.0)))
+        .bind(i64::from(asked.limit.unwrap_or(BUILDS_LIMIT).clamp(1, BUILDS_LIMIT_MAX)))
+        .bind(asked.outcome.map(Outcome::as_str))
+        .bind(asked.after.as_ref().map(|id| bytes(&id.0)))
         .fetch_all(connection)
         .await?;
     let mut found = found.iter().map(summary).collect::<Result<Vec<_>, _>>()?;
-    if query.after.is_some() {
+    if asked.after.is_some() {
         found.reverse();
     }
     Ok(found)
 }
 
 /// One build, as of one moment: `connection` is in a transaction.
-pub(super) async fn build(connection: &mut SqliteConnection, id: BuildId) -> Result<Option<BuildView>, StoreError> {
+pub(super) async fn build(connection: &mut Connection, id: BuildId) -> Result<Option<BuildView>, StoreError> {
     let sql = format!("SELECT {SUMMARY}, inputs, cancelling, epoch, revision FROM builds WHERE id = ?");
-    let Some(row) = sqlx::query(&sql).bind(bytes(&id.0)).fetch_optional(&mut *connection).await? else {
+    let Some(row) = query(&sql).bind(bytes(&id.0)).fetch_optional(&mut *connection).await? else {
         return Ok(None);
     };
     let mut jobs = jobs(connection, id).await?;
@@ -119,8 +118,8 @@ const JOBS: &str = "SELECT jobs.id, plan, attempt, failures, losses, state, jobs
     LEFT JOIN topics ON topics.kind = 1 AND topics.id = jobs.id AND topics.epoch = jobs.attempt \
     WHERE build = ? ORDER BY place";
 
-async fn jobs(connection: &mut SqliteConnection, build: BuildId) -> Result<Jobs, StoreError> {
-    let found = sqlx::query(JOBS).bind(bytes(&build.0)).fetch_all(connection).await?;
+async fn jobs(connection: &mut Connection, build: BuildId) -> Result<Jobs, StoreError> {
+    let found = query(JOBS).bind(bytes(&build.0)).fetch_all(connection).await?;
     let jobs = found.iter().map(rows::job).collect::<Result<Vec<_>, _>>()?;
     let names: Vec<String> = jobs.iter().map(|job| job.plan.name.clone()).collect();
     let places = jobs.iter().enumerate().map(|(place, job)| (job.id.0, place)).collect();
@@ -128,7 +127,7 @@ async fn jobs(connection: &mut SqliteConnection, build: BuildId) -> Result<Jobs,
     Ok(Jobs { views, places })
 }
 
-fn view(job: Job, row: &SqliteRow, names: &[String]) -> Result<JobView, StoreError> {
+fn view(job: Job, row: &Row, names: &[String]) -> Result<JobView, StoreError> {
     let (state, outcome, executor, started_at, finished_at, reason) = match job.state {
         JobState::Waiting | JobState::Queued { .. } => (State::Queued, None, None, None, None, None),
         JobState::Running { lease, since, .. } => (State::Running, None, Some(lease.executor), Some(since), None, None),
@@ -162,8 +161,8 @@ fn view(job: Job, row: &SqliteRow, names: &[String]) -> Result<JobView, StoreErr
     })
 }
 
-async fn add_steps(connection: &mut SqliteConnection, build: BuildId, jobs: &mut Jobs) -> Result<(), StoreError> {
-    let found = sqlx::query(
+async fn add_steps(connection: &mut Connection, build: BuildId, jobs: &mut Jobs) -> Result<(), StoreError> {
+    let found = query(
         "SELECT steps.job, steps.step, steps.name, steps.command, steps.outcome, steps.exit_code, steps.reason, \
          steps.started_at, steps.finished_at, steps.first_line FROM jobs \
          JOIN steps ON steps.job = jobs.id AND steps.attempt = jobs.attempt \
@@ -193,8 +192,8 @@ async fn add_steps(connection: &mut SqliteConnection, build: BuildId, jobs: &mut
     Ok(())
 }
 
-async fn add_artifacts(connection: &mut SqliteConnection, build: BuildId, jobs: &mut Jobs) -> Result<(), StoreError> {
-    let found = sqlx::query(
+async fn add_artifacts(connection: &mut Connection, build: BuildId, jobs: &mut Jobs) -> Result<(), StoreError> {
+    let found = query(
         "SELECT artifacts.id, artifacts.job, artifacts.attempt, artifacts.name, artifacts.size, artifacts.sha256 \
          FROM jobs JOIN artifacts ON artifacts.job = jobs.id AND artifacts.attempt = jobs.attempt \
          WHERE jobs.build = ? ORDER BY jobs.place, artifacts.name, artifacts.id",
@@ -212,7 +211,7 @@ async fn add_artifacts(connection: &mut SqliteConnection, build: BuildId, jobs: 
 }
 
 /// From `id, job, attempt, name, size, sha256`.
-pub(super) fn artifact(row: &SqliteRow) -> Result<ArtifactView, StoreError> {
+pub(super) fn artifact(row: &Row) -> Result<ArtifactView, StoreError> {
     Ok(ArtifactView {
         id: ArtifactId(rows::uuid(row, 0)?),
         job: JobId(rows::uuid(row, 1)?),

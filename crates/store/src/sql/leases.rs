@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
-use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use uuid::Uuid;
 use wire::{BuildId, ExecutorId, JobId, LabelSet, task::LeaseRef};
 
 use super::{
-    SqliteStore, builds, micros, now,
+    Details, SqlStore, builds,
+    connection::{Connection, Row, query},
+    micros, now,
     rows::{self, bytes},
     writer::Rank,
 };
@@ -17,7 +18,7 @@ use crate::{
     model::{Claim, Claimed, Expired, JobLease, JobState, NamedLease, QueuedJobs, Renewal},
 };
 
-impl Leases for SqliteStore {
+impl<D: Details> Leases for SqlStore<D> {
     fn claim_job(&self, claim: Claim, grant: Grant) -> BoxFuture<'_, Result<Option<Claimed>, ChangeError>> {
         Box::pin(self.writer.run(Rank::Announcing, move |connection| Box::pin(claim_job(connection, claim, grant))))
     }
@@ -38,12 +39,12 @@ impl Leases for SqliteStore {
     fn expired_jobs(&self, limit: u32) -> Answer<'_, Vec<Expired>> {
         Box::pin(async move {
             let mut reader = self.reader().await?;
-            let found = sqlx::query(
+            let found = query(
                 "SELECT build, id, attempt FROM jobs WHERE state = 'running' \
-                 AND expires_at < CAST(unixepoch('subsec') * 1000000 AS INTEGER) ORDER BY expires_at, id LIMIT ?",
+                 AND expires_at < {now} ORDER BY expires_at, id LIMIT ?",
             )
             .bind(i64::from(limit))
-            .fetch_all(&mut *reader)
+            .fetch_all(&mut reader)
             .await?;
             found.iter().map(expired).collect()
         })
@@ -52,13 +53,13 @@ impl Leases for SqliteStore {
     fn orphaned_jobs(&self, executor: ExecutorId, incarnation: Uuid) -> Answer<'_, Vec<Expired>> {
         Box::pin(async move {
             let mut reader = self.reader().await?;
-            let found = sqlx::query(
+            let found = query(
                 "SELECT build, id, attempt FROM jobs WHERE state = 'running' AND executor = ? AND incarnation <> ? \
                  ORDER BY id",
             )
             .bind(bytes(&executor.0))
             .bind(bytes(&incarnation))
-            .fetch_all(&mut *reader)
+            .fetch_all(&mut reader)
             .await?;
             found.iter().map(expired).collect()
         })
@@ -67,10 +68,10 @@ impl Leases for SqliteStore {
     fn queued_jobs(&self) -> Answer<'_, Vec<QueuedJobs>> {
         Box::pin(async move {
             let mut reader = self.reader().await?;
-            let found = sqlx::query(
+            let found = query(
                 "SELECT label_set, COUNT(*) FROM jobs WHERE state = 'queued' GROUP BY label_set ORDER BY label_set",
             )
-            .fetch_all(&mut *reader)
+            .fetch_all(&mut reader)
             .await?;
             found
                 .iter()
@@ -82,8 +83,7 @@ impl Leases for SqliteStore {
     fn label_sets(&self) -> Answer<'_, Vec<LabelSet>> {
         Box::pin(async move {
             let mut reader = self.reader().await?;
-            let found =
-                sqlx::query("SELECT label_set FROM label_sets ORDER BY label_set").fetch_all(&mut *reader).await?;
+            let found = query("SELECT label_set FROM label_sets ORDER BY label_set").fetch_all(&mut reader).await?;
             found.iter().map(|row| rows::converted(row, 0)).collect()
         })
     }
@@ -93,7 +93,7 @@ impl Leases for SqliteStore {
         Box::pin(self.writer.run(Rank::Command, move |connection| {
             Box::pin(async move {
                 let now = now(&mut *connection).await?;
-                let taken = sqlx::query(
+                let taken = query(
                     "INSERT INTO leases (name, holder, term, expires_at) VALUES (?1, ?2, 1, ?3) \
                      ON CONFLICT (name) DO UPDATE SET \
                      term = leases.term + CASE WHEN leases.holder = excluded.holder THEN 0 ELSE 1 END, \
@@ -118,7 +118,7 @@ impl Leases for SqliteStore {
         let name = name.to_owned();
         Box::pin(self.writer.run(Rank::Command, move |connection| {
             Box::pin(async move {
-                sqlx::query("UPDATE leases SET expires_at = 0 WHERE name = ? AND holder = ?")
+                query("UPDATE leases SET expires_at = 0 WHERE name = ? AND holder = ?")
                     .bind(&name)
                     .bind(bytes(&holder))
                     .execute(connection)
@@ -129,24 +129,20 @@ impl Leases for SqliteStore {
     }
 }
 
-fn expired(row: &SqliteRow) -> Result<Expired, StoreError> {
+fn expired(row: &Row) -> Result<Expired, StoreError> {
     let lease = LeaseRef { job: JobId(rows::uuid(row, 1)?), attempt: rows::number(row, 2)? };
     Ok(Expired { build: BuildId(rows::uuid(row, 0)?), lease })
 }
 
 /// What the claim has already, or the first job that waits under its label set. CASE keeps the planner to the claim's own
 /// index: an executor may hold many jobs, a claim has one.
-const CHOOSE: &str = "SELECT id, build, 1 AS again FROM jobs WHERE state = 'running' AND claim_id = ?1 \
+const CHOOSE: &str = "SELECT id, build, CAST(1 AS BIGINT) AS again FROM jobs WHERE state = 'running' AND claim_id = ?1 \
     AND CASE WHEN executor = ?2 AND incarnation = ?3 \
-    AND expires_at >= CAST(unixepoch('subsec') * 1000000 AS INTEGER) THEN 1 ELSE 0 END = 1 \
-    UNION ALL SELECT id, build, 0 FROM (SELECT id, build FROM jobs WHERE state = 'queued' AND label_set = ?4 \
-    ORDER BY priority DESC, losses DESC, queued_at, id LIMIT 1) ORDER BY again DESC LIMIT 1";
+    AND expires_at >= {now} THEN 1 ELSE 0 END = 1 \
+    UNION ALL SELECT id, build, CAST(0 AS BIGINT) FROM (SELECT id, build FROM jobs WHERE state = 'queued' AND label_set = ?4 \
+    ORDER BY priority DESC, losses DESC, queued_at, id LIMIT 1 {skip_locked}) AS waiting ORDER BY again DESC LIMIT 1";
 
-async fn claim_job(
-    connection: &mut SqliteConnection,
-    claim: Claim,
-    grant: Grant,
-) -> Result<Option<Claimed>, ChangeError> {
+async fn claim_job(connection: &mut Connection, claim: Claim, grant: Grant) -> Result<Option<Claimed>, ChangeError> {
     let Some((job, build, again)) = choose(connection, &claim).await? else { return Ok(None) };
     let (before, now) = builds::load_known(connection, build).await?;
     if again {
@@ -168,8 +164,8 @@ async fn claim_job(
     Ok(Some(Claimed { build, job }))
 }
 
-async fn choose(connection: &mut SqliteConnection, claim: &Claim) -> Result<Option<(JobId, Uuid, bool)>, StoreError> {
-    let chosen = sqlx::query(CHOOSE)
+async fn choose(connection: &mut Connection, claim: &Claim) -> Result<Option<(JobId, Uuid, bool)>, StoreError> {
+    let chosen = query(CHOOSE)
         .bind(bytes(&claim.claim_id))
         .bind(bytes(&claim.executor.0))
         .bind(bytes(&claim.incarnation))
@@ -180,14 +176,14 @@ async fn choose(connection: &mut SqliteConnection, claim: &Claim) -> Result<Opti
 }
 
 async fn renew(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     executor: ExecutorId,
     incarnation: Uuid,
     leases: &[LeaseRef],
     lease: Duration,
 ) -> Result<Renewal, StoreError> {
     let now = now(&mut *connection).await?;
-    let found = sqlx::query(
+    let found = query(
         "SELECT id, attempt, cancelling FROM jobs \
          WHERE state = 'running' AND executor = ? AND incarnation = ? AND expires_at >= ?",
     )
@@ -199,7 +195,7 @@ async fn renew(
     let mut valid = std::collections::HashMap::new();
     for row in &found {
         let own = LeaseRef { job: JobId(rows::uuid(row, 0)?), attempt: rows::number(row, 1)? };
-        valid.insert(own, row.try_get::<i64, _>(2)? != 0);
+        valid.insert(own, row.try_get::<i64>(2)? != 0);
     }
     let mut renewal = Renewal::default();
     for own in leases {
@@ -214,8 +210,8 @@ async fn renew(
         }
     }
     if !renewal.held.is_empty() {
-        let held: Vec<String> = renewal.held.iter().map(|own| own.job.0.as_simple().to_string()).collect();
-        sqlx::query("UPDATE jobs SET expires_at = ? WHERE id IN (SELECT unhex(value) FROM json_each(?))")
+        let held: Vec<[String; 1]> = renewal.held.iter().map(|own| [own.job.0.as_simple().to_string()]).collect();
+        query("UPDATE jobs SET expires_at = ? WHERE id IN (SELECT unhex(value ->> 0) FROM {each})")
             .bind(now.plus_micros(micros(lease)).0)
             .bind(rows::to_json(&held)?)
             .execute(connection)

@@ -1,20 +1,21 @@
 //! The one writer: a task that owns the only connection that writes. What has gathered runs in one transaction, commands
-//! first, each in a savepoint, and is answered after the commit, so that many share one flush to the disk.
+//! first, each in a savepoint, and is answered after the commit, so that many share one flush to the disk. Where the
+//! database lets two transactions run at once the record has a task and a connection of its own.
 //!
 //! A job that fails takes back only what it did itself. When the disk is full the transaction is rolled back and all of
-//! its jobs are told so; the next transaction tries again, and works as soon as there is room.
+//! its jobs are told so; the next transaction tries again, and works as soon as there is room. When the database cannot
+//! be reached all that wait are told at once, and the next one tries to reach it again.
 
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
-use sqlx::SqliteConnection;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{failure::Failure, lock::Lock};
+use super::{connection::Connection, failure::Failure};
 use crate::StoreError;
 
 /// Jobs that may wait, by rank; who comes then waits for room.
@@ -34,7 +35,7 @@ const TRANSACTION_FILL: Duration = Duration::from_millis(5);
 
 /// What goes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rank {
+pub(crate) enum Rank {
     /// A command that may write to the outbox: its watchers are told.
     Announcing,
     /// Any other command.
@@ -61,15 +62,27 @@ enum Failed {
 }
 
 /// Runs in the open transaction, or is told why there is none.
-type Work = Box<dyn for<'c> FnOnce(Result<&'c mut SqliteConnection, StoreError>) -> BoxFuture<'c, Ran> + Send>;
+type Work = Box<dyn for<'c> FnOnce(Result<&'c mut Connection, StoreError>) -> BoxFuture<'c, Ran> + Send>;
 
 struct Job {
     announces: bool,
     work: Work,
 }
 
+/// Where a writer's transactions run. Which database it is shows here alone.
+pub(crate) trait Home: Send + 'static {
+    /// Opens a transaction, in which nobody else writes what this one writes.
+    fn begin(&mut self) -> BoxFuture<'_, Result<&mut Connection, StoreError>>;
+    /// Puts it on the disk. An error means that it is not there. `announces` says that it may have written to the outbox.
+    fn commit(&mut self, announces: bool) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// Takes it back, if there still is one.
+    fn roll_back(&mut self) -> BoxFuture<'_, ()>;
+    /// Ends the connection.
+    fn end(self: Box<Self>) -> BoxFuture<'static, Result<(), StoreError>>;
+}
+
 /// The way to the writer.
-pub(super) struct Writer {
+pub(crate) struct Writer {
     commands: mpsc::Sender<Job>,
     journal: mpsc::Sender<Job>,
     record: mpsc::Sender<Job>,
@@ -78,25 +91,38 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Starts the task. It holds the lock until it ends.
-    pub(super) fn start(connection: SqliteConnection, lock: Option<Lock>) -> (Self, JoinHandle<()>) {
+    /// Starts one task for everything, or a second one for the journal and the record.
+    pub(crate) fn start(
+        announced: watch::Sender<u64>,
+        home: Box<dyn Home>,
+        record_home: Option<Box<dyn Home>>,
+    ) -> (Self, Vec<JoinHandle<()>>) {
         let (commands, commands_waiting) = mpsc::channel(COMMANDS_MAX);
         let (journal, journal_waiting) = mpsc::channel(JOURNAL_MAX);
         let (record, record_waiting) = mpsc::channel(RECORD_MAX);
-        let (announced, _) = watch::channel(0);
         let closing = CancellationToken::new();
-        let waiting =
-            Waiting { commands: commands_waiting, journal: journal_waiting, record: record_waiting, in_row: 0 };
-        let running = tokio::spawn(run(connection, lock, waiting, announced.clone(), closing.clone()));
+        let all = Waiting { commands: commands_waiting, journal: journal_waiting, record: record_waiting, in_row: 0 };
+        let parts = match record_home {
+            None => vec![(home, all)],
+            Some(record_home) => {
+                let Waiting { commands, journal, record, in_row } = all;
+                let commands = Waiting { commands, journal: nothing(), record: nothing(), in_row };
+                vec![(home, commands), (record_home, Waiting { commands: nothing(), journal, record, in_row })]
+            }
+        };
+        let running = parts
+            .into_iter()
+            .map(|(home, waiting)| tokio::spawn(run(home, waiting, announced.clone(), closing.clone())));
+        let running = running.collect();
         (Self { commands, journal, record, announced, closing }, running)
     }
 
     /// Runs `work` in a transaction and answers when it is on the disk.
-    pub(super) async fn run<T, E, W>(&self, rank: Rank, work: W) -> Result<T, E>
+    pub(crate) async fn run<T, E, W>(&self, rank: Rank, work: W) -> Result<T, E>
     where
         T: Send + 'static,
         E: Failure,
-        W: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
+        W: for<'c> FnOnce(&'c mut Connection) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel::<Result<T, E>>();
         let work: Work = Box::new(move |connection| Box::pin(ran(connection, work, answer)));
@@ -112,12 +138,12 @@ impl Writer {
     }
 
     /// Changes when a transaction that may have written to the outbox is on the disk.
-    pub(super) fn announced(&self) -> watch::Receiver<u64> {
+    pub(crate) fn announced(&self) -> watch::Receiver<u64> {
         self.announced.subscribe()
     }
 
     /// Asks the task to end after what waits.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         self.closing.cancel();
     }
 }
@@ -134,14 +160,14 @@ fn closed() -> StoreError {
 }
 
 async fn ran<T, E, W>(
-    connection: Result<&mut SqliteConnection, StoreError>,
+    connection: Result<&mut Connection, StoreError>,
     work: W,
     answer: oneshot::Sender<Result<T, E>>,
 ) -> Ran
 where
     T: Send + 'static,
     E: Failure,
-    W: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
+    W: for<'c> FnOnce(&'c mut Connection) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
 {
     let result = match connection {
         Ok(connection) => work(connection).await,
@@ -159,6 +185,11 @@ where
         });
     });
     Ran { failed, answer }
+}
+
+/// A queue in which nothing ever waits.
+fn nothing() -> mpsc::Receiver<Job> {
+    mpsc::channel(1).1
 }
 
 struct Waiting {
@@ -203,16 +234,10 @@ impl Waiting {
     }
 }
 
-async fn run(
-    mut connection: SqliteConnection,
-    lock: Option<Lock>,
-    mut waiting: Waiting,
-    announced: watch::Sender<u64>,
-    closing: CancellationToken,
-) {
+async fn run(mut home: Box<dyn Home>, mut waiting: Waiting, announced: watch::Sender<u64>, closing: CancellationToken) {
     let mut full = false;
     while let Some(first) = waiting.next(&closing).await {
-        match transaction(&mut connection, first, &mut waiting).await {
+        match transaction(&mut *home, first, &mut waiting).await {
             Ok(announces) => {
                 if announces {
                     announced.send_modify(|count| *count = count.wrapping_add(1));
@@ -223,10 +248,9 @@ async fn run(
             Err(failure) => tracing::error!(%failure, "a transaction of the database failed"),
         }
     }
-    if let Err(failure) = super::end(connection).await {
+    if let Err(failure) = home.end().await {
         tracing::warn!(%failure, "the database was not closed well; nothing is lost, the next start reads its log");
     }
-    drop(lock);
 }
 
 /// Says once that the disk is full, and once that it is not any more.
@@ -242,12 +266,20 @@ fn note_room(was_full: bool, is_full: bool) -> bool {
 }
 
 /// One transaction of `first` and what else waits; tells whether it may have written to the outbox.
-async fn transaction(connection: &mut SqliteConnection, first: Job, waiting: &mut Waiting) -> Result<bool, StoreError> {
+async fn transaction(home: &mut dyn Home, first: Job, waiting: &mut Waiting) -> Result<bool, StoreError> {
+    let connection = match home.begin().await {
+        Ok(connection) => connection,
+        Err(error) => {
+            // Those that wait are told now: each trying for itself could wait for a server that is away, one after the other.
+            let mut next = Some(first);
+            while let Some(job) = next {
+                ((job.work)(Err(error.clone())).await.answer)(None);
+                next = waiting.next_now();
+            }
+            return Err(error);
+        }
+    };
     let began = Instant::now();
-    if let Err(error) = execute(connection, "BEGIN IMMEDIATE").await {
-        ((first.work)(Err(error.clone())).await.answer)(None);
-        return Err(error);
-    }
     let (mut answers, mut announces) = (Vec::new(), false);
     let mut next = Some(first);
     let mut fate = Ok(());
@@ -259,11 +291,10 @@ async fn transaction(connection: &mut SqliteConnection, first: Job, waiting: &mu
         }
     }
     if fate.is_ok() {
-        fate = execute(connection, "COMMIT").await;
+        fate = home.commit(announces).await;
     }
     if fate.is_err() {
-        // SQLite may have rolled back by itself; then this one fails, because there is nothing left to do.
-        let _ = execute(connection, "ROLLBACK").await;
+        home.roll_back().await;
     }
     let lost = fate.err();
     for answer in answers {
@@ -274,34 +305,29 @@ async fn transaction(connection: &mut SqliteConnection, first: Job, waiting: &mu
 
 /// Runs one job so that it can be taken back alone. An error is the whole transaction's.
 async fn savepoint(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     work: Work,
     answers: &mut Vec<Box<dyn FnOnce(Option<StoreError>) + Send>>,
 ) -> Result<(), StoreError> {
-    if let Err(error) = execute(connection, "SAVEPOINT job").await {
+    if let Err(error) = connection.execute("SAVEPOINT job").await {
         answers.push(work(Err(error.clone())).await.answer);
         return Err(error);
     }
     let ran = work(Ok(&mut *connection)).await;
     answers.push(ran.answer);
     match ran.failed {
-        None => execute(connection, "RELEASE job").await,
+        None => connection.execute("RELEASE job").await,
         Some(Failed::Full) => Err(StoreError::Full),
         Some(Failed::Alone) => {
-            execute(connection, "ROLLBACK TO job").await?;
-            execute(connection, "RELEASE job").await
+            connection.execute("ROLLBACK TO job").await?;
+            connection.execute("RELEASE job").await
         }
     }
 }
 
-async fn execute(connection: &mut SqliteConnection, sql: &'static str) -> Result<(), StoreError> {
-    sqlx::query(sql).execute(connection).await?;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::connection::query, *};
     use crate::{Accounts, Store, model::TokenRow, sqlite::SqliteStore};
     use wire::authority::Role;
 
@@ -390,7 +416,7 @@ mod tests {
         let insert = |name: &'static str, fails: bool| {
             store.writer.run(Rank::Command, move |connection| -> BoxFuture<'_, Result<(), StoreError>> {
                 Box::pin(async move {
-                    sqlx::query("INSERT INTO facts (name, at) VALUES (?, 0)").bind(name).execute(connection).await?;
+                    query("INSERT INTO facts (name, at) VALUES (?, 0)").bind(name).execute(connection).await?;
                     if fails { Err(StoreError::Corrupt("on purpose".to_owned())) } else { Ok(()) }
                 })
             })
@@ -402,8 +428,9 @@ mod tests {
         let done = all.await;
         holding.await.unwrap().unwrap();
         assert_eq!(done, [Ok(()), Err(StoreError::Corrupt("on purpose".to_owned())), Ok(())]);
-        let rows = sqlx::query("SELECT name FROM facts ORDER BY name").fetch_all(&store.readers).await.unwrap();
-        let names: Vec<String> = rows.iter().map(|row| sqlx::Row::get(row, 0)).collect();
+        let mut reader = store.reader().await.unwrap();
+        let rows = query("SELECT name FROM facts ORDER BY name").fetch_all(&mut reader).await.unwrap();
+        let names: Vec<String> = rows.iter().map(|row| row.try_get(0).unwrap()).collect();
         assert_eq!(names, ["a", "c"]);
     }
 
@@ -413,7 +440,7 @@ mod tests {
         let pages = |limit: &'static str| {
             store.writer.run(Rank::Command, move |connection| -> BoxFuture<'_, Result<(), StoreError>> {
                 Box::pin(async move {
-                    sqlx::query(limit).execute(connection).await?;
+                    query(limit).execute(connection).await?;
                     Ok(())
                 })
             })

@@ -1,7 +1,6 @@
 //! Reading the record: groups' places, logs, events and artifacts. [`super::record`] writes it.
 
 use serde_json::value::RawValue;
-use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use uuid::Uuid;
 use wire::{
     ArtifactId, BuildId, ClientId, EventMessage, JobId, Position, Topic, VERSION,
@@ -10,7 +9,9 @@ use wire::{
 };
 
 use super::{
-    SqliteStore, lines, record,
+    Details, SqlStore,
+    connection::{Connection, Row, query},
+    lines, record,
     rows::{self, bytes, signed},
     view,
 };
@@ -19,7 +20,7 @@ use crate::{
     model::{RecordBatch, Recording},
 };
 
-impl Record for SqliteStore {
+impl<D: Details> Record for SqlStore<D> {
     fn record(&self, batch: RecordBatch) -> Answer<'_, Recording> {
         Box::pin(record::record(self, batch))
     }
@@ -27,9 +28,9 @@ impl Record for SqliteStore {
     fn group_place<'a>(&'a self, group: &'a str) -> Answer<'a, Option<(Uuid, u64)>> {
         Box::pin(async move {
             let mut reader = self.reader().await?;
-            let found = sqlx::query("SELECT incarnation, place FROM groups WHERE name = ?")
+            let found = query("SELECT incarnation, place FROM groups WHERE name = ?")
                 .bind(group)
-                .fetch_optional(&mut *reader)
+                .fetch_optional(&mut reader)
                 .await?;
             found.map(|row| Ok((rows::uuid(&row, 0)?, rows::number(&row, 1)?))).transpose()
         })
@@ -38,9 +39,9 @@ impl Record for SqliteStore {
     fn groups(&self) -> Answer<'_, Vec<GroupView>> {
         Box::pin(async move {
             let mut reader = self.reader().await?;
-            let found = sqlx::query("SELECT name, place FROM groups ORDER BY name").fetch_all(&mut *reader).await?;
+            let found = query("SELECT name, place FROM groups ORDER BY name").fetch_all(&mut reader).await?;
             let group =
-                |row| Ok(GroupView { name: SqliteRow::try_get(row, 0)?, offset: Some(rows::number(row, 1)?), lag: 0 });
+                |row| Ok(GroupView { name: Row::try_get(row, 0)?, offset: Some(rows::number(row, 1)?), lag: 0 });
             found.iter().map(group).collect()
         })
     }
@@ -48,9 +49,9 @@ impl Record for SqliteStore {
     fn log(&self, job: JobId, attempt: Option<u32>, from: u64, limit: u32) -> Answer<'_, Option<LogPage>> {
         Box::pin(async move {
             let mut snapshot = self.snapshot().await?;
-            let found = sqlx::query("SELECT attempt FROM jobs WHERE id = ?")
+            let found = query("SELECT attempt FROM jobs WHERE id = ?")
                 .bind(bytes(&job.0))
-                .fetch_optional(&mut *snapshot)
+                .fetch_optional(&mut snapshot)
                 .await?;
             let Some(row) = found else { return Ok(None) };
             let attempt = match attempt {
@@ -71,7 +72,7 @@ impl Record for SqliteStore {
     fn build_events(&self, build: BuildId, after: Option<u64>, limit: u32) -> Answer<'_, Vec<EventMessage>> {
         Box::pin(async move {
             let mut reader = self.reader().await?;
-            let found = sqlx::query(
+            let found = query(
                 "SELECT build_events.epoch, place, at, client_id, event FROM builds \
                  JOIN build_events ON build_events.build = builds.id AND build_events.epoch = builds.epoch \
                  WHERE builds.id = ? AND place > ? ORDER BY place LIMIT ?",
@@ -79,7 +80,7 @@ impl Record for SqliteStore {
             .bind(bytes(&build.0))
             .bind(after.map_or(-1, signed))
             .bind(i64::from(limit))
-            .fetch_all(&mut *reader)
+            .fetch_all(&mut reader)
             .await?;
             found.iter().map(|row| event(build, row)).collect()
         })
@@ -88,9 +89,9 @@ impl Record for SqliteStore {
     fn artifact(&self, id: ArtifactId) -> Answer<'_, Option<ArtifactView>> {
         Box::pin(async move {
             let mut reader = self.reader().await?;
-            let found = sqlx::query("SELECT id, job, attempt, name, size, sha256 FROM artifacts WHERE id = ?")
+            let found = query("SELECT id, job, attempt, name, size, sha256 FROM artifacts WHERE id = ?")
                 .bind(bytes(&id.0))
-                .fetch_optional(&mut *reader)
+                .fetch_optional(&mut reader)
                 .await?;
             found.map(|row| view::artifact(&row)).transpose()
         })
@@ -106,23 +107,23 @@ impl Record for SqliteStore {
 
 /// How far a topic's epoch is recorded, and the count of its lines.
 async fn standing(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     topic: Topic,
     epoch: u32,
 ) -> Result<Option<(Recorded, u64)>, StoreError> {
     let (kind, id) = record::columns(&topic);
-    let found = sqlx::query("SELECT last, sealed, lines FROM topics WHERE kind = ? AND id = ? AND epoch = ?")
+    let found = query("SELECT last, sealed, lines FROM topics WHERE kind = ? AND id = ? AND epoch = ?")
         .bind(kind)
         .bind(bytes(id))
         .bind(i64::from(epoch))
         .fetch_optional(connection)
         .await?;
     let Some(row) = found else { return Ok(None) };
-    let offset = u64::try_from(row.try_get::<i64, _>(0)?).ok();
+    let offset = u64::try_from(row.try_get::<i64>(0)?).ok();
     Ok(Some((Recorded { topic, epoch, offset, sealed: rows::flag(&row, 1)? }, rows::number(&row, 2)?)))
 }
 
-fn event(build: BuildId, row: &SqliteRow) -> Result<EventMessage, StoreError> {
+fn event(build: BuildId, row: &Row) -> Result<EventMessage, StoreError> {
     let event = RawValue::from_string(row.try_get(4)?)
         .map_err(|failure| StoreError::Corrupt(format!("a recorded event is not JSON: {failure}")))?;
     Ok(EventMessage {

@@ -3,11 +3,12 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
 
 use super::{
-    SqliteStore, insert,
+    Details, SqlStore,
+    connection::{Connection, query},
+    insert,
     rows::{self, bytes, signed},
     writer::Rank,
 };
@@ -19,7 +20,7 @@ use crate::{
 /// Trimmed entries deleted with one write: more than one write adds on the average, so that none pile up.
 const TRIM_SLICE: i64 = 512;
 
-impl Journal for SqliteStore {
+impl<D: Details> Journal for SqlStore<D> {
     fn journal_load(&self) -> Answer<'_, JournalContents> {
         Box::pin(self.writer.run(Rank::Journal, |connection| Box::pin(load(connection))))
     }
@@ -31,28 +32,28 @@ impl Journal for SqliteStore {
     fn journal_read(&self, from: u64, max: u32) -> Answer<'_, Vec<(u64, Vec<u8>)>> {
         Box::pin(async move {
             let mut reader = self.reader().await?;
-            let found = sqlx::query(
+            let found = query(
                 "SELECT place, body FROM journal_stream \
-                 WHERE place >= MAX(?, COALESCE((SELECT first FROM journal_meta), 0)) ORDER BY place LIMIT ?",
+                 WHERE place >= ? AND place >= COALESCE((SELECT first FROM journal_meta), 0) ORDER BY place LIMIT ?",
             )
             .bind(signed(from))
             .bind(i64::from(max))
-            .fetch_all(&mut *reader)
+            .fetch_all(&mut reader)
             .await?;
             found.iter().map(|row| Ok((rows::number(row, 0)?, row.try_get(1)?))).collect()
         })
     }
 }
 
-async fn load(connection: &mut SqliteConnection) -> Result<JournalContents, StoreError> {
+async fn load(connection: &mut Connection) -> Result<JournalContents, StoreError> {
     ensure_meta(connection).await?;
-    let meta = sqlx::query(
+    let meta = query(
         "SELECT incarnation, COALESCE((SELECT MIN(place) FROM journal_stream WHERE place >= first), next), next \
          FROM journal_meta",
     )
     .fetch_one(&mut *connection)
     .await?;
-    let found = sqlx::query("SELECT sequence, queue, deliveries, message FROM journal_messages ORDER BY sequence")
+    let found = query("SELECT sequence, queue, deliveries, message FROM journal_messages ORDER BY sequence")
         .fetch_all(connection)
         .await?;
     let messages = found
@@ -67,8 +68,8 @@ async fn load(connection: &mut SqliteConnection) -> Result<JournalContents, Stor
 }
 
 /// The stream's name, made once.
-async fn ensure_meta(connection: &mut SqliteConnection) -> Result<(), StoreError> {
-    sqlx::query("INSERT INTO journal_meta (one, incarnation, first, next) VALUES (1, ?, 0, 0) ON CONFLICT DO NOTHING")
+async fn ensure_meta(connection: &mut Connection) -> Result<(), StoreError> {
+    query("INSERT INTO journal_meta (one, incarnation, first, next) VALUES (1, ?, 0, 0) ON CONFLICT DO NOTHING")
         .bind(bytes(&Uuid::new_v4()))
         .execute(connection)
         .await?;
@@ -102,12 +103,13 @@ fn fold(changes: Vec<JournalChange>) -> Folded {
     folded
 }
 
-async fn append(connection: &mut SqliteConnection, changes: Vec<JournalChange>) -> Result<(), StoreError> {
+async fn append(connection: &mut Connection, changes: Vec<JournalChange>) -> Result<(), StoreError> {
     let Folded { messages, stream, first } = fold(changes);
-    let removed: Vec<u64> = messages.iter().filter(|(_, message)| message.is_none()).map(|(one, _)| *one).collect();
+    let removed = messages.iter().filter(|(_, message)| message.is_none());
+    let removed: Vec<[u64; 1]> = removed.map(|(one, _)| [*one]).collect();
     let kept: Vec<JournalMessage> = messages.into_values().flatten().collect();
     if !removed.is_empty() {
-        sqlx::query("DELETE FROM journal_messages WHERE sequence IN (SELECT value FROM json_each(?))")
+        query("DELETE FROM journal_messages WHERE sequence IN (SELECT CAST(value ->> 0 AS BIGINT) FROM {each})")
             .bind(rows::to_json(&removed)?)
             .execute(&mut *connection)
             .await?;
@@ -134,14 +136,17 @@ async fn append(connection: &mut SqliteConnection, changes: Vec<JournalChange>) 
 }
 
 /// Raises the ends of the stream, and deletes a slice of what does not count any more.
-async fn move_on(connection: &mut SqliteConnection, first: u64, next: u64) -> Result<(), StoreError> {
+async fn move_on(connection: &mut Connection, first: u64, next: u64) -> Result<(), StoreError> {
     ensure_meta(connection).await?;
-    sqlx::query("UPDATE journal_meta SET next = MAX(next, ?1, ?2), first = MAX(first, ?2)")
-        .bind(signed(next))
-        .bind(signed(first))
-        .execute(&mut *connection)
-        .await?;
-    sqlx::query(
+    query(
+        "UPDATE journal_meta SET first = CASE WHEN first > ?2 THEN first ELSE ?2 END, \
+         next = CASE WHEN next > ?1 THEN next ELSE ?1 END",
+    )
+    .bind(signed(next.max(first)))
+    .bind(signed(first))
+    .execute(&mut *connection)
+    .await?;
+    query(
         "DELETE FROM journal_stream WHERE place IN (SELECT place FROM journal_stream \
          WHERE place < (SELECT first FROM journal_meta) ORDER BY place LIMIT ?)",
     )

@@ -2,28 +2,29 @@
 
 use std::time::Duration;
 
-use sqlx::Row;
 use uuid::Uuid;
 use wire::ClientId;
 
 use super::{
-    SqliteStore, micros, now,
+    Details, SqlStore,
+    connection::query,
+    micros, now,
     rows::{self, bytes},
     writer::Rank,
 };
 use crate::{Answer, Callbacks, model::KeptCallback};
 
-impl Callbacks for SqliteStore {
+impl<D: Details> Callbacks for SqlStore<D> {
     fn keep_callback<'a>(&'a self, callback: &'a KeptCallback, keep: Duration) -> Answer<'a, ()> {
         let callback = callback.clone();
         Box::pin(self.writer.run(Rank::Command, move |connection| {
             Box::pin(async move {
                 let now = now(&mut *connection).await?;
-                sqlx::query("DELETE FROM callbacks WHERE kept_at < ?")
+                query("DELETE FROM callbacks WHERE kept_at < ?")
                     .bind(now.plus_micros(-micros(keep)).0)
                     .execute(&mut *connection)
                     .await?;
-                sqlx::query(
+                query(
                     "INSERT INTO callbacks (message_id, client, reply_to, body, kept_at) VALUES (?, ?, ?, ?, ?) \
                      ON CONFLICT (message_id) DO NOTHING",
                 )
@@ -42,9 +43,9 @@ impl Callbacks for SqliteStore {
     fn kept_callbacks(&self, client: ClientId) -> Answer<'_, Vec<KeptCallback>> {
         Box::pin(async move {
             let mut reader = self.reader().await?;
-            let found = sqlx::query("SELECT message_id, reply_to, body FROM callbacks WHERE client = ? ORDER BY id")
+            let found = query("SELECT message_id, reply_to, body FROM callbacks WHERE client = ? ORDER BY id")
                 .bind(bytes(&client.0))
-                .fetch_all(&mut *reader)
+                .fetch_all(&mut reader)
                 .await?;
             found
                 .iter()
@@ -59,7 +60,7 @@ impl Callbacks for SqliteStore {
     fn forget_callback(&self, message_id: Uuid) -> Answer<'_, ()> {
         Box::pin(self.writer.run(Rank::Command, move |connection| {
             Box::pin(async move {
-                sqlx::query("DELETE FROM callbacks WHERE message_id = ?")
+                query("DELETE FROM callbacks WHERE message_id = ?")
                     .bind(bytes(&message_id))
                     .execute(connection)
                     .await?;

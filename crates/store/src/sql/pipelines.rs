@@ -2,36 +2,43 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::Row;
 use wire::{
     PipelineName,
     pipeline::PipelineSpec,
     view::{BuildSummary, PipelineSummary, PipelineView},
 };
 
-use super::{SqliteStore, labels, now, rows, view, writer::Rank};
+use super::{Details, SqlStore, connection::query, labels, now, rows, text, view, writer::Rank};
 use crate::{Answer, Pipelines, StoreError};
 
-/// Builds shown with each pipeline of the list.
-const LAST_BUILDS: i64 = 10;
+/// The last builds of each pipeline. The inner query walks an index for each pipeline; numbering all builds by a window would
+/// read them all.
+const LAST_SQLITE: &str = "pipelines CROSS JOIN builds ON builds.id IN (SELECT last.id FROM builds AS last \
+    WHERE last.pipeline = pipelines.name ORDER BY last.queued_at DESC, last.id DESC LIMIT 10) \
+    ORDER BY builds.queued_at DESC, builds.id DESC";
 
-impl Pipelines for SqliteStore {
+/// The same for PostgreSQL, whose way to say it SQLite does not know.
+const LAST_POSTGRES: &str = "pipelines CROSS JOIN LATERAL (SELECT * FROM builds WHERE builds.pipeline = pipelines.name \
+    ORDER BY builds.queued_at DESC, builds.id DESC LIMIT 10) AS builds \
+    ORDER BY builds.queued_at DESC, builds.id DESC";
+
+impl<D: Details> Pipelines for SqlStore<D> {
     fn put_pipeline<'a>(&'a self, spec: &'a PipelineSpec, yaml: &'a str) -> Answer<'a, bool> {
         let (spec, yaml) = (spec.clone(), yaml.to_owned());
         Box::pin(self.writer.run(Rank::Command, move |connection| {
             Box::pin(async move {
                 let name = spec.name.as_str();
-                let before = sqlx::query("SELECT yaml FROM pipelines WHERE name = ?")
+                let before = query("SELECT yaml FROM pipelines WHERE name = ?")
                     .bind(name)
                     .fetch_optional(&mut *connection)
                     .await?;
                 if let Some(row) = &before
-                    && row.try_get::<&str, _>(0)? == yaml
+                    && row.try_get::<&str>(0)? == yaml
                 {
                     return Ok(false);
                 }
                 let at = now(&mut *connection).await?;
-                sqlx::query(
+                query(
                     "INSERT INTO pipelines (name, spec, yaml, revision, updated_at) VALUES (?, ?, ?, 1, ?) \
                      ON CONFLICT (name) DO UPDATE SET spec = excluded.spec, yaml = excluded.yaml, \
                      revision = pipelines.revision + 1, updated_at = excluded.updated_at",
@@ -51,9 +58,9 @@ impl Pipelines for SqliteStore {
     fn pipeline<'a>(&'a self, name: &'a PipelineName) -> Answer<'a, Option<(PipelineView, PipelineSpec)>> {
         Box::pin(async move {
             let mut reader = self.reader().await?;
-            let found = sqlx::query("SELECT spec, yaml, revision, updated_at FROM pipelines WHERE name = ?")
+            let found = query("SELECT spec, yaml, revision, updated_at FROM pipelines WHERE name = ?")
                 .bind(name.as_str())
-                .fetch_optional(&mut *reader)
+                .fetch_optional(&mut reader)
                 .await?;
             let Some(row) = found else { return Ok(None) };
             let spec: PipelineSpec = rows::json(&row, 0)?;
@@ -72,17 +79,11 @@ impl Pipelines for SqliteStore {
     fn pipelines(&self) -> Answer<'_, Vec<PipelineSummary>> {
         Box::pin(async move {
             let mut snapshot = self.snapshot().await?;
-            let pipelines =
-                sqlx::query("SELECT name, spec FROM pipelines ORDER BY name").fetch_all(&mut *snapshot).await?;
-            // The inner query walks an index for each pipeline; numbering all builds by a window would read them all.
-            let sql = format!(
-                "SELECT {} FROM pipelines CROSS JOIN builds ON builds.id IN (SELECT last.id FROM builds AS last \
-                 WHERE last.pipeline = pipelines.name ORDER BY last.queued_at DESC, last.id DESC LIMIT {LAST_BUILDS}) \
-                 ORDER BY builds.queued_at DESC, builds.id DESC",
-                view::SUMMARY
-            );
+            let pipelines = query("SELECT name, spec FROM pipelines ORDER BY name").fetch_all(&mut snapshot).await?;
+            let sql =
+                format!("SELECT {} FROM {}", view::SUMMARY, text::pick(snapshot.dialect(), LAST_SQLITE, LAST_POSTGRES));
             let mut builds: BTreeMap<PipelineName, Vec<BuildSummary>> = BTreeMap::new();
-            for row in sqlx::query(&sql).fetch_all(&mut *snapshot).await? {
+            for row in query(&sql).fetch_all(&mut snapshot).await? {
                 let summary = view::summary(&row)?;
                 builds.entry(summary.pipeline.clone()).or_default().push(summary);
             }

@@ -1,4 +1,6 @@
-//! What SQLite's errors mean to the contract. Which code means a full disk stands here alone.
+//! What the databases' errors mean to the contract. Which code means a full disk stands here alone.
+
+use sqlx::error::DatabaseError;
 
 use crate::{ChangeError, StoreError};
 
@@ -14,26 +16,40 @@ const CORRUPT: [i32; 2] = [11, 26];
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         match &error {
-            sqlx::Error::Database(inner) => {
-                let code: i32 = inner.code().and_then(|code| code.parse().ok()).unwrap_or(0);
-                match code {
-                    FULL | IOERR_WRITE | IOERR_SHMSIZE => StoreError::Full,
-                    code if CORRUPT.contains(&(code & 0xff)) => StoreError::Corrupt(inner.message().to_owned()),
-                    _ => StoreError::Unavailable(inner.to_string()),
-                }
-            }
+            sqlx::Error::Database(inner) => told(&**inner),
             sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::ColumnIndexOutOfBounds { .. } => {
                 StoreError::Corrupt(error.to_string())
             }
             sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => StoreError::Unavailable("it is closed".to_owned()),
             sqlx::Error::PoolTimedOut => StoreError::Unavailable("no reader became free in time".to_owned()),
+            sqlx::Error::Io(failure) => StoreError::Unavailable(format!("the connection to it is lost: {failure}")),
             _ => StoreError::Unavailable(error.to_string()),
         }
     }
 }
 
+/// What the database itself tells.
+fn told(error: &dyn DatabaseError) -> StoreError {
+    #[cfg(feature = "postgres")]
+    if let Some(error) = error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>() {
+        return match error.code() {
+            // disk_full.
+            "53100" => StoreError::Full,
+            // data_corrupted and index_corrupted.
+            "XX001" | "XX002" => StoreError::Corrupt(error.message().to_owned()),
+            code => StoreError::Unavailable(format!("{} (SQLSTATE {code})", error.message())),
+        };
+    }
+    let code: i32 = error.code().and_then(|code| code.parse().ok()).unwrap_or(0);
+    match code {
+        FULL | IOERR_WRITE | IOERR_SHMSIZE => StoreError::Full,
+        code if CORRUPT.contains(&(code & 0xff)) => StoreError::Corrupt(error.message().to_owned()),
+        _ => StoreError::Unavailable(error.to_string()),
+    }
+}
+
 /// An answer's error that may be the store's.
-pub(super) trait Failure: From<StoreError> + Send + 'static {
+pub(crate) trait Failure: From<StoreError> + Send + 'static {
     /// The store's error in it.
     fn store(&self) -> Option<&StoreError>;
 }

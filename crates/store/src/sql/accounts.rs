@@ -1,12 +1,16 @@
 //! Sessions, tokens and sign-in links.
 
-use sqlx::{Row, SqliteConnection};
 use wire::{Timestamp, authority::Role};
 
-use super::{SqliteStore, now, rows, writer::Rank};
+use super::{
+    Details, SqlStore,
+    connection::{Connection, Row, query},
+    now, rows,
+    writer::Rank,
+};
 use crate::{Accounts, Answer, StoreError, model::TokenRow};
 
-impl Accounts for SqliteStore {
+impl<D: Details> Accounts for SqlStore<D> {
     fn create_session<'a>(&'a self, id: &'a str, data: &'a [u8], expires_at: Timestamp) -> Answer<'a, bool> {
         const INSERT: &str =
             "INSERT INTO sessions (id, data, expires_at) VALUES (?1, ?2, ?3) ON CONFLICT (id) DO NOTHING";
@@ -21,12 +25,12 @@ impl Accounts for SqliteStore {
     fn session<'a>(&'a self, id: &'a str) -> Answer<'a, Option<(Vec<u8>, Timestamp)>> {
         Box::pin(async move {
             let mut reader = self.reader().await?;
-            let found = sqlx::query(
+            let found = query(
                 "SELECT data, expires_at FROM sessions \
-                 WHERE id = ? AND expires_at > CAST(unixepoch('subsec') * 1000000 AS INTEGER)",
+                 WHERE id = ? AND expires_at > {now}",
             )
             .bind(id)
-            .fetch_optional(&mut *reader)
+            .fetch_optional(&mut reader)
             .await?;
             found.map(|row| Ok((row.try_get(0)?, rows::time(&row, 1)?))).transpose()
         })
@@ -36,7 +40,7 @@ impl Accounts for SqliteStore {
         let id = id.to_owned();
         Box::pin(self.writer.run(Rank::Command, move |connection| {
             Box::pin(async move {
-                sqlx::query("DELETE FROM sessions WHERE id = ?").bind(&id).execute(connection).await?;
+                query("DELETE FROM sessions WHERE id = ?").bind(&id).execute(connection).await?;
                 Ok(())
             })
         }))
@@ -49,7 +53,7 @@ impl Accounts for SqliteStore {
                 let role = match token.role {
                     Role::Owner => "owner",
                 };
-                sqlx::query(
+                query(
                     "INSERT INTO tokens (sha256, name, role) VALUES (?, ?, ?) \
                      ON CONFLICT (sha256) DO UPDATE SET name = excluded.name, role = excluded.role",
                 )
@@ -66,9 +70,9 @@ impl Accounts for SqliteStore {
     fn token<'a>(&'a self, sha256: &'a str) -> Answer<'a, Option<TokenRow>> {
         Box::pin(async move {
             let mut reader = self.reader().await?;
-            let found = sqlx::query("SELECT sha256, name, role FROM tokens WHERE sha256 = ?")
+            let found = query("SELECT sha256, name, role FROM tokens WHERE sha256 = ?")
                 .bind(sha256)
-                .fetch_optional(&mut *reader)
+                .fetch_optional(&mut reader)
                 .await?;
             let token = |row| {
                 Ok(TokenRow { sha256: row_text(&row, 0)?, name: row_text(&row, 1)?, role: rows::parsed(&row, 2)? })
@@ -81,7 +85,7 @@ impl Accounts for SqliteStore {
         let sha256 = sha256.to_owned();
         Box::pin(self.writer.run(Rank::Command, move |connection| {
             Box::pin(async move {
-                sqlx::query(
+                query(
                     "INSERT INTO sign_in_links (sha256, expires_at) VALUES (?, ?) \
                      ON CONFLICT (sha256) DO UPDATE SET expires_at = excluded.expires_at",
                 )
@@ -99,7 +103,7 @@ impl Accounts for SqliteStore {
         Box::pin(self.writer.run(Rank::Command, move |connection| {
             Box::pin(async move {
                 let now = now(&mut *connection).await?;
-                let used = sqlx::query("DELETE FROM sign_in_links WHERE sha256 = ? RETURNING expires_at")
+                let used = query("DELETE FROM sign_in_links WHERE sha256 = ? RETURNING expires_at")
                     .bind(&sha256)
                     .fetch_optional(&mut *connection)
                     .await?;
@@ -116,13 +120,13 @@ impl Accounts for SqliteStore {
     fn has_owner(&self) -> Answer<'_, bool> {
         Box::pin(async move {
             let mut reader = self.reader().await?;
-            let found = sqlx::query("SELECT at FROM facts WHERE name = 'owner'").fetch_optional(&mut *reader).await?;
+            let found = query("SELECT at FROM facts WHERE name = 'owner'").fetch_optional(&mut reader).await?;
             Ok(found.is_some())
         })
     }
 }
 
-impl SqliteStore {
+impl<D: Details> SqlStore<D> {
     /// Forgets what has expired, then runs `sql` with the id, the data and the expiry; tells whether it wrote a row.
     fn write_session<'a>(
         &'a self,
@@ -135,22 +139,22 @@ impl SqliteStore {
         Box::pin(self.writer.run(Rank::Command, move |connection| {
             Box::pin(async move {
                 let now = now(&mut *connection).await?;
-                sqlx::query("DELETE FROM sessions WHERE expires_at <= ?").bind(now.0).execute(&mut *connection).await?;
-                let done = sqlx::query(sql).bind(&id).bind(&data).bind(expires_at.0).execute(connection).await?;
-                Ok(done.rows_affected() > 0)
+                query("DELETE FROM sessions WHERE expires_at <= ?").bind(now.0).execute(&mut *connection).await?;
+                let done = query(sql).bind(&id).bind(&data).bind(expires_at.0).execute(connection).await?;
+                Ok(done > 0)
             })
         }))
     }
 }
 
-fn row_text(row: &sqlx::sqlite::SqliteRow, column: usize) -> Result<String, StoreError> {
-    Ok(row.try_get(column)?)
+fn row_text(row: &Row, column: usize) -> Result<String, StoreError> {
+    row.try_get(column)
 }
 
 /// Someone can sign in from now on. Kept apart from links, sessions and tokens, because those go.
-async fn note_owner(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+async fn note_owner(connection: &mut Connection) -> Result<(), StoreError> {
     let now = now(&mut *connection).await?;
-    sqlx::query("INSERT INTO facts (name, at) VALUES ('owner', ?) ON CONFLICT (name) DO NOTHING")
+    query("INSERT INTO facts (name, at) VALUES ('owner', ?) ON CONFLICT (name) DO NOTHING")
         .bind(now.0)
         .execute(connection)
         .await?;
