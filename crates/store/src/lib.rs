@@ -1,5 +1,5 @@
 //! The contract between Stepcast and its database, the types that it keeps ([`model`]), the default implementation
-//! ([`sqlite`]), what any SQL database shares with it ([`sql`]) and the suite that proves any implementation ([`conformance`]). It knows no broker: what is to be
+//! ([`sqlite`]), the one for more than one machine (`postgres`), what both share ([`sql`]) and the suite that proves any implementation ([`conformance`]). It knows no broker: what is to be
 //! published stands in the outbox, and the journal's bytes are opaque.
 //!
 //! # Promises
@@ -20,6 +20,8 @@
 
 pub mod conformance;
 pub mod model;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod sql;
 pub mod sqlite;
 

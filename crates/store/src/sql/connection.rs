@@ -84,11 +84,10 @@ impl Connection {
     pub(crate) async fn run(&mut self, sql: &str) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(held) => {
-                sqlx::raw_sql(sql).execute(held.get()).await?;
+                sqlx::Executor::execute(held.get(), sql).await?;
             }
-            #[cfg(feature = "postgres")]
             Self::Postgres { held, silent } => {
-                in_time(silent, sqlx::raw_sql(sql).execute(held.get())).await?;
+                in_time(silent, sqlx::Executor::execute(held.get(), sql)).await?;
             }
         }
         Ok(())
