@@ -10,6 +10,7 @@ pub mod builds;
 pub mod journal;
 pub mod leases;
 pub mod logs;
+pub mod processes;
 pub mod record;
 mod samples;
 

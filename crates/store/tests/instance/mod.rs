@@ -78,9 +78,14 @@ impl Instance {
 
     /// Makes an empty database, and gives its name.
     pub(crate) async fn make_database(&self) -> String {
+        self.make_database_as("ENCODING UTF8").await
+    }
+
+    /// Makes an empty database with these options.
+    pub(crate) async fn make_database_as(&self, options: &str) -> String {
         let name = format!("stepcast_test_{}", Uuid::new_v4().simple());
         // The template to which nobody connects: several tests copy it at once.
-        self.admin(&format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING UTF8")).await;
+        self.admin(&format!("CREATE DATABASE {name} TEMPLATE template0 {options}")).await;
         name
     }
 
