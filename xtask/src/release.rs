@@ -10,7 +10,8 @@ use crate::{browser, setup};
 /// Everything that is compiled for the server's side. Selecting always the same members gives `app` and the dependencies
 /// always the same features, so that whatever one command has compiled, the next one uses. Frontend and server apart:
 /// joined, `app` would get the features of the browser and of the server at once. xtask apart: its own are used as they are.
-pub(crate) const SERVER_SIDE: [&str; 5] = ["--workspace", "--exclude", "frontend", "--exclude", "xtask"];
+pub(crate) const SERVER_SIDE: [&str; 7] =
+    ["--workspace", "--exclude", "frontend", "--exclude", "xtask", "--features", "store/postgres"];
 
 /// Leaves `target/release/stepcast`, or `target/debug/stepcast` for development.
 pub(crate) fn build(release: bool) -> Result<()> {

@@ -47,6 +47,7 @@ const GIT: Need = Need {
     present: || answers("git", "--version"),
     provide: || install("git", "pipelines with a git source need it"),
 };
+const POSTGRES: Need = Need { name: "PostgreSQL", present: has_postgres, provide: install_postgres };
 const CHROMIUM: Need = Need { name: "Chromium", present: || chromium().is_some(), provide: install_chromium };
 
 /// What the browser package needs.
@@ -59,9 +60,9 @@ pub(crate) fn for_running() -> Result<()> {
     provide(&[WASM_TARGET, NODE, NPM_PACKAGES, BASH, GIT])
 }
 
-/// What the Rust tests need: they run real steps and real clones.
+/// What the Rust tests need: they run real steps, real clones and a real database.
 pub(crate) fn for_rust_tests() -> Result<()> {
-    provide(&[BASH, GIT])
+    provide(&[BASH, GIT, POSTGRES])
 }
 
 /// What the browser tests need beside a server that runs builds.
@@ -141,6 +142,37 @@ fn install_npm_packages() -> Result<()> {
     Ok(())
 }
 
+/// Whether a private PostgreSQL can be made and run; a server that runs already is not looked at. Debian keeps the programs of
+/// each version beside each other and off the `PATH`. Where the tests are given a server they start none.
+fn has_postgres() -> bool {
+    if std::env::var_os("STEPCAST_TEST_POSTGRES_URL").is_some() {
+        return true;
+    }
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    versions.map(|version| version.path().join("bin/initdb")).any(|initdb| initdb.exists())
+        || answers("initdb", "--version")
+}
+
+/// The package starts a server, which nobody has asked for: it is stopped, and its data stays. There was none before, so
+/// whatever runs now is the package's.
+fn install_postgres() -> Result<()> {
+    install("postgresql", "the tests of the store start one of their own")?;
+    for (version, cluster) in running_clusters(&output(command("pg_lsclusters").arg("-h")).unwrap_or_default()) {
+        run(command("pg_ctlcluster").args([version, cluster, "stop"]))?;
+    }
+    Ok(())
+}
+
+/// `15 main 5432 online postgres …` is the cluster `main` of version 15, which runs.
+fn running_clusters(list: &str) -> Vec<(&str, &str)> {
+    let running = list.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        let (version, cluster, _port, state) = (words.next()?, words.next()?, words.next()?, words.next()?);
+        state.starts_with("online").then_some((version, cluster))
+    });
+    running.collect()
+}
+
 fn install_chromium() -> Result<()> {
     let advice = "or install Google Chrome, or set STEPCAST_CHROMIUM to the path of a Chromium that starts";
     install("chromium", "the browser tests need it").map_err(|failure| Failure(format!("{failure}, {advice}")))?;
@@ -165,7 +197,15 @@ fn install(package: &str, why: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::node_major;
+    use super::{node_major, running_clusters};
+
+    #[test]
+    fn the_servers_that_a_package_started_are_found_in_the_list() {
+        let list = "15 main  5432 online postgres /var/lib/postgresql/15/main /var/log/postgresql/main.log\n\
+                    15 other 5433 down   postgres /var/lib/postgresql/15/other /var/log/postgresql/other.log\n";
+        assert_eq!(running_clusters(list), [("15", "main")]);
+        assert_eq!(running_clusters(""), []);
+    }
 
     #[test]
     fn the_major_version_of_node_is_read_from_its_answer() {

@@ -81,7 +81,10 @@ pub async fn p1_changes_of_two_processes_follow_one_another(one: &dyn Store, oth
 pub async fn p1_a_relay_that_goes_by_ids_misses_no_row_of_any_process(one: &dyn Store, other: &dyn Store) {
     const BUILDS: usize = 200;
     let write = async {
-        let asked = (0..BUILDS).map(|n| create(if n % 2 == 0 { one } else { other }, build("p", vec![job("a")])));
+        let asked = (0..BUILDS).map(|n| {
+            let (store, pipeline) = if n % 2 == 0 { (one, "p") } else { (other, "q") };
+            create(store, build(pipeline, vec![job("a")]))
+        });
         futures_util::future::join_all(asked).await.len()
     };
     let read = async {
