@@ -7,6 +7,7 @@ mod instance;
 
 use std::sync::Arc;
 
+use instance::proxy::{Fault, Proxy};
 use sqlx::{Connection, PgConnection, Row};
 use store::{
     Accounts, BoxFuture, Outbox, Store, StoreError, conformance::Fixture, model::TokenRow, postgres::PostgresStore,
@@ -190,6 +191,50 @@ async fn p7_a_server_that_dies_loses_nothing_and_is_found_again() {
     }
     store.put_token(&token("b")).await.unwrap();
     assert_eq!(other.token(&"b".repeat(64)).await.unwrap(), Some(token("b")));
+}
+
+/// A store whose words go through a network that can fail, and another process's on the same database.
+async fn through_a_network(database: &Postgres) -> (Proxy, Arc<PostgresStore>, Arc<PostgresStore>) {
+    let direct = database.process().await;
+    let proxy = Proxy::to(instance::shared().server()).await;
+    let name = database.name.get().unwrap();
+    let url = instance::shared().url_at(&format!("127.0.0.1:{}", proxy.port), name);
+    (proxy, PostgresStore::open(&url).await.unwrap(), direct)
+}
+
+/// The connection is lost when the commit is on its way: the store asks the server what became of it before it answers.
+#[tokio::test]
+async fn p1_a_commit_whose_answer_was_lost_is_looked_up() {
+    let database = Postgres::new();
+    let (network, store, direct) = through_a_network(&database).await;
+    for (name, fault, kept) in [("a", Fault::AfterCommit, true), ("b", Fault::BeforeCommit, false)] {
+        store.check().await.unwrap();
+        network.fail(fault);
+        let answer = store.put_token(&token(name)).await;
+        assert!(network.has_failed());
+        assert_eq!(answer.is_ok(), kept, "{answer:?}");
+        assert_eq!(direct.token(&name.repeat(64)).await.unwrap().is_some(), kept);
+    }
+    store.put_token(&token("b")).await.unwrap();
+}
+
+/// A process hangs in a transaction and holds the lock of all commands: the server puts it out, and the others go on.
+#[tokio::test]
+async fn a_process_that_hangs_in_a_transaction_is_put_out() {
+    let database = Postgres::new();
+    let (network, store, direct) = through_a_network(&database).await;
+    store.check().await.unwrap();
+    network.fail(Fault::InTransaction);
+    let name = token("a");
+    let mut hanging = Box::pin(store.put_token(&name));
+    while !network.has_failed() {
+        tokio::select! {
+            answer = &mut hanging => panic!("it should hang: {answer:?}"),
+            () = tokio::task::yield_now() => {}
+        }
+    }
+    direct.put_token(&token("b")).await.unwrap();
+    assert_eq!(direct.token(&"a".repeat(64)).await.unwrap(), None);
 }
 
 async fn open(server: &instance::Instance, database: &str) -> Arc<PostgresStore> {

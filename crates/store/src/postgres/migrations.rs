@@ -108,7 +108,7 @@ mod tests {
     fn no_word_of_sqlite_is_left_in_a_step() {
         for step in &STEPS {
             let sql = step.sql();
-            for word in ["INTEGER", "BLOB", "STRICT", "ROWID", "AUTOINCREMENT", "PRAGMA"] {
+            for word in ["INTEGER", "BLOB", ") STRICT", "ROWID", "AUTOINCREMENT", "PRAGMA"] {
                 assert!(!sql.contains(word), "{word} is left in {sql}");
             }
         }

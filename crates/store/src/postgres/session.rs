@@ -22,13 +22,13 @@ pub(super) const SCHEMA: i64 = COMMANDS + 2;
 
 /// A transaction in which nothing was asked for so long is ended by the server: its process hangs, or is gone without the
 /// server's knowing. Others wait for its lock, and far longer than any of ours takes between two statements.
-pub(super) const IDLE: Duration = Duration::from_secs(10);
+pub(super) const IDLE: Duration = Duration::from_secs(5);
 
 /// How long a statement waits for a lock: longer than a hanging holder can keep it.
-const LOCK: Duration = Duration::from_secs(15);
+const LOCK: Duration = Duration::from_secs(10);
 
 /// How long a statement may take, its waiting included.
-const STATEMENT: Duration = Duration::from_secs(20);
+const STATEMENT: Duration = Duration::from_secs(15);
 
 /// How long a commit whose answer was lost is looked up before its callers are told that nobody knows.
 const LOOK_UP: Duration = Duration::from_secs(5);

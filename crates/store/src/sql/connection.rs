@@ -123,7 +123,7 @@ impl Connection {
 /// How long a server may be silent after it was asked: longer than it is told to work or wait itself
 /// (`postgres::session`), so only a server or a network that is gone comes to it.
 #[cfg(feature = "postgres")]
-const SILENCE_MAX: std::time::Duration = std::time::Duration::from_secs(30);
+const SILENCE_MAX: std::time::Duration = std::time::Duration::from_secs(20);
 
 #[cfg(feature = "postgres")]
 async fn in_time<T>(

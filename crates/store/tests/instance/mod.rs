@@ -1,13 +1,15 @@
 //! A private PostgreSQL for tests: on a free port of this machine, with its data in a folder of its own, gone with the
 //! process that started it. `STEPCAST_TEST_POSTGRES_URL` names a server to be used in its place.
 
+pub(crate) mod proxy;
+
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
     net::TcpListener,
     os::unix::{fs::chown, process::CommandExt},
     path::{Path, PathBuf},
-    process::{ChildStdin, ChildStdout, Command, Stdio},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     sync::{Mutex, OnceLock},
 };
 
@@ -24,15 +26,22 @@ pub(crate) const PASSWORD: &str = "for-tests-alone";
 pub(crate) struct Instance {
     /// The address of a database of it in which others can be made.
     url: String,
-    /// Where it is told what to do, and answers; nothing if it was not started here.
-    words: Option<Mutex<(ChildStdin, BufReader<ChildStdout>)>>,
+    /// Nothing if it was not started here.
+    running: Option<Mutex<Running>>,
+}
+
+/// What runs the server: it is told words, answers each, and ends when there will be no more.
+struct Running {
+    run: Child,
+    words: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
 }
 
 /// The server that the tests of this program share.
 pub(crate) fn shared() -> &'static Instance {
     static SHARED: OnceLock<Instance> = OnceLock::new();
     SHARED.get_or_init(|| match std::env::var("STEPCAST_TEST_POSTGRES_URL") {
-        Ok(url) => Instance { url, words: None },
+        Ok(url) => Instance { url, running: None },
         Err(_) => Instance::start(),
     })
 }
@@ -61,19 +70,31 @@ impl Instance {
             run.uid(user).gid(group);
         }
         let mut run = run.current_dir("/").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let (words, answers) = (run.stdin.take().unwrap(), run.stdout.take().unwrap());
+        let (words, answers) = (run.stdin.take(), BufReader::new(run.stdout.take().unwrap()));
         let url = format!("postgres://stepcast:{PASSWORD}@127.0.0.1:{port}/postgres");
-        let instance = Self { url, words: Some(Mutex::new((words, BufReader::new(answers)))) };
+        let instance = Self { url, running: Some(Mutex::new(Running { run, words, answers })) };
         instance.hear("ready");
         instance
     }
 
     /// The address of a database of this name.
     pub(crate) fn url(&self, database: &str) -> String {
+        self.url_at(&self.server(), database)
+    }
+
+    /// `host:port`, without the user.
+    pub(crate) fn server(&self) -> String {
+        let (_, rest) = self.url.split_once("://").expect("an address has a scheme");
+        let server = rest.split(['/', '?']).next().unwrap_or_default();
+        server.rsplit('@').next().unwrap_or_default().to_owned()
+    }
+
+    /// The same address at another place.
+    pub(crate) fn url_at(&self, server: &str, database: &str) -> String {
         let (address, options) = self.url.split_once('?').unwrap_or((&self.url, ""));
         let (scheme, rest) = address.split_once("://").expect("an address has a scheme");
-        let server = rest.split('/').next().unwrap_or_default();
-        format!("{scheme}://{server}/{database}?{options}")
+        let user = rest.split('/').next().unwrap_or_default().rsplit_once('@').map_or("", |(user, _)| user);
+        format!("{scheme}://{user}@{server}/{database}?{options}")
     }
 
     /// Makes an empty database, and gives its name.
@@ -91,7 +112,7 @@ impl Instance {
 
     /// Ends a database on a server that will outlive this process; a private one takes all of its own with it.
     pub(crate) async fn forget_database(&self, name: &str) {
-        if self.words.is_none() {
+        if self.running.is_none() {
             self.admin(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await;
         }
     }
@@ -114,15 +135,25 @@ impl Instance {
     }
 
     fn tell(&self, word: &str) {
-        let words = self.words.as_ref().expect("a server that was not started here is not ended here");
-        writeln!(words.lock().unwrap().0, "{word}").unwrap();
+        let running = self.running.as_ref().expect("a server that was not started here is not ended here");
+        writeln!(running.lock().unwrap().words.as_ref().unwrap(), "{word}").unwrap();
         self.hear("done");
     }
 
     fn hear(&self, expected: &str) {
         let mut line = String::new();
-        self.words.as_ref().unwrap().lock().unwrap().1.read_line(&mut line).unwrap();
+        self.running.as_ref().unwrap().lock().unwrap().answers.read_line(&mut line).unwrap();
         assert_eq!(line.trim(), expected, "PostgreSQL cannot be run: its log is above");
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            let mut running = running.into_inner().unwrap();
+            drop(running.words.take());
+            running.run.wait().unwrap();
+        }
     }
 }
 
