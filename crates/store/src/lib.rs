@@ -5,7 +5,7 @@
 //! # Promises
 //!
 //! - **An answer is on the disk.** When a method that changes something has answered, the change survives kill -9 and,
-//!   with SQLite's `synchronous = FULL`, loss of power.
+//!   with SQLite's `synchronous = FULL` and PostgreSQL's `synchronous_commit`, loss of power.
 //! - **A change and its announcements are one** ([`Builds::change_build`], P1): the outbox rows stand exactly when the
 //!   change does, in the order of the build's revision, without gaps.
 //! - **A lease has one holder** (P2): terms rise by one at each grant; renewing, finishing and reaping go by the database's

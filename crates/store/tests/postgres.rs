@@ -193,6 +193,42 @@ async fn p7_a_server_that_dies_loses_nothing_and_is_found_again() {
     assert_eq!(other.token(&"b".repeat(64)).await.unwrap(), Some(token("b")));
 }
 
+/// A database on a server that dies with the process that uses it, as a machine does.
+struct Mortal<'a> {
+    server: &'a instance::Instance,
+    name: String,
+}
+
+impl Fixture for Mortal<'_> {
+    fn open(&self) -> BoxFuture<'_, Arc<dyn Store>> {
+        Box::pin(async { open(self.server, &self.name).await as Arc<dyn Store> })
+    }
+
+    fn after_kill(&self) -> BoxFuture<'_, Arc<dyn Store>> {
+        self.server.crash();
+        self.server.start_again();
+        self.open()
+    }
+}
+
+/// The parts of the suite that are about a kill, with the server killed as well: what was answered is on the disk.
+#[tokio::test]
+async fn p7_what_was_answered_survives_the_death_of_the_server() {
+    use store::conformance::{accounts, builds, journal, record};
+    type Proof = for<'a> fn(&'a dyn Fixture) -> BoxFuture<'a, ()>;
+    let server = instance::Instance::start();
+    let proofs: [Proof; 5] = [
+        |fixture| Box::pin(builds::p1_what_was_answered_survives_a_kill(fixture)),
+        |fixture| Box::pin(record::p7_the_record_survives_a_kill(fixture)),
+        |fixture| Box::pin(record::p5_a_group_keeps_its_place_with_its_effect(fixture)),
+        |fixture| Box::pin(journal::p7_the_journal_comes_back_as_it_was_written(fixture)),
+        |fixture| Box::pin(accounts::a_sign_in_link_works_once(fixture)),
+    ];
+    for proof in proofs {
+        proof(&Mortal { server: &server, name: server.make_database().await }).await;
+    }
+}
+
 /// A store whose words go through a network that can fail, and another process's on the same database.
 async fn through_a_network(database: &Postgres) -> (Proxy, Arc<PostgresStore>, Arc<PostgresStore>) {
     let direct = database.process().await;

@@ -53,7 +53,7 @@ const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_t
 
 /// Applies what is missing.
 pub(super) async fn run(connection: &mut PgConnection) -> Result<(), StoreError> {
-    must_keep_every_text(connection).await?;
+    must_be_usable(connection).await?;
     loop {
         session::run(connection, BEGIN).await?;
         match step(connection).await {
@@ -90,14 +90,30 @@ async fn found(connection: &mut PgConnection) -> Result<i64, StoreError> {
     Ok(sqlx::query("SELECT version FROM stepcast_schema").fetch_one(&mut *connection).await?.try_get(0)?)
 }
 
-/// A database in another encoding refuses letters that it does not have, and with them the lines of a build.
-async fn must_keep_every_text(connection: &mut PgConnection) -> Result<(), StoreError> {
-    let row = sqlx::query("SELECT current_setting('server_encoding')").fetch_one(connection).await?;
-    let encoding: String = row.try_get(0)?;
-    if encoding == "UTF8" {
-        return Ok(());
+/// The oldest PostgreSQL that has all that is asked of it (`pg_xact_status` of 64 bits), as it counts itself.
+const SERVER_MIN: i64 = 130_000;
+
+/// An older server lacks functions that are used; a database in another encoding refuses letters that it does not have, and
+/// with them the lines of a build.
+async fn must_be_usable(connection: &mut PgConnection) -> Result<(), StoreError> {
+    let row = sqlx::query(
+        "SELECT CAST(current_setting('server_version_num') AS BIGINT), current_setting('server_version'), \
+         current_setting('server_encoding')",
+    );
+    let row = row.fetch_one(connection).await?;
+    let (number, version, encoding): (i64, String, String) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+    if number < SERVER_MIN {
+        let known = SERVER_MIN / 10_000;
+        return Err(StoreError::Unavailable(format!(
+            "it is PostgreSQL {version}, and Stepcast needs {known} or newer"
+        )));
     }
-    Err(StoreError::Unavailable(format!("its encoding is {encoding}: create it anew, with the encoding UTF8")))
+    if encoding != "UTF8" {
+        return Err(StoreError::Unavailable(format!(
+            "its encoding is {encoding}: create it anew, with the encoding UTF8"
+        )));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

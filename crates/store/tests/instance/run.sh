@@ -11,7 +11,8 @@ run() {
     "$bin/pg_ctl" -s -w -t 60 -D "$data" "$@" </dev/null >>"$folder/log" 2>&1 || { cat "$folder/log" >&2; exit 1; }
 }
 
-"$bin/initdb" -D "$data" -U stepcast -A scram-sha-256 --pwfile "$folder/password" -E UTF8 --locale C.UTF-8 \
+# Its own files need not be on the disk yet; what the server writes later is.
+"$bin/initdb" -N -D "$data" -U stepcast -A scram-sha-256 --pwfile "$folder/password" -E UTF8 --locale C.UTF-8 \
     >>"$folder/log" 2>&1 || { cat "$folder/log" >&2; exit 1; }
 cat "$folder/settings" >>"$data/postgresql.conf"
 run start
