@@ -33,6 +33,12 @@ impl Exchange {
 pub const EVENTS: &str = "events";
 /// The keys of what is said of a topic.
 pub const EVENT_KEYS: [&str; 2] = ["build.*", "job.*"];
+/// Where a broker that cannot tell one stream from the next keeps the incarnation of [`EVENTS`]: one message, its body.
+pub const INCARNATION: &str = "events.incarnation";
+/// Held exclusively by who makes [`EVENTS`] or looks which incarnation it has.
+pub const INCARNATION_LOCK: &str = "events.incarnation.lock";
+/// At most so many bytes of events are kept in [`EVENTS`] where the broker itself lets go of the oldest.
+pub const EVENTS_BYTES_MAX: u64 = 20 << 30;
 /// Requests of executors to control.
 pub const CONTROL: &str = "control";
 /// Callbacks that nobody took: control keeps them by client id.
@@ -146,6 +152,12 @@ pub fn watch(instance: &str) -> Queue {
         kind: QueueKind::Private,
         bindings: vec!["build.*".to_owned()],
     }
+}
+
+/// The queue that is held exclusively while a work queue is consumed exclusively, where the broker itself lets others in.
+#[must_use]
+pub fn exclusive_lock(queue: &str) -> String {
+    format!("{queue}.exclusive")
 }
 
 /// Whether a routing key is a topic's ([`EVENT_KEYS`]): an event, or a hint of the recorder.

@@ -1,0 +1,101 @@
+//! What went wrong, in one sentence: lapin's errors as [`BrokerError`] and [`StartError`].
+
+use broker::BrokerError;
+use lapin::{Error, ErrorKind};
+
+/// Reply codes of AMQP 0-9-1 that mean something particular to us.
+pub(crate) const ACCESS_REFUSED: u16 = 403;
+pub(crate) const NOT_FOUND: u16 = 404;
+pub(crate) const RESOURCE_LOCKED: u16 = 405;
+pub(crate) const PRECONDITION_FAILED: u16 = 406;
+const NOT_ALLOWED: u16 = 530;
+
+/// Why RabbitMQ cannot be used from the start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The URL cannot be used.
+    #[error("the broker's URL is wrong: {0}")]
+    Url(String),
+    /// Nobody answers, or not in AMQP.
+    #[error("no RabbitMQ answers at {address}: {reason}")]
+    NoAnswer {
+        /// Host and port.
+        address: String,
+        /// As the system or the peer told it.
+        reason: String,
+    },
+    /// The name or the password is wrong.
+    #[error("RabbitMQ at {address} refuses the credentials of user {user}")]
+    Credentials {
+        /// Host and port.
+        address: String,
+        /// From the URL.
+        user: String,
+    },
+    /// The virtual host does not exist, or the user may not use it.
+    #[error("RabbitMQ at {address} does not let user {user} into the virtual host {vhost}: {reason}")]
+    VirtualHost {
+        /// Host and port.
+        address: String,
+        /// From the URL.
+        user: String,
+        /// From the URL.
+        vhost: String,
+        /// As RabbitMQ told it.
+        reason: String,
+    },
+    /// Exchanges and queues cannot be declared: a permission is missing, or one exists with other properties.
+    #[error("Stepcast's exchanges and queues cannot be declared at {address}: {reason}")]
+    Topology {
+        /// Host and port.
+        address: String,
+        /// As RabbitMQ told it.
+        reason: String,
+    },
+}
+
+/// The reply code, where RabbitMQ gave one.
+pub(crate) fn code(error: &Error) -> Option<u16> {
+    match error.kind() {
+        ErrorKind::ProtocolError(error) => Some(error.get_id()),
+        _ => None,
+    }
+}
+
+/// One sentence.
+pub(crate) fn sentence(error: &Error) -> String {
+    match error.kind() {
+        ErrorKind::ProtocolError(error) => error.get_message().to_string(),
+        ErrorKind::IOError(error) => error.to_string(),
+        ErrorKind::MissingHeartbeatError => "it has not been heard of for too long".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// What a method of the broker answers.
+pub(crate) fn unavailable(error: &Error) -> BrokerError {
+    BrokerError::Unavailable(sentence(error))
+}
+
+/// The same where the method was about one queue.
+pub(crate) fn about(queue: &str, error: &Error) -> BrokerError {
+    match code(error) {
+        Some(NOT_FOUND) => BrokerError::NoQueue(queue.to_owned()),
+        Some(RESOURCE_LOCKED) => BrokerError::InUse(queue.to_owned()),
+        Some(ACCESS_REFUSED) if sentence(error).contains("exclusive use") => BrokerError::InUse(queue.to_owned()),
+        Some(PRECONDITION_FAILED) => {
+            BrokerError::Unavailable(format!("queue {queue} exists with other properties: {}", sentence(error)))
+        }
+        _ => unavailable(error),
+    }
+}
+
+/// Why a connection could not be opened.
+pub(crate) fn refused(address: &str, user: &str, vhost: &str, error: &Error) -> StartError {
+    let (address, user, reason) = (address.to_owned(), user.to_owned(), sentence(error));
+    match code(error) {
+        Some(ACCESS_REFUSED) => StartError::Credentials { address, user },
+        Some(NOT_ALLOWED) => StartError::VirtualHost { address, user, vhost: vhost.to_owned(), reason },
+        _ => StartError::NoAnswer { address, reason },
+    }
+}

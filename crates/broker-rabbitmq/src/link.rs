@@ -1,0 +1,207 @@
+//! One connection that is kept up: opened, prepared (the topology is declared), watched, and opened anew when it went,
+//! with pauses that double up to a limit and vary, so that the clients of a broker that comes back do not all come at once.
+//! lapin's own recovery is not used: what is consumed and published on a connection ends with it, and who owns that
+//! begins anew on the next one.
+
+use std::{sync::Arc, time::Duration};
+
+use broker::BrokerError;
+use futures_util::StreamExt;
+use lapin::{Connection, Event};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{
+    address::Address,
+    failure::{self, StartError},
+    incarnation::Incarnation,
+    setup,
+};
+
+/// The first pause after a connection was lost.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+/// Pauses double up to here.
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// How long a method of the broker waits for a connection that is away.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// lapin tells most ends of a connection, not all: its state is looked at this often besides.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// How a connection is.
+#[derive(Clone)]
+enum State {
+    Up {
+        connection: Arc<Connection>,
+        /// Why the broker takes no messages on it now.
+        blocked: Option<String>,
+    },
+    /// With one sentence.
+    Down(String),
+}
+
+/// See the module. It ends with `shutdown`.
+pub(crate) struct Link {
+    state: watch::Receiver<State>,
+}
+
+/// What a link is opened with, each time.
+struct Opener {
+    address: Address,
+    purpose: &'static str,
+    incarnation: Arc<Incarnation>,
+}
+
+impl Link {
+    /// Opens the connection for the first time.
+    ///
+    /// # Errors
+    /// When that fails: a wrong URL must not look like a broker that is away for a while.
+    pub(crate) async fn start(
+        address: &Address,
+        purpose: &'static str,
+        incarnation: &Arc<Incarnation>,
+        shutdown: CancellationToken,
+    ) -> Result<Self, StartError> {
+        let opener = Opener { address: address.clone(), purpose, incarnation: Arc::clone(incarnation) };
+        let connection = opener.open().await?;
+        let (sender, state) = watch::channel(State::Up { connection: Arc::clone(&connection), blocked: None });
+        tokio::spawn(async move {
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = keep_up(&opener, connection, &sender) => {}
+            }
+            sender.send_replace(State::Down("it is shut down".to_owned()));
+        });
+        Ok(Self { state })
+    }
+
+    /// The connection, waited for a little where it is away.
+    pub(crate) async fn connection(&self) -> Result<Arc<Connection>, BrokerError> {
+        let mut state = self.state.clone();
+        let up = state.wait_for(|state| match state {
+            State::Up { connection, .. } => connection.status().connected(),
+            State::Down(_) => false,
+        });
+        match tokio::time::timeout(PATIENCE, up).await {
+            Ok(Ok(state)) => match &*state {
+                State::Up { connection, .. } => Ok(Arc::clone(connection)),
+                State::Down(reason) => Err(BrokerError::Unavailable(reason.clone())),
+            },
+            _ => Err(self.health().err().unwrap_or_else(|| BrokerError::Unavailable("RabbitMQ is away".to_owned()))),
+        }
+    }
+
+    /// Whether the connection stands and takes messages.
+    pub(crate) fn health(&self) -> Result<(), BrokerError> {
+        match &*self.state.borrow() {
+            State::Up { blocked: Some(reason), .. } => {
+                Err(BrokerError::Unavailable(format!("RabbitMQ takes no messages now: {reason}")))
+            }
+            State::Up { connection, blocked: None } if connection.status().connected() => Ok(()),
+            State::Up { .. } => Err(BrokerError::Unavailable("the connection to RabbitMQ was lost".to_owned())),
+            State::Down(reason) => Err(BrokerError::Unavailable(reason.clone())),
+        }
+    }
+}
+
+impl Opener {
+    async fn open(&self) -> Result<Arc<Connection>, StartError> {
+        let connection = self.address.connect(&format!("stepcast, {}", self.purpose)).await?;
+        let prepared = async {
+            let channel = connection.create_channel().await.map_err(|error| failure::unavailable(&error))?;
+            setup::base(&channel).await?;
+            self.incarnation.of_stream(&connection).await.map(drop)
+        };
+        match prepared.await {
+            Ok(()) => Ok(Arc::new(connection)),
+            Err(error) => {
+                let reason = match error {
+                    BrokerError::Unavailable(reason) => reason,
+                    other => other.to_string(),
+                };
+                Err(StartError::Topology { address: self.address.place(), reason })
+            }
+        }
+    }
+}
+
+async fn keep_up(opener: &Opener, mut connection: Arc<Connection>, state: &watch::Sender<State>) {
+    loop {
+        let reason = watched(&connection, state).await;
+        drop(connection);
+        let reason = format!("the connection to RabbitMQ at {} was lost: {reason}", opener.address.place());
+        tracing::warn!(purpose = opener.purpose, reason, "the broker is away; it is tried again until it is back");
+        state.send_replace(State::Down(reason));
+        let mut pause = PAUSE_MIN;
+        connection = loop {
+            tokio::time::sleep(varied(pause)).await;
+            match opener.open().await {
+                Ok(connection) => break connection,
+                Err(error) => {
+                    tracing::warn!(purpose = opener.purpose, %error, "the broker cannot be had yet");
+                    state.send_replace(State::Down(error.to_string()));
+                }
+            }
+            pause = (pause * 2).min(PAUSE_MAX);
+        };
+        tracing::info!(purpose = opener.purpose, "the broker is back");
+        state.send_replace(State::Up { connection: Arc::clone(&connection), blocked: None });
+    }
+}
+
+/// Follows a connection to its end, and gives the reason.
+async fn watched(connection: &Connection, state: &watch::Sender<State>) -> String {
+    let set_blocked = |reason: Option<String>| {
+        state.send_modify(|state| {
+            if let State::Up { blocked, .. } = state {
+                *blocked = reason;
+            }
+        });
+    };
+    let mut events = Box::pin(connection.events_listener());
+    let mut look = tokio::time::interval(LOOK_AGAIN);
+    let mut reason = "it ended".to_owned();
+    // An event may have been told before there was a listener.
+    if connection.status().blocked() {
+        set_blocked(Some("it says so".to_owned()));
+    }
+    while connection.status().connected() {
+        tokio::select! {
+            event = events.next() => match event {
+                Some(Event::ConnectionBlocked(why)) => {
+                    tracing::warn!(why, "RabbitMQ takes no messages now; they wait");
+                    set_blocked(Some(why));
+                }
+                Some(Event::ConnectionUnblocked) => {
+                    tracing::info!("RabbitMQ takes messages again");
+                    set_blocked(None);
+                }
+                Some(Event::Error(error)) => reason = failure::sentence(&error),
+                Some(_) => {}
+                None => return reason,
+            },
+            _ = look.tick() => {}
+        }
+    }
+    reason
+}
+
+/// Between half of a pause and all of it.
+fn varied(pause: Duration) -> Duration {
+    let random = f64::from(Uuid::new_v4().as_fields().0) / f64::from(u32::MAX);
+    pause.mul_f64(0.5 + random / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_vary_within_their_bounds() {
+        for _ in 0..1_000 {
+            let pause = varied(PAUSE_MAX);
+            assert!(pause >= PAUSE_MAX / 2 && pause <= PAUSE_MAX, "{pause:?}");
+        }
+    }
+}

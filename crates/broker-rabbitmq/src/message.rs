@@ -1,0 +1,143 @@
+//! Messages as AMQP carries them.
+//!
+//! - `type` is `hint` where a message bears a topic's key and is no event: `utils` leads it to the stream as well, and readers
+//!   of the stream pass over it. On RabbitMQ before 4.0 the stream keeps no headers that could say so.
+//! - The header [`DEATH`] is the sentence of who rejected a message; RabbitMQ's own `x-death` knows only the kind of death.
+
+use std::sync::Arc;
+
+use broker::{
+    BrokerError, Incoming, Outgoing,
+    topology::{self, Exchange},
+};
+use lapin::{
+    BasicProperties,
+    message::Delivery,
+    types::{AMQPValue, FieldArray, FieldTable, LongString, ShortString},
+};
+use uuid::Uuid;
+
+use crate::setup::short;
+
+/// The header with the reason of a rejection.
+pub(crate) const DEATH: &str = "x-stepcast-death";
+/// The type of what bears a topic's key and is no event.
+pub(crate) const HINT: &str = "hint";
+/// The offset of an entry of a stream.
+const STREAM_OFFSET: &str = "x-stream-offset";
+const PERSISTENT: u8 = 2;
+const TRANSIENT: u8 = 1;
+
+/// A message, ready to be published, as often as it takes.
+pub(crate) struct Parcel {
+    pub(crate) exchange: ShortString,
+    pub(crate) key: ShortString,
+    pub(crate) mandatory: bool,
+    pub(crate) properties: BasicProperties,
+    pub(crate) body: Arc<[u8]>,
+}
+
+impl Parcel {
+    pub(crate) fn new(message: Outgoing) -> Result<Self, BrokerError> {
+        let is_of_a_topic =
+            topology::is_of_a_topic(&message.key) || message.cc.iter().any(|key| topology::is_of_a_topic(key));
+        if message.stream && !is_of_a_topic {
+            // The stream is bound by topics alone: this one would not get there.
+            return Err(BrokerError::Unroutable(message.key));
+        }
+        // A request is repeated by who asks, so it need not wait for a disk. A work queue writes it all the same.
+        let is_request = message.exchange == Exchange::Direct && message.reply_to.is_some();
+        let mut properties = properties(message.message_id, message.correlation_id, message.reply_to)?
+            .with_delivery_mode(if is_request { TRANSIENT } else { PERSISTENT });
+        if is_of_a_topic && !message.stream {
+            properties = properties.with_type(HINT.into());
+        }
+        if !message.cc.is_empty() {
+            let keys: Vec<AMQPValue> = message.cc.into_iter().map(|key| AMQPValue::LongString(key.into())).collect();
+            properties = properties.with_headers(header("CC", AMQPValue::FieldArray(FieldArray::from(keys))));
+        }
+        Ok(Self {
+            exchange: message.exchange.name().into(),
+            key: short(&message.key)?,
+            mandatory: message.mandatory,
+            properties,
+            body: message.body,
+        })
+    }
+
+    /// A dead letter: what a consumer rejected, with its reason, under the key that it had.
+    pub(crate) fn buried(message: Incoming, grave: &str, reason: &str) -> Result<Self, BrokerError> {
+        let key = short(&message.key)?;
+        let properties = properties(message.message_id, message.correlation_id, message.reply_to)?
+            .with_delivery_mode(PERSISTENT)
+            .with_headers(header(DEATH, AMQPValue::LongString(LongString::from(reason))));
+        Ok(Self { exchange: grave.into(), key, mandatory: false, properties, body: message.body })
+    }
+}
+
+/// What arrived. A message of another program may have no id or one that is no UUID: it gets one.
+pub(crate) fn incoming(delivery: Delivery) -> Incoming {
+    let properties = delivery.properties;
+    let text = |value: &Option<ShortString>| value.as_ref().map(ToString::to_string);
+    let id = properties.message_id().as_ref().and_then(|id| Uuid::try_parse(id.as_str()).ok());
+    Incoming {
+        key: delivery.routing_key.to_string(),
+        message_id: id.unwrap_or_else(Uuid::new_v4),
+        correlation_id: text(properties.correlation_id()),
+        reply_to: text(properties.reply_to()),
+        redelivered: delivery.redelivered,
+        death: properties.headers().as_ref().and_then(death),
+        body: delivery.data.into(),
+    }
+}
+
+/// The offset of an entry of a stream.
+pub(crate) fn offset(properties: &BasicProperties) -> Option<u64> {
+    match properties.headers().as_ref()?.inner().get(STREAM_OFFSET)? {
+        AMQPValue::LongLongInt(offset) => u64::try_from(*offset).ok(),
+        _ => None,
+    }
+}
+
+fn properties(
+    id: Uuid,
+    correlation_id: Option<String>,
+    reply_to: Option<String>,
+) -> Result<BasicProperties, BrokerError> {
+    let mut properties =
+        BasicProperties::default().with_content_type("application/json".into()).with_message_id(id.to_string().into());
+    if let Some(correlation_id) = correlation_id {
+        properties = properties.with_correlation_id(short(&correlation_id)?);
+    }
+    if let Some(reply_to) = reply_to {
+        properties = properties.with_reply_to(short(&reply_to)?);
+    }
+    Ok(properties)
+}
+
+fn header(name: &str, value: AMQPValue) -> FieldTable {
+    let mut headers = FieldTable::default();
+    headers.insert(name.into(), value);
+    headers
+}
+
+fn death(headers: &FieldTable) -> Option<String> {
+    if let Some(AMQPValue::LongString(reason)) = headers.inner().get(DEATH) {
+        return Some(reason.to_string());
+    }
+    let AMQPValue::FieldArray(deaths) = headers.inner().get("x-death")? else { return None };
+    // The latest stands first.
+    let AMQPValue::FieldTable(death) = deaths.as_slice().first()? else { return None };
+    let text = |name: &str| match death.inner().get(name) {
+        Some(AMQPValue::LongString(value)) => value.to_string(),
+        _ => "?".to_owned(),
+    };
+    let queue = text("queue");
+    Some(match text("reason").as_str() {
+        "expired" => format!("it waited too long in {queue}"),
+        "maxlen" => format!("{queue} was full"),
+        "delivery_limit" => format!("it was delivered from {queue} too often and never settled"),
+        "rejected" => format!("a consumer of {queue} rejected it"),
+        other => format!("{queue} let go of it: {other}"),
+    })
+}

@@ -1,0 +1,296 @@
+//! Publishing: one task, one channel, many confirms in flight.
+//!
+//! What is handed over waits in a backlog with a limit; beyond it, messages are refused at once. The task keeps a window of
+//! messages on the way and settles their confirms in the order of the calls. When the channel goes, with its connection or
+//! alone, all that is not confirmed is published again, in order and under the same ids: readers drop what they have.
+//!
+//! - A mandatory message travels alone: lapin gives a returned message to whichever confirm comes next.
+//! - A message that RabbitMQ answers by closing the channel (it is too large, or not permitted) must not do that for ever:
+//!   after such an end, messages are sent one at a time until the culprit is found, and it alone is refused.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use broker::{BoxFuture, BrokerError, Confirm, Outgoing};
+use futures_util::{StreamExt, poll, stream::FuturesOrdered};
+use lapin::{
+    Channel, Confirmation,
+    options::{BasicPublishOptions, ConfirmSelectOptions},
+};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::{failure, link::Link, message::Parcel};
+
+/// At most so many messages wait for their confirm, sent or not; more are refused.
+const BACKLOG_MESSAGES_MAX: usize = 200_000;
+/// The same in bytes of bodies.
+const BACKLOG_BYTES_MAX: usize = 64 << 20;
+/// At most so many messages are on the way: below it, quorum queues lose speed (RabbitMQ's blog of 2024-08-21: 3,000).
+const WINDOW_MESSAGES_MAX: usize = 4_000;
+/// The same in bytes of bodies; one message alone is always sent.
+const WINDOW_BYTES_MAX: usize = 16 << 20;
+/// How many are taken from the backlog at once.
+const TAKE_MAX: usize = 256;
+/// The wait before a channel is opened again where that failed while the connection stands.
+const PAUSE: Duration = Duration::from_millis(200);
+/// How long what was handed over may take after a shutdown.
+const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(5);
+
+type Settled = oneshot::Sender<Result<(), BrokerError>>;
+
+/// Where messages are handed in.
+pub(crate) struct Intake {
+    sender: mpsc::UnboundedSender<Pending>,
+    backlog: Arc<Backlog>,
+    shutdown: CancellationToken,
+}
+
+#[derive(Default)]
+struct Backlog {
+    messages: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+/// A message whose confirm is owed. It counts in the backlog as long as it lives.
+struct Pending {
+    parcel: Parcel,
+    settled: Option<Settled>,
+    backlog: Arc<Backlog>,
+}
+
+impl Intake {
+    /// Begins to publish over `link`. Ends some time after `shutdown`: then `finished` is cancelled.
+    pub(crate) fn start(link: Arc<Link>, shutdown: CancellationToken, finished: CancellationToken) -> Self {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let publisher = Publisher { link, intake: receiver, waiting: VecDeque::new(), careful: 0 };
+        let ending = shutdown.clone();
+        tokio::spawn(async move {
+            let _finished = finished.drop_guard();
+            publisher.run(&ending).await;
+        });
+        Self { sender, backlog: Arc::default(), shutdown }
+    }
+
+    /// Hands a message over.
+    pub(crate) fn publish(&self, message: Outgoing) -> Confirm {
+        self.send(Parcel::new(message))
+    }
+
+    /// The same for one that is ready.
+    pub(crate) fn send(&self, parcel: Result<Parcel, BrokerError>) -> Confirm {
+        let (settled, confirm) = Confirm::new();
+        let refused = match parcel {
+            Err(error) => error,
+            Ok(_) if self.shutdown.is_cancelled() => BrokerError::Unavailable("it is shut down".to_owned()),
+            Ok(_) if self.backlog.is_full() => {
+                BrokerError::Unavailable("too many messages wait for RabbitMQ already".to_owned())
+            }
+            Ok(parcel) => {
+                let pending = Pending::new(parcel, settled, &self.backlog);
+                // Fails after the end: then the message goes, and its confirm says so.
+                let _ = self.sender.send(pending);
+                return confirm;
+            }
+        };
+        let _ = settled.send(Err(refused)); // The receiver is right here.
+        confirm
+    }
+}
+
+impl Backlog {
+    fn is_full(&self) -> bool {
+        self.messages.load(Ordering::Relaxed) >= BACKLOG_MESSAGES_MAX
+            || self.bytes.load(Ordering::Relaxed) >= BACKLOG_BYTES_MAX
+    }
+}
+
+impl Pending {
+    fn new(parcel: Parcel, settled: Settled, backlog: &Arc<Backlog>) -> Self {
+        backlog.messages.fetch_add(1, Ordering::Relaxed);
+        backlog.bytes.fetch_add(parcel.body.len(), Ordering::Relaxed);
+        Self { parcel, settled: Some(settled), backlog: Arc::clone(backlog) }
+    }
+
+    fn settle(mut self, outcome: Result<(), BrokerError>) {
+        if let Some(settled) = self.settled.take() {
+            let _ = settled.send(outcome); // Fails when nobody waits for it.
+        }
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.backlog.messages.fetch_sub(1, Ordering::Relaxed);
+        self.backlog.bytes.fetch_sub(self.parcel.body.len(), Ordering::Relaxed);
+    }
+}
+
+/// The task. `waiting` are those to be sent next, in order.
+struct Publisher {
+    link: Arc<Link>,
+    intake: mpsc::UnboundedReceiver<Pending>,
+    waiting: VecDeque<Pending>,
+    /// So many of the next messages are sent one at a time.
+    careful: usize,
+}
+
+/// Those on the way, in the order of the calls, and their confirms.
+#[derive(Default)]
+struct Window {
+    flying: VecDeque<Pending>,
+    bytes: usize,
+    confirms: FuturesOrdered<BoxFuture<'static, lapin::Result<Confirmation>>>,
+}
+
+impl Window {
+    fn has_room_for(&self, next: &Parcel, alone: bool) -> bool {
+        let Some(first) = self.flying.front() else { return true };
+        !alone
+            && !next.mandatory
+            && !first.parcel.mandatory
+            && self.flying.len() < WINDOW_MESSAGES_MAX
+            && self.bytes + next.body.len() <= WINDOW_BYTES_MAX
+    }
+
+    async fn send(&mut self, channel: &Channel, pending: Pending) {
+        let parcel = &pending.parcel;
+        let (channel, exchange, key) = (channel.clone(), parcel.exchange.clone(), parcel.key.clone());
+        let (body, properties) = (Arc::clone(&parcel.body), parcel.properties.clone());
+        let options = BasicPublishOptions { mandatory: parcel.mandatory, immediate: false };
+        let mut sending: BoxFuture<'static, _> =
+            Box::pin(async move { channel.basic_publish(exchange, key, options, &body, properties).await?.await });
+        // The first look hands the message to lapin: that has to happen in the order of the calls.
+        if let std::task::Poll::Ready(outcome) = poll!(sending.as_mut()) {
+            sending = Box::pin(std::future::ready(outcome));
+        }
+        self.confirms.push_back(sending);
+        self.bytes += pending.parcel.body.len();
+        self.flying.push_back(pending);
+    }
+
+    fn landed(&mut self) -> Option<Pending> {
+        let pending = self.flying.pop_front()?;
+        self.bytes -= pending.parcel.body.len();
+        Some(pending)
+    }
+}
+
+impl Publisher {
+    async fn run(mut self, shutdown: &CancellationToken) {
+        let given_up = async {
+            shutdown.cancelled().await;
+            tokio::time::sleep(SHUTDOWN_PATIENCE).await;
+        };
+        let mut given_up = std::pin::pin!(given_up);
+        loop {
+            let round = async {
+                let channel = self.open().await?;
+                self.carry(&channel, shutdown).await
+            };
+            let ended = tokio::select! {
+                () = &mut given_up => break,
+                ended = round => ended,
+            };
+            match ended {
+                Ok(()) => break,
+                // Told by the link where the connection is away, and by `carry` where a channel ended.
+                Err(_) => tokio::time::sleep(PAUSE).await,
+            }
+        }
+        self.intake.close();
+    }
+
+    async fn open(&self) -> Result<Channel, BrokerError> {
+        let connection = self.link.connection().await?;
+        let channel = connection.create_channel().await.map_err(|error| failure::unavailable(&error))?;
+        if self.careful > 0 {
+            // The exchange may have been deleted by an operator.
+            crate::setup::base(&channel).await?;
+        }
+        let confirming = channel.confirm_select(ConfirmSelectOptions::default()).await;
+        confirming.map(|()| channel).map_err(|error| failure::unavailable(&error))
+    }
+
+    /// Publishes until the channel goes, or until all is confirmed after a shutdown. What is on the way when this is
+    /// dropped goes with the program.
+    async fn carry(&mut self, channel: &Channel, shutdown: &CancellationToken) -> Result<(), BrokerError> {
+        let mut window = Window::default();
+        let mut taken = Vec::new();
+        loop {
+            while let Some(next) = self.waiting.front()
+                && window.has_room_for(&next.parcel, self.careful > 0)
+                && let Some(next) = self.waiting.pop_front()
+            {
+                window.send(channel, next).await;
+            }
+            let is_idle = window.flying.is_empty() && self.waiting.is_empty();
+            tokio::select! {
+                biased;
+                Some(confirmed) = window.confirms.next() => match confirmed {
+                    Ok(confirmation) => {
+                        self.careful = self.careful.saturating_sub(1);
+                        if let Some(pending) = window.landed() {
+                            settle(pending, &confirmation);
+                        }
+                    }
+                    Err(error) => return Err(self.take_back(window, &error)),
+                },
+                count = self.intake.recv_many(&mut taken, TAKE_MAX), if self.waiting.is_empty() => {
+                    if count == 0 {
+                        return Ok(());
+                    }
+                    self.waiting.extend(taken.drain(..));
+                }
+                () = shutdown.cancelled(), if is_idle => {
+                    self.intake.close();
+                    // The rest of what was handed over before; none when there is no more.
+                    match self.intake.recv().await {
+                        Some(pending) => self.waiting.push_back(pending),
+                        None => return Ok(()),
+                    }
+                }
+            }
+        }
+    }
+
+    /// The channel went: all that is not confirmed is sent again, before what waits.
+    fn take_back(&mut self, mut window: Window, error: &lapin::Error) -> BrokerError {
+        let reason = failure::unavailable(error);
+        if error.is_amqp_soft_error() {
+            if self.careful > 0
+                && window.flying.len() == 1
+                && let Some(culprit) = window.landed()
+            {
+                tracing::warn!(key = %culprit.parcel.key, %reason, "RabbitMQ refuses a message");
+                culprit.settle(Err(reason.clone()));
+                self.careful -= 1;
+            } else {
+                self.careful = window.flying.len();
+            }
+        }
+        tracing::debug!(unconfirmed = window.flying.len(), %reason, "a channel ended; what was not confirmed is published again");
+        window.flying.append(&mut self.waiting);
+        self.waiting = std::mem::take(&mut window.flying);
+        reason
+    }
+}
+
+fn settle(pending: Pending, confirmation: &Confirmation) {
+    let outcome = match confirmation {
+        Confirmation::Ack(Some(_)) if pending.parcel.mandatory => {
+            Err(BrokerError::Unroutable(pending.parcel.key.to_string()))
+        }
+        Confirmation::Ack(_) | Confirmation::NotRequested => Ok(()),
+        Confirmation::Nack(_) => {
+            Err(BrokerError::Unavailable("a queue that should take it is full or cannot be reached".to_owned()))
+        }
+    };
+    pending.settle(outcome);
+}

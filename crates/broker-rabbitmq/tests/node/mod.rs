@@ -1,0 +1,173 @@
+//! A private RabbitMQ node for the tests of one binary: its own data, ports, name and cookie. It ends with the test process,
+//! however that ends: a shell that waits for the end of its input sweeps up.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+use std::{
+    fs,
+    io::Write as _,
+    net::TcpListener,
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::{Arc, Mutex, OnceLock},
+    time::Duration,
+};
+
+use broker_rabbitmq::RabbitBroker;
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio_util::sync::CancellationToken;
+
+/// Where Debian and Ubuntu put the scripts that need no system user.
+const SCRIPTS: &str = "/usr/lib/rabbitmq/bin";
+/// How long anything about the node may take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+/// How often is looked at what nobody announces.
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// Ends the node and removes its data at the end of the input. The last line says which process group the node is.
+const SWEEPER: &str = r#"while read -r line; do node=$line; done; kill -9 -- "-$node" "-$1"; rm -rf "$2""#;
+
+pub(crate) struct Node {
+    folder: PathBuf,
+    name: String,
+    port: u16,
+    ports: [u16; 2],
+    running: Mutex<Running>,
+}
+
+struct Running {
+    server: Child,
+    sweeper: ChildStdin,
+}
+
+impl Node {
+    /// The one of this test binary, started by whoever asks first.
+    pub(crate) fn shared() -> &'static Node {
+        static NODE: OnceLock<Node> = OnceLock::new();
+        NODE.get_or_init(Node::start)
+    }
+
+    fn start() -> Node {
+        assert!(
+            Path::new(SCRIPTS).join("rabbitmq-server").exists(),
+            "these tests need RabbitMQ: run `sudo apt-get install --no-install-recommends rabbitmq-server`"
+        );
+        let folder = tempfile::Builder::new().prefix("stepcast-rabbitmq-").tempdir().unwrap().keep();
+        fs::write(folder.join("plugins"), "[].").unwrap();
+        fs::write(folder.join("environment"), "").unwrap();
+        fs::write(folder.join("rabbitmq.conf"), "disk_free_limit.absolute = 50MB\n").unwrap();
+        let [port, distribution, mapper] = free_ports();
+        // Started here and not by the node: then it is known which process to end.
+        let mapper_process = Command::new("epmd")
+            .args(["-port", &mapper.to_string(), "-address", "127.0.0.1"])
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("epmd comes with Erlang");
+        let mut sweeper = Command::new("sh")
+            .args(["-c", SWEEPER, "sweeper", &mapper_process.id().to_string()])
+            .arg(&folder)
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut sweeper = sweeper.stdin.take().unwrap();
+        let (name, ports) = (format!("stepcast-{port}@localhost"), [distribution, mapper]);
+        let server = spawn(&folder, &name, port, ports, &mut sweeper);
+        Node { name, port, ports, running: Mutex::new(Running { server, sweeper }), folder }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("amqp://guest:guest@127.0.0.1:{}", self.port)
+    }
+
+    /// kill -9.
+    pub(crate) fn kill(&self) {
+        let mut running = self.running.lock().unwrap();
+        kill_process_group(Pid::from_child(&running.server), Signal::KILL).unwrap();
+        running.server.wait().unwrap();
+    }
+
+    /// Starts what was killed, on the same data; it takes some seconds.
+    pub(crate) fn revive(&self) {
+        let mut running = self.running.lock().unwrap();
+        running.server = spawn(&self.folder, &self.name, self.port, self.ports, &mut running.sweeper);
+    }
+
+    /// A broker on this node, when that has started.
+    pub(crate) async fn broker(&self) -> Arc<RabbitBroker> {
+        let mut look = tokio::time::interval(LOOK_AGAIN);
+        let mut told = String::new();
+        let started = tokio::time::timeout(PATIENCE, async {
+            loop {
+                match RabbitBroker::start(&self.url(), CancellationToken::new()).await {
+                    Ok(broker) => break broker,
+                    Err(error) => told = error.to_string(),
+                }
+                look.tick().await;
+            }
+        });
+        let Ok(broker) = started.await else {
+            let log = fs::read_to_string(self.folder.join("out")).unwrap_or_default();
+            panic!("the node does not start: {told}\n{log}");
+        };
+        broker
+    }
+
+    /// Runs `rabbitmqctl` with these arguments.
+    pub(crate) async fn control(&self, arguments: &[&str]) -> String {
+        let mut command = tokio::process::Command::from(self.command("rabbitmqctl"));
+        let output = tokio::time::timeout(PATIENCE, command.arg("--quiet").args(arguments).output()).await;
+        let output = output.expect("rabbitmqctl takes too long").unwrap();
+        assert!(
+            output.status.success(),
+            "rabbitmqctl {arguments:?} failed: {}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn command(&self, script: &str) -> Command {
+        command(script, &self.folder, &self.name, self.port, self.ports)
+    }
+}
+
+fn spawn(folder: &Path, name: &str, port: u16, ports: [u16; 2], sweeper: &mut ChildStdin) -> Child {
+    let out = fs::File::create(folder.join("out")).unwrap();
+    let server = command("rabbitmq-server", folder, name, port, ports)
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(out.try_clone().unwrap())
+        .stderr(out)
+        .spawn()
+        .unwrap();
+    writeln!(sweeper, "{}", server.id()).unwrap();
+    server
+}
+
+fn command(script: &str, folder: &Path, name: &str, port: u16, [distribution, mapper]: [u16; 2]) -> Command {
+    let mut command = Command::new(Path::new(SCRIPTS).join(script));
+    command
+        .env("HOME", folder)
+        .env("RABBITMQ_NODENAME", name)
+        .env("RABBITMQ_NODE_PORT", port.to_string())
+        .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
+        .env("RABBITMQ_DIST_PORT", distribution.to_string())
+        .env("ERL_EPMD_PORT", mapper.to_string())
+        .env("ERL_EPMD_ADDRESS", "127.0.0.1")
+        .env("RABBITMQ_MNESIA_BASE", folder.join("data"))
+        .env("RABBITMQ_LOG_BASE", folder.join("log"))
+        .env("RABBITMQ_PID_FILE", folder.join("pid"))
+        .env("RABBITMQ_ENABLED_PLUGINS_FILE", folder.join("plugins"))
+        .env("RABBITMQ_CONF_ENV_FILE", folder.join("environment"))
+        .env("RABBITMQ_CONFIG_FILE", folder.join("rabbitmq.conf"));
+    command
+}
+
+fn free_ports<const N: usize>() -> [u16; N] {
+    let sockets = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    sockets.map(|socket| socket.local_addr().unwrap().port())
+}
