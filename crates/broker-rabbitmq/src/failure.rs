@@ -5,7 +5,7 @@ use lapin::{Error, ErrorKind};
 
 /// Reply codes of AMQP 0-9-1 that mean something particular to us.
 pub(crate) const ACCESS_REFUSED: u16 = 403;
-pub(crate) const NOT_FOUND: u16 = 404;
+const NOT_FOUND: u16 = 404;
 pub(crate) const RESOURCE_LOCKED: u16 = 405;
 pub(crate) const PRECONDITION_FAILED: u16 = 406;
 const NOT_ALLOWED: u16 = 530;
@@ -72,6 +72,12 @@ pub(crate) fn sentence(error: &Error) -> String {
     }
 }
 
+/// Whether what was asked for does not exist. Some seconds after a start RabbitMQ says with the same code that it is there
+/// and cannot be reached yet.
+pub(crate) fn is_missing(error: &Error) -> bool {
+    code(error) == Some(NOT_FOUND) && sentence(error).contains("NOT_FOUND - no ")
+}
+
 /// What a method of the broker answers.
 pub(crate) fn unavailable(error: &Error) -> BrokerError {
     BrokerError::Unavailable(sentence(error))
@@ -80,7 +86,7 @@ pub(crate) fn unavailable(error: &Error) -> BrokerError {
 /// The same where the method was about one queue.
 pub(crate) fn about(queue: &str, error: &Error) -> BrokerError {
     match code(error) {
-        Some(NOT_FOUND) => BrokerError::NoQueue(queue.to_owned()),
+        Some(NOT_FOUND) if is_missing(error) => BrokerError::NoQueue(queue.to_owned()),
         Some(RESOURCE_LOCKED) => BrokerError::InUse(queue.to_owned()),
         Some(ACCESS_REFUSED) if sentence(error).contains("exclusive use") => BrokerError::InUse(queue.to_owned()),
         Some(PRECONDITION_FAILED) => {

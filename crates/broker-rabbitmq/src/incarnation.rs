@@ -84,7 +84,7 @@ async fn exists(connection: &Connection) -> Result<bool, BrokerError> {
             close(&channel).await;
             Ok(true)
         }
-        Err(error) if failure::code(&error) == Some(failure::NOT_FOUND) => Ok(false),
+        Err(error) if failure::is_missing(&error) => Ok(false),
         Err(error) => Err(unavailable(&error)),
     }
 }

@@ -18,7 +18,8 @@ use broker::{BoxFuture, BrokerError, Incoming, Settlement, topology};
 use futures_util::{StreamExt, future::join_all, stream::FuturesUnordered};
 use lapin::{
     Channel,
-    options::{BasicAckOptions, BasicNackOptions},
+    options::{BasicAckOptions, BasicCancelOptions, BasicNackOptions},
+    types::ShortString,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -71,6 +72,7 @@ impl Refusals {
 /// See the module.
 pub(crate) struct Settler {
     channel: Channel,
+    consumer_tag: ShortString,
     intake: Arc<Intake>,
     refusals: Arc<Refusals>,
     /// The exchange for what dies in the queue; none where it just goes.
@@ -85,12 +87,13 @@ pub(crate) struct Settler {
 impl Settler {
     pub(crate) fn new(
         channel: Channel,
+        consumer_tag: ShortString,
         intake: Arc<Intake>,
         refusals: Arc<Refusals>,
         grave: Option<&'static str>,
     ) -> Self {
         let (settled, burials) = (BTreeSet::new(), FuturesUnordered::new());
-        Self { channel, intake, refusals, grave, settled_to: 0, settled, burials }
+        Self { channel, consumer_tag, intake, refusals, grave, settled_to: 0, settled, burials }
     }
 
     /// Works until the consumer is gone and all it said before is carried out. Errors mean that the channel went: then
@@ -100,6 +103,7 @@ impl Settler {
         loop {
             tokio::select! {
                 biased;
+                () = gone.cancelled() => break,
                 Some((tag, buried)) = self.burials.next() => self.buried(tag, buried).await,
                 count = verdicts.recv_many(&mut batch, TAKE_MAX) => {
                     if count == 0 {
@@ -107,9 +111,10 @@ impl Settler {
                     }
                     self.carry_out(batch.drain(..)).await;
                 }
-                () = gone.cancelled() => break,
             }
         }
+        // Before the last acks, which would make room for messages that nobody takes.
+        let _ = self.channel.basic_cancel(self.consumer_tag.clone(), BasicCancelOptions::default()).await;
         verdicts.close();
         while let Ok(verdict) = verdicts.try_recv() {
             batch.push(verdict);

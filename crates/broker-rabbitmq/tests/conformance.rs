@@ -38,6 +38,7 @@ impl Fixture for Rabbit {
 
     fn restart(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
+            self.node.keep_what_was_declared().await;
             self.node.kill();
             self.node.revive();
             let anew = self.node.broker().await;

@@ -25,7 +25,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Ends the node and removes its data at the end of the input. The last line says which process group the node is.
-const SWEEPER: &str = r#"while read -r line; do node=$line; done; kill -9 -- "-$node" "-$1"; rm -rf "$2""#;
+const SWEEPER: &str = r#"
+while read -r line; do node=$line; done
+kill -s KILL -- "-$node"; kill -s KILL -- "-$1"; rm -rf "$2""#;
 
 pub(crate) struct Node {
     folder: PathBuf,
@@ -81,6 +83,12 @@ impl Node {
 
     pub(crate) fn url(&self) -> String {
         format!("amqp://guest:guest@127.0.0.1:{}", self.port)
+    }
+
+    /// Writes down which quorum queues and streams there are. RabbitMQ does that by itself within seconds; killed before, it
+    /// starts with empty ones. What they hold is on the disk at once.
+    pub(crate) async fn keep_what_was_declared(&self) {
+        self.control(&["eval", "[ok = dets:sync(Table) || Table <- dets:all()]."]).await;
     }
 
     /// kill -9.
