@@ -24,6 +24,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 /// How often is looked at what nobody announces.
 pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
+/// The limit of a message is far below RabbitMQ's own, so that a test can pass it.
+const CONFIGURATION: &str = "disk_free_limit.absolute = 50MB\nmax_message_size = 1048576\n";
+
 /// Ends the node and removes its data at the end of the input. The last line says which process group the node is.
 const SWEEPER: &str = r#"
 while read -r line; do node=$line; done
@@ -39,6 +42,8 @@ pub(crate) struct Node {
 
 struct Running {
     server: Child,
+    /// epmd and the sweeper: they end after this process.
+    others: [Child; 2],
     sweeper: ChildStdin,
 }
 
@@ -57,7 +62,7 @@ impl Node {
         let folder = tempfile::Builder::new().prefix("stepcast-rabbitmq-").tempdir().unwrap().keep();
         fs::write(folder.join("plugins"), "[].").unwrap();
         fs::write(folder.join("environment"), "").unwrap();
-        fs::write(folder.join("rabbitmq.conf"), "disk_free_limit.absolute = 50MB\n").unwrap();
+        fs::write(folder.join("rabbitmq.conf"), CONFIGURATION).unwrap();
         let [port, distribution, mapper] = free_ports();
         // Started here and not by the node: then it is known which process to end.
         let mapper_process = Command::new("epmd")
@@ -75,10 +80,11 @@ impl Node {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let mut sweeper = sweeper.stdin.take().unwrap();
+        let mut input = sweeper.stdin.take().unwrap();
         let (name, ports) = (format!("stepcast-{port}@localhost"), [distribution, mapper]);
-        let server = spawn(&folder, &name, port, ports, &mut sweeper);
-        Node { name, port, ports, running: Mutex::new(Running { server, sweeper }), folder }
+        let server = spawn(&folder, &name, port, ports, &mut input);
+        let running = Running { server, others: [mapper_process, sweeper], sweeper: input };
+        Node { name, port, ports, running: Mutex::new(running), folder }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -122,6 +128,11 @@ impl Node {
             panic!("the node does not start: {told}\n{log}");
         };
         broker
+    }
+
+    /// The same with other credentials or another virtual host.
+    pub(crate) fn url_of(&self, user: &str, password: &str, vhost: &str) -> String {
+        format!("amqp://{user}:{password}@127.0.0.1:{}/{vhost}", self.port)
     }
 
     /// Runs `rabbitmqctl` with these arguments.
