@@ -41,12 +41,15 @@ struct Known {
     declarations: u64,
     /// When a gateway's queue was last seen without a consumer, and how many messages it had.
     unused: HashMap<String, (Instant, u64)>,
+    /// Something was refused for an unexpected reason: an operator may have deleted an exchange.
+    is_in_doubt: bool,
     /// Work queues that are consumed exclusively from here.
     exclusive: HashSet<String>,
 }
 
 /// The channel, lent for one operation.
 struct Lent<'a> {
+    desk: &'a Desk,
     place: MutexGuard<'a, Option<Channel>>,
     channel: Channel,
 }
@@ -54,8 +57,10 @@ struct Lent<'a> {
 impl Lent<'_> {
     /// Gives the channel back if it is good for another operation.
     fn end<T>(mut self, outcome: Result<T, BrokerError>) -> Result<T, BrokerError> {
-        if outcome.is_ok() {
-            *self.place = Some(self.channel);
+        match &outcome {
+            Ok(_) => *self.place = Some(self.channel),
+            Err(BrokerError::Unavailable(_)) => self.desk.known().is_in_doubt = true,
+            Err(_) => {}
         }
         outcome
     }
@@ -76,10 +81,14 @@ impl Desk {
             Some(channel) if channel.status().connected() => channel,
             _ => {
                 let connection = self.link.connection().await?;
-                connection.create_channel().await.map_err(|error| unavailable(&error))?
+                let channel = connection.create_channel().await.map_err(|error| unavailable(&error))?;
+                if std::mem::take(&mut self.known().is_in_doubt) {
+                    setup::base(&channel).await?;
+                }
+                channel
             }
         };
-        Ok(Lent { place, channel })
+        Ok(Lent { desk: self, place, channel })
     }
 
     /// What a queue is for, and the number of its declaration, if it was declared here.

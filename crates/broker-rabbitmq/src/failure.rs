@@ -72,10 +72,10 @@ pub(crate) fn sentence(error: &Error) -> String {
     }
 }
 
-/// Whether what was asked for does not exist. Some seconds after a start RabbitMQ says with the same code that it is there
-/// and cannot be reached yet.
+/// Whether there is no such queue. Some seconds after a start RabbitMQ says with the same code that it is there and cannot be
+/// reached yet.
 pub(crate) fn is_missing(error: &Error) -> bool {
-    code(error) == Some(NOT_FOUND) && sentence(error).contains("NOT_FOUND - no ")
+    code(error) == Some(NOT_FOUND) && sentence(error).contains("NOT_FOUND - no queue")
 }
 
 /// What a method of the broker answers.

@@ -32,7 +32,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct Incarnation(Mutex<()>);
 
 impl Incarnation {
-    /// The incarnation of the stream, which is made if there is none.
+    /// The incarnation of the stream. The whole topology is declared, and the stream made if there is none.
     pub(crate) async fn of_stream(&self, connection: &Connection) -> Result<Uuid, BrokerError> {
         let _alone = self.0.lock().await;
         let lock = locked(connection).await?;
@@ -62,6 +62,7 @@ async fn locked(connection: &Connection) -> Result<Channel, BrokerError> {
 
 async fn look_or_make(connection: &Connection) -> Result<Uuid, BrokerError> {
     let channel = open(connection).await?;
+    setup::base(&channel).await?;
     setup::incarnation(&channel).await?;
     let kept = if exists(connection).await? { kept(&channel).await? } else { None };
     let incarnation = match kept {

@@ -18,6 +18,7 @@
 //!
 //! - `unrouted` refuses publishers when it is full; what dies in a gateway's queue then is lost, for RabbitMQ can let the oldest
 //!   go or refuse, not both.
+//! - Bindings that go because an operator deletes an exchange are made again when their queue is declared, not before.
 //! - RabbitMQ writes down which quorum queues and streams there are a little after they were declared: one that was made in the
 //!   last seconds before kill -9 may be empty afterwards, confirmed messages included.
 //! - A confirm from the stream says that it is replicated, not that it is on the disk: it survives kill -9, and on a single node

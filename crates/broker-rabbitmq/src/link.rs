@@ -16,7 +16,6 @@ use crate::{
     address::Address,
     failure::{self, StartError},
     incarnation::Incarnation,
-    setup,
 };
 
 /// The first pause after a connection was lost.
@@ -108,13 +107,8 @@ impl Link {
 impl Opener {
     async fn open(&self) -> Result<Arc<Connection>, StartError> {
         let connection = self.address.connect(&format!("stepcast, {}", self.purpose)).await?;
-        let prepared = async {
-            let channel = connection.create_channel().await.map_err(|error| failure::unavailable(&error))?;
-            setup::base(&channel).await?;
-            self.incarnation.of_stream(&connection).await.map(drop)
-        };
-        match prepared.await {
-            Ok(()) => Ok(Arc::new(connection)),
+        match self.incarnation.of_stream(&connection).await {
+            Ok(_) => Ok(Arc::new(connection)),
             Err(error) => {
                 let reason = match error {
                     BrokerError::Unavailable(reason) => reason,

@@ -262,15 +262,23 @@ async fn an_exchange_that_an_operator_deletes_is_declared_again() {
     let broker = node.broker().await;
     let name = r#"rabbit_misc:r(<<"/">>, exchange, <<"utils">>)"#;
     node.control(&["eval", &format!(r#"rabbit_exchange:delete({name}, false, <<"test">>)."#)]).await;
-    // Its bindings went with it: whoever watches binds again when its consumer ends; the stream is bound when it is opened.
-    let mut reader = broker.read_stream(StreamFrom::Next).await;
-    until("the stream", async || {
-        reader = broker.read_stream(StreamFrom::Next).await;
-        reader.is_ok()
-    })
-    .await;
+    // Its bindings went with it: the stream is bound when it is opened, a queue when it is declared.
+    let mut reader = soon("reading", broker.read_stream(StreamFrom::Next)).await.unwrap();
     soon("the confirm", broker.publish(event("job.again", 0))).await.unwrap();
-    assert_eq!(&*soon("an entry", reader.unwrap().next_batch(1)).await.unwrap()[0].body, b"job.again 0");
+    assert_eq!(&*soon("an entry", reader.next_batch(1)).await.unwrap()[0].body, b"job.again 0");
+}
+
+#[tokio::test]
+async fn a_queue_can_be_declared_after_an_operator_deleted_its_exchange() {
+    let _turn = TURN.lock().await;
+    let node = Node::shared();
+    let broker = node.broker().await;
+    let name = r#"rabbit_misc:r(<<"/">>, exchange, <<"tasks">>)"#;
+    node.control(&["eval", &format!(r#"rabbit_exchange:delete({name}, false, <<"test">>)."#)]).await;
+    let queue = work_queue();
+    let mut consumer = soon("consuming", open(&broker, &queue)).await;
+    soon("the confirm", broker.publish(hint(&queue, 1))).await.unwrap();
+    soon("a delivery", consumer.next()).await.unwrap().ack();
 }
 
 #[tokio::test]
