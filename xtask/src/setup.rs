@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::failure::{Explain, Failure, Result};
 use crate::process::{answers, command, output, root, run, say};
@@ -12,6 +12,9 @@ use crate::process::{answers, command, output, root, run, say};
 const NODE_MAJOR_MIN: u32 = 18;
 /// The oldest Node.js that Playwright supports, by its own manifest.
 const NODE_MAJOR_MIN_PLAYWRIGHT: u32 = 20;
+
+/// The script that starts a private node; the one on the PATH wants the system's user.
+const RABBITMQ_SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 
 /// Names under which a Chromium that Playwright can drive is installed, in the order of preference.
 const CHROMIUM_PATHS: [&str; 5] = [
@@ -48,6 +51,11 @@ const GIT: Need = Need {
     provide: || install("git", "pipelines with a git source need it"),
 };
 const POSTGRES: Need = Need { name: "PostgreSQL", present: has_postgres, provide: install_postgres };
+const RABBITMQ: Need = Need {
+    name: "RabbitMQ",
+    present: || Path::new(RABBITMQ_SERVER).exists(),
+    provide: || install("rabbitmq-server", "the tests of the broker start nodes of it"),
+};
 const CHROMIUM: Need = Need { name: "Chromium", present: || chromium().is_some(), provide: install_chromium };
 
 /// What the browser package needs.
@@ -60,9 +68,9 @@ pub(crate) fn for_running() -> Result<()> {
     provide(&[WASM_TARGET, NODE, NPM_PACKAGES, BASH, GIT])
 }
 
-/// What the Rust tests need: they run real steps, real clones and a real database.
+/// What the Rust tests need: they run real steps and real clones, a real database and a real broker.
 pub(crate) fn for_rust_tests() -> Result<()> {
-    provide(&[BASH, GIT, POSTGRES])
+    provide(&[BASH, GIT, POSTGRES, RABBITMQ])
 }
 
 /// What the browser tests need beside a server that runs builds.
