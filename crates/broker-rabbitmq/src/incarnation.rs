@@ -3,7 +3,7 @@
 //! [`topology::INCARNATION_LOCK`] meanwhile, so that all processes see one story. A stream that somebody else deletes and
 //! makes anew behind Stepcast's back is not noticed.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use broker::{BrokerError, topology};
 use lapin::{
@@ -22,6 +22,8 @@ use crate::{
     setup,
 };
 
+/// How long declaring everything may take.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// How long somebody else may hold the lock.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 /// The wait before the lock is tried again.
@@ -29,18 +31,26 @@ const LOCK_PAUSE: Duration = Duration::from_millis(100);
 
 /// One for each process: the lock on the broker keeps other connections out, this one other tasks.
 #[derive(Default)]
-pub(crate) struct Incarnation(Mutex<()>);
+pub(crate) struct Incarnation(Arc<Mutex<()>>);
 
 impl Incarnation {
     /// The incarnation of the stream. The whole topology is declared, and the stream made if there is none.
-    pub(crate) async fn of_stream(&self, connection: &Connection) -> Result<Uuid, BrokerError> {
-        let _alone = self.0.lock().await;
-        let lock = locked(connection).await?;
-        let incarnation = look_or_make(connection).await;
-        let unlocked = lock.queue_delete(topology::INCARNATION_LOCK.into(), QueueDeleteOptions::default()).await;
-        unlocked.map_err(|error| unavailable(&error))?;
-        close(&lock).await;
-        incarnation
+    pub(crate) async fn of_stream(&self, connection: &Arc<Connection>) -> Result<Uuid, BrokerError> {
+        let (gate, connection) = (Arc::clone(&self.0), Arc::clone(connection));
+        // A task of its own: who asks may stop waiting, and the lock has to be given back all the same.
+        let looking = tokio::spawn(async move {
+            let _alone = gate.lock().await;
+            let lock = locked(&connection).await?;
+            let looked = tokio::time::timeout(PATIENCE, look_or_make(&connection)).await;
+            let unlocking = lock.queue_delete(topology::INCARNATION_LOCK.into(), QueueDeleteOptions::default());
+            // It goes with the connection otherwise.
+            let _ = tokio::time::timeout(LOCK_PATIENCE, unlocking).await;
+            close(&lock).await;
+            looked.unwrap_or_else(|_| {
+                Err(BrokerError::Unavailable(format!("RabbitMQ did not declare the topology within {PATIENCE:?}")))
+            })
+        });
+        looking.await.unwrap_or_else(|error| Err(BrokerError::Unavailable(error.to_string())))
     }
 }
 

@@ -106,9 +106,9 @@ impl Link {
 
 impl Opener {
     async fn open(&self) -> Result<Arc<Connection>, StartError> {
-        let connection = self.address.connect(&format!("stepcast, {}", self.purpose)).await?;
+        let connection = Arc::new(self.address.connect(&format!("stepcast, {}", self.purpose)).await?);
         match self.incarnation.of_stream(&connection).await {
-            Ok(_) => Ok(Arc::new(connection)),
+            Ok(_) => Ok(connection),
             Err(error) => {
                 let reason = match error {
                     BrokerError::Unavailable(reason) => reason,

@@ -17,8 +17,10 @@ use broker_rabbitmq::RabbitBroker;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio_util::sync::CancellationToken;
 
-/// Where Debian and Ubuntu put the scripts that need no system user.
+/// Where Debian and Ubuntu put the scripts that need no system user; [`SCRIPTS_VARIABLE`] names those of another version.
 const SCRIPTS: &str = "/usr/lib/rabbitmq/bin";
+/// A folder with `rabbitmq-server` and `rabbitmqctl`.
+const SCRIPTS_VARIABLE: &str = "STEPCAST_TEST_RABBITMQ_SCRIPTS";
 /// How long anything about the node may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 /// How often is looked at what nobody announces.
@@ -56,7 +58,7 @@ impl Node {
 
     fn start() -> Node {
         assert!(
-            Path::new(SCRIPTS).join("rabbitmq-server").exists(),
+            script("rabbitmq-server").exists(),
             "these tests need RabbitMQ: run `sudo apt-get install --no-install-recommends rabbitmq-server`"
         );
         let folder = tempfile::Builder::new().prefix("stepcast-rabbitmq-").tempdir().unwrap().keep();
@@ -149,8 +151,8 @@ impl Node {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    fn command(&self, script: &str) -> Command {
-        command(script, &self.folder, &self.name, self.port, self.ports)
+    fn command(&self, name_of_script: &str) -> Command {
+        command(name_of_script, &self.folder, &self.name, self.port, self.ports)
     }
 }
 
@@ -167,8 +169,12 @@ fn spawn(folder: &Path, name: &str, port: u16, ports: [u16; 2], sweeper: &mut Ch
     server
 }
 
-fn command(script: &str, folder: &Path, name: &str, port: u16, [distribution, mapper]: [u16; 2]) -> Command {
-    let mut command = Command::new(Path::new(SCRIPTS).join(script));
+fn script(name: &str) -> PathBuf {
+    Path::new(&std::env::var_os(SCRIPTS_VARIABLE).unwrap_or_else(|| SCRIPTS.into())).join(name)
+}
+
+fn command(name_of_script: &str, folder: &Path, name: &str, port: u16, [distribution, mapper]: [u16; 2]) -> Command {
+    let mut command = Command::new(script(name_of_script));
     command
         .env("HOME", folder)
         .env("RABBITMQ_NODENAME", name)
