@@ -65,6 +65,12 @@ impl Parcel {
         })
     }
 
+    /// Its id and its key.
+    pub(crate) fn name(&self) -> (String, String) {
+        let id = self.properties.message_id().as_ref().map(ToString::to_string);
+        (id.unwrap_or_default(), self.key.to_string())
+    }
+
     /// A dead letter: what a consumer rejected, with its reason, under the key that it had.
     pub(crate) fn buried(message: Incoming, grave: &str, reason: &str) -> Result<Self, BrokerError> {
         let key = short(&message.key)?;

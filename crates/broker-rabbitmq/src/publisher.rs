@@ -4,12 +4,14 @@
 //! messages on the way and settles their confirms in the order of the calls. When the channel goes, with its connection or
 //! alone, all that is not confirmed is published again, in order and under the same ids: readers drop what they have.
 //!
-//! - A mandatory message travels alone: lapin gives a returned message to whichever confirm comes next.
+//! - lapin gives a returned message to whichever confirm comes next. So from the first mandatory message on, confirms are held
+//!   until all on the way have come, and nothing more is sent meanwhile: by then every returned message was seen, and each is
+//!   found by its id and key.
 //! - A message that RabbitMQ answers by closing the channel (it is too large, or not permitted) must not do that for ever:
 //!   after such an end, messages are sent one at a time until the culprit is found, and it alone is refused.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -145,18 +147,25 @@ struct Publisher {
 #[derive(Default)]
 struct Window {
     flying: VecDeque<Pending>,
-    bytes: usize,
     confirms: FuturesOrdered<BoxFuture<'static, lapin::Result<Confirmation>>>,
+    /// Confirmed, and held until all are.
+    held: VecDeque<(Pending, Confirmation)>,
+    /// Id and key of those that no queue takes.
+    returned: HashSet<(String, String)>,
+    /// Of those on the way and held.
+    bytes: usize,
+    has_mandatory: bool,
+    /// Nothing more is sent until all are confirmed.
+    is_closed: bool,
 }
 
 impl Window {
     fn has_room_for(&self, next: &Parcel, alone: bool) -> bool {
-        let Some(first) = self.flying.front() else { return true };
-        !alone
-            && !next.mandatory
-            && !first.parcel.mandatory
-            && self.flying.len() < WINDOW_MESSAGES_MAX
-            && self.bytes + next.body.len() <= WINDOW_BYTES_MAX
+        self.flying.is_empty()
+            || !alone
+                && !self.is_closed
+                && self.flying.len() < WINDOW_MESSAGES_MAX
+                && self.bytes + next.body.len() <= WINDOW_BYTES_MAX
     }
 
     async fn send(&mut self, channel: &Channel, pending: Pending) {
@@ -171,14 +180,44 @@ impl Window {
             sending = Box::pin(std::future::ready(outcome));
         }
         self.confirms.push_back(sending);
-        self.bytes += pending.parcel.body.len();
+        self.bytes += parcel.body.len();
+        self.has_mandatory |= parcel.mandatory;
         self.flying.push_back(pending);
     }
 
-    fn landed(&mut self) -> Option<Pending> {
-        let pending = self.flying.pop_front()?;
-        self.bytes -= pending.parcel.body.len();
-        Some(pending)
+    /// The first on the way is confirmed.
+    fn landed(&mut self, mut confirmation: Confirmation) {
+        if let Confirmation::Ack(message) | Confirmation::Nack(message) = &mut confirmation
+            && let Some(message) = message.take()
+        {
+            let id = message.delivery.properties.message_id().as_ref().map(ToString::to_string);
+            self.returned.insert((id.unwrap_or_default(), message.delivery.routing_key.to_string()));
+        }
+        let Some(pending) = self.flying.pop_front() else { return };
+        if pending.parcel.mandatory || !self.held.is_empty() {
+            self.held.push_back((pending, confirmation));
+        } else {
+            self.bytes -= pending.parcel.body.len();
+            pending.settle(outcome(&confirmation));
+        }
+        if self.flying.is_empty() {
+            for (pending, confirmation) in std::mem::take(&mut self.held) {
+                let (id, key) = pending.parcel.name();
+                let is_returned = pending.parcel.mandatory && self.returned.contains(&(id, key.clone()));
+                pending.settle(if is_returned { Err(BrokerError::Unroutable(key)) } else { outcome(&confirmation) });
+            }
+            self.returned.clear();
+            (self.bytes, self.has_mandatory, self.is_closed) = (0, false, false);
+        }
+    }
+}
+
+fn outcome(confirmation: &Confirmation) -> Result<(), BrokerError> {
+    match confirmation {
+        Confirmation::Ack(_) | Confirmation::NotRequested => Ok(()),
+        Confirmation::Nack(_) => {
+            Err(BrokerError::Unavailable("a queue that should take it is full or cannot be reached".to_owned()))
+        }
     }
 }
 
@@ -230,15 +269,14 @@ impl Publisher {
             {
                 window.send(channel, next).await;
             }
+            window.is_closed = window.has_mandatory;
             let is_idle = window.flying.is_empty() && self.waiting.is_empty();
             tokio::select! {
                 biased;
                 Some(confirmed) = window.confirms.next() => match confirmed {
                     Ok(confirmation) => {
                         self.careful = self.careful.saturating_sub(1);
-                        if let Some(pending) = window.landed() {
-                            settle(pending, &confirmation);
-                        }
+                        window.landed(confirmation);
                     }
                     Err(error) => return Err(self.take_back(window, &error)),
                 },
@@ -266,31 +304,19 @@ impl Publisher {
         if error.is_amqp_soft_error() {
             if self.careful > 0
                 && window.flying.len() == 1
-                && let Some(culprit) = window.landed()
+                && let Some(culprit) = window.flying.pop_front()
             {
                 tracing::warn!(key = %culprit.parcel.key, %reason, "RabbitMQ refuses a message");
                 culprit.settle(Err(reason.clone()));
                 self.careful -= 1;
             } else {
-                self.careful = window.flying.len();
+                self.careful = window.held.len() + window.flying.len();
             }
         }
         tracing::debug!(unconfirmed = window.flying.len(), %reason, "a channel ended; what was not confirmed is published again");
-        window.flying.append(&mut self.waiting);
-        self.waiting = std::mem::take(&mut window.flying);
+        // Whether those that are held were taken by a queue is not known.
+        let held = window.held.drain(..).map(|(pending, _)| pending);
+        self.waiting = held.chain(window.flying.drain(..)).chain(std::mem::take(&mut self.waiting)).collect();
         reason
     }
-}
-
-fn settle(pending: Pending, confirmation: &Confirmation) {
-    let outcome = match confirmation {
-        Confirmation::Ack(Some(_)) if pending.parcel.mandatory => {
-            Err(BrokerError::Unroutable(pending.parcel.key.to_string()))
-        }
-        Confirmation::Ack(_) | Confirmation::NotRequested => Ok(()),
-        Confirmation::Nack(_) => {
-            Err(BrokerError::Unavailable("a queue that should take it is full or cannot be reached".to_owned()))
-        }
-    };
-    pending.settle(outcome);
 }

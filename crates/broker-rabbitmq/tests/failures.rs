@@ -256,6 +256,27 @@ async fn a_message_that_is_refused_does_not_hold_up_the_others() {
 }
 
 #[tokio::test]
+async fn messages_that_no_queue_takes_are_told_apart_however_many_are_on_the_way() {
+    let _turn = TURN.lock().await;
+    let broker = Node::shared().broker().await;
+    let (queue, nowhere) = (work_queue(), work_queue());
+    let seen = follow(&broker, &queue);
+    until("the queue", async || broker.queue_length(&queue.name).await == Ok(Some(0))).await;
+    let confirms: Vec<_> = (0..1_000)
+        .map(|number| {
+            let mut message = hint(if number % 3 == 1 { &nowhere } else { &queue }, number);
+            message.mandatory = number % 3 != 0;
+            broker.publish(message)
+        })
+        .collect();
+    for (number, confirm) in confirms.into_iter().enumerate() {
+        let expected = if number % 3 == 1 { Err(BrokerError::Unroutable(nowhere.name.clone())) } else { Ok(()) };
+        assert_eq!(soon("a confirm", confirm).await, expected, "message {number}");
+    }
+    all_came(seen, (0..1_000).filter(|number| number % 3 != 1).count()).await;
+}
+
+#[tokio::test]
 async fn an_exchange_that_an_operator_deletes_is_declared_again() {
     let _turn = TURN.lock().await;
     let node = Node::shared();
