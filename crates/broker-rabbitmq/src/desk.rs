@@ -187,10 +187,13 @@ impl Desk {
         let in_use = || BrokerError::InUse(queue.to_owned());
         let lock = topology::exclusive_lock(queue);
         if !exclusive {
-            return match self.look(&lock).await {
-                Ok(None) => Ok(()),
-                Ok(Some(_)) | Err(BrokerError::InUse(_)) => Err(in_use()),
-                Err(error) => Err(error),
+            if self.known().exclusive.contains(queue) {
+                return Err(in_use());
+            }
+            // What another connection holds cannot be deleted, and deleting what is not there is no error.
+            return match self.delete(&lock).await {
+                Err(BrokerError::InUse(_)) => Err(in_use()),
+                other => other,
             };
         }
         if !self.known().exclusive.insert(queue.to_owned()) {

@@ -147,3 +147,73 @@ fn death(headers: &FieldTable) -> Option<String> {
         other => format!("{queue} let go of it: {other}"),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arrived(parcel: Parcel) -> Incoming {
+        let mut delivery = Delivery::mock(1, parcel.exchange, parcel.key, false, parcel.body.to_vec());
+        delivery.properties = parcel.properties;
+        incoming(delivery)
+    }
+
+    #[test]
+    fn a_message_arrives_with_all_that_it_was_given() {
+        let mut sent = Outgoing::new(Exchange::Direct, "control", b"{}".to_vec());
+        sent.correlation_id = Some("c1".to_owned());
+        sent.reply_to = Some("reply.a".to_owned());
+        let message = arrived(Parcel::new(sent.clone()).unwrap());
+        assert_eq!(
+            (message.key, message.message_id, message.correlation_id),
+            (sent.key, sent.message_id, sent.correlation_id)
+        );
+        assert_eq!((message.reply_to, message.death, &*message.body), (sent.reply_to, None, &*sent.body));
+    }
+
+    #[test]
+    fn a_dead_letter_keeps_its_key_and_has_its_reason() {
+        let message = arrived(Parcel::new(Outgoing::new(Exchange::Tasks, "linux", b"{}".to_vec())).unwrap());
+        let parcel = Parcel::buried(message.clone(), topology::DEAD, "it makes no sense").unwrap();
+        assert_eq!(parcel.exchange.as_str(), topology::DEAD);
+        let buried = arrived(parcel);
+        assert_eq!((buried.key, buried.message_id), (message.key, message.message_id));
+        assert_eq!(buried.death.as_deref(), Some("it makes no sense"));
+    }
+
+    #[test]
+    fn what_bears_a_topics_key_is_an_event_or_a_hint() {
+        let kind = |stream, key: &str| {
+            let mut message = Outgoing::new(Exchange::Utils, key, Vec::new());
+            message.stream = stream;
+            Parcel::new(message).map(|parcel| parcel.properties.kind().as_ref().map(ToString::to_string))
+        };
+        assert_eq!(kind(true, "job.a"), Ok(None));
+        assert_eq!(kind(false, "job.a"), Ok(Some(HINT.to_owned())));
+        assert_eq!(kind(false, "a-0"), Ok(None));
+        assert_eq!(kind(true, "a-0"), Err(BrokerError::Unroutable("a-0".to_owned())));
+    }
+
+    #[test]
+    fn rabbitmqs_own_reasons_become_sentences() {
+        for (reason, sentence) in [
+            ("expired", "it waited too long in gateway.a-0"),
+            ("maxlen", "gateway.a-0 was full"),
+            ("delivery_limit", "it was delivered from gateway.a-0 too often and never settled"),
+            ("rejected", "a consumer of gateway.a-0 rejected it"),
+            ("unheard of", "gateway.a-0 let go of it: unheard of"),
+        ] {
+            let mut table = header("reason", AMQPValue::LongString(reason.into()));
+            table.insert("queue".into(), AMQPValue::LongString("gateway.a-0".into()));
+            let deaths = FieldArray::from(vec![AMQPValue::FieldTable(table)]);
+            assert_eq!(death(&header("x-death", AMQPValue::FieldArray(deaths))).as_deref(), Some(sentence));
+        }
+        assert_eq!(death(&FieldTable::default()), None);
+    }
+
+    #[test]
+    fn a_key_that_amqp_cannot_carry_is_refused() {
+        let message = Outgoing::new(Exchange::Utils, "k".repeat(256), Vec::new());
+        assert!(matches!(Parcel::new(message), Err(BrokerError::Unavailable(_))));
+    }
+}

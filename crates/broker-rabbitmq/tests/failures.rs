@@ -256,6 +256,22 @@ async fn a_message_that_is_refused_does_not_hold_up_the_others() {
 }
 
 #[tokio::test]
+async fn exclusive_is_exclusive_among_processes() {
+    let _turn = TURN.lock().await;
+    let node = Node::shared();
+    let (one, other) = (node.broker().await, node.broker().await);
+    let queue = work_queue();
+    one.declare(&queue).await.unwrap();
+    let exclusive = ConsumeOptions { exclusive: true, ..OPTIONS };
+    let first = one.consume(&queue.name, exclusive).await.unwrap();
+    for options in [OPTIONS, exclusive] {
+        assert_eq!(other.consume(&queue.name, options).await.err(), Some(BrokerError::InUse(queue.name.clone())));
+    }
+    drop(first);
+    until("the queue being free", async || other.consume(&queue.name, exclusive).await.is_ok()).await;
+}
+
+#[tokio::test]
 async fn messages_that_no_queue_takes_are_told_apart_however_many_are_on_the_way() {
     let _turn = TURN.lock().await;
     let broker = Node::shared().broker().await;
