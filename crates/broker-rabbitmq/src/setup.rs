@@ -120,6 +120,7 @@ fn arguments(name: &str, kind: &QueueKind) -> FieldTable {
             ("x-delivery-limit", number(topology::ABANDONED_LIMIT)),
             ("x-dead-letter-exchange", text(topology::DEAD)),
             ("x-dead-letter-strategy", text("at-least-once")),
+            ("x-max-length", number(topology::WORK_LENGTH_MAX)),
             ("x-overflow", text("reject-publish")),
         ]),
     }

@@ -52,6 +52,8 @@ pub const DELIVERY_LIMIT: u32 = 20;
 /// goes, because its slots are taken or its store is away, says nothing about the message. Only one that nobody survives
 /// comes this far.
 pub const ABANDONED_LIMIT: u32 = 1_000;
+/// At most so many messages wait in a work queue; publishers of more are refused.
+pub const WORK_LENGTH_MAX: usize = 1_000_000;
 /// At most so many messages wait in a gateway's queue; the oldest goes to [`UNROUTED`] first.
 pub const GATEWAY_LENGTH_MAX: u64 = 1_000_000;
 /// At most so many messages stand in a private queue, waiting or unsettled; one more ends the queue.

@@ -15,9 +15,6 @@ use crate::{
     topology::{self, QueueKind},
 };
 
-/// Messages that wait in a work queue before publishers are refused.
-pub(super) const WORK_LENGTH_MAX: usize = 1_000_000;
-
 /// Where a message stands in the journal.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Journalled {
@@ -79,7 +76,7 @@ impl Bound {
             (QueueKind::Work, topology::UNROUTED) => {
                 Self { messages: topology::UNROUTED_LENGTH_MAX, bytes: topology::UNROUTED_BYTES_MAX }
             }
-            (QueueKind::Work, _) => Self { messages: WORK_LENGTH_MAX, bytes: usize::MAX },
+            (QueueKind::Work, _) => Self { messages: topology::WORK_LENGTH_MAX, bytes: usize::MAX },
         }
     }
 }
@@ -311,7 +308,7 @@ mod tests {
         while !work.is_full(0) {
             assert!(work.push(kept(&other), now).is_empty());
         }
-        assert_eq!(work.ready.len(), WORK_LENGTH_MAX);
+        assert_eq!(work.ready.len(), topology::WORK_LENGTH_MAX);
     }
 
     #[test]
