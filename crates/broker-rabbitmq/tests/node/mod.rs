@@ -176,6 +176,8 @@ fn script(name: &str) -> PathBuf {
 fn command(name_of_script: &str, folder: &Path, name: &str, port: u16, [distribution, mapper]: [u16; 2]) -> Command {
     let mut command = Command::new(script(name_of_script));
     command
+        // Where a crash leaves its dump.
+        .current_dir(folder)
         .env("HOME", folder)
         .env("RABBITMQ_NODENAME", name)
         .env("RABBITMQ_NODE_PORT", port.to_string())
