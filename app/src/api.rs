@@ -131,6 +131,7 @@ pub async fn read_clock() -> Result<Timestamp, PageError> {
 }
 
 /// So many builds before one are looked at to tell what is usual.
+#[cfg(feature = "ssr")]
 const PAST_BUILDS: u32 = 30;
 
 /// The build that follows one of the same pipeline.
