@@ -50,6 +50,7 @@ fn p2_p7_a_build_goes_on_as_attempt_2_after_kill_9() {
     server.apply("quick", "name: quick\njobs: {a: {steps: [{run: echo hi}]}}\n");
     let waiting = server.trigger("quick");
     server.events(&id).until_line("ready 1");
+    server.until_recorded(job(&server.build(&id))["id"].as_str().unwrap(), 1, "ready 1");
     server.kill();
     server.restart();
     let build = server.finished(&id);

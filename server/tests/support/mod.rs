@@ -155,6 +155,15 @@ impl Server {
         }
     }
 
+    /// Waits until a line of a job's attempt is recorded: what came on a socket may not be on the disk yet.
+    pub(crate) fn until_recorded(&self, job: &str, attempt: u64, line: &str) {
+        let begun = Instant::now();
+        while !self.get(&format!("/api/v1/jobs/{job}/log?attempt={attempt}")).text.contains(line) {
+            assert!(begun.elapsed() < PATIENCE, "{line:?} was never recorded");
+            std::thread::yield_now();
+        }
+    }
+
     /// The recorded lines of a job's attempt, once its record is sealed.
     pub(crate) fn log(&self, job: &str, attempt: u64) -> Vec<String> {
         let begun = Instant::now();
