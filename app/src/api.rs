@@ -16,12 +16,17 @@ use crate::components::{build_filter::Filter, estimate};
 /// over by the browser package before anything else happens.
 pub const PAGE_LOG_LINES: u32 = 200;
 
-/// The first of the lines that a page carries: a log is opened at its begin where all went well, and at its end, where
-/// something comes or the reason stands, otherwise.
+/// Whether a log is opened at its end, where something comes or the reason stands, and not at its begin, where all went
+/// well.
+#[must_use]
+pub fn opens_at_end(job: &JobView) -> bool {
+    job.state != State::Finished || job.outcome != Some(wire::Outcome::Succeeded)
+}
+
+/// The first of the lines that a page carries: those where the log is opened.
 #[must_use]
 pub fn first_page_line(job: &JobView, total: u64) -> u64 {
-    let went_well = job.state == State::Finished && job.outcome == Some(wire::Outcome::Succeeded);
-    if went_well { 0 } else { total.saturating_sub(u64::from(PAGE_LOG_LINES)) }
+    if opens_at_end(job) { total.saturating_sub(u64::from(PAGE_LOG_LINES)) } else { 0 }
 }
 
 /// A future of the backend.

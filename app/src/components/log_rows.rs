@@ -14,6 +14,7 @@ use super::{
     scroll::Scroll,
 };
 use crate::{
+    api::opens_at_end,
     browser,
     live::{follow::Followed, log::JobLog},
     rest,
@@ -224,7 +225,7 @@ impl Rows {
             self.handle.following.set(active && marked.is_none());
             let goal = match marked {
                 Some(range) => Goal::Line(range.first),
-                None if active || self.has_failed() => Goal::End,
+                None if active || self.opens_at_end() => Goal::End,
                 None => Goal::Line(0),
             };
             self.go(goal);
@@ -235,11 +236,10 @@ impl Rows {
         }
     }
 
-    /// A failed job is opened at its end, where the reason stands.
-    fn has_failed(self) -> bool {
+    /// As the page that the server rendered was opened.
+    fn opens_at_end(self) -> bool {
         self.followed.model.with_value(|model| {
-            let job = model.view().jobs.iter().find(|job| Some(job.id) == model.chosen());
-            job.and_then(|job| job.outcome).is_some_and(|outcome| outcome != wire::Outcome::Succeeded)
+            model.view().jobs.iter().find(|job| Some(job.id) == model.chosen()).is_some_and(opens_at_end)
         })
     }
 
