@@ -196,7 +196,7 @@ impl Rows {
         };
         let total = self.total();
         let shown = self.followed.model.with_value(|model| Some((model.chosen()?, model.log()?.attempt())));
-        let is_other = self.shown.with_value(|known| *known != shown);
+        let is_other = shown.is_some() && self.shown.get_value() != shown;
         if is_other {
             self.selecting_from.set_value(None);
             self.heights.set_value(Heights::default());
@@ -214,8 +214,9 @@ impl Rows {
             scroll.settled(f64::from(outer.scroll_top()), content);
         });
         if is_other {
-            // Marks and hits are lines of the log that was shown before.
-            if self.shown.with_value(Option::is_some) {
+            // Marks and hits are lines of the log that was shown before; the job itself before its first attempt has none.
+            let begins = |before: (JobId, u32)| before.1 == 0 && shown.is_some_and(|now| now.0 == before.0);
+            if self.shown.get_value().is_some_and(|before| !begins(before)) {
                 self.handle.marked.set(None);
                 self.handle.search.begin(String::new());
             }
@@ -231,6 +232,9 @@ impl Rows {
             self.go(goal);
         } else if self.handle.following.get_untracked() {
             self.go(Goal::End);
+        } else if let Some(goal @ Goal::Line(_)) = self.sent_to.get_value() {
+            // The log may not have reached that line before.
+            self.go(goal);
         } else {
             self.draw();
         }

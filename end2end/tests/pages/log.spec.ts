@@ -1,7 +1,7 @@
 // The log's tools: links to lines, times, search in the whole log, copying.
 
-import { pipeline } from "../../fixtures/gate";
-import { row } from "../../fixtures/log";
+import { Gate, pipeline } from "../../fixtures/gate";
+import { reaches, row } from "../../fixtures/log";
 import { expect, open, test, type Api } from "../../fixtures/stepcast";
 
 const LINES = 30_000;
@@ -32,6 +32,17 @@ test("a link to a range of lines opens there, marks it, and copies it with lines
   await page.getByRole("button", { name: "Copy link" }).click();
   await expect(page.getByText("Link copied")).toBeVisible();
   expect(await page.evaluate(() => navigator.clipboard.readText())).toBe(page.url());
+});
+
+test("a link to a line that is not printed yet leads there when it is", async ({ page, api, stepcast }) => {
+  const gate = new Gate(stepcast);
+  await api.apply("slow", pipeline("slow", { work: `seq 1 300; ${gate.wait}; seq 301 2000` }));
+  await open(page, `/builds/${await api.trigger("slow")}#L1000`);
+  await reaches(page, 300);
+  await gate.open();
+  await expect(row(page, 999)).toBeInViewport();
+  await expect(row(page, 999)).toHaveClass(/marked/);
+  await expect(row(page, 0)).toHaveCount(0);
 });
 
 test("pressing a number marks a line, with Shift a range, and the address names it", async ({ page, api }) => {
