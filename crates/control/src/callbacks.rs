@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use broker::{Broker, BrokerError, ConsumeOptions, Delivery, Outgoing, topology};
 use store::{Store, model::KeptCallback};
-use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use wire::{ClientId, GatewayMessage};
 
@@ -63,8 +62,8 @@ async fn keep(store: &dyn Store, delivery: Delivery) -> bool {
                 client: callback.client_id,
                 reply_to: message.reply_to.clone(),
                 body: message.body.to_vec(),
+                times: 1,
             };
-            let _handing_over = HANDING_OVER.lock().await;
             if let Err(error) = store.keep_callback(&kept, KEEP).await {
                 tracing::warn!(%error, client = %kept.client, "a callback cannot be kept now: trying again");
                 return false;
@@ -81,10 +80,6 @@ async fn keep(store: &dyn Store, delivery: Delivery) -> bool {
     true
 }
 
-/// Held while a kept callback is handed over, and while one is kept. What no socket takes comes back through `unrouted`:
-/// it must be kept anew after it was forgotten here, not before.
-static HANDING_OVER: Mutex<()> = Mutex::const_new(());
-
 /// Hands everything that is kept for `client` to the exchange `utils` under [`topology::client_key`], oldest first, and
 /// forgets what the broker has taken. Called when the client has attached, once its key is bound. A failure is logged;
 /// what was not confirmed stays kept, and may arrive twice under the same message id.
@@ -96,13 +91,13 @@ pub async fn deliver_kept(broker: &dyn Broker, store: &dyn Store, client: Client
 
 async fn hand_over(broker: &dyn Broker, store: &dyn Store, client: ClientId) -> Result<(), ControlError> {
     for kept in store.kept_callbacks(client).await? {
-        let mut message = Outgoing::new(topology::Exchange::Utils, topology::client_key(client), kept.body);
+        let mut message = Outgoing::new(topology::Exchange::Utils, topology::client_key(client), kept.body.clone());
         message.message_id = kept.message_id;
-        message.reply_to = kept.reply_to;
+        message.reply_to.clone_from(&kept.reply_to);
         message.mandatory = true;
-        let _handing_over = HANDING_OVER.lock().await;
         match broker.publish(message).await {
-            Ok(()) => store.forget_callback(kept.message_id).await?,
+            // What no socket takes comes back through `unrouted`: if it was kept anew by now, it stays.
+            Ok(()) => store.forget_callback(&kept).await?,
             Err(BrokerError::Unroutable(_)) => break,
             Err(error) => return Err(error.into()),
         }

@@ -35,7 +35,10 @@ use wire::{
     event::Recorded,
     pipeline::PipelineSpec,
     task::LeaseRef,
-    view::{ArtifactView, BuildSummary, BuildView, ExecutorView, GroupView, LogPage, PipelineSummary, PipelineView},
+    view::{
+        ArtifactView, BuildSummary, BuildView, ExecutorView, GatewayView, GroupView, LogPage, PipelineSummary,
+        PipelineView, WorkerView,
+    },
 };
 
 use model::{
@@ -99,7 +102,9 @@ pub type Grant = Box<dyn Fn(&mut Build, JobId, Timestamp) -> Result<Vec<Announce
 pub const LOG_PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Everything that a database keeps for Stepcast.
-pub trait Store: Pipelines + Builds + Leases + Outbox + Record + Executors + Accounts + Callbacks + Journal {
+pub trait Store:
+    Pipelines + Builds + Leases + Outbox + Record + Executors + Gateways + Accounts + Callbacks + Journal
+{
     /// Reads and writes something, to tell whether the database works.
     fn check(&self) -> Answer<'_, ()>;
     /// The database's clock.
@@ -207,6 +212,17 @@ pub trait Executors: Send + Sync + 'static {
     fn executors(&self, lease: Duration) -> Answer<'_, Vec<ExecutorView>>;
 }
 
+/// Gateway instances.
+pub trait Gateways: Send + Sync + 'static {
+    /// Writes what an instance says of its workers, now by the database's time. Those that were not heard for a day are
+    /// forgotten.
+    fn put_gateway<'a>(&'a self, instance: &'a str, workers: &'a [WorkerView]) -> Answer<'a, ()>;
+    /// The instance ends.
+    fn gateway_left<'a>(&'a self, instance: &'a str) -> Answer<'a, ()>;
+    /// All by name, `alive` when heard within `period`.
+    fn gateways(&self, period: Duration) -> Answer<'_, Vec<GatewayView>>;
+}
+
 /// Sessions, tokens and sign-in links. Secrets are kept as SHA-256 only; hashing is the caller's business.
 pub trait Accounts: Send + Sync + 'static {
     /// Writes a new session: false, and nothing is written, if there is one with this id.
@@ -228,16 +244,18 @@ pub trait Accounts: Send + Sync + 'static {
     fn use_sign_in_link<'a>(&'a self, sha256: &'a str) -> Answer<'a, bool>;
     /// Whether anyone has ever signed in or made a token.
     fn has_owner(&self) -> Answer<'_, bool>;
+    /// The key that all processes share: `offered` if there was none before.
+    fn installation_key<'a>(&'a self, offered: &'a [u8; 32]) -> Answer<'a, [u8; 32]>;
 }
 
 /// Callbacks that no worker took, kept by client id until the client attaches or they are too old.
 pub trait Callbacks: Send + Sync + 'static {
-    /// Keeps one; the same message id again changes nothing. Those older than `keep` are forgotten.
+    /// Keeps one; the same message id again counts one more time. Those older than `keep` are forgotten.
     fn keep_callback<'a>(&'a self, callback: &'a KeptCallback, keep: Duration) -> Answer<'a, ()>;
     /// Those kept for a client, oldest first.
     fn kept_callbacks(&self, client: ClientId) -> Answer<'_, Vec<KeptCallback>>;
-    /// It was handed over.
-    fn forget_callback(&self, message_id: Uuid) -> Answer<'_, ()>;
+    /// It was handed over, as it was read: if it has come back meanwhile, it stays.
+    fn forget_callback<'a>(&'a self, callback: &'a KeptCallback) -> Answer<'a, ()>;
 }
 
 /// Where the embedded broker keeps what must survive. The bytes are its own.

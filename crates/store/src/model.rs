@@ -384,6 +384,8 @@ pub struct KeptCallback {
     pub reply_to: Option<String>,
     /// The message's body.
     pub body: Vec<u8>,
+    /// How often it came to be kept, once it is: 1, unless it came back while it was handed over.
+    pub times: u64,
 }
 
 /// What the journal holds at the start.

@@ -252,6 +252,19 @@ pub struct WorkerView {
     pub restarts: u64,
 }
 
+/// A gateway instance, as it last told of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GatewayView {
+    /// Its name.
+    pub instance: String,
+    /// Its workers.
+    pub workers: Vec<WorkerView>,
+    /// When it last told.
+    pub heard_at: Timestamp,
+    /// Whether that was a moment ago.
+    pub alive: bool,
+}
+
 /// A consumer group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupView {

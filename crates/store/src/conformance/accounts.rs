@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use uuid::Uuid;
-use wire::{ClientId, ExecutorId, authority::Role};
+use wire::{ClientId, ExecutorId, authority::Role, view::WorkerView};
 
 use super::{
     Fixture,
@@ -77,13 +77,17 @@ pub async fn callbacks_are_kept_in_order_until_forgotten(fixture: &dyn Fixture) 
         client,
         reply_to: Some("answers".to_owned()),
         body: body.to_vec(),
+        times: 1,
     };
     let (one, two, third) = (callback(client, b"1"), callback(client, b"2"), callback(other, b"3"));
     for kept in [&one, &two, &third, &one] {
         store.keep_callback(kept, LONG).await.unwrap();
     }
-    assert_eq!(store.kept_callbacks(client).await.unwrap(), [one.clone(), two.clone()]);
-    store.forget_callback(one.message_id).await.unwrap();
+    let again = KeptCallback { times: 2, ..one.clone() };
+    assert_eq!(store.kept_callbacks(client).await.unwrap(), [again.clone(), two.clone()]);
+    store.forget_callback(&one).await.unwrap();
+    assert_eq!(store.kept_callbacks(client).await.unwrap().len(), 2, "it came back after it was read");
+    store.forget_callback(&again).await.unwrap();
     assert_eq!(store.kept_callbacks(client).await.unwrap(), [two]);
     let last = callback(other, b"4");
     until("a kept callback is too old", || async {
@@ -92,6 +96,37 @@ pub async fn callbacks_are_kept_in_order_until_forgotten(fixture: &dyn Fixture) 
     })
     .await;
     assert!(store.kept_callbacks(client).await.unwrap().is_empty());
+}
+
+/// The first key that is offered is everybody's.
+pub async fn the_installation_key_is_offered_once(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    assert_eq!(store.installation_key(&[1; 32]).await.unwrap(), [1; 32]);
+    assert_eq!(store.installation_key(&[2; 32]).await.unwrap(), [1; 32]);
+    assert_eq!(fixture.after_kill().await.installation_key(&[3; 32]).await.unwrap(), [1; 32]);
+}
+
+/// Shown with their workers while they are heard, and not any more once they have left.
+pub async fn gateways_are_shown_until_they_leave(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let worker = |n: usize, sockets| WorkerView {
+        server_id: wire::ServerId::new("north", n).unwrap(),
+        sockets,
+        topics: 1,
+        queue_length: 2,
+        restarts: 0,
+    };
+    store.put_gateway("south", &[]).await.unwrap();
+    store.put_gateway("north", &[worker(0, 1)]).await.unwrap();
+    store.put_gateway("north", &[worker(0, 5), worker(1, 6)]).await.unwrap();
+    let shown = store.gateways(LONG).await.unwrap();
+    assert_eq!(shown.iter().map(|gateway| gateway.instance.as_str()).collect::<Vec<_>>(), ["north", "south"]);
+    assert_eq!(shown[0].workers, [worker(0, 5), worker(1, 6)]);
+    assert!(shown[0].alive);
+    until("a gateway is not heard", || async { !store.gateways(Duration::from_millis(1)).await.unwrap()[0].alive })
+        .await;
+    store.gateway_left("north").await.unwrap();
+    assert_eq!(store.gateways(LONG).await.unwrap().len(), 1);
 }
 
 /// Alive while heard within the lease and not gone; shown with what they run.

@@ -124,6 +124,22 @@ impl<D: Details> Accounts for SqlStore<D> {
             Ok(found.is_some())
         })
     }
+
+    fn installation_key<'a>(&'a self, offered: &'a [u8; 32]) -> Answer<'a, [u8; 32]> {
+        let offered = *offered;
+        Box::pin(self.writer.run(Rank::Command, move |connection| {
+            Box::pin(async move {
+                query("INSERT INTO secrets (name, value) VALUES ('installation-key', ?) ON CONFLICT DO NOTHING")
+                    .bind(offered.as_slice())
+                    .execute(&mut *connection)
+                    .await?;
+                let row =
+                    query("SELECT value FROM secrets WHERE name = 'installation-key'").fetch_one(connection).await?;
+                let value: Vec<u8> = row.try_get(0)?;
+                value.try_into().map_err(|_| StoreError::Corrupt("the installation key has not 32 bytes".to_owned()))
+            })
+        }))
+    }
 }
 
 impl<D: Details> SqlStore<D> {

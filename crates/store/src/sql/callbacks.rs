@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use uuid::Uuid;
 use wire::ClientId;
 
 use super::{
@@ -26,7 +25,7 @@ impl<D: Details> Callbacks for SqlStore<D> {
                     .await?;
                 query(
                     "INSERT INTO callbacks (message_id, client, reply_to, body, kept_at) VALUES (?, ?, ?, ?, ?) \
-                     ON CONFLICT (message_id) DO NOTHING",
+                     ON CONFLICT (message_id) DO UPDATE SET kept = callbacks.kept + 1",
                 )
                 .bind(bytes(&callback.message_id))
                 .bind(bytes(&callback.client.0))
@@ -43,7 +42,7 @@ impl<D: Details> Callbacks for SqlStore<D> {
     fn kept_callbacks(&self, client: ClientId) -> Answer<'_, Vec<KeptCallback>> {
         Box::pin(async move {
             let mut reader = self.reader().await?;
-            let found = query("SELECT message_id, reply_to, body FROM callbacks WHERE client = ? ORDER BY id")
+            let found = query("SELECT message_id, reply_to, body, kept FROM callbacks WHERE client = ? ORDER BY id")
                 .bind(bytes(&client.0))
                 .fetch_all(&mut reader)
                 .await?;
@@ -51,17 +50,25 @@ impl<D: Details> Callbacks for SqlStore<D> {
                 .iter()
                 .map(|row| {
                     let (reply_to, body) = (row.try_get(1)?, row.try_get(2)?);
-                    Ok(KeptCallback { message_id: rows::uuid(row, 0)?, client, reply_to, body })
+                    Ok(KeptCallback {
+                        message_id: rows::uuid(row, 0)?,
+                        client,
+                        reply_to,
+                        body,
+                        times: rows::number(row, 3)?,
+                    })
                 })
                 .collect()
         })
     }
 
-    fn forget_callback(&self, message_id: Uuid) -> Answer<'_, ()> {
+    fn forget_callback<'a>(&'a self, callback: &'a KeptCallback) -> Answer<'a, ()> {
+        let (message_id, times) = (callback.message_id, callback.times);
         Box::pin(self.writer.run(Rank::Command, move |connection| {
             Box::pin(async move {
-                query("DELETE FROM callbacks WHERE message_id = ?")
+                query("DELETE FROM callbacks WHERE message_id = ? AND kept = ?")
                     .bind(bytes(&message_id))
+                    .bind(i64::try_from(times).unwrap_or(i64::MAX))
                     .execute(connection)
                     .await?;
                 Ok(())

@@ -9,6 +9,7 @@ mod chunk;
 mod connection;
 mod executors;
 mod failure;
+mod gateways;
 mod insert;
 mod journal;
 mod labels;
