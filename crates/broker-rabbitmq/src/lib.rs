@@ -210,6 +210,10 @@ impl Broker for RabbitBroker {
         Box::pin(self.consumer(queue, options))
     }
 
+    fn stream_end(&self) -> BoxFuture<'_, Result<Option<u64>, BrokerError>> {
+        Box::pin(stream::end(&self.consuming))
+    }
+
     fn read_stream(&self, from: StreamFrom) -> BoxFuture<'_, Result<StreamReader, StreamError>> {
         Box::pin(stream::read(&self.consuming, &self.incarnation, from))
     }

@@ -30,6 +30,8 @@ use crate::{
 const PREFETCH: u16 = 256;
 /// How long the first entry of a stream that is not empty may take to come.
 const FIRST_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the end of a stream may take to be told.
+const END_PATIENCE: Duration = Duration::from_secs(1);
 /// How often a reader that lags asks where the stream ends.
 const END_EVERY: Duration = Duration::from_secs(5);
 
@@ -63,6 +65,14 @@ pub(crate) async fn read(
     }
     let reader = Reader { connection, channel, entries, last, end: Arc::default(), asked_end: None };
     Ok(StreamReader::new(now, reader))
+}
+
+/// The offset behind the first entry of the last chunk: RabbitMQ tells no better end of a stream. A chunk holds what was
+/// published within moments. None when nothing comes.
+pub(crate) async fn end(link: &Link) -> Result<Option<u64>, BrokerError> {
+    let connection = link.connection().await?;
+    let last = tokio::time::timeout(END_PATIENCE, probe(&connection, "last")).await;
+    Ok(last.ok().flatten().map(|last| last + 1))
 }
 
 struct Reader {

@@ -257,6 +257,11 @@ impl Broker for EmbeddedBroker {
         })
     }
 
+    fn stream_end(&self) -> BoxFuture<'_, Result<Option<u64>, BrokerError>> {
+        let end = self.stream_range().end;
+        Box::pin(async move { Ok((end > 0).then_some(end)) })
+    }
+
     fn read_stream(&self, from: StreamFrom) -> BoxFuture<'_, Result<StreamReader, StreamError>> {
         Box::pin(async move {
             let (incarnation, reader) = Reader::new(&self.core, from)?;

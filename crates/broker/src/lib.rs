@@ -77,6 +77,10 @@ pub trait Broker: Send + Sync + 'static {
     /// Begins to read the event stream.
     fn read_stream(&self, from: StreamFrom) -> BoxFuture<'_, Result<StreamReader, StreamError>>;
 
+    /// The offset behind the stream's last entry, for who wants to know how far a reader is behind; it may be some entries
+    /// too low. None while the stream is empty.
+    fn stream_end(&self) -> BoxFuture<'_, Result<Option<u64>, BrokerError>>;
+
     /// How many messages wait in a queue (delivered but unsettled ones not counted); none if it does not exist.
     fn queue_length<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<Option<u64>, BrokerError>>;
 

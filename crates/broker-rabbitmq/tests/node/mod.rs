@@ -56,7 +56,8 @@ impl Node {
         NODE.get_or_init(Node::start)
     }
 
-    fn start() -> Node {
+    /// Another one, for a test that ends its node.
+    pub(crate) fn start() -> Node {
         assert!(
             script("rabbitmq-server").exists(),
             "these tests need RabbitMQ: run `sudo apt-get install --no-install-recommends rabbitmq-server`"

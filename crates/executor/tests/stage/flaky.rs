@@ -48,6 +48,9 @@ impl Broker for Flaky {
         self.inner.consume(queue, options)
     }
 
+    fn stream_end(&self) -> BoxFuture<'_, Result<Option<u64>, BrokerError>> {
+        self.inner.stream_end()
+    }
     fn read_stream(&self, from: StreamFrom) -> BoxFuture<'_, Result<StreamReader, StreamError>> {
         self.inner.read_stream(from)
     }

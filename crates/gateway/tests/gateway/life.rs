@@ -104,6 +104,9 @@ impl Broker for Without {
     fn consume<'a>(&'a self, queue: &'a str, options: ConsumeOptions) -> BoxFuture<'a, Result<Consumer, BrokerError>> {
         self.broker.consume(queue, options)
     }
+    fn stream_end(&self) -> BoxFuture<'_, Result<Option<u64>, BrokerError>> {
+        self.broker.stream_end()
+    }
     fn read_stream(&self, from: StreamFrom) -> BoxFuture<'_, Result<StreamReader, StreamError>> {
         self.broker.read_stream(from)
     }

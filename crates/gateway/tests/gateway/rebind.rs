@@ -65,6 +65,9 @@ impl Broker for Held {
     fn publish(&self, message: Outgoing) -> Confirm {
         self.broker.publish(message)
     }
+    fn stream_end(&self) -> BoxFuture<'_, Result<Option<u64>, BrokerError>> {
+        self.broker.stream_end()
+    }
     fn read_stream(&self, from: StreamFrom) -> BoxFuture<'_, Result<StreamReader, StreamError>> {
         self.broker.read_stream(from)
     }
