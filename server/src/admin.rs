@@ -6,11 +6,21 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use broker::Broker as _;
+use broker_rabbitmq::RabbitBroker;
 use clap::{Args, Subcommand};
-use store::{Accounts as _, Store as _, StoreError, model::TokenRow, sqlite::SqliteStore};
+use store::{StoreError, model::TokenRow};
+use tokio_util::sync::CancellationToken;
 use wire::authority::Role;
 
-use crate::{config::data_dir::DataDir, secret};
+use crate::{
+    backend::open_store_beside,
+    config::{
+        backend::{self, BrokerChoice, StoreChoice},
+        data_dir::DataDir,
+    },
+    secret,
+};
 
 /// With less than this the disk is soon full: a large log alone takes more.
 const FREE_MIB_MIN: u64 = 512;
@@ -34,6 +44,9 @@ pub(crate) struct TokenOptions {
     /// The data folder of the server.
     #[arg(long, env = "STEPCAST_DATA_DIR", default_value = "./stepcast-data")]
     data_dir: PathBuf,
+    /// The store of the server, as `stepcast serve` is told it.
+    #[arg(long, env = "STEPCAST_STORE", default_value = "sqlite", hide_env_values = true, value_parser = backend::parse::<StoreChoice>)]
+    store: StoreChoice,
 }
 
 /// Options of `stepcast doctor`.
@@ -42,6 +55,12 @@ pub(crate) struct DoctorOptions {
     /// The data folder of the server.
     #[arg(long, env = "STEPCAST_DATA_DIR", default_value = "./stepcast-data")]
     data_dir: PathBuf,
+    /// The broker, as `stepcast serve` is told it.
+    #[arg(long, env = "STEPCAST_BROKER", default_value = "embedded", hide_env_values = true, value_parser = backend::parse::<BrokerChoice>)]
+    broker: BrokerChoice,
+    /// The store, as `stepcast serve` is told it.
+    #[arg(long, env = "STEPCAST_STORE", default_value = "sqlite", hide_env_values = true, value_parser = backend::parse::<StoreChoice>)]
+    store: StoreChoice,
     /// Address and port that the server listens on.
     #[arg(long, env = "STEPCAST_LISTEN", default_value = "127.0.0.1:3000")]
     listen: SocketAddr,
@@ -50,8 +69,11 @@ pub(crate) struct DoctorOptions {
 /// `stepcast token create`: the token alone goes to the standard output.
 pub(crate) async fn token(command: TokenCommand) -> Result<(), String> {
     let TokenCommand::Create(options) = command;
-    let data_dir = DataDir::existing(&options.data_dir)?;
-    let store = SqliteStore::open_beside(&data_dir.database()).await.map_err(|failure| failure.to_string())?;
+    let data_dir = match options.store {
+        StoreChoice::Sqlite => DataDir::existing(&options.data_dir)?,
+        StoreChoice::Postgres(_) => DataDir::named(&options.data_dir),
+    };
+    let store = open_store_beside(&options.store, &data_dir).await?;
     let token = secret::token("stepcast")?;
     let row = TokenRow { sha256: secret::sha256(&token), name: options.name, role: options.role };
     store.put_token(&row).await.map_err(|failure| failure.to_string())?;
@@ -70,9 +92,10 @@ pub(crate) async fn doctor(options: DoctorOptions) -> Result<(), String> {
         }
     };
     tell("data folder", folder(&options.data_dir));
-    let store = match DataDir::existing(&options.data_dir) {
-        Err(_) => Ok(None),
-        Ok(data_dir) => SqliteStore::open_beside(&data_dir.database()).await.map(Some),
+    let store = match (&options.store, DataDir::existing(&options.data_dir)) {
+        (StoreChoice::Sqlite, Err(_)) => Ok(None),
+        (choice, Ok(data_dir)) => open_store_beside(choice, &data_dir).await.map(Some),
+        (choice, Err(_)) => open_store_beside(choice, &DataDir::named(&options.data_dir)).await.map(Some),
     };
     match store {
         Ok(None) => tell("store", Ok("no database yet; the first `stepcast serve` makes it".to_owned())),
@@ -80,14 +103,25 @@ pub(crate) async fn doctor(options: DoctorOptions) -> Result<(), String> {
             tell("store", store.check().await.map(|()| "it reads and writes".to_owned()).map_err(advice));
             tell("clock", clock(store.now().await.map_err(advice)));
         }
-        Err(failure) => tell("store", Err(advice(failure))),
+        Err(failure) => tell("store", Err(failure)),
     }
-    tell("broker", Ok("embedded: it needs nothing beside the store".to_owned()));
+    tell("broker", broker(&options.broker).await);
     tell("port", port(options.listen));
     for (program, need) in [("bash", "steps run under it"), ("git", "`source` is cloned by it")] {
         tell(program, which(program).ok_or_else(|| format!("not found in PATH, and {need}: install it")));
     }
     if ill == 0 { Ok(()) } else { Err(format!("{ill} of the checks found a problem")) }
+}
+
+/// Connects, which declares what is not there yet, and asks whether messages are taken.
+async fn broker(choice: &BrokerChoice) -> Result<String, String> {
+    let BrokerChoice::Rabbit(url) = choice else {
+        return Ok("embedded: it needs nothing beside the store".to_owned());
+    };
+    let rabbit =
+        RabbitBroker::start(url.reveal(), CancellationToken::new()).await.map_err(|failure| failure.to_string())?;
+    rabbit.health().await.map_err(|failure| failure.to_string())?;
+    Ok("RabbitMQ takes messages".to_owned())
 }
 
 /// Looks without making anything.

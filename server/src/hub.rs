@@ -30,11 +30,20 @@ pub(crate) enum Finished {
 /// The wait before a queue that went away is declared anew.
 const RETRY: Duration = Duration::from_millis(500);
 
+/// How long the queue of a former process of this name may take to be free: its broker must notice that it is gone.
+const FORMER_PATIENCE: Duration = Duration::from_secs(5);
+
 impl Hub {
     /// A hub that nobody speaks to yet, and the queue that it will read. Everything published after the answer is told.
     pub(crate) async fn start(broker: &dyn Broker, instance: &str) -> Result<(Arc<Self>, Consumer), BrokerError> {
         let hub = Arc::new(Self { finished: broadcast::channel(BEHIND_MAX).0, changes: watch::channel(0).0 });
-        Ok((hub, consume(broker, instance).await?))
+        let patience = tokio::time::Instant::now() + FORMER_PATIENCE;
+        loop {
+            match consume(broker, instance).await {
+                Err(BrokerError::InUse(_)) if tokio::time::Instant::now() < patience => tokio::time::sleep(RETRY).await,
+                consumed => return Ok((hub, consumed?)),
+            }
+        }
     }
 
     /// Tells until `shutdown`. A queue that went away is declared anew, and everybody looks at the store.

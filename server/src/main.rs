@@ -3,18 +3,22 @@
 
 mod admin;
 mod assets;
+mod backend;
 mod commands;
 mod config;
 mod core;
 mod desk;
 mod http;
 mod hub;
+mod instances;
 mod journal;
 mod live;
 mod outbox;
 mod queries;
 mod run;
 mod secret;
+mod tend;
+mod turn;
 
 use std::process::ExitCode;
 
@@ -30,7 +34,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run the server: gateway, control, executor and projections in one process.
+    /// Run the server: all of it in one process, or the parts that --roles names.
     Serve(Box<config::ServeOptions>),
     #[command(flatten)]
     Client(cli::ClientCommand),
@@ -77,7 +81,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, String> {
 fn log_to_stderr() {
     use std::io::IsTerminal as _;
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,sqlx=warn"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,sqlx=warn,lapin=off"));
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
 }

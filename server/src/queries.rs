@@ -1,16 +1,17 @@
 //! What can be read, for HTTP, sockets and pages alike: one function for each question, each under an authority.
 
 use control::waiting::waiting_for;
+use gateway::Gateway;
 use serde_json::Value;
 use tracing::error;
 use wire::{
     Authority, BuildId, ExecutorId, JobId, PipelineName, Problem, Topic,
     command::{BuildsQuery, Query},
     task::{self, ExecutorNotice, ExecutorNow},
-    view::{BuildSummary, BuildView, ExecutorView, LogPage, PipelineSummary, PipelineView},
+    view::{BuildSummary, BuildView, ExecutorView, GatewayView, LogPage, PipelineSummary, PipelineView},
 };
 
-use crate::core::Core;
+use crate::{core::Core, instances};
 
 /// What a failing store looks like from outside: the sentence for a full disk, and no detail otherwise.
 pub(crate) fn store_problem(failure: store::StoreError) -> Problem {
@@ -89,6 +90,12 @@ pub(crate) const LOG_LINES_MAX: u32 = 10_000;
 /// Executors.
 pub(crate) async fn executors(core: &Core, _who: &Authority) -> Result<Vec<ExecutorView>, Problem> {
     core.store.executors(core.lease).await.map_err(store_problem)
+}
+
+/// Gateway instances: this one as it is now, the others as they last told.
+pub(crate) async fn gateways(core: &Core, gateway: &Gateway, _who: &Authority) -> Result<Vec<GatewayView>, Problem> {
+    core.store.put_gateway(&core.instance, &gateway.workers().await).await.map_err(store_problem)?;
+    core.store.gateways(instances::ALIVE).await.map_err(store_problem)
 }
 
 /// What an executor says that it runs now: asked over the broker.

@@ -1,13 +1,10 @@
-//! Puts the parts together and runs them until a signal comes. The only place that names a concrete broker and store.
+//! Starts the parts that this process has the roles of, and runs them until a signal comes.
 
 use std::{
     future::IntoFuture as _,
     io::Write as _,
     net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -17,108 +14,216 @@ use control::service::{Brake, ControlConfig};
 use executor::ExecutorConfig;
 use gateway::{Gateway, GatewayConfig};
 use object_store::{ObjectStore, local::LocalFileSystem};
-use projections::group::Place;
-use store::{Store, sqlite::SqliteStore};
+use store::Store;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
-    sync::watch,
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
-use wire::Timestamp;
+use wire::{Timestamp, mac::InstallationKey};
 
 use crate::{
-    config::{ServeOptions, data_dir::DataDir},
+    backend::{self, OpenBroker},
+    config::{ServeOptions, data_dir::DataDir, roles::Role},
     core::Core,
     desk::ServerDesk,
     http::{self, Site},
     hub::Hub,
-    journal::StoreJournal,
+    instances,
     live::LiveQueries,
     outbox, secret,
+    tend::{self, Stream},
+    turn::Turns,
 };
 
 /// The server pings sockets this often.
 const PING: Duration = Duration::from_secs(25);
 /// A sign-in link is good for so long, in microseconds.
 const LINK_MICROS: i64 = 24 * 3600 * 1_000_000;
-/// Events that every group has applied are kept in the stream up to this number, then the oldest go.
-const STREAM_KEPT: u64 = 500;
-/// The stream is looked at this often.
-const TEND: Duration = Duration::from_secs(1);
-/// With more events than this behind the recorder no job is granted until it has caught up: the stream stays within bounds.
-const LAG_MAX: u64 = 200_000;
 /// After a signal the parts have so long to end by themselves.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// `stepcast serve`
 pub(crate) async fn serve(options: ServeOptions) -> Result<(), String> {
+    options.check()?;
     let shutdown = CancellationToken::new();
     stop_on_signal(&shutdown)?;
     let data_dir = DataDir::open(&options.data_dir)?;
-    let store: Arc<dyn Store> = SqliteStore::open(&data_dir.database()).await.map_err(|failure| failure.to_string())?;
-    let journal = Arc::new(StoreJournal(Arc::clone(&store)));
-    let embedded =
-        EmbeddedBroker::start(journal, shutdown.child_token()).await.map_err(|failure| failure.to_string())?;
-    let broker: Arc<dyn Broker> = Arc::clone(&embedded) as Arc<dyn Broker>;
+    let _own = data_dir.own()?;
+    let store = backend::open_store(&options, &data_dir).await?;
+    let opened = Arc::new(OpenBroker::open(&options.broker, store.as_ref(), shutdown.child_token()).await?);
+    let parts = Parts { options, data_dir, broker: opened.as_broker(), shutdown: shutdown.clone() };
+    let mut running = JoinSet::new();
+    running.spawn({
+        let (opened, shutdown) = (opened.clone(), shutdown.clone());
+        async move {
+            tokio::select! {
+                () = shutdown.cancelled() => Ok(()),
+                failure = opened.failed() => Err(failure),
+            }
+        }
+    });
+    start(&mut running, parts, store, &opened).await?;
+    let ended = wait(running, &shutdown).await;
+    opened.finished().await;
+    ended
+}
+
+/// Starts the parts that this process has the roles of.
+async fn start(
+    running: &mut Running,
+    parts: Parts,
+    store: Option<Arc<dyn Store>>,
+    opened: &OpenBroker,
+) -> Result<(), String> {
+    for queue in [topology::control(), topology::unrouted(), topology::dead()] {
+        parts.broker.declare(&queue).await.map_err(|failure| failure.to_string())?;
+    }
+    let roles = parts.options.roles.clone();
+    let mut told = format!("Running {roles}\n");
+    if let Some(store) = store {
+        let listener = if roles.has(Role::Gateway) { Some(listen(&parts.options).await?) } else { None };
+        let address = listener.as_ref().map(|(_, address)| *address);
+        let shared = share(&parts, store, opened, address).await?;
+        running.spawn({
+            let stream =
+                Stream { broker: parts.broker.clone(), embedded: shared.embedded.clone(), store: shared.store.clone() };
+            let (lag, brake, shutdown) = (shared.recorder_lag.clone(), shared.brake.clone(), parts.shutdown.clone());
+            async move {
+                tend::run(stream, lag, brake, shutdown).await;
+                Ok(())
+            }
+        });
+        if roles.has(Role::Projections) {
+            start_projections(running, &parts, &shared);
+        }
+        if let Some((listener, _)) = listener {
+            start_gateway(running, &parts, &shared, listener).await?;
+            told = welcome(&*shared.store, &shared.public_url).await?;
+        }
+        if roles.has(Role::Control) {
+            start_control(running, &parts, &shared);
+        }
+    }
+    if roles.has(Role::Executor) {
+        start_executor(running, &parts)?;
+    }
+    let mut out = std::io::stdout().lock();
+    // Nobody may be reading: the server runs all the same.
+    let _ = out.write_all(told.as_bytes()).and_then(|()| out.flush());
+    Ok(())
+}
+
+async fn listen(options: &ServeOptions) -> Result<(TcpListener, SocketAddr), String> {
     let listener = TcpListener::bind(options.listen).await.map_err(|failure| {
         format!("cannot listen on {}: {failure}; name another address by --listen", options.listen)
     })?;
     let address = listener.local_addr().map_err(|failure| failure.to_string())?;
-    let parts = Parts { options, data_dir, store, broker, shutdown: shutdown.clone() };
-    let running = start(parts, embedded, listener, address).await?;
-    wait(running, &shutdown).await
+    Ok((listener, address))
+}
+
+async fn share(
+    parts: &Parts,
+    store: Arc<dyn Store>,
+    opened: &OpenBroker,
+    address: Option<SocketAddr>,
+) -> Result<StoreParts, String> {
+    let Parts { options, data_dir, .. } = parts;
+    // Control without a gateway has been told a URL; the recorder alone needs none.
+    let own_url = address.map(|address| format!("http://{address}")).unwrap_or_default();
+    let public_url = options.public_url.clone().unwrap_or(own_url);
+    let upload_url = match (opened.embedded(), address) {
+        // The only executor is in this process.
+        (Some(_), Some(address)) => format!("http://{}", reachable(address)),
+        _ => public_url.clone(),
+    };
+    Ok(StoreParts {
+        embedded: opened.embedded().cloned(),
+        turns: backend::turns(&options.store, &store, data_dir)?,
+        key: backend::installation_key(&options.store, &*store, data_dir).await?,
+        brake: Brake::default(),
+        recorder_lag: Arc::default(),
+        store,
+        public_url,
+        upload_url,
+    })
 }
 
 /// What every part is made of.
 struct Parts {
     options: ServeOptions,
     data_dir: DataDir,
-    store: Arc<dyn Store>,
     broker: Arc<dyn Broker>,
     shutdown: CancellationToken,
 }
 
-async fn start(
-    parts: Parts,
-    embedded: Arc<EmbeddedBroker>,
-    listener: TcpListener,
-    address: SocketAddr,
-) -> Result<JoinSet<Result<(), String>>, String> {
-    let Parts { options, data_dir, store, broker, shutdown } = parts;
-    let text = |failure: &dyn std::fmt::Display| failure.to_string();
-    let key = data_dir.installation_key()?;
-    let instance = options.instance.clone().map_or_else(|| data_dir.instance(), Ok)?;
-    let public_url = options.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
-    let (place, recorder) = watch::channel(Place::default());
-    let artifacts = artifacts(&data_dir)?;
-    for queue in [topology::control(), topology::unrouted(), topology::dead()] {
-        broker.declare(&queue).await.map_err(|failure| text(&failure))?;
-    }
-    let mut running = JoinSet::new();
-    running.spawn({
-        let (broker, store, key, shutdown) = (broker.clone(), store.clone(), key.clone(), shutdown.clone());
+/// What all parts but executors are made of besides.
+struct StoreParts {
+    store: Arc<dyn Store>,
+    embedded: Option<Arc<EmbeddedBroker>>,
+    turns: Turns,
+    key: InstallationKey,
+    brake: Brake,
+    recorder_lag: Arc<AtomicU64>,
+    /// How people and executors reach the gateways, and where executors of this process bring artifacts.
+    public_url: String,
+    upload_url: String,
+}
+
+type Running = JoinSet<Result<(), String>>;
+
+/// The recorder, and who looks after the stream that it reads.
+fn start_projections(running: &mut Running, parts: &Parts, shared: &StoreParts) {
+    let (broker, store, key) = (parts.broker.clone(), shared.store.clone(), shared.key.clone());
+    running.spawn(shared.turns.clone().run("recorder", parts.shutdown.clone(), move |shutdown| {
+        let (broker, store, key) = (broker.clone(), store.clone(), key.clone());
         async move {
-            projections::recorder::run(broker, store, key, place, shutdown).await;
+            projections::recorder::run(broker, store, key, shutdown).await;
             Ok(())
         }
-    });
-    let brake = Brake::default();
-    running.spawn({
-        let (embedded, shutdown) = (embedded.clone(), shutdown.clone());
+    }));
+}
+
+/// Control and the relay.
+fn start_control(running: &mut Running, parts: &Parts, shared: &StoreParts) {
+    let (broker, store) = (parts.broker.clone(), shared.store.clone());
+    running.spawn(shared.turns.clone().run("relay", parts.shutdown.clone(), move |shutdown| {
+        let (broker, store) = (broker.clone(), store.clone());
         async move {
-            tokio::select! {
-                () = shutdown.cancelled() => Ok(()),
-                failure = embedded.failed() => Err(format!("the embedded broker failed: {failure}")),
-            }
+            outbox::run(broker, store, shutdown).await;
+            Ok(())
         }
-    });
-    let recorder_lag = Arc::new(AtomicU64::new(0));
-    let tended = (embedded, store.clone());
-    running.spawn(tend_stream(tended, recorder, Arc::clone(&recorder_lag), brake.clone(), shutdown.clone()));
-    let (hub, watched) = Hub::start(&*broker, &instance).await.map_err(|failure| text(&failure))?;
+    }));
+    let config = ControlConfig {
+        lease: parts.options.lease(),
+        upload_url: shared.upload_url.clone(),
+        key: shared.key.clone(),
+        brake: shared.brake.clone(),
+    };
+    let (broker, store) = (parts.broker.clone(), shared.store.clone());
+    running.spawn(
+        shared.turns.clone().run("control", parts.shutdown.clone(), move |shutdown| {
+            let (broker, store, config) = (broker.clone(), store.clone(), config.clone());
+            async move {
+                control::service::run(broker, store, config, shutdown).await.map_err(|failure| failure.to_string())
+            }
+        }),
+    );
+}
+
+/// Pages, HTTP and sockets.
+async fn start_gateway(
+    running: &mut Running,
+    parts: &Parts,
+    shared: &StoreParts,
+    listener: TcpListener,
+) -> Result<(), String> {
+    let Parts { options, data_dir, broker, shutdown } = parts;
+    let text = |failure: &dyn std::fmt::Display| failure.to_string();
+    let instance = options.instance.clone().map_or_else(|| data_dir.instance(), Ok)?;
+    let (hub, watched) = Hub::start(&**broker, &instance).await.map_err(|failure| text(&failure))?;
     running.spawn({
         let (hub, broker, instance, shutdown) = (hub.clone(), broker.clone(), instance.clone(), shutdown.clone());
         async move {
@@ -129,47 +234,36 @@ async fn start(
     let core = Arc::new(Core {
         hub,
         requester: Requester::start(broker.clone()).await.map_err(|failure| text(&failure))?,
-        store: store.clone(),
+        store: shared.store.clone(),
         broker: broker.clone(),
-        artifacts,
-        key: key.clone(),
+        artifacts: artifacts(options, data_dir)?,
+        key: shared.key.clone(),
         live: LiveQueries::default(),
-        recorder_lag,
+        recorder_lag: shared.recorder_lag.clone(),
         lease: options.lease(),
         affinity: options.affinity(),
-        public_url: public_url.clone(),
+        public_url: shared.public_url.clone(),
         instance: instance.clone(),
         trusted_proxies: options.trusted_proxies.clone(),
     });
-    let gateway_config = GatewayConfig {
-        instance,
+    let config = GatewayConfig {
+        instance: instance.clone(),
         workers: usize::from(options.workers),
         affinity: options.affinity(),
         ping: PING,
-        key: key.clone(),
+        key: shared.key.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         limits: gateway::Limits::default(),
     };
     let desk = Arc::new(ServerDesk(core.clone()));
-    let gateway = Gateway::start(broker.clone(), desk, gateway_config, shutdown.clone()).await;
+    let gateway = Gateway::start(broker.clone(), desk, config, shutdown.clone()).await;
     let gateway = gateway.map_err(|failure| text(&failure))?;
     running.spawn({
-        let (broker, store, shutdown) = (broker.clone(), store.clone(), shutdown.clone());
+        let (store, gateway, shutdown) = (shared.store.clone(), gateway.clone(), shutdown.clone());
         async move {
-            outbox::run(broker, store, shutdown).await;
+            instances::announce(&*store, &gateway, &instance, shutdown).await;
             Ok(())
         }
-    });
-    let control =
-        ControlConfig { lease: options.lease(), upload_url: format!("http://{}", reachable(address)), key, brake };
-    running.spawn({
-        let (broker, store, shutdown) = (broker.clone(), store.clone(), shutdown.clone());
-        async move { control::service::run(broker, store, control, shutdown).await.map_err(|failure| failure.to_string()) }
-    });
-    let executor = executor_config(&options, &data_dir)?;
-    running.spawn({
-        let shutdown = shutdown.clone();
-        async move { executor::run(broker, executor, shutdown).await.map_err(|failure| failure.to_string()) }
     });
     let site = http::router(Site { core, gateway }).into_make_service_with_connect_info::<SocketAddr>();
     // Small frames follow each other closely: kept back until the former one is acknowledged, each burst of them would
@@ -184,12 +278,18 @@ async fn start(
         let server = axum::serve(listener, site).with_graceful_shutdown(async move { stopping.cancelled().await });
         server.into_future().await.map_err(|failure| format!("the HTTP server ended: {failure}"))
     });
-    welcome(&*store, &public_url).await?;
-    Ok(running)
+    Ok(())
+}
+
+fn start_executor(running: &mut Running, parts: &Parts) -> Result<(), String> {
+    let config = executor_config(&parts.options, &parts.data_dir)?;
+    let (broker, shutdown) = (parts.broker.clone(), parts.shutdown.clone());
+    running.spawn(async move { executor::run(broker, config, shutdown).await.map_err(|failure| failure.to_string()) });
+    Ok(())
 }
 
 /// Tells where to go: the address, and the one-time link while nobody has signed in yet.
-async fn welcome(store: &dyn Store, public_url: &str) -> Result<(), String> {
+async fn welcome(store: &dyn Store, public_url: &str) -> Result<String, String> {
     let mut lines = format!("Listening on {public_url}\n");
     if !store.has_owner().await.map_err(|failure| failure.to_string())? {
         let link = secret::token("link")?;
@@ -198,10 +298,7 @@ async fn welcome(store: &dyn Store, public_url: &str) -> Result<(), String> {
         store.put_sign_in_link(&secret::sha256(&link), until).await.map_err(|failure| failure.to_string())?;
         lines.push_str(&format!("Sign in: {public_url}/sign-in?link={link}\n"));
     }
-    let mut out = std::io::stdout().lock();
-    // Nobody may be reading: the server runs all the same.
-    let _ = out.write_all(lines.as_bytes()).and_then(|()| out.flush());
-    Ok(())
+    Ok(lines)
 }
 
 /// An address that reaches this listener from the same machine.
@@ -213,8 +310,8 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     address
 }
 
-fn artifacts(data_dir: &DataDir) -> Result<Arc<dyn ObjectStore>, String> {
-    let path = data_dir.artifacts();
+fn artifacts(options: &ServeOptions, data_dir: &DataDir) -> Result<Arc<dyn ObjectStore>, String> {
+    let path = options.artifacts.clone().unwrap_or_else(|| data_dir.artifacts());
     std::fs::create_dir_all(&path).map_err(|failure| format!("{} cannot be made: {failure}", path.display()))?;
     let files = LocalFileSystem::new_with_prefix(&path).map_err(|failure| format!("{}: {failure}", path.display()))?;
     Ok(Arc::new(files))
@@ -233,38 +330,6 @@ fn executor_config(options: &ServeOptions, data_dir: &DataDir) -> Result<Executo
         work_dir: data_dir.work(),
         guard_program,
     })
-}
-
-/// Tells how far the recorder is behind, draws the brake while that is too far, and lets go of what it has applied but for
-/// the last [`STREAM_KEPT`] events. By a timer: a recorder that stands still tells nothing.
-async fn tend_stream(
-    parts: (Arc<EmbeddedBroker>, Arc<dyn Store>),
-    recorder: watch::Receiver<Place>,
-    lag: Arc<AtomicU64>,
-    brake: Brake,
-    shutdown: CancellationToken,
-) -> Result<(), String> {
-    let (broker, store) = parts;
-    let kept = store.group_place(projections::recorder::GROUP).await.map_err(|failure| failure.to_string())?;
-    let mut applied = kept.map(|(_, offset)| offset);
-    let mut trimmed = 0;
-    let mut timer = tokio::time::interval(TEND);
-    loop {
-        tokio::select! {
-            () = shutdown.cancelled() => return Ok(()),
-            _ = timer.tick() => {}
-        }
-        applied = recorder.borrow().offset.or(applied);
-        let next = applied.map_or(0, |offset| offset + 1);
-        let behind = broker.stream_range().end.saturating_sub(next);
-        lag.store(behind, Ordering::Relaxed);
-        brake.set(behind > LAG_MAX);
-        let keep_from = next.saturating_sub(STREAM_KEPT);
-        if keep_from > trimmed {
-            drop(broker.trim_stream(keep_from)); // Trimmed again the next time if it fails.
-            trimmed = keep_from;
-        }
-    }
 }
 
 fn stop_on_signal(shutdown: &CancellationToken) -> Result<(), String> {

@@ -9,7 +9,6 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use broker::{Broker, StreamEntry, StreamError, StreamFrom, StreamReader};
 use store::{Store, StoreError};
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 use uuid::Uuid;
@@ -20,15 +19,6 @@ const BATCH_EVENTS_MAX: usize = 256;
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 /// The longest wait after failures.
 const RETRY_MAX: Duration = Duration::from_secs(5);
-
-/// Where a group stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Place {
-    /// The last offset of the stream that it has applied.
-    pub offset: Option<u64>,
-    /// Roughly how many events are behind it.
-    pub lag: u64,
-}
 
 /// What a group does with a batch.
 pub trait Effect: Send + Sync + 'static {
@@ -43,19 +33,13 @@ pub trait Effect: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
-/// Runs a group until `shutdown`. `place` tells how far it is.
-pub async fn run(
-    broker: Arc<dyn Broker>,
-    store: Arc<dyn Store>,
-    effect: impl Effect,
-    place: watch::Sender<Place>,
-    shutdown: CancellationToken,
-) {
+/// Runs a group until `shutdown`.
+pub async fn run(broker: Arc<dyn Broker>, store: Arc<dyn Store>, effect: impl Effect, shutdown: CancellationToken) {
     let mut wait = RETRY_FIRST;
     loop {
         let failure = tokio::select! {
             () = shutdown.cancelled() => return,
-            failure = follow(&*broker, &*store, &effect, &place, &mut wait) => failure,
+            failure = follow(&*broker, &*store, &effect, &mut wait) => failure,
         };
         error!(group = effect.name(), %failure, wait_ms = wait.as_millis(), "a consumer group stands still and tries again");
         tokio::select! {
@@ -67,13 +51,7 @@ pub async fn run(
 }
 
 /// Follows the stream until something fails.
-async fn follow(
-    broker: &dyn Broker,
-    store: &dyn Store,
-    effect: &impl Effect,
-    place: &watch::Sender<Place>,
-    wait: &mut Duration,
-) -> String {
+async fn follow(broker: &dyn Broker, store: &dyn Store, effect: &impl Effect, wait: &mut Duration) -> String {
     let mut reader = match open(broker, store, effect.name()).await {
         Ok(reader) => reader,
         Err(failure) => return failure,
@@ -88,7 +66,6 @@ async fn follow(
             return failure.to_string();
         }
         *wait = RETRY_FIRST;
-        place.send_replace(Place { offset: Some(offset), lag: reader.lag() });
     }
 }
 

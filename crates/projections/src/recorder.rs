@@ -8,27 +8,20 @@ use std::sync::Arc;
 
 use broker::{Broker, Outgoing, StreamEntry, topology::Exchange};
 use store::{Store, StoreError, model::RecordBatch};
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 use uuid::Uuid;
 use wire::{EventMessage, Topic, event::encode_recorded, mac::InstallationKey};
 
-use crate::group::{self, Effect, Place};
+use crate::group::{self, Effect};
 
 /// The name of the recorder's group.
 pub const GROUP: &str = "recorder";
 
 /// Runs the recorder until `shutdown`.
-pub async fn run(
-    broker: Arc<dyn Broker>,
-    store: Arc<dyn Store>,
-    key: InstallationKey,
-    place: watch::Sender<Place>,
-    shutdown: CancellationToken,
-) {
+pub async fn run(broker: Arc<dyn Broker>, store: Arc<dyn Store>, key: InstallationKey, shutdown: CancellationToken) {
     let effect = Recorder { broker: Arc::clone(&broker), store: Arc::clone(&store), key };
-    group::run(broker, store, effect, place, shutdown).await;
+    group::run(broker, store, effect, shutdown).await;
 }
 
 struct Recorder {

@@ -39,6 +39,11 @@ impl DataDir {
         }
     }
 
+    /// A folder by its name, there or not.
+    pub(crate) fn named(path: &Path) -> Self {
+        Self { path: path.to_owned() }
+    }
+
     /// The SQLite file.
     pub(crate) fn database(&self) -> PathBuf {
         self.path.join("stepcast.db")
@@ -69,6 +74,27 @@ impl DataDir {
     pub(crate) fn executor_id(&self) -> Result<ExecutorId, String> {
         let text = self.kept("executor", || Ok(Uuid::new_v4().to_string()))?;
         text.trim().parse().map_err(|_| format!("{} must hold a UUID", self.path.join("executor").display()))
+    }
+
+    /// Who this process is where turns are taken, made once: after a restart it goes on with what it held.
+    pub(crate) fn holder(&self) -> Result<Uuid, String> {
+        let text = self.kept("holder", || Ok(Uuid::new_v4().to_string()))?;
+        text.trim().parse().map_err(|_| format!("{} must hold a UUID", self.path.join("holder").display()))
+    }
+
+    /// Makes the folder this process's own until it ends, however it ends.
+    pub(crate) fn own(&self) -> Result<fs::File, String> {
+        let path = self.path.join("serve.lock");
+        let opened = fs::OpenOptions::new().create(true).write(true).truncate(false).mode(0o600).open(&path);
+        let file = opened.map_err(|failure| format!("{} cannot be opened: {failure}", path.display()))?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(fs::TryLockError::WouldBlock) => Err(format!(
+                "the data folder {} is used by another process: give each its own by --data-dir",
+                self.path.display()
+            )),
+            Err(fs::TryLockError::Error(failure)) => Err(format!("{} cannot be locked: {failure}", path.display())),
+        }
     }
 
     /// The installation key: 32 random bytes as hex, made once.

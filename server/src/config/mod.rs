@@ -1,12 +1,19 @@
 //! What `stepcast serve` is told: options, their variables, units and defaults. What is kept in the data directory stands
 //! in [`data_dir`].
 
+pub(crate) mod backend;
 pub(crate) mod data_dir;
+pub(crate) mod roles;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
 use wire::LabelSet;
+
+use self::{
+    backend::{BrokerChoice, StoreChoice},
+    roles::{Role, Roles},
+};
 
 /// Options of `stepcast serve`.
 #[derive(Clone, Debug, Args)]
@@ -23,15 +30,19 @@ pub(crate) struct ServeOptions {
     /// Workers of the gateway, 1 to 256.
     #[arg(long, env = "STEPCAST_WORKERS", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) workers: u16,
-    /// Parts that this process runs. For now `all`.
-    #[arg(long, env = "STEPCAST_ROLES", default_value = "all", value_parser = ["all"])]
-    pub(crate) roles: String,
-    /// The broker. For now `embedded`.
-    #[arg(long, env = "STEPCAST_BROKER", default_value = "embedded", value_parser = ["embedded"])]
-    pub(crate) broker: String,
-    /// The store. For now `sqlite`: a file in the data folder.
-    #[arg(long, env = "STEPCAST_STORE", default_value = "sqlite", value_parser = ["sqlite"])]
-    pub(crate) store: String,
+    /// Parts that this process runs: gateway, control, executor, projections, separated by commas, or `all`.
+    #[arg(long, env = "STEPCAST_ROLES", default_value = "all")]
+    pub(crate) roles: Roles,
+    /// The broker: `embedded`, a URL (amqp://user:password@host:port/virtual-host), or @FILE that holds one.
+    #[arg(long, env = "STEPCAST_BROKER", default_value = "embedded", hide_env_values = true, value_parser = backend::parse::<BrokerChoice>)]
+    pub(crate) broker: BrokerChoice,
+    /// The store: `sqlite` (a file in the data folder), a URL (postgres://user:password@host:port/database), or @FILE that
+    /// holds one.
+    #[arg(long, env = "STEPCAST_STORE", default_value = "sqlite", hide_env_values = true, value_parser = backend::parse::<StoreChoice>)]
+    pub(crate) store: StoreChoice,
+    /// Folder for the files that jobs leave behind; gateways on several hosts share one [default: in the data folder].
+    #[arg(long, env = "STEPCAST_ARTIFACTS")]
+    pub(crate) artifacts: Option<PathBuf>,
     /// Jobs that the executor runs at once, 1 to 1024 [default: number of cores].
     #[arg(long, env = "STEPCAST_SLOTS", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) slots: Option<u32>,
@@ -47,12 +58,31 @@ pub(crate) struct ServeOptions {
     /// Seconds that a job's lease lasts: a job whose executor is not heard for so long runs again.
     #[arg(long, env = "STEPCAST_LEASE_SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub(crate) lease_seconds: u64,
-    /// URL under which people and executors reach this server [default: from --listen].
+    /// URL under which people and executors reach the gateways [default: from --listen].
     #[arg(long, env = "STEPCAST_PUBLIC_URL", value_parser = public_url)]
     pub(crate) public_url: Option<String>,
 }
 
 impl ServeOptions {
+    /// Says in one sentence what does not go together.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        if self.broker == BrokerChoice::Embedded && !self.roles.is_all() {
+            return Err(format!(
+                "the embedded broker lives in one process, which has all roles; for `--roles {}` name a RabbitMQ by --broker amqp://…",
+                self.roles
+            ));
+        }
+        if self.broker == BrokerChoice::Embedded && self.store != StoreChoice::Sqlite {
+            return Err("the embedded broker keeps its messages in SQLite: for PostgreSQL name a RabbitMQ too, by --broker amqp://…".to_owned());
+        }
+        if self.roles.has(Role::Control) && !self.roles.has(Role::Gateway) && self.public_url.is_none() {
+            return Err(
+                "control tells executors where artifacts go: name the gateways' address by --public-url".to_owned()
+            );
+        }
+        Ok(())
+    }
+
     /// See [`ServeOptions::affinity_seconds`].
     pub(crate) fn affinity(&self) -> Duration {
         Duration::from_secs(self.affinity_seconds)
@@ -100,6 +130,29 @@ fn public_url(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: ServeOptions,
+    }
+
+    fn checked(words: &[&str]) -> Result<(), String> {
+        let words = ["stepcast"].iter().chain(words);
+        <Line as clap::Parser>::try_parse_from(words).map_err(|wrong| wrong.to_string())?.options.check()
+    }
+
+    #[test]
+    fn parts_that_cannot_go_together_are_told_with_what_would() {
+        assert_eq!(checked(&[]), Ok(()));
+        assert!(checked(&["--roles", "executor"]).unwrap_err().contains("--broker amqp://"));
+        assert!(checked(&["--store", "postgres://a@b/c"]).unwrap_err().contains("--broker amqp://"));
+        let rabbit = ["--broker", "amqp://a:b@c"];
+        assert_eq!(checked(&[&["--roles", "executor"][..], &rabbit].concat()), Ok(()));
+        let control = [&["--roles", "control,projections"][..], &rabbit].concat();
+        assert!(checked(&control).unwrap_err().contains("--public-url"));
+        assert_eq!(checked(&[&control[..], &["--public-url", "http://ci.example.org"]].concat()), Ok(()));
+    }
 
     #[test]
     fn a_wrong_option_is_answered_with_what_would_be_right() {

@@ -15,7 +15,7 @@ use gateway::Gateway;
 use wire::{
     Problem,
     task::ExecutorNow,
-    view::{ExecutorView, GroupView, WorkerView},
+    view::{ExecutorView, GatewayView, GroupView, WorkerView},
 };
 
 use crate::{
@@ -42,20 +42,13 @@ pub(crate) async fn executor_now(
     Ok(Json(queries::executor_now(&core, &who, parse("The executor's id", &id)?).await?))
 }
 
-/// A gateway instance.
-#[derive(serde::Serialize)]
-pub(crate) struct InstanceView {
-    instance: String,
-    workers: Vec<WorkerView>,
-}
-
 /// `GET /gateways`
 pub(crate) async fn gateways(
     State(core): State<Arc<Core>>,
     State(gateway): State<Arc<Gateway>>,
-    Who(_who): Who,
-) -> Json<Vec<InstanceView>> {
-    Json(vec![InstanceView { instance: core.instance.clone(), workers: gateway.workers().await }])
+    Who(who): Who,
+) -> Answer<Json<Vec<GatewayView>>> {
+    Ok(Json(queries::gateways(&core, &gateway, &who).await?))
 }
 
 /// `GET /groups`

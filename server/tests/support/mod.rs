@@ -56,11 +56,12 @@ impl Server {
     pub(crate) fn start_in(data_dir: &Path, arguments: &[&str]) -> Self {
         let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         let (child, url) = spawn(data_dir, "127.0.0.1:0", &arguments);
-        let created = Command::new(STEPCAST)
-            .args(["token", "create", "--name", "test", "--data-dir"])
-            .arg(data_dir)
-            .output()
-            .unwrap();
+        let mut create = Command::new(STEPCAST);
+        create.args(["token", "create", "--name", "test", "--data-dir"]).arg(data_dir);
+        if let Some(at) = arguments.iter().position(|argument| argument == "--store") {
+            create.args(&arguments[at..at + 2]);
+        }
+        let created = create.output().unwrap();
         assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stderr));
         let token = String::from_utf8(created.stdout).unwrap().trim().to_owned();
         let agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
@@ -152,6 +153,19 @@ impl Server {
             }
             // A build that was retried has finished before: look again.
             events = events.until(|frame| frame["event"]["kind"] == "build_finished").1;
+        }
+    }
+
+    /// The same where the broker is away for a while: then there are no live events, but the store answers.
+    pub(crate) fn finished_without_broker(&self, id: &str) -> Value {
+        let begun = Instant::now();
+        loop {
+            let build = self.build(id);
+            if build["state"] == "finished" {
+                return build;
+            }
+            assert!(begun.elapsed() < PATIENCE, "the build does not finish: {build}");
+            std::thread::yield_now();
         }
     }
 

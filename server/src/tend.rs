@@ -1,0 +1,58 @@
+//! Looks after the event stream: how far the recorder is behind, whether claims may be granted, what may go.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use broker::{Broker, embedded::EmbeddedBroker};
+use control::service::Brake;
+use projections::recorder::GROUP;
+use store::Store;
+use tokio_util::sync::CancellationToken;
+
+/// Events that every group has applied are kept in the stream up to this number, then the oldest go. RabbitMQ does that by
+/// size.
+const STREAM_KEPT: u64 = 500;
+/// The stream is looked at this often.
+const LOOK: Duration = Duration::from_secs(1);
+/// With more events than this behind the recorder no job is granted until it has caught up: the stream stays within bounds.
+const LAG_MAX: u64 = 200_000;
+
+/// What it looks at.
+pub(crate) struct Stream {
+    /// Who holds the stream.
+    pub(crate) broker: Arc<dyn Broker>,
+    /// The same, where its stream is to be trimmed.
+    pub(crate) embedded: Option<Arc<EmbeddedBroker>>,
+    /// Where the recorder keeps its place.
+    pub(crate) store: Arc<dyn Store>,
+}
+
+/// Looks until `shutdown`. By a timer: a recorder that stands still tells nothing.
+pub(crate) async fn run(stream: Stream, lag: Arc<AtomicU64>, brake: Brake, shutdown: CancellationToken) {
+    let mut timer = tokio::time::interval(LOOK);
+    timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut trimmed = 0;
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            _ = timer.tick() => {}
+        }
+        // The place first: what comes to the stream meanwhile counts as behind, never as ahead.
+        let Ok(place) = stream.store.group_place(GROUP).await else { continue };
+        let Ok(Some(end)) = stream.broker.stream_end().await else { continue };
+        let next = place.map_or(0, |(_, offset)| offset + 1);
+        let behind = end.saturating_sub(next);
+        lag.store(behind, Ordering::Relaxed);
+        brake.set(behind > LAG_MAX);
+        let keep_from = next.saturating_sub(STREAM_KEPT);
+        if let Some(embedded) = stream.embedded.as_ref().filter(|_| keep_from > trimmed) {
+            drop(embedded.trim_stream(keep_from)); // Trimmed again the next time if it fails.
+            trimmed = keep_from;
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! Many processes: gateways, control and executors over a private RabbitMQ and a private PostgreSQL.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+#[allow(dead_code, reason = "the store's own tests use the rest")]
+#[path = "../../crates/store/tests/instance/mod.rs"]
+mod instance;
+#[path = "../../crates/broker-rabbitmq/tests/node/mod.rs"]
+mod node;
+mod support;
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+};
+
+use node::Node;
+use serde_json::Value;
+use support::{STEPCAST, Server};
+
+/// A virtual host and a database that no other test uses, and a folder.
+struct Cluster {
+    runtime: tokio::runtime::Runtime,
+    broker: String,
+    store: String,
+    folder: tempfile::TempDir,
+}
+
+impl Cluster {
+    fn on(node: &Node) -> Self {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let (vhost, database) = runtime.block_on(async {
+            drop(node.broker().await); // It has started.
+            let vhost = uuid::Uuid::new_v4().simple().to_string();
+            node.control(&["add_vhost", &vhost]).await;
+            node.control(&["set_permissions", "--vhost", &vhost, "guest", ".*", ".*", ".*"]).await;
+            (vhost, instance::shared().make_database().await)
+        });
+        let (broker, store) = (node.url_of("guest", "guest", &vhost), instance::shared().url(&database));
+        Self { runtime, broker, store, folder }
+    }
+
+    fn data_dir(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A process with these roles that listens.
+    fn server(&self, name: &str, roles: &str) -> Server {
+        let artifacts = self.data_dir("artifacts").display().to_string();
+        let words = ["--broker", &self.broker, "--store", &self.store, "--roles", roles, "--instance", name];
+        Server::start_in(
+            &self.data_dir(name),
+            &[&words[..], &["--artifacts", &artifacts, "--lease-seconds", "5"]].concat(),
+        )
+    }
+
+    /// A process that runs jobs and nothing else.
+    fn executor(&self, name: &str, slots: &str) -> Executor {
+        let mut child = Command::new(STEPCAST)
+            .args(["serve", "--roles", "executor", "--broker", &self.broker, "--slots", slots, "--data-dir"])
+            .arg(self.data_dir(name))
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut told = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut told).unwrap();
+        assert_eq!(told, "Running executor\n");
+        Executor(child)
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let database = self.store.split(['?']).next().unwrap().rsplit('/').next().unwrap().to_owned();
+        self.runtime.block_on(instance::shared().forget_database(&database));
+    }
+}
+
+struct Executor(Child);
+
+impl Drop for Executor {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+const SITE: &str = r#"
+name: site
+jobs:
+  pack:
+    steps:
+      - run: 'for n in 1 2 3; do echo "line $n"; done; echo packed > out.txt'
+    artifacts: [out.txt]
+  check:
+    needs: [pack]
+    steps: [{run: echo checked}]
+"#;
+
+fn job_of<'a>(build: &'a Value, name: &str) -> &'a str {
+    let jobs = build["jobs"].as_array().unwrap();
+    jobs.iter().find(|job| job["name"] == name).unwrap()["id"].as_str().unwrap()
+}
+
+#[test]
+fn a_build_runs_across_processes_and_every_gateway_shows_it() {
+    let cluster = Cluster::on(Node::shared());
+    let north = cluster.server("north", "gateway,control,projections");
+    let south = cluster.server("south", "gateway,control,projections");
+    let _executor = cluster.executor("east", "2");
+    north.apply("site", SITE);
+    let build = south.finished(&north.trigger("site"));
+    assert_eq!(build["outcome"], "succeeded", "{build}");
+    for server in [&north, &south] {
+        assert_eq!(server.log(job_of(&build, "pack"), 1), ["line 1", "line 2", "line 3"]);
+        let artifacts = server.get(&format!("/api/v1/jobs/{}/artifacts", job_of(&build, "pack"))).json();
+        let artifact = artifacts[0]["id"].as_str().unwrap();
+        assert_eq!(server.get(&format!("/api/v1/artifacts/{artifact}")).text, "packed\n");
+        let executors = server.get("/api/v1/executors").json();
+        assert_eq!(executors.as_array().unwrap().len(), 1);
+        assert_eq!((&executors[0]["alive"], &executors[0]["slots"]), (&true.into(), &2.into()));
+        let now = server.get(&format!("/api/v1/executors/{}/now", executors[0]["id"].as_str().unwrap())).json();
+        assert_eq!(now["slots"], 2, "asked over the broker: {now}");
+        let gateways = server.get("/api/v1/gateways").json();
+        let names = gateways.as_array().unwrap().iter().map(|gateway| gateway["instance"].as_str().unwrap());
+        assert_eq!(names.collect::<Vec<_>>(), ["north", "south"]);
+        assert_eq!(gateways[0]["workers"].as_array().unwrap().len(), 4);
+    }
+}
+
+#[test]
+fn p7_builds_go_on_when_the_process_that_had_its_turn_is_killed() {
+    let cluster = Cluster::on(Node::shared());
+    // The first one takes every turn.
+    let mut north = cluster.server("north", "gateway,control,projections");
+    north.apply("site", SITE);
+    let _executor = cluster.executor("east", "1");
+    let first = north.trigger("site");
+    assert_eq!(north.finished(&first)["outcome"], "succeeded");
+    let south = cluster.server("south", "gateway,control,projections");
+    let accepted: Vec<String> = (0..5).map(|_| north.trigger("site")).collect();
+    north.kill();
+    for id in &accepted {
+        assert_eq!(south.finished(id)["outcome"], "succeeded");
+    }
+    let later = south.finished(&south.trigger("site"));
+    assert_eq!(later["outcome"], "succeeded");
+    assert_eq!(south.log(job_of(&later, "check"), 1), ["checked"]);
+}
+
+#[test]
+fn p7_rabbitmq_is_killed_in_the_middle_of_20_builds_and_no_line_is_missing() {
+    let node = Node::start();
+    let cluster = Cluster::on(&node);
+    let north = cluster.server("north", "gateway,control,projections");
+    let _executors = [cluster.executor("east", "2"), cluster.executor("west", "2")];
+    let gate = cluster.data_dir("gate");
+    let text = format!(
+        "name: talk\njobs:\n  a:\n    steps:\n      - run: |\n          for n in $(seq 1 200); do echo \"line $n\"; done\n          \
+         until [ -e '{}' ]; do read -r -t 0.05 <> <(:) || :; done\n          \
+         for n in $(seq 201 400); do echo \"line $n\"; done\n",
+        gate.display()
+    );
+    north.apply("talk", &text);
+    let builds: Vec<String> = (0..20).map(|_| north.trigger("talk")).collect();
+    north.until_recorded(job_of(&north.build(&builds[0]), "a"), 1, "line 200");
+    cluster.runtime.block_on(node.keep_what_was_declared());
+    node.kill();
+    std::fs::write(&gate, "").unwrap();
+    node.revive();
+    let expected: Vec<String> = (1..=400).map(|n| format!("line {n}")).collect();
+    for id in &builds {
+        let build = north.finished_without_broker(id);
+        assert_eq!(build["outcome"], "succeeded", "{build}");
+        let attempt = build["jobs"][0]["attempt"].as_u64().unwrap();
+        assert_eq!(north.log(job_of(&build, "a"), attempt), expected);
+    }
+}
+
+/// Runs `stepcast serve` to its end: it must refuse with one sentence and exit status 2.
+fn refused(words: &[&str]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = Command::new(STEPCAST)
+        .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+        .arg(folder.path())
+        .args(words)
+        .env("RUST_LOG", "off")
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut told = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut told).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(2), "{told}");
+    assert_eq!(told.trim_end().lines().count(), 1, "one sentence: {told}");
+    told
+}
+
+#[test]
+fn what_cannot_be_reached_or_used_is_told_in_one_sentence() {
+    let node = Node::shared();
+    let cluster = Cluster::on(node);
+    let broker = |url: &str| refused(&["--roles", "executor", "--broker", url]);
+    let told = broker(&node.url_of("guest", "wrong", ""));
+    assert!(told.contains("refuses the credentials of user guest") && !told.contains("wrong"), "{told}");
+    let told = broker(&node.url_of("guest", "guest", "nowhere"));
+    assert!(told.contains("nowhere"), "{told}");
+    let told = broker("amqp://guest:guest@127.0.0.1:1");
+    assert!(told.contains("127.0.0.1:1"), "{told}");
+    cluster.runtime.block_on(async {
+        node.control(&["add_user", "reader", "reader"]).await;
+        node.control(&["set_permissions", "reader", "^$", ".*", ".*"]).await;
+    });
+    let told = broker(&node.url_of("reader", "reader", ""));
+    assert!(told.contains("cannot be declared") && told.contains("access"), "{told}");
+
+    let store = |url: &str| refused(&["--broker", &cluster.broker, "--store", url]);
+    let told = store(&cluster.store.replace(instance::PASSWORD, "wrong-one"));
+    assert!(told.contains("stepcast") && !told.contains("wrong-one"), "{told}");
+    let told = store("postgres://stepcast:x@127.0.0.1:1/stepcast");
+    assert!(told.contains("127.0.0.1:1"), "{told}");
+    let north = cluster.server("north", "all");
+    let database = cluster.store.clone();
+    cluster.runtime.block_on(async {
+        use sqlx::{Connection as _, Executor as _};
+        let mut connection = sqlx::PgConnection::connect(&database).await.unwrap();
+        connection.execute("UPDATE stepcast_schema SET version = version + 1").await.unwrap();
+    });
+    assert!(store(&cluster.store).contains("start the newer Stepcast"), "a database of a newer schema");
+    drop(north);
+    assert!(refused(&["--roles", "executor"]).contains("--broker amqp://"));
+}
