@@ -9,6 +9,7 @@ use failure::{Failure, Result};
 mod bench;
 mod browser;
 mod bundle;
+mod cluster;
 mod failure;
 mod process;
 mod release;
@@ -20,6 +21,8 @@ mod tidy;
 const USAGE: &str = "\
 cargo xtask run [-- OPTIONS]       set up, build everything and serve it on http://127.0.0.1:3000
                                    (OPTIONS are those of `stepcast serve`)
+cargo xtask cluster [-- OPTIONS]   the same as two gateways and two executors over a private RabbitMQ and PostgreSQL, with
+                                   HAProxy in front on http://127.0.0.1:3000; Ctrl-C ends all of it
 cargo xtask build [--release]      leave target/debug/stepcast or target/release/stepcast, one file
 cargo xtask browser                build the browser package alone, into target/site
 cargo xtask bench [--quick] [--only NAME]...
@@ -37,6 +40,8 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["run"] => run::run(&[]),
         ["run", "--", ..] => run::run(&arguments[2..]),
+        ["cluster"] => cluster::run(&[]),
+        ["cluster", "--", ..] => cluster::run(&arguments[2..]),
         ["build"] => release::build(false),
         ["build", "--release"] => release::build(true),
         ["browser"] => setup::for_building().and_then(|()| browser::package()),

@@ -56,6 +56,11 @@ const RABBITMQ: Need = Need {
     present: || Path::new(RABBITMQ_SERVER).exists(),
     provide: || install("rabbitmq-server", "the tests of the broker start nodes of it"),
 };
+const HAPROXY: Need = Need {
+    name: "HAProxy",
+    present: || answers("haproxy", "-v") || answers("/usr/sbin/haproxy", "-v"),
+    provide: || install("haproxy", "it stands before the gateways of a cluster"),
+};
 const CHROMIUM: Need = Need { name: "Chromium", present: || chromium().is_some(), provide: install_chromium };
 
 /// What the browser package needs.
@@ -66,6 +71,12 @@ pub(crate) fn for_building() -> Result<()> {
 /// What a server that runs builds needs on top of being built.
 pub(crate) fn for_running() -> Result<()> {
     provide(&[WASM_TARGET, NODE, NPM_PACKAGES, BASH, GIT])
+}
+
+/// What a cluster needs on top.
+pub(crate) fn for_cluster() -> Result<()> {
+    for_running()?;
+    provide(&[POSTGRES, RABBITMQ, HAPROXY])
 }
 
 /// What the Rust tests need: they run real steps and real clones, a real database and a real broker.
