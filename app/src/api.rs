@@ -1,7 +1,7 @@
 //! What pages read: server functions over the [`Backend`] that the server provides with the request's authority.
 //! Writes and ranges of logs go over the public interface instead (`rest`).
 
-use leptos::{prelude::*, server_fn::codec::JsonEncoding};
+use leptos::prelude::*;
 use serde::{Deserialize, Serialize};
 use wire::{
     BuildId, JobId, PipelineName, Problem, Timestamp,
@@ -11,6 +11,7 @@ use wire::{
 
 #[cfg(feature = "ssr")]
 use crate::components::{build_filter::Filter, estimate};
+use crate::json::{Json, JsonAnswer};
 
 /// Lines of a log that a page carries in its HTML: some screens of them, for what is carried is parsed, drawn, and taken
 /// over by the browser package before anything else happens.
@@ -63,7 +64,7 @@ pub struct Stamped<T> {
 pub struct PageError(pub Problem);
 
 impl FromServerFnError for PageError {
-    type Encoder = JsonEncoding;
+    type Encoder = Json;
     fn from_server_fn_error(error: ServerFnErrorErr) -> Self {
         let detail = match error {
             ServerFnErrorErr::Request(_) => {
@@ -130,7 +131,7 @@ fn stamped<T>(data: T) -> Stamped<T> {
 }
 
 /// The server's time: what an open page measures its own clock by.
-#[server(prefix = "/api/page", endpoint = "clock")]
+#[server(prefix = "/api/page", endpoint = "clock", output = JsonAnswer)]
 pub async fn read_clock() -> Result<Timestamp, PageError> {
     Ok(now())
 }
@@ -150,7 +151,7 @@ pub fn build_after(build: &BuildSummary) -> BuildsQuery {
 pub const PIPELINE_BUILDS: u32 = 50;
 
 /// Reads the home page.
-#[server(prefix = "/api/page", endpoint = "home")]
+#[server(prefix = "/api/page", endpoint = "home", output = JsonAnswer)]
 pub async fn read_home() -> Result<Stamped<HomePage>, PageError> {
     let backend = backend()?;
     let pipelines = backend.pipelines().await.map_err(PageError)?;
@@ -171,7 +172,7 @@ pub fn builds_of(pipeline: PipelineName) -> BuildsQuery {
 }
 
 /// Reads the page of a pipeline; none if there is none of that name.
-#[server(prefix = "/api/page", endpoint = "pipeline")]
+#[server(prefix = "/api/page", endpoint = "pipeline", output = JsonAnswer)]
 pub async fn read_pipeline(
     /// Its name.
     name: PipelineName,
@@ -192,7 +193,7 @@ pub async fn read_pipeline(
 
 /// Reads the page of a build; none if there is none of that id. Without `job`, the log is that of the job which asks
 /// for attention.
-#[server(prefix = "/api/page", endpoint = "build_page")]
+#[server(prefix = "/api/page", endpoint = "build_page", output = JsonAnswer)]
 pub async fn read_build_page(
     /// The build.
     id: BuildId,
@@ -220,7 +221,7 @@ pub async fn read_build_page(
 }
 
 /// Reads a build anew: what an open page asks when frames are missing.
-#[server(prefix = "/api/page", endpoint = "build")]
+#[server(prefix = "/api/page", endpoint = "build", output = JsonAnswer)]
 pub async fn read_build(
     /// The build.
     id: BuildId,

@@ -9,6 +9,7 @@
 pub mod api;
 pub mod browser;
 pub mod components;
+pub mod json;
 pub mod live;
 pub mod pages;
 pub mod rest;

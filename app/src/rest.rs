@@ -8,6 +8,8 @@ use wire::{
     log::{Group, RecordedLine},
 };
 
+use crate::json;
+
 /// An answer with a status below 400.
 #[cfg_attr(not(target_arch = "wasm32"), allow(dead_code, reason = "only a browser makes one"))]
 struct Answer {
@@ -30,8 +32,8 @@ pub async fn trigger(pipeline: &PipelineName, trigger: &Trigger, key: &str) -> R
         id: BuildId,
     }
     let url = format!("/api/v1/pipelines/{pipeline}/builds");
-    let answer = send("POST", &url, JSON, Some(key), Some(json(trigger)?)).await?;
-    serde_json::from_str::<Accepted>(&answer.body).map(|accepted| accepted.id).map_err(unreadable)
+    let answer = send("POST", &url, JSON, Some(key), Some(written(trigger)?)).await?;
+    json::read::<Accepted>(&answer.body).map(|accepted| accepted.id).map_err(unreadable)
 }
 
 /// Creates or changes a pipeline.
@@ -55,7 +57,7 @@ pub async fn cancel(build: BuildId) -> Result<(), Problem> {
 /// # Errors
 /// When it cannot be retried, or the server cannot be reached.
 pub async fn retry(build: BuildId, failed_only: bool) -> Result<(), Problem> {
-    let body = json(&Retry { failed_only })?;
+    let body = written(&Retry { failed_only })?;
     send("POST", &format!("/api/v1/builds/{build}/retry"), JSON, None, Some(body)).await.map(drop)
 }
 
@@ -71,7 +73,7 @@ pub async fn log_lines(
 ) -> Result<(Vec<RecordedLine>, Option<u64>), Problem> {
     let url = format!("/api/v1/jobs/{job}/log?attempt={attempt}&from={from}&limit={limit}");
     let answer = send("GET", &url, JSON, None, None).await?;
-    let lines = answer.body.lines().map(serde_json::from_str).collect::<Result<_, _>>().map_err(unreadable)?;
+    let lines = answer.body.lines().map(json::read).collect::<Result<_, _>>().map_err(unreadable)?;
     Ok((lines, answer.total))
 }
 
@@ -102,12 +104,12 @@ pub async fn search_log(job: JobId, attempt: u32, wanted: &str, take: impl FnMut
 pub async fn log_group(job: JobId, attempt: u32, line: u64) -> Result<Group, Problem> {
     let url = format!("/api/v1/jobs/{job}/log/group?attempt={attempt}&line={line}");
     let answer = send("GET", &url, JSON, None, None).await?;
-    serde_json::from_str(&answer.body).map_err(unreadable)
+    json::read(&answer.body).map_err(unreadable)
 }
 
 const JSON: &str = "application/json";
 
-fn json(value: &impl Serialize) -> Result<String, Problem> {
+fn written(value: &impl Serialize) -> Result<String, Problem> {
     serde_json::to_string(value).map_err(unreadable)
 }
 
@@ -145,7 +147,7 @@ async fn send(method: &str, url: &str, kind: &str, key: Option<&str>, body: Opti
     if status < 400 {
         return Ok(Answer { body, total, sealed, offset });
     }
-    Err(serde_json::from_str(&body).unwrap_or_else(|_| {
+    Err(json::read(&body).unwrap_or_else(|_| {
         Problem::new(status, "refused", format!("The server answered with status {status} and no reason."))
     }))
 }

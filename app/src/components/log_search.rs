@@ -139,7 +139,7 @@ impl Search {
             if !self.is_now(turn) {
                 return false;
             }
-            let Ok(part) = serde_json::from_str::<Part>(line) else { return true };
+            let Ok(part) = crate::json::read::<Part>(line) else { return true };
             let first = self.found.try_update(|found| {
                 found.lines.extend(part.n);
                 found.all = part.hits;

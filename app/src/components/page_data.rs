@@ -4,13 +4,19 @@ use leptos::prelude::*;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{clock::Clock, problem_note::ProblemNote};
-use crate::api::{PageError, Stamped};
+use crate::{
+    api::{PageError, Stamped},
+    json::Json,
+};
 
 /// What a page's reading answers.
 pub type Answer<T> = Result<Stamped<T>, PageError>;
 
 /// Shows `view` of the data once it is there, or the problem in its place. The clock is set by the server's time first.
-pub fn page_data<T, V>(data: Resource<Answer<T>>, view: impl Fn(T) -> V + Copy + Send + Sync + 'static) -> impl IntoView
+pub fn page_data<T, V>(
+    data: Resource<Answer<T>, Json>,
+    view: impl Fn(T) -> V + Copy + Send + Sync + 'static,
+) -> impl IntoView
 where
     T: Clone + Serialize + DeserializeOwned + Send + Sync + 'static,
     V: IntoView + 'static,

@@ -335,7 +335,7 @@ fn check(live: Live) {
 
 fn hear(live: Live, text: &str) {
     with(|link| link.heard = browser::now_millis());
-    let Ok(frame) = serde_json::from_str::<Incoming>(text) else { return };
+    let Ok(frame) = crate::json::read::<Incoming>(text) else { return };
     match frame {
         Incoming::Hello { client_id, server_id, resume, resumed, ping_seconds, .. } => {
             let meta = SocketMeta { client_id, server_id };

@@ -59,7 +59,7 @@ pub fn BuildRoute() -> impl IntoView {
 
 #[component]
 fn BuildOf(id: Option<BuildId>, asked: Memo<Option<JobId>>) -> impl IntoView {
-    let data = Resource::new(
+    let data = Resource::new_with_options(
         || (),
         move |()| {
             // Another job of the same build is followed in place, not read anew.
@@ -71,6 +71,7 @@ fn BuildOf(id: Option<BuildId>, asked: Memo<Option<JobId>>) -> impl IntoView {
                 }
             }
         },
+        false,
     );
     page_data(data, move |page| match page {
         Some(page) => Either::Left(view! { <Build page asked/> }),

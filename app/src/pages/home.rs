@@ -15,7 +15,7 @@ use crate::{
 /// The route.
 #[component]
 pub fn HomeRoute() -> impl IntoView {
-    let data = Resource::new(|| (), |()| read_home());
+    let data = Resource::new_with_options(|| (), |()| read_home(), false);
     view! {
         <Title text=""/>
         {page_data(data, |page| view! { <Home page/> })}

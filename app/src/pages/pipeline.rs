@@ -28,7 +28,7 @@ pub fn PipelineRoute() -> impl IntoView {
     let name =
         Memo::new(move |_| params.with(|params| params.get("name")).and_then(|name| name.parse::<PipelineName>().ok()));
     let filter = Memo::new(move |_| Filter::of(query.with(|query| query.get("state")).as_deref()));
-    let data = Resource::new(
+    let data = Resource::new_with_options(
         move || name.get(),
         move |name| {
             // Other builds of the same pipeline are asked for in place: what was written into its text stays.
@@ -40,6 +40,7 @@ pub fn PipelineRoute() -> impl IntoView {
                 }
             }
         },
+        false,
     );
     let reload = Callback::new(move |_: String| data.refetch());
     page_data(data, move |page| match page {
