@@ -24,6 +24,18 @@ const WASM_FEATURES: [&str; 7] = [
     "--enable-sign-ext",
 ];
 
+/// What counts is the size in brotli, not that of the wasm. A function that stands many times, each for another type, costs
+/// little there as long as its copies are alike and near to each other: so they are not inlined into their callers, and
+/// are sorted by their names, which are of use for nothing else.
+const WASM_FOR_BROTLI: [&str; 6] = [
+    "-Oz",
+    "--one-caller-inline-max-function-size=0",
+    "--flexible-inline-max-function-size=0",
+    "--always-inline-max-function-size=0",
+    "--reorder-functions-by-name",
+    "--strip-debug",
+];
+
 /// A change of how the package is made changes the package.
 const RECIPE: [&str; 2] = [include_str!("browser.rs"), include_str!("bundle.rs")];
 
@@ -71,7 +83,7 @@ fn bind(wasm: &[u8], work: &Path) -> Result<[File; 2]> {
     say("browser package: wasm-bindgen");
     let bound = work.join("bound");
     let mut bindgen = Bindgen::new();
-    bindgen.input_bytes("stepcast", wasm.to_vec()).remove_name_section(true).remove_producers_section(true);
+    bindgen.input_bytes("stepcast", wasm.to_vec()).remove_name_section(false).remove_producers_section(true);
     // The page names the wasm file, whose name has a hash; the script must not.
     bindgen.omit_default_module_path(true).typescript(false);
     bindgen
@@ -82,7 +94,7 @@ fn bind(wasm: &[u8], work: &Path) -> Result<[File; 2]> {
     say("browser package: wasm-opt");
     let small = work.join("small.wasm");
     let mut optimise = command(root().join("end2end/node_modules/.bin/wasm-opt"));
-    run(optimise.arg(bound.join("stepcast_bg.wasm")).arg("-Oz").args(WASM_FEATURES).arg("-o").arg(&small))?;
+    run(optimise.arg(bound.join("stepcast_bg.wasm")).args(WASM_FOR_BROTLI).args(WASM_FEATURES).arg("-o").arg(&small))?;
 
     if let Some((snippet, _)) = files_below(&bound.join("snippets"))?.first() {
         // They would be imported by a name without a hash, which could not be cached beside a script that can.
