@@ -3,6 +3,7 @@
 
 pub mod ansi;
 pub mod artifact_list;
+pub mod at_once;
 pub mod build_actions;
 pub mod build_bars;
 pub mod build_filter;

@@ -23,7 +23,7 @@ use leptos_router::{
     path,
 };
 
-use components::{clock::Clock, header::Header};
+use components::{at_once::AtOnce, clock::Clock, header::Header};
 use live::Live;
 use pages::{
     build::BuildRoute, home::HomeRoute, new_pipeline::NewPipelineRoute, not_found::NotFound, pipeline::PipelineRoute,
@@ -89,12 +89,12 @@ pub fn App() -> impl IntoView {
             <a class="skip" href="#main">"Skip to content"</a>
             <Header/>
             <main id="main">
-                <Routes fallback=NotFound>
-                    <Route path=path!("/") view=HomeRoute ssr=SsrMode::Async/>
-                    <Route path=path!("/pipelines/new") view=NewPipelineRoute ssr=SsrMode::Async/>
-                    <Route path=path!("/pipelines/:name") view=PipelineRoute ssr=SsrMode::Async/>
-                    <Route path=path!("/builds/:id") view=BuildRoute ssr=SsrMode::Async/>
-                    <Route path=path!("/sign-in") view=SignInRoute ssr=SsrMode::Async/>
+                <Routes fallback=|| AtOnce(NotFound())>
+                    <Route path=path!("/") view=|| AtOnce(HomeRoute()) ssr=SsrMode::Async/>
+                    <Route path=path!("/pipelines/new") view=|| AtOnce(NewPipelineRoute()) ssr=SsrMode::Async/>
+                    <Route path=path!("/pipelines/:name") view=|| AtOnce(PipelineRoute()) ssr=SsrMode::Async/>
+                    <Route path=path!("/builds/:id") view=|| AtOnce(BuildRoute()) ssr=SsrMode::Async/>
+                    <Route path=path!("/sign-in") view=|| AtOnce(SignInRoute()) ssr=SsrMode::Async/>
                 </Routes>
             </main>
         </Router>
