@@ -1,16 +1,11 @@
 //! Builds, one row each.
 
-use std::collections::BTreeMap;
-
 use leptos::prelude::*;
-use wire::{
-    PipelineName,
-    view::{BuildSummary, State},
-};
+use wire::view::{BuildSummary, State};
 
 use super::{
     duration::Duration,
-    estimate::Estimate,
+    estimate::{Estimate, Usual},
     status::{Status, StatusLabel},
     time::Time,
 };
@@ -23,7 +18,7 @@ pub fn BuildList(
     builds: Signal<Vec<BuildSummary>>,
     /// How long builds usually take, in microseconds, by their pipeline: those that run show how far they have come.
     #[prop(into)]
-    usual: Signal<BTreeMap<PipelineName, u64>>,
+    usual: Signal<Usual>,
     /// Whether rows name their pipeline.
     #[prop(optional)]
     with_pipeline: bool,
@@ -40,7 +35,7 @@ pub fn BuildList(
 }
 
 #[component]
-fn BuildRow(summary: BuildSummary, usual: Signal<BTreeMap<PipelineName, u64>>, with_pipeline: bool) -> impl IntoView {
+fn BuildRow(summary: BuildSummary, usual: Signal<Usual>, with_pipeline: bool) -> impl IntoView {
     let build = summary;
     let status = Status::of(build.state, build.outcome);
     let (from, until) = (build.started_at, build.finished_at);
@@ -50,7 +45,9 @@ fn BuildRow(summary: BuildSummary, usual: Signal<BTreeMap<PipelineName, u64>>, w
         (build.state != State::Finished).then(|| format!("{} of {} jobs", build.jobs_finished, build.jobs_total));
     let pipeline = build.pipeline.clone();
     let estimate = (build.state == State::Running).then(|| {
-        let usual = Memo::new(move |_| usual.with(|usual| usual.get(&pipeline).copied()));
+        let usual = Memo::new(move |_| {
+            usual.with(|usual| usual.iter().find(|(name, _)| *name == pipeline).map(|(_, usual)| *usual))
+        });
         view! { <Estimate from=from until=until usual=usual/> }
     });
     view! {

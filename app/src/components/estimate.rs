@@ -1,7 +1,5 @@
 //! How long builds of a pipeline usually take, and how far one that runs has come by that.
 
-use std::collections::BTreeMap;
-
 use leptos::prelude::*;
 use wire::{
     Outcome, PipelineName, Timestamp,
@@ -31,9 +29,12 @@ pub fn usual(builds: &[BuildSummary]) -> Option<u64> {
     lengths.get(lengths.len() / 2).copied()
 }
 
+/// What is usual, in microseconds, for each of some pipelines.
+pub type Usual = Vec<(PipelineName, u64)>;
+
 /// What is usual for each pipeline that has succeeded.
 #[must_use]
-pub fn usual_of(pipelines: &[PipelineSummary]) -> BTreeMap<PipelineName, u64> {
+pub fn usual_of(pipelines: &[PipelineSummary]) -> Usual {
     pipelines.iter().filter_map(|pipeline| Some((pipeline.name.clone(), usual(&pipeline.builds)?))).collect()
 }
 

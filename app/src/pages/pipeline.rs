@@ -1,7 +1,5 @@
 //! `/pipelines/{name}`: its builds, the form that starts one, its text.
 
-use std::collections::BTreeMap;
-
 use leptos::{either::Either, prelude::*};
 use leptos_meta::Title;
 use leptos_router::hooks::{use_params_map, use_query_map};
@@ -14,6 +12,7 @@ use crate::{
         build_filter::{BuildFilter, Filter},
         build_list::BuildList,
         duration,
+        estimate::Usual,
         page_data::page_data,
         trigger_form::{StartButton, TriggerForm},
         yaml_editor::YamlEditor,
@@ -63,7 +62,7 @@ fn Pipeline(page: PipelinePage, filter: Memo<Filter>, on_saved: Callback<String>
     });
     let nothing = move || shown.with(Vec::is_empty).then(|| filter.get().nothing());
     let as_usual = usual.map(|usual| format!("usually {}", duration::text(usual, false)));
-    let usual: BTreeMap<_, _> = usual.map(|usual| (name.clone(), usual)).into_iter().collect();
+    let usual: Usual = usual.map(|usual| (name.clone(), usual)).into_iter().collect();
     let usual = StoredValue::new(usual);
     let usual = Signal::derive(move || usual.get_value());
     let start = pipeline.inputs.is_empty().then(|| {
