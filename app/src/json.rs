@@ -1,5 +1,6 @@
 //! JSON as the pages read it. Each source that types are read from (a text, bytes, a value) is code of its own for each
-//! of the types; here is one source for all of them: what arrives becomes a [`Value`] first, and types are read from that.
+//! of the types; here is one source for all of them: what arrives becomes a [`serde_json::Value`] first, and types are
+//! read from that.
 
 use leptos::{
     server::codee::{Decoder, Encoder},
@@ -8,19 +9,18 @@ use leptos::{
         codec::{JsonEncoding, Post},
     },
 };
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::{Error, Value};
+use serde::{
+    Deserialize, Serialize,
+    de::{DeserializeOwned, Error as _},
+};
+use serde_json::Error;
 
 /// Reads a type.
 ///
 /// # Errors
 /// When the text is not JSON, or not of that type.
 pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
-    serde_json::from_value(value(text.as_bytes())?)
-}
-
-fn value(text: &[u8]) -> Result<Value, Error> {
-    serde_json::from_slice(text)
+    serde_json::from_value(serde_json::from_str(text)?)
 }
 
 /// How data goes into a page, and how a server function answers.
@@ -49,7 +49,7 @@ impl<T: DeserializeOwned> Decodes<T> for Json {
     type Error = Error;
 
     fn decode(bytes: Bytes) -> Result<T, Error> {
-        serde_json::from_value(value(&bytes)?)
+        read(str::from_utf8(&bytes).map_err(Error::custom)?)
     }
 }
 
@@ -68,5 +68,31 @@ impl<T: for<'de> Deserialize<'de>> Decoder<T> for Json {
 
     fn decode(text: &str) -> Result<T, Error> {
         read(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::{event::Event, view::BuildView};
+
+    use super::*;
+    use crate::live::sample;
+
+    #[test]
+    fn what_is_written_is_read() {
+        let build = sample::build(3);
+        assert_eq!(read::<BuildView>(&serde_json::to_string(&build).unwrap()).unwrap(), build);
+        let bytes = <Json as Encodes<_>>::encode(&vec![build.clone()]).unwrap();
+        assert_eq!(<Json as Decodes<Vec<BuildView>>>::decode(bytes).unwrap(), [build]);
+        assert_eq!(read::<(u64, i64, f64, Option<bool>)>("[18446744073709551615,-1,1,null]").unwrap().0, u64::MAX);
+    }
+
+    #[test]
+    fn what_is_not_of_the_type_is_refused() {
+        assert!(read::<u64>("\"1\"").is_err());
+        assert!(read::<u64>("").is_err());
+        assert!(read::<u64>("1 1").is_err());
+        assert!(read::<Event>("{}").is_err());
+        assert!(<Json as Decodes<u64>>::decode(Bytes::from_static(&[0xff])).is_err());
     }
 }
