@@ -50,6 +50,7 @@ pub(crate) async fn take_hints(executor: Arc<Executor>) {
     };
     tokio::select! {
         () = work => {}
+        () = executor.config.draining.cancelled() => {}
         () = executor.shutdown.cancelled() => {}
     }
 }
@@ -61,7 +62,7 @@ async fn use_slot(executor: Arc<Executor>, slot: OwnedSemaphorePermit, listener:
         () = executor.shutdown.cancelled() => return,
     };
     drop(listener);
-    let (grant, sent_at) = granted;
+    let Some((grant, sent_at)) = granted else { return };
     let lease = Lease::new(grant.lease, sent_at, grant.lease_ms);
     let _watch = lease.watch();
     let place = tokio::select! {
@@ -95,18 +96,23 @@ impl<'a> Listener<'a> {
         Self { executor, wanted, consumers: BTreeMap::new(), retry_at: None, first: 0 }
     }
 
-    /// Claims hint by hint until control grants something. With it comes the point of the boot clock from which trust in
+    /// Claims hint by hint until control grants something; none when no more is to be taken. With a grant comes the point of the boot clock from which trust in
     /// its lease counts.
-    async fn grant(mut self) -> (Box<Grant>, u64) {
+    async fn grant(mut self) -> Option<(Box<Grant>, u64)> {
+        let draining = self.executor.config.draining.clone();
         loop {
-            let (label_set, hint) = self.hint().await;
+            // A claim that was begun is brought to its end: what it was granted is run.
+            let (label_set, hint) = tokio::select! {
+                hint = self.hint() => hint,
+                () = draining.cancelled() => return None,
+            };
             // Control may grant the first request and its answer be lost: trust counts from before the first one was sent.
             let sent_at = boot_millis();
             match ask(self.executor, label_set).await {
                 Ok(None) => hint.ack(),
                 Ok(Some(grant)) => {
                     hint.ack();
-                    return (grant, sent_at);
+                    return Some((grant, sent_at));
                 }
                 Err(reason) => {
                     tracing::warn!(reason, "control did not answer a claim; its hint goes back to the queue");

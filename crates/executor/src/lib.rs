@@ -45,6 +45,8 @@ pub struct ExecutorConfig {
     pub slots: u32,
     /// Workspaces and locks live here; one executor at a time uses it.
     pub work_dir: PathBuf,
+    /// Once cancelled, no further job is taken, and the executor ends with the last one that it runs.
+    pub draining: CancellationToken,
     /// Started as `<program> guard`; it must call [`guard::main`]. In the server its own executable.
     pub guard_program: PathBuf,
 }
@@ -60,7 +62,7 @@ pub enum ExecutorError {
     InUse(PathBuf),
 }
 
-/// Runs an executor until `shutdown`. Then what it runs is ended at once, and runs again as the next attempt.
+/// Runs an executor until `shutdown`. Then what it runs is ended at once and handed back: it runs again as the next attempt.
 ///
 /// # Errors
 /// When the work directory cannot be used. A broker or a control that does not answer is waited for.

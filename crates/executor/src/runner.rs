@@ -66,6 +66,7 @@ pub(crate) async fn run(
     kill_after: Duration,
     shutdown: CancellationToken,
 ) -> Result<(), ExecutorError> {
+    let shutdown = shutdown.child_token();
     tokio::select! {
         started = start(Arc::clone(&broker), config, kill_after, shutdown.clone()) => {
             let (executor, notices, _lock) = started?;
@@ -132,16 +133,26 @@ impl Executor {
         self.tasks.spawn(Arc::clone(&self).hear(notices));
         self.tasks.spawn(renew::keep(Arc::clone(&self)));
         self.tasks.spawn(claim::take_hints(Arc::clone(&self)));
-        self.shutdown.cancelled().await;
-        let ran_nothing = self.running.leases().is_empty();
+        tokio::select! {
+            () = self.shutdown.cancelled() => {}
+            () = self.drained() => self.shutdown.cancel(),
+        }
         self.tasks.close();
         self.tasks.wait().await;
         self.guards.cool_down().await;
-        if ran_nothing {
+        // No process of a job is left: what was not brought to its end is handed back.
+        if self.running.leases().is_empty() {
             let (executor, incarnation) = (self.config.id, self.incarnation);
             let goodbye = ControlRequest::Deregister { executor, incarnation };
             let _ = self.ask(&goodbye, DEREGISTER_PATIENCE).await; // Control notices the silence as well.
         }
+    }
+
+    /// It is to take no more, and has ended what it had taken.
+    async fn drained(&self) {
+        self.config.draining.cancelled().await;
+        // Each slot is held by who waits for a hint, claims, or runs a job.
+        drop(self.slots.acquire_many(self.config.slots).await);
     }
 
     /// Asks control.
