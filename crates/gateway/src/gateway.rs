@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -48,11 +48,17 @@ pub enum GatewayError {
     },
 }
 
+/// Between two groups of sockets that are told to go.
+const DRAIN_PAUSE: Duration = Duration::from_millis(50);
+
 /// A running gateway instance. It ends with the token that it was started with.
 pub struct Gateway {
     slots: Vec<Slot>,
     config: GatewayConfig,
     sockets_opened: AtomicU64,
+    draining: AtomicBool,
+    /// No socket is taken any more.
+    closed: AtomicBool,
     supervisors: TaskTracker,
 }
 
@@ -84,7 +90,14 @@ impl Gateway {
         };
         let slots = (0..config.workers).map(slot).collect::<Result<Vec<Slot>, GatewayError>>()?;
         let supervisors = TaskTracker::new();
-        let gateway = Arc::new(Gateway { slots, config, sockets_opened: AtomicU64::new(0), supervisors });
+        let gateway = Arc::new(Gateway {
+            slots,
+            config,
+            sockets_opened: AtomicU64::new(0),
+            draining: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            supervisors,
+        });
         let shutdown = shutdown.child_token();
         for n in 0..gateway.slots.len() {
             let (gateway, shutdown) = (Arc::clone(&gateway), shutdown.clone());
@@ -123,7 +136,7 @@ impl Gateway {
         S: Stream<Item = SocketIn> + Sink<SocketOut> + Send + Unpin + 'static,
     {
         let refuse = |code, reason: &str| SocketOut::Close(code, reason.to_owned());
-        let life = self.slot(server_id).and_then(Slot::life);
+        let life = self.slot(server_id).and_then(Slot::life).filter(|_| !self.closed.load(Ordering::Relaxed));
         let Some(life) = life else {
             // Fails when the client is gone already.
             let _ = socket.send(refuse(CloseCode::Restart, "the worker restarts: come back")).await;
@@ -174,6 +187,27 @@ impl Gateway {
         for life in self.slots.iter().filter_map(Slot::life) {
             life.sockets.close(CloseCode::SignedOut, "signed out", |of| of == session);
         }
+    }
+
+    /// Says that it drains, and after `notice`, when a balancer knows, takes no socket any more. Those that are held are told to come back (1012), elsewhere: in small groups spread
+    /// over `period`, so that they do not all come at once.
+    pub async fn drain(&self, notice: Duration, period: Duration) {
+        self.draining.store(true, Ordering::Relaxed);
+        tokio::time::sleep(notice).await;
+        self.closed.store(true, Ordering::Relaxed);
+        let queues: Vec<_> = self.slots.iter().filter_map(Slot::life).flat_map(|life| life.sockets.queues()).collect();
+        let groups = usize::try_from(period.as_millis() / DRAIN_PAUSE.as_millis()).unwrap_or(usize::MAX).max(1);
+        for group in queues.chunks(queues.len().div_ceil(groups).max(1)) {
+            for queue in group {
+                queue.close(CloseCode::Restart, "this gateway ends: come back");
+            }
+            tokio::time::sleep(DRAIN_PAUSE).await;
+        }
+    }
+
+    /// Whether [`Gateway::drain`] has begun.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
     }
 
     /// Resolves when every worker has ended after the shutdown.

@@ -51,6 +51,11 @@ impl Sockets {
         self.lock().len()
     }
 
+    /// All of them.
+    pub(crate) fn queues(&self) -> Vec<Arc<SendQueue>> {
+        self.lock().values().map(|(_, queue)| Arc::clone(queue)).collect()
+    }
+
     /// Closes those that `which` picks by their session.
     pub(crate) fn close(&self, code: CloseCode, reason: &str, which: impl Fn(&str) -> bool) {
         for (session, queue) in self.lock().values() {
