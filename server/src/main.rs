@@ -17,6 +17,7 @@ mod outbox;
 mod queries;
 mod run;
 mod secret;
+mod stop;
 mod tend;
 mod turn;
 

@@ -15,11 +15,7 @@ use executor::ExecutorConfig;
 use gateway::{Gateway, GatewayConfig};
 use object_store::{ObjectStore, local::LocalFileSystem};
 use store::Store;
-use tokio::{
-    net::TcpListener,
-    signal::unix::{SignalKind, signal},
-    task::JoinSet,
-};
+use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 use wire::{Timestamp, mac::InstallationKey};
@@ -34,6 +30,7 @@ use crate::{
     instances,
     live::LiveQueries,
     outbox, secret,
+    stop::Stop,
     tend::{self, Stream},
     turn::Turns,
 };
@@ -42,19 +39,23 @@ use crate::{
 const PING: Duration = Duration::from_secs(25);
 /// A sign-in link is good for so long, in microseconds.
 const LINK_MICROS: i64 = 24 * 3600 * 1_000_000;
+/// How long a load balancer takes to notice that a gateway drains: `deploy/haproxy.cfg` asks every second.
+const BALANCER_NOTICE: Duration = Duration::from_secs(2);
+/// Sockets are sent elsewhere within this time.
+const SPREAD: Duration = Duration::from_secs(2);
 /// After a signal the parts have so long to end by themselves.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// `stepcast serve`
 pub(crate) async fn serve(options: ServeOptions) -> Result<(), String> {
     options.check()?;
-    let shutdown = CancellationToken::new();
-    stop_on_signal(&shutdown)?;
+    let stop = Stop::on_signals(options.drain())?;
+    let shutdown = stop.shutdown.clone();
     let data_dir = DataDir::open(&options.data_dir)?;
     let _own = data_dir.own()?;
     let store = backend::open_store(&options, &data_dir).await?;
     let opened = Arc::new(OpenBroker::open(&options.broker, store.as_ref(), shutdown.child_token()).await?);
-    let parts = Parts { options, data_dir, broker: opened.as_broker(), shutdown: shutdown.clone() };
+    let parts = Parts { options, data_dir, broker: opened.as_broker(), stop, shutdown: shutdown.clone() };
     let mut running = JoinSet::new();
     running.spawn({
         let (opened, shutdown) = (opened.clone(), shutdown.clone());
@@ -109,6 +110,11 @@ async fn start(
     }
     if roles.has(Role::Executor) {
         start_executor(running, &parts)?;
+    } else {
+        parts.stop.executor_ended.cancel();
+    }
+    if !roles.has(Role::Gateway) {
+        parts.stop.gateway_drained.cancel();
     }
     let mut out = std::io::stdout().lock();
     // Nobody may be reading: the server runs all the same.
@@ -156,6 +162,7 @@ struct Parts {
     options: ServeOptions,
     data_dir: DataDir,
     broker: Arc<dyn Broker>,
+    stop: Stop,
     shutdown: CancellationToken,
 }
 
@@ -220,7 +227,7 @@ async fn start_gateway(
     shared: &StoreParts,
     listener: TcpListener,
 ) -> Result<(), String> {
-    let Parts { options, data_dir, broker, shutdown } = parts;
+    let Parts { options, data_dir, broker, stop, shutdown } = parts;
     let text = |failure: &dyn std::fmt::Display| failure.to_string();
     let instance = options.instance.clone().map_or_else(|| data_dir.instance(), Ok)?;
     let (hub, watched) = Hub::start(&**broker, &instance).await.map_err(|failure| text(&failure))?;
@@ -265,6 +272,15 @@ async fn start_gateway(
             Ok(())
         }
     });
+    running.spawn({
+        let (gateway, stop) = (gateway.clone(), stop.clone());
+        // One that stands alone has no balancer that must notice first.
+        let notice = if options.roles.is_all() { Duration::ZERO } else { BALANCER_NOTICE };
+        async move {
+            drain_gateway(&gateway, &stop, notice).await;
+            Ok(())
+        }
+    });
     let site = http::router(Site { core, gateway }).into_make_service_with_connect_info::<SocketAddr>();
     // Small frames follow each other closely: kept back until the former one is acknowledged, each burst of them would
     // come up to 40 ms late.
@@ -282,10 +298,31 @@ async fn start_gateway(
 }
 
 fn start_executor(running: &mut Running, parts: &Parts) -> Result<(), String> {
-    let config = executor_config(&parts.options, &parts.data_dir)?;
-    let (broker, shutdown) = (parts.broker.clone(), parts.shutdown.clone());
-    running.spawn(async move { executor::run(broker, config, shutdown).await.map_err(|failure| failure.to_string()) });
+    let config = executor_config(parts)?;
+    let (broker, stop) = (parts.broker.clone(), parts.stop.clone());
+    running.spawn(async move {
+        executor::run(broker, config, stop.shutdown.clone()).await.map_err(|failure| failure.to_string())?;
+        stop.executor_ended.cancel();
+        if stop.draining.is_cancelled() {
+            stop.shutdown.cancelled().await;
+        }
+        Ok(())
+    });
     Ok(())
+}
+
+/// After SIGTERM, once the executor of this process has ended, which its sockets may still watch.
+async fn drain_gateway(gateway: &Gateway, stop: &Stop, notice: Duration) {
+    let drain = async {
+        stop.draining.cancelled().await;
+        stop.executor_ended.cancelled().await;
+        gateway.drain(notice, SPREAD).await;
+        stop.gateway_drained.cancel();
+    };
+    tokio::select! {
+        () = drain => stop.shutdown.cancelled().await,
+        () = stop.shutdown.cancelled() => {}
+    }
 }
 
 /// Tells where to go: the address, and the one-time link while nobody has signed in yet.
@@ -317,7 +354,8 @@ fn artifacts(options: &ServeOptions, data_dir: &DataDir) -> Result<Arc<dyn Objec
     Ok(Arc::new(files))
 }
 
-fn executor_config(options: &ServeOptions, data_dir: &DataDir) -> Result<ExecutorConfig, String> {
+fn executor_config(parts: &Parts) -> Result<ExecutorConfig, String> {
+    let Parts { options, data_dir, .. } = parts;
     let id = data_dir.executor_id()?;
     let guard_program =
         std::env::current_exe().map_err(|failure| format!("this program cannot find itself: {failure}"))?;
@@ -328,21 +366,9 @@ fn executor_config(options: &ServeOptions, data_dir: &DataDir) -> Result<Executo
         labels: options.labels(),
         slots: options.slots(),
         work_dir: data_dir.work(),
+        draining: parts.stop.draining.clone(),
         guard_program,
     })
-}
-
-fn stop_on_signal(shutdown: &CancellationToken) -> Result<(), String> {
-    for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
-        let mut signals = signal(kind).map_err(|failure| format!("signals cannot be received: {failure}"))?;
-        let shutdown = shutdown.clone();
-        tokio::spawn(async move {
-            signals.recv().await;
-            info!("a signal asks the server to stop");
-            shutdown.cancel();
-        });
-    }
-    Ok(())
 }
 
 /// Runs until a part ends: after the signal that is right, before it the others are stopped too.

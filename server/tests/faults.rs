@@ -82,6 +82,27 @@ fn p1_what_was_answered_202_runs_after_kill_9() {
 }
 
 #[test]
+fn sigterm_lets_what_runs_end_and_begins_nothing_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let gate = folder.path().join("gate");
+    let mut server = Server::start(&["--slots", "1", "--drain-seconds", "60"]);
+    let wait = format!("until [ -e '{}' ]; do read -r -t 0.05 <> <(:) || :; done", gate.display());
+    server.apply("slow", &format!("name: slow\njobs: {{a: {{steps: [{{run: \"echo ready; {wait}; echo over\"}}]}}}}\n"));
+    let (running, waiting) = (server.trigger("slow"), server.trigger("slow"));
+    server.events(&running).until_line("ready");
+    server.signal(Signal::TERM);
+    // Read while it drains: the pages of who watches stay.
+    assert_eq!(server.build(&running)["state"], "running");
+    fs::write(&gate, "").unwrap();
+    assert_eq!(server.ended(), Some(0));
+    server.restart();
+    for id in [&running, &waiting] {
+        let build = server.finished(id);
+        assert_eq!((&build["outcome"], &job(&build)["attempt"]), (&"succeeded".into(), &1.into()), "{build}");
+    }
+}
+
+#[test]
 fn p2_a_stopped_server_loses_its_steps_at_the_lease_and_attempts_never_overlap() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(&["--slots", "1", "--lease-seconds", "2"]);

@@ -58,6 +58,9 @@ pub(crate) struct ServeOptions {
     /// Seconds that a job's lease lasts: a job whose executor is not heard for so long runs again.
     #[arg(long, env = "STEPCAST_LEASE_SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub(crate) lease_seconds: u64,
+    /// Seconds that a process may take after SIGTERM to end the jobs that it runs and to send its sockets elsewhere.
+    #[arg(long, env = "STEPCAST_DRAIN_SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    pub(crate) drain_seconds: u64,
     /// URL under which people and executors reach the gateways [default: from --listen].
     #[arg(long, env = "STEPCAST_PUBLIC_URL", value_parser = public_url)]
     pub(crate) public_url: Option<String>,
@@ -91,6 +94,11 @@ impl ServeOptions {
     /// See [`ServeOptions::lease_seconds`].
     pub(crate) fn lease(&self) -> Duration {
         Duration::from_secs(self.lease_seconds)
+    }
+
+    /// See [`ServeOptions::drain_seconds`].
+    pub(crate) fn drain(&self) -> Duration {
+        Duration::from_secs(self.drain_seconds)
     }
 
     /// See [`ServeOptions::slots`].

@@ -60,9 +60,12 @@ pub(crate) async fn groups(State(core): State<Arc<Core>>, Who(_who): Who) -> Ans
     Ok(Json(groups))
 }
 
-/// `GET /healthz`: the process answers.
-pub(crate) async fn healthz() -> &'static str {
-    "ok\n"
+/// `GET /healthz`: the process answers, and takes sockets: not while it drains, so that a load balancer sends them elsewhere.
+pub(crate) async fn healthz(State(gateway): State<Arc<Gateway>>) -> (StatusCode, &'static str) {
+    if gateway.is_draining() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "draining\n");
+    }
+    (StatusCode::OK, "ok\n")
 }
 
 /// `GET /readyz`: store and broker work; 503 with the reason. It tells no detail: it answers without authority.

@@ -86,6 +86,18 @@ impl Server {
         self.child.wait().unwrap();
     }
 
+    /// Waits until it has ended by itself, and gives its exit status.
+    pub(crate) fn ended(&mut self) -> Option<i32> {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(begun.elapsed() < PATIENCE, "the server does not end");
+            std::thread::yield_now();
+        }
+    }
+
     /// Starts again on the same folder and the same port.
     pub(crate) fn restart(&mut self) {
         let listen = self.url.trim_start_matches("http://").to_owned();
