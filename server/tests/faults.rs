@@ -87,7 +87,8 @@ fn sigterm_lets_what_runs_end_and_begins_nothing_more() {
     let gate = folder.path().join("gate");
     let mut server = Server::start(&["--slots", "1", "--drain-seconds", "60"]);
     let wait = format!("until [ -e '{}' ]; do read -r -t 0.05 <> <(:) || :; done", gate.display());
-    server.apply("slow", &format!("name: slow\njobs: {{a: {{steps: [{{run: \"echo ready; {wait}; echo over\"}}]}}}}\n"));
+    server
+        .apply("slow", &format!("name: slow\njobs: {{a: {{steps: [{{run: \"echo ready; {wait}; echo over\"}}]}}}}\n"));
     let (running, waiting) = (server.trigger("slow"), server.trigger("slow"));
     server.events(&running).until_line("ready");
     server.signal(Signal::TERM);

@@ -1,13 +1,14 @@
 //! `cargo xtask test`: every check, in the order in which a mistake is cheapest to hear of. What the rules of the house
 //! are is in `tidy`; here is how each part is run and what is counted.
 
-use std::process::ExitCode;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use crate::failure::{Failure, Result};
 use crate::process::{answers, cargo, command, root, run, say, watch};
 use crate::release::{SERVER_SIDE, build_server, target_dir};
-use crate::{browser, setup, tidy};
+use crate::{browser, cluster, setup, tidy};
 
 /// The version that is installed where none is.
 const CARGO_DENY: &str = "0.20.2";
@@ -49,8 +50,11 @@ impl Options {
 
     /// Whether a part is asked for, or needed by one that is.
     fn wants(&self, part: &Part) -> bool {
-        let asked = |name: &str| self.only.is_empty() || self.only.contains(&name);
-        asked(part.name) || PARTS.iter().any(|later| asked(later.name) && later.needs.contains(&part.name))
+        let asked = |part: &Part| match self.only.as_slice() {
+            [] => self.all || !part.is_long,
+            only => only.contains(&part.name),
+        };
+        asked(part) || PARTS.iter().any(|later| asked(later) && later.needs.contains(&part.name))
     }
 }
 
@@ -66,17 +70,20 @@ struct Part {
     /// Earlier parts whose result this one uses, so that `--only` brings them along.
     needs: &'static [&'static str],
     run: fn(&Options, &mut Tally) -> Result<()>,
+    /// Left out unless `--all` or `--only` asks for it.
+    is_long: bool,
 }
 
 const PARTS: &[Part] = &[
-    Part { name: "tidy", needs: &[], run: |_, _| tidy::check() },
-    Part { name: "fmt", needs: &[], run: |_, _| run(cargo().args(["fmt", "--all", "--check"])) },
-    Part { name: "clippy", needs: &[], run: clippy },
-    Part { name: "deny", needs: &[], run: deny },
-    Part { name: "browser", needs: &[], run: browser_package },
-    Part { name: "rust", needs: &["browser"], run: rust_tests },
-    Part { name: "binary", needs: &["browser"], run: binary },
-    Part { name: "playwright", needs: &["browser", "binary"], run: playwright },
+    Part { name: "tidy", needs: &[], run: |_, _| tidy::check(), is_long: false },
+    Part { name: "fmt", needs: &[], run: |_, _| run(cargo().args(["fmt", "--all", "--check"])), is_long: false },
+    Part { name: "clippy", needs: &[], run: clippy, is_long: false },
+    Part { name: "deny", needs: &[], run: deny, is_long: false },
+    Part { name: "browser", needs: &[], run: browser_package, is_long: false },
+    Part { name: "rust", needs: &["browser"], run: rust_tests, is_long: false },
+    Part { name: "binary", needs: &["browser"], run: binary, is_long: false },
+    Part { name: "playwright", needs: &["browser", "binary"], run: playwright, is_long: false },
+    Part { name: "cluster", needs: &["browser", "binary"], run: playwright_on_a_cluster, is_long: true },
 ];
 
 /// As `--only` takes them.
@@ -189,13 +196,33 @@ fn binary(_: &Options, _: &mut Tally) -> Result<()> {
     Ok(())
 }
 
+/// The program under test.
+fn program() -> PathBuf {
+    std::env::var_os("STEPCAST_BIN").map_or_else(|| target_dir().join("debug/stepcast"), PathBuf::from)
+}
+
 fn playwright(options: &Options, tally: &mut Tally) -> Result<()> {
     setup::for_browser_tests()?;
     let end2end = root().join("end2end");
     run(command(end2end.join("node_modules/.bin/tsc")).arg("--noEmit").current_dir(&end2end))?;
     let mut tests = command(end2end.join("node_modules/.bin/playwright"));
-    tests.arg("test").current_dir(&end2end).env(ALL, if options.all { "1" } else { "0" });
-    tests.env("STEPCAST_BIN", std::env::var_os("STEPCAST_BIN").unwrap_or(target_dir().join("debug/stepcast").into()));
+    tests.env(ALL, if options.all { "1" } else { "0" }).env("STEPCAST_BIN", program());
+    browser_tests(tests, tally)
+}
+
+/// The same tests, where each of their servers is two gateways behind HAProxy and an executor. One, because tests count on
+/// as many slots as they ask for.
+fn playwright_on_a_cluster(_: &Options, tally: &mut Tally) -> Result<()> {
+    setup::for_browser_tests()?;
+    setup::for_cluster()?;
+    let mut tests = cluster::beside_servers(program());
+    tests.arg(root().join("end2end/node_modules/.bin/playwright"));
+    tests.env(ALL, "0").env("STEPCAST_BIN", cluster::program()).env("CLUSTER_EXECUTORS", "1");
+    browser_tests(tests, tally)
+}
+
+fn browser_tests(mut tests: Command, tally: &mut Tally) -> Result<()> {
+    tests.arg("test").current_dir(root().join("end2end"));
     if let Some(chromium) = setup::chromium() {
         tests.env("STEPCAST_CHROMIUM", chromium);
     }
@@ -225,7 +252,8 @@ mod tests {
         let options = Options::parse(&["--only", "playwright"]).unwrap();
         let wanted: Vec<_> = PARTS.iter().filter(|part| options.wants(part)).map(|part| part.name).collect();
         assert_eq!(wanted, ["browser", "binary", "playwright"]);
-        assert!(PARTS.iter().all(|part| Options::default().wants(part)));
+        assert!(PARTS.iter().all(|part| Options::default().wants(part) != part.is_long));
+        assert!(PARTS.iter().all(|part| Options::parse(&["--all"]).unwrap().wants(part)));
     }
 
     #[test]

@@ -91,6 +91,7 @@ macro_rules! conformance_tests {
             work_survives_consumers_that_go,
             the_stream_keeps_the_order,
             a_reader_begins_where_it_asks,
+            the_streams_end_is_told,
             readers_are_independent,
             offsets_and_incarnation_survive_a_restart,
             another_incarnation_is_told,

@@ -115,3 +115,12 @@ pub async fn a_trimmed_place_is_told(fixture: &impl Fixture) {
     let mut oldest = read(fixture, StreamFrom::First).await.unwrap();
     assert_eq!(find_entry(&mut oldest, &texts[3]).await.offset, entries[3].offset);
 }
+
+/// It is behind what was confirmed before, or a few entries short of it.
+pub async fn the_streams_end_is_told(fixture: &impl Fixture) {
+    let mut reader = read(fixture, StreamFrom::Next).await.unwrap();
+    let texts = publish(fixture, 5).await;
+    let found = find_entries(&mut reader, &texts).await;
+    let end = soon("the end", fixture.broker().stream_end()).await.unwrap().expect("the stream is not empty");
+    assert!(end > found[0].offset, "{end} is the end of what begins at {}", found[0].offset);
+}
