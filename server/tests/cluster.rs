@@ -1,90 +1,18 @@
 //! Many processes: gateways, control and executors over a private RabbitMQ and a private PostgreSQL.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-#[allow(dead_code, reason = "the store's own tests use the rest")]
-#[path = "../../crates/store/tests/instance/mod.rs"]
-mod instance;
-#[path = "../../crates/broker-rabbitmq/tests/node/mod.rs"]
-mod node;
+#[path = "support/cluster.rs"]
+mod cluster;
 mod support;
 
 use std::{
-    io::{BufRead as _, BufReader, Read as _},
-    path::PathBuf,
-    process::{Child, Command, Stdio},
+    io::Read as _,
+    process::{Command, Stdio},
 };
 
-use node::Node;
+use cluster::{Cluster, instance, node::Node};
 use serde_json::Value;
-use support::{STEPCAST, Server};
-
-/// A virtual host and a database that no other test uses, and a folder.
-struct Cluster {
-    runtime: tokio::runtime::Runtime,
-    broker: String,
-    store: String,
-    folder: tempfile::TempDir,
-}
-
-impl Cluster {
-    fn on(node: &Node) -> Self {
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let (vhost, database) = runtime.block_on(async {
-            drop(node.broker().await); // It has started.
-            let vhost = uuid::Uuid::new_v4().simple().to_string();
-            node.control(&["add_vhost", &vhost]).await;
-            node.control(&["set_permissions", "--vhost", &vhost, "guest", ".*", ".*", ".*"]).await;
-            (vhost, instance::shared().make_database().await)
-        });
-        let (broker, store) = (node.url_of("guest", "guest", &vhost), instance::shared().url(&database));
-        Self { runtime, broker, store, folder }
-    }
-
-    fn data_dir(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    /// A process with these roles that listens.
-    fn server(&self, name: &str, roles: &str) -> Server {
-        let artifacts = self.data_dir("artifacts").display().to_string();
-        let words = ["--broker", &self.broker, "--store", &self.store, "--roles", roles, "--instance", name];
-        Server::start_in(
-            &self.data_dir(name),
-            &[&words[..], &["--artifacts", &artifacts, "--lease-seconds", "5"]].concat(),
-        )
-    }
-
-    /// A process that runs jobs and nothing else.
-    fn executor(&self, name: &str, slots: &str) -> Executor {
-        let mut child = Command::new(STEPCAST)
-            .args(["serve", "--roles", "executor", "--broker", &self.broker, "--slots", slots, "--data-dir"])
-            .arg(self.data_dir(name))
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut told = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut told).unwrap();
-        assert_eq!(told, "Running executor\n");
-        Executor(child)
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        let database = self.store.split(['?']).next().unwrap().rsplit('/').next().unwrap().to_owned();
-        self.runtime.block_on(instance::shared().forget_database(&database));
-    }
-}
-
-struct Executor(Child);
-
-impl Drop for Executor {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+use support::STEPCAST;
 
 const SITE: &str = r#"
 name: site

@@ -61,6 +61,12 @@ const HAPROXY: Need = Need {
     present: || answers("haproxy", "-v") || answers("/usr/sbin/haproxy", "-v"),
     provide: || install("haproxy", "it stands before the gateways of a cluster"),
 };
+const PIKA: Need = Need {
+    name: "pika for Python",
+    // The one on the PATH may be another than the system's, which has the package.
+    present: || ["python3", "/usr/bin/python3"].into_iter().any(|python| answers(python, "-cimport pika")),
+    provide: || install("python3-pika", "the programs in examples/ are tested with it"),
+};
 const CHROMIUM: Need = Need { name: "Chromium", present: || chromium().is_some(), provide: install_chromium };
 
 /// What the browser package needs.
@@ -79,9 +85,9 @@ pub(crate) fn for_cluster() -> Result<()> {
     provide(&[POSTGRES, RABBITMQ, HAPROXY])
 }
 
-/// What the Rust tests need: they run real steps and real clones, a real database and a real broker.
+/// What the Rust tests need: they run real steps and real clones, a real database, a real broker and the examples.
 pub(crate) fn for_rust_tests() -> Result<()> {
-    provide(&[BASH, GIT, POSTGRES, RABBITMQ])
+    provide(&[BASH, GIT, POSTGRES, RABBITMQ, PIKA])
 }
 
 /// What the browser tests need beside a server that runs builds.

@@ -1,0 +1,103 @@
+//! A client of the socket, as a program is one: it reads frame by frame and fails when none comes.
+#![allow(dead_code, reason = "each test binary uses its part of this")]
+
+use std::net::TcpStream;
+
+use serde_json::{Value, json};
+use tungstenite::{Message, WebSocket, client::IntoClientRequest as _, protocol::CloseFrame};
+
+use crate::support::{PATIENCE, Server};
+
+/// A client with its socket meta.
+pub(crate) struct Client {
+    pub(crate) socket: WebSocket<TcpStream>,
+    pub(crate) hello: Value,
+}
+
+/// Who connects.
+#[derive(Clone, Copy)]
+pub(crate) enum As<'a> {
+    Token(&'a str),
+    Cookie(&'a str),
+}
+
+pub(crate) fn connect(server: &Server, who: As<'_>, origin: Option<&str>) -> Result<Client, u16> {
+    connect_with(server, who, origin, TcpStream::connect(server.url.trim_start_matches("http://")).unwrap())
+}
+
+/// Connects from another address of this machine.
+pub(crate) fn connect_from(server: &Server, from: std::net::Ipv4Addr) -> Client {
+    let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None).unwrap();
+    rustix::net::bind(&socket, &std::net::SocketAddr::from((from, 0))).unwrap();
+    let to: std::net::SocketAddr = server.url.trim_start_matches("http://").parse().unwrap();
+    rustix::net::connect(&socket, &to).unwrap();
+    connect_with(server, As::Token(&server.token), None, socket.into()).unwrap()
+}
+
+fn connect_with(server: &Server, who: As<'_>, origin: Option<&str>, stream: TcpStream) -> Result<Client, u16> {
+    let host = server.url.trim_start_matches("http://").to_owned();
+    let mut request = format!("ws://{host}/ws").into_client_request().unwrap();
+    let headers = request.headers_mut();
+    match who {
+        As::Token(token) => headers.insert("authorization", format!("Bearer {token}").parse().unwrap()),
+        As::Cookie(cookie) => headers.insert("cookie", cookie.parse().unwrap()),
+    };
+    headers.insert("sec-websocket-protocol", "stepcast.v1".parse().unwrap());
+    if let Some(origin) = origin {
+        headers.insert("origin", origin.parse().unwrap());
+    }
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let socket = match tungstenite::client(request, stream) {
+        Ok((socket, _)) => socket,
+        Err(tungstenite::HandshakeError::Failure(tungstenite::Error::Http(response))) => {
+            return Err(response.status().as_u16());
+        }
+        Err(failure) => panic!("{failure}"),
+    };
+    let mut client = Client { socket, hello: Value::Null };
+    client.hello = client.frame();
+    assert_eq!(client.hello["type"], "hello");
+    Ok(client)
+}
+
+impl Client {
+    pub(crate) fn frame(&mut self) -> Value {
+        loop {
+            match self.socket.read().unwrap() {
+                Message::Text(text) => return serde_json::from_str(&text).unwrap(),
+                Message::Close(frame) => panic!("closed: {frame:?}"),
+                _ => {}
+            }
+        }
+    }
+
+    pub(crate) fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let frame = self.frame();
+            if wanted(&frame) {
+                return frame;
+            }
+        }
+    }
+
+    pub(crate) fn closed(mut self) -> u16 {
+        loop {
+            if let Message::Close(frame) = self.socket.read().unwrap() {
+                return frame.map(|CloseFrame { code, .. }| code.into()).unwrap_or_default();
+            }
+        }
+    }
+
+    pub(crate) fn send(&mut self, frame: &Value) {
+        self.socket.send(Message::text(frame.to_string())).unwrap();
+    }
+
+    pub(crate) fn meta(&self) -> Value {
+        json!({"client_id": self.hello["client_id"], "server_id": self.hello["server_id"]})
+    }
+}
+
+pub(crate) fn lines(frame: &Value) -> Vec<String> {
+    let lines = frame["event"]["lines"].as_array().cloned().unwrap_or_default();
+    lines.iter().map(|line| line["text"].as_str().unwrap().to_owned()).collect()
+}

@@ -1,0 +1,98 @@
+//! A cluster for a test: a virtual host on a private RabbitMQ, a database on a private PostgreSQL, and processes over them.
+#![allow(dead_code, reason = "each test binary uses its part of this")]
+
+#[path = "../../../crates/store/tests/instance/mod.rs"]
+pub(crate) mod instance;
+#[path = "../../../crates/broker-rabbitmq/tests/node/mod.rs"]
+pub(crate) mod node;
+
+use std::{
+    io::{BufRead as _, BufReader},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+};
+
+use node::Node;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::{STEPCAST, Server};
+
+/// A virtual host and a database that no other test uses, and a folder.
+pub(crate) struct Cluster {
+    pub(crate) runtime: tokio::runtime::Runtime,
+    pub(crate) broker: String,
+    pub(crate) store: String,
+    folder: tempfile::TempDir,
+}
+
+impl Cluster {
+    pub(crate) fn on(node: &Node) -> Self {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let (vhost, database) = runtime.block_on(async {
+            drop(node.broker().await); // It has started.
+            let vhost = uuid::Uuid::new_v4().simple().to_string();
+            node.control(&["add_vhost", &vhost]).await;
+            node.control(&["set_permissions", "--vhost", &vhost, "guest", ".*", ".*", ".*"]).await;
+            (vhost, instance::shared().make_database().await)
+        });
+        let (broker, store) = (node.url_of("guest", "guest", &vhost), instance::shared().url(&database));
+        Self { runtime, broker, store, folder }
+    }
+
+    pub(crate) fn data_dir(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A process with these roles that listens.
+    pub(crate) fn server(&self, name: &str, roles: &str) -> Server {
+        let artifacts = self.data_dir("artifacts").display().to_string();
+        let words = ["--broker", &self.broker, "--store", &self.store, "--roles", roles, "--instance", name];
+        Server::start_in(
+            &self.data_dir(name),
+            &[&words[..], &["--artifacts", &artifacts, "--lease-seconds", "5"]].concat(),
+        )
+    }
+
+    /// A process that runs jobs and nothing else.
+    pub(crate) fn executor(&self, name: &str, slots: &str) -> Executor {
+        let mut command = Command::new(STEPCAST);
+        command
+            .args(["serve", "--roles", "executor", "--broker", &self.broker, "--slots", slots, "--data-dir"])
+            .arg(self.data_dir(name));
+        Executor::start(&mut command)
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let database = self.store.split(['?']).next().unwrap().rsplit('/').next().unwrap().to_owned();
+        self.runtime.block_on(instance::shared().forget_database(&database));
+    }
+}
+
+pub(crate) struct Executor(Child);
+
+impl Executor {
+    /// Starts it, and waits until it says that it runs.
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut told = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut told).unwrap();
+        assert!(told.starts_with("Running executor"), "{told:?}");
+        Self(child)
+    }
+
+    /// SIGTERM, and its exit status.
+    pub(crate) fn stopped(mut self) -> Option<i32> {
+        kill_process(Pid::from_child(&self.0), Signal::TERM).unwrap();
+        self.0.wait().unwrap().code()
+    }
+}
+
+impl Drop for Executor {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
