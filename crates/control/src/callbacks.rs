@@ -34,7 +34,7 @@ pub(crate) async fn run(broker: &dyn Broker, store: &dyn Store, shutdown: &Cance
                         delivery = consumer.next() => delivery,
                     };
                     let Some(delivery) = delivery else { break };
-                    if !keep(store, delivery).await {
+                    if !keep(broker, store, delivery).await {
                         break;
                     }
                 }
@@ -53,7 +53,7 @@ pub(crate) async fn run(broker: &dyn Broker, store: &dyn Store, shutdown: &Cance
 }
 
 /// Keeps one message; false when the store cannot: then the consumer is dropped, and the message comes again later.
-async fn keep(store: &dyn Store, delivery: Delivery) -> bool {
+pub(crate) async fn keep(broker: &dyn Broker, store: &dyn Store, delivery: Delivery) -> bool {
     let message = &delivery.message;
     match GatewayMessage::decode(&message.body) {
         Ok(GatewayMessage::Callback(callback)) => {
@@ -69,7 +69,14 @@ async fn keep(store: &dyn Store, delivery: Delivery) -> bool {
                 return false;
             }
             tracing::debug!(client = %kept.client, "nobody took a callback: it is kept");
+            // Addressed to a worker that is gone: its client may have come back elsewhere by now. What was sent to the client
+            // itself has found nobody; it waits.
+            let was_for_the_client =
+                [topology::client_key(kept.client).as_str(), topology::UNROUTED].contains(&&*message.key);
             delivery.ack();
+            if !was_for_the_client {
+                deliver_kept(broker, store, kept.client).await;
+            }
         }
         Ok(GatewayMessage::Event(_) | GatewayMessage::Recorded(_)) => delivery.ack(),
         Err(error) => {

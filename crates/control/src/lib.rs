@@ -18,6 +18,7 @@
 pub mod callbacks;
 mod claims;
 mod expression;
+pub mod gateways;
 pub mod graph;
 pub mod pipeline;
 pub mod plan;

@@ -15,6 +15,7 @@ use wire::{Timestamp, view::ExecutorView};
 use crate::{
     ControlError,
     claims::take_back,
+    gateways,
     graph::{Loss, LossCause},
     queues::{Told, top_up},
     service::ControlConfig,
@@ -46,6 +47,7 @@ pub(crate) async fn run(broker: &dyn Broker, store: &dyn Store, config: &Control
             if is_tick {
                 take_back_expired(store, config).await?;
                 top_up(broker, store).await?;
+                gateways::sweep(broker, store).await?;
             }
             Ok::<(), ControlError>(())
         };

@@ -214,11 +214,12 @@ pub trait Executors: Send + Sync + 'static {
 
 /// Gateway instances.
 pub trait Gateways: Send + Sync + 'static {
-    /// Writes what an instance says of its workers, now by the database's time. Those that were not heard for a day are
-    /// forgotten.
+    /// Writes what an instance says of its workers, now by the database's time.
     fn put_gateway<'a>(&'a self, instance: &'a str, workers: &'a [WorkerView]) -> Answer<'a, ()>;
-    /// The instance ends.
+    /// The instance ends: it is not alive any more.
     fn gateway_left<'a>(&'a self, instance: &'a str) -> Answer<'a, ()>;
+    /// Forgets an instance that is not alive.
+    fn forget_gateway<'a>(&'a self, instance: &'a str) -> Answer<'a, ()>;
     /// All by name, `alive` when heard within `period`.
     fn gateways(&self, period: Duration) -> Answer<'_, Vec<GatewayView>>;
 }

@@ -126,6 +126,8 @@ pub async fn gateways_are_shown_until_they_leave(fixture: &dyn Fixture) {
     until("a gateway is not heard", || async { !store.gateways(Duration::from_millis(1)).await.unwrap()[0].alive })
         .await;
     store.gateway_left("north").await.unwrap();
+    assert!(!store.gateways(LONG).await.unwrap()[0].alive);
+    store.forget_gateway("north").await.unwrap();
     assert_eq!(store.gateways(LONG).await.unwrap().len(), 1);
 }
 

@@ -7,9 +7,6 @@ use wire::view::{GatewayView, WorkerView};
 use super::{Details, SqlStore, connection::query, micros, now, rows, writer::Rank};
 use crate::{Answer, Gateways, StoreError};
 
-/// An instance that was not heard for so long is forgotten.
-const KEEP: Duration = Duration::from_secs(24 * 60 * 60);
-
 impl<D: Details> Gateways for SqlStore<D> {
     fn put_gateway<'a>(&'a self, instance: &'a str, workers: &'a [WorkerView]) -> Answer<'a, ()> {
         let instance = instance.to_owned();
@@ -17,10 +14,6 @@ impl<D: Details> Gateways for SqlStore<D> {
         Box::pin(self.writer.run(Rank::Command, move |connection| {
             Box::pin(async move {
                 let now = now(&mut *connection).await?;
-                query("DELETE FROM gateways WHERE heard_at < ?")
-                    .bind(now.plus_micros(-micros(KEEP)).0)
-                    .execute(&mut *connection)
-                    .await?;
                 query(
                     "INSERT INTO gateways (instance, workers, heard_at) VALUES (?, ?, ?) ON CONFLICT (instance) \
                      DO UPDATE SET workers = excluded.workers, heard_at = excluded.heard_at",
@@ -36,6 +29,19 @@ impl<D: Details> Gateways for SqlStore<D> {
     }
 
     fn gateway_left<'a>(&'a self, instance: &'a str) -> Answer<'a, ()> {
+        let instance = instance.to_owned();
+        Box::pin(self.writer.run(Rank::Command, move |connection| {
+            Box::pin(async move {
+                query("UPDATE gateways SET heard_at = 0 WHERE instance = ?")
+                    .bind(&instance)
+                    .execute(connection)
+                    .await?;
+                Ok(())
+            })
+        }))
+    }
+
+    fn forget_gateway<'a>(&'a self, instance: &'a str) -> Answer<'a, ()> {
         let instance = instance.to_owned();
         Box::pin(self.writer.run(Rank::Command, move |connection| {
             Box::pin(async move {
