@@ -8,8 +8,6 @@ use tokio_util::sync::CancellationToken;
 
 /// Each tells this often.
 const EVERY: Duration = Duration::from_secs(5);
-/// One that was not heard for so long is not alive.
-pub(crate) const ALIVE: Duration = Duration::from_secs(15);
 /// How long the last word may take.
 const GOODBYE_PATIENCE: Duration = Duration::from_millis(500);
 

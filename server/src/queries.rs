@@ -11,7 +11,7 @@ use wire::{
     view::{BuildSummary, BuildView, ExecutorView, GatewayView, LogPage, PipelineSummary, PipelineView},
 };
 
-use crate::{core::Core, instances};
+use crate::core::Core;
 
 /// What a failing store looks like from outside: the sentence for a full disk, and no detail otherwise.
 pub(crate) fn store_problem(failure: store::StoreError) -> Problem {
@@ -95,7 +95,7 @@ pub(crate) async fn executors(core: &Core, _who: &Authority) -> Result<Vec<Execu
 /// Gateway instances: this one as it is now, the others as they last told.
 pub(crate) async fn gateways(core: &Core, gateway: &Gateway, _who: &Authority) -> Result<Vec<GatewayView>, Problem> {
     core.store.put_gateway(&core.instance, &gateway.workers().await).await.map_err(store_problem)?;
-    core.store.gateways(instances::ALIVE).await.map_err(store_problem)
+    core.store.gateways(control::gateways::SILENT).await.map_err(store_problem)
 }
 
 /// What an executor says that it runs now: asked over the broker.

@@ -1,7 +1,7 @@
 //! A client of the socket, as a program is one: it reads frame by frame and fails when none comes.
 #![allow(dead_code, reason = "each test binary uses its part of this")]
 
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, TcpStream};
 
 use serde_json::{Value, json};
 use tungstenite::{Message, WebSocket, client::IntoClientRequest as _, protocol::CloseFrame};
@@ -26,15 +26,25 @@ pub(crate) fn connect(server: &Server, who: As<'_>, origin: Option<&str>) -> Res
 }
 
 /// Connects from another address of this machine.
-pub(crate) fn connect_from(server: &Server, from: std::net::Ipv4Addr) -> Client {
+pub(crate) fn connect_from(server: &Server, from: Ipv4Addr) -> Client {
+    connect_with(server, As::Token(&server.token), None, stream_from(server, from)).unwrap()
+}
+
+/// A connection to a server from another address of this machine.
+pub(crate) fn stream_from(server: &Server, from: Ipv4Addr) -> TcpStream {
     let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None).unwrap();
     rustix::net::bind(&socket, &std::net::SocketAddr::from((from, 0))).unwrap();
     let to: std::net::SocketAddr = server.url.trim_start_matches("http://").parse().unwrap();
     rustix::net::connect(&socket, &to).unwrap();
-    connect_with(server, As::Token(&server.token), None, socket.into()).unwrap()
+    socket.into()
 }
 
-fn connect_with(server: &Server, who: As<'_>, origin: Option<&str>, stream: TcpStream) -> Result<Client, u16> {
+pub(crate) fn connect_with(
+    server: &Server,
+    who: As<'_>,
+    origin: Option<&str>,
+    stream: TcpStream,
+) -> Result<Client, u16> {
     let host = server.url.trim_start_matches("http://").to_owned();
     let mut request = format!("ws://{host}/ws").into_client_request().unwrap();
     let headers = request.headers_mut();

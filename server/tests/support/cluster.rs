@@ -46,12 +46,19 @@ impl Cluster {
 
     /// A process with these roles that listens.
     pub(crate) fn server(&self, name: &str, roles: &str) -> Server {
+        self.server_with("127.0.0.1:0", name, &["--roles", roles, "--lease-seconds", "5"])
+    }
+
+    /// A process that listens there, with further options.
+    pub(crate) fn server_with(&self, listen: &str, name: &str, options: &[&str]) -> Server {
         let artifacts = self.data_dir("artifacts").display().to_string();
-        let words = ["--broker", &self.broker, "--store", &self.store, "--roles", roles, "--instance", name];
-        Server::start_in(
-            &self.data_dir(name),
-            &[&words[..], &["--artifacts", &artifacts, "--lease-seconds", "5"]].concat(),
-        )
+        let words = ["--broker", &self.broker, "--store", &self.store, "--instance", name, "--artifacts", &artifacts];
+        Server::start_at(listen, &self.data_dir(name), &[&words[..], options].concat())
+    }
+
+    /// The virtual host on the broker.
+    pub(crate) fn vhost(&self) -> &str {
+        self.broker.rsplit('/').next().unwrap()
     }
 
     /// A process that runs jobs and nothing else.

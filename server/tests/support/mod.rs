@@ -54,8 +54,13 @@ impl Server {
 
     /// Starts a server on an existing folder.
     pub(crate) fn start_in(data_dir: &Path, arguments: &[&str]) -> Self {
+        Self::start_at("127.0.0.1:0", data_dir, arguments)
+    }
+
+    /// The same at an address of its own.
+    pub(crate) fn start_at(listen: &str, data_dir: &Path, arguments: &[&str]) -> Self {
         let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
-        let (child, url) = spawn(data_dir, "127.0.0.1:0", &arguments);
+        let (child, url) = spawn(data_dir, listen, &arguments);
         let mut create = Command::new(STEPCAST);
         create.args(["token", "create", "--name", "test", "--data-dir"]).arg(data_dir);
         if let Some(at) = arguments.iter().position(|argument| argument == "--store") {
