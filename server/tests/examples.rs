@@ -185,8 +185,8 @@ fn executor_py_keeps_its_lease_answers_now_and_obeys_a_cancel() {
         "name: long\njobs: {a: {steps: [{run: 'trap \"echo asked; exit 1\" TERM; echo begun; while :; do read -r -t 0.05 <> <(:) || :; done'}]}}\n",
     );
     let build = server.trigger("long");
-    server.events(&build).until_line("begun");
     let job = server.build(&build)["jobs"][0].clone();
+    server.until_recorded(text(&job, "id"), 1, "begun");
     let executor = || server.get("/api/v1/executors").json()[0].clone();
     // Its lease of 5 s would have run out by then.
     let (begun, first) = (Instant::now(), executor());
