@@ -54,7 +54,9 @@ pub(crate) async fn serve(options: ServeOptions) -> Result<(), String> {
     let data_dir = DataDir::open(&options.data_dir)?;
     let _own = data_dir.own()?;
     let store = backend::open_store(&options, &data_dir).await?;
-    let opened = Arc::new(OpenBroker::open(&options.broker, store.as_ref(), shutdown.child_token()).await?);
+    // It outlives the parts: their last words go over it.
+    let broker_shutdown = CancellationToken::new();
+    let opened = Arc::new(OpenBroker::open(&options.broker, store.as_ref(), broker_shutdown.clone()).await?);
     let parts = Parts { options, data_dir, broker: opened.as_broker(), stop, shutdown: shutdown.clone() };
     let mut running = JoinSet::new();
     running.spawn({
@@ -68,6 +70,7 @@ pub(crate) async fn serve(options: ServeOptions) -> Result<(), String> {
     });
     start(&mut running, parts, store, &opened).await?;
     let ended = wait(running, &shutdown).await;
+    broker_shutdown.cancel();
     opened.finished().await;
     ended
 }

@@ -78,6 +78,26 @@ fn p7_builds_go_on_when_the_process_that_had_its_turn_is_killed() {
 }
 
 #[test]
+fn what_a_terminated_executor_cannot_end_is_handed_back_at_once() {
+    let cluster = Cluster::on(Node::shared());
+    // So long a lease that only handing back lets the job run again.
+    let words = ["--roles", "gateway,control,projections", "--lease-seconds", "3600"];
+    let north = cluster.server_with("127.0.0.1:0", "north", &words);
+    let east = cluster.executor_with("east", &["--slots", "1", "--drain-seconds", "0"]);
+    let text = "name: twice\njobs: {a: {steps: [{run: 'echo \"attempt $STEPCAST_ATTEMPT\"; [ $STEPCAST_ATTEMPT = 2 ] || sleep 3600'}]}}\n";
+    north.apply("twice", text);
+    let id = north.trigger("twice");
+    let job = job_of(&north.build(&id), "a").to_owned();
+    north.until_recorded(&job, 1, "attempt 1");
+    assert_eq!(east.stopped(), Some(0));
+    let _west = cluster.executor("west", "1");
+    let build = north.finished(&id);
+    assert_eq!((&build["outcome"], &build["jobs"][0]["attempt"]), (&"succeeded".into(), &2.into()), "{build}");
+    assert_eq!(north.log(&job, 1), ["attempt 1"]);
+    assert_eq!(north.log(&job, 2), ["attempt 2"]);
+}
+
+#[test]
 fn p7_rabbitmq_is_killed_in_the_middle_of_20_builds_and_no_line_is_missing() {
     let node = Node::start();
     let cluster = Cluster::on(&node);

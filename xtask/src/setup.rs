@@ -87,7 +87,7 @@ pub(crate) fn for_cluster() -> Result<()> {
 
 /// What the Rust tests need: they run real steps and real clones, a real database, a real broker and the examples.
 pub(crate) fn for_rust_tests() -> Result<()> {
-    provide(&[BASH, GIT, POSTGRES, RABBITMQ, PIKA])
+    provide(&[BASH, GIT, POSTGRES, RABBITMQ, PIKA, HAPROXY])
 }
 
 /// What the browser tests need beside a server that runs builds.

@@ -63,11 +63,14 @@ impl Cluster {
 
     /// A process that runs jobs and nothing else.
     pub(crate) fn executor(&self, name: &str, slots: &str) -> Executor {
+        self.executor_with(name, &["--slots", slots])
+    }
+
+    /// The same with other options.
+    pub(crate) fn executor_with(&self, name: &str, options: &[&str]) -> Executor {
         let mut command = Command::new(STEPCAST);
-        command
-            .args(["serve", "--roles", "executor", "--broker", &self.broker, "--slots", slots, "--data-dir"])
-            .arg(self.data_dir(name));
-        Executor::start(&mut command)
+        command.args(["serve", "--roles", "executor", "--broker", &self.broker, "--data-dir"]).arg(self.data_dir(name));
+        Executor::start(command.args(options))
     }
 }
 
