@@ -37,12 +37,20 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("sqlx", &["store"]),
 ];
 
+/// What tests of a member may use beyond that, with a reason for each.
+const TESTS_MAY: [(&str, &str); 1] = [
+    // The tests of a cluster make a database for each.
+    ("server", "sqlx"),
+];
+
 /// A member of the workspace as its manifest describes it.
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) name: String,
     /// Of every kind: what tests lean on is an arrow as well.
     pub(super) uses: BTreeSet<String>,
+    /// Those of them that only tests lean on.
+    pub(super) only_tests_use: BTreeSet<String>,
 }
 
 /// Reads the answer of `cargo metadata --no-deps`.
@@ -52,9 +60,15 @@ pub(super) fn members(metadata: &str) -> Result<Vec<Member>> {
     let packages = metadata["packages"].as_array();
     let packages = packages.ok_or_else(|| Failure("the answer of cargo metadata has no packages".to_owned()))?;
     let name_of = |value: &Value| value["name"].as_str().unwrap_or_default().to_owned();
-    let member = |package: &Value| Member {
-        name: name_of(package),
-        uses: package["dependencies"].as_array().into_iter().flatten().map(name_of).collect(),
+    let member = |package: &Value| {
+        let all = || package["dependencies"].as_array().into_iter().flatten();
+        let is_for_tests = |used: &&Value| used["kind"] == "dev";
+        let uses: BTreeSet<String> = all().map(name_of).collect();
+        let mut only_tests_use: BTreeSet<String> = all().filter(is_for_tests).map(name_of).collect();
+        for used in all().filter(|used| !is_for_tests(used)) {
+            only_tests_use.remove(&name_of(used));
+        }
+        Member { name: name_of(package), uses, only_tests_use }
     };
     Ok(packages.iter().map(member).collect())
 }
@@ -82,6 +96,7 @@ pub(super) fn check(members: &[Member]) -> Vec<String> {
             }
             if let Some((_, only)) = ONLY_IN.iter().find(|(library, _)| *library == used)
                 && !only.contains(&name)
+                && !(TESTS_MAY.contains(&(name, used)) && member.only_tests_use.contains(used))
             {
                 findings.push(format!("{name}/Cargo.toml:1: `{name}` must not use `{used}`; only {} may", list(only)));
             }
@@ -101,7 +116,16 @@ mod tests {
     use super::*;
 
     fn member(name: &str, uses: &[&str]) -> Member {
-        Member { name: name.to_owned(), uses: uses.iter().map(|name| (*name).to_owned()).collect() }
+        let uses = uses.iter().map(|name| (*name).to_owned()).collect();
+        Member { name: name.to_owned(), uses, only_tests_use: BTreeSet::new() }
+    }
+
+    #[test]
+    fn what_tests_may_use_the_rest_may_not() {
+        let mut server = member("server", &["sqlx"]);
+        assert_eq!(check(std::slice::from_ref(&server)).len(), 1);
+        server.only_tests_use = server.uses.clone();
+        assert_eq!(check(&[server]), Vec::<String>::new());
     }
 
     #[test]
