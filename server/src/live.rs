@@ -18,6 +18,15 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Even without an event a query is looked at again this often: what depends on time alone (an executor that is not heard)
 /// shows too.
 const REFRESH: Duration = Duration::from_secs(10);
+/// What no event of a build tells of is looked at so often.
+const REFRESH_WITHOUT_EVENTS: Duration = Duration::from_secs(2);
+
+fn refresh(query: &Query) -> Duration {
+    match query {
+        Query::Executors {} | Query::Installation {} | Query::Health {} => REFRESH_WITHOUT_EVENTS,
+        _ => REFRESH,
+    }
+}
 
 /// A result and those who watch it.
 pub(crate) type Results = watch::Receiver<Arc<RawValue>>;
@@ -57,7 +66,7 @@ pub(crate) async fn watch(core: Arc<Core>, authority: Authority, query: Query) -
             tokio::select! {
                 () = sender.closed() => return,
                 changed = changes.changed() => if changed.is_err() { return },
-                () = tokio::time::sleep(REFRESH) => {}
+                () = tokio::time::sleep(refresh(&key.1)) => {}
             }
             // A failed evaluation is told when the query is asked directly; here the last result stands until one succeeds.
             if let Ok(result) = evaluate(&core, &authority, &key.1).await {

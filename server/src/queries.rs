@@ -8,7 +8,10 @@ use wire::{
     Authority, BuildId, ExecutorId, JobId, PipelineName, Problem, Topic,
     command::{BuildsQuery, Query},
     task::{self, ExecutorNotice, ExecutorNow},
-    view::{BuildSummary, BuildView, ExecutorView, GatewayView, LogPage, PipelineSummary, PipelineView},
+    view::{
+        BuildSummary, BuildView, ExecutorView, GatewayView, HealthView, InstallationView, LogPage, PipelineSummary,
+        PipelineView,
+    },
 };
 
 use crate::core::Core;
@@ -41,6 +44,8 @@ pub(crate) async fn answer(core: &Core, who: &Authority, query: &Query) -> Resul
         Query::Build { id } => serde_json::to_value(build(core, who, *id).await?),
         Query::Executors {} => serde_json::to_value(executors(core, who).await?),
         Query::ExecutorNow { id } => serde_json::to_value(executor_now(core, who, *id).await?),
+        Query::Installation {} => serde_json::to_value(installation(core, who).await?),
+        Query::Health {} => serde_json::to_value(health(core).await),
     };
     json.map_err(|failure| Problem::new(500, "Internal error", failure.to_string()))
 }
@@ -96,6 +101,18 @@ pub(crate) async fn executors(core: &Core, _who: &Authority) -> Result<Vec<Execu
 pub(crate) async fn gateways(core: &Core, gateway: &Gateway, _who: &Authority) -> Result<Vec<GatewayView>, Problem> {
     core.store.put_gateway(&core.instance, &gateway.workers().await).await.map_err(store_problem)?;
     core.store.gateways(control::gateways::SILENT).await.map_err(store_problem)
+}
+
+/// What the installation is made of; gateway instances, this one too, as they last told.
+pub(crate) async fn installation(core: &Core, who: &Authority) -> Result<InstallationView, Problem> {
+    let executors = executors(core, who).await?;
+    let gateways = core.store.gateways(instances::ALIVE).await.map_err(store_problem)?;
+    Ok(InstallationView { executors, gateways })
+}
+
+/// Whether what every build needs is there.
+pub(crate) async fn health(core: &Core) -> HealthView {
+    HealthView { broker: core.broker.health().await.is_ok() }
 }
 
 /// What an executor says that it runs now: asked over the broker.

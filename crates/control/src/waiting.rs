@@ -61,6 +61,7 @@ mod tests {
             heard_at: wire::Timestamp(0),
             alive,
             running: Vec::new(),
+            jobs: Vec::new(),
         };
         let here = [executor(&["linux"], true), executor(&["linux", "gpu"], false)];
         assert_eq!(executor_for(&set(&["linux"]), &here), "waits for a free executor with linux");

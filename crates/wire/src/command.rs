@@ -90,6 +90,10 @@ pub enum Query {
         /// Which.
         id: ExecutorId,
     },
+    /// What the installation is made of. Result: a [`crate::view::InstallationView`].
+    Installation {},
+    /// Whether what every build needs is there. Result: a [`crate::view::HealthView`].
+    Health {},
 }
 
 /// Which builds.

@@ -235,6 +235,28 @@ pub struct ExecutorView {
     pub alive: bool,
     /// What it runs.
     pub running: Vec<JobId>,
+    /// The same jobs, told so that a reader finds them; empty from a Stepcast that does not tell.
+    #[serde(default)]
+    pub jobs: Vec<RunningJob>,
+}
+
+/// A job that an executor runs, with the build that it is of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunningJob {
+    /// Its id.
+    pub id: JobId,
+    /// With its matrix values: `check (unit)`.
+    pub name: String,
+    /// The attempt that runs.
+    pub attempt: u32,
+    /// When that began.
+    pub started_at: Timestamp,
+    /// The build.
+    pub build: BuildId,
+    /// The build's pipeline.
+    pub pipeline: PipelineName,
+    /// The build's number within it.
+    pub number: u64,
 }
 
 /// A worker of a gateway.
@@ -263,6 +285,22 @@ pub struct GatewayView {
     pub heard_at: Timestamp,
     /// Whether that was a moment ago.
     pub alive: bool,
+}
+
+/// What the installation is made of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstallationView {
+    /// Executors that have registered, by name.
+    pub executors: Vec<ExecutorView>,
+    /// Gateway instances as they last told of themselves, by name.
+    pub gateways: Vec<GatewayView>,
+}
+
+/// Whether what every build needs is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthView {
+    /// Whether the broker takes and gives messages. While it does not, builds are accepted, and wait.
+    pub broker: bool,
 }
 
 /// A consumer group.

@@ -146,6 +146,9 @@ pub async fn executors_are_alive_while_they_are_heard(fixture: &dyn Fixture) {
     assert_eq!((views[0].id, views[0].name.as_str(), &views[0].labels, views[0].slots), (id, "north", &row.labels, 4));
     assert!(views[0].alive);
     assert_eq!(views[0].running, [made.jobs[0].id]);
+    let job = &views[0].jobs[0];
+    assert_eq!((job.id, job.name.as_str(), job.attempt), (made.jobs[0].id, "a", 1));
+    assert_eq!((job.build, job.pipeline.as_str(), job.number), (made.id, "p", made.number));
     let shown = store.build_view(made.id).await.unwrap().unwrap();
     assert_eq!(shown.jobs[0].executor.as_deref(), Some("north"));
     until("an executor is not heard", || async { !store.executors(Duration::from_millis(1)).await.unwrap()[0].alive })

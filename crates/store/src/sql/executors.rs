@@ -3,16 +3,41 @@
 use std::{collections::HashMap, time::Duration};
 
 use uuid::Uuid;
-use wire::{ExecutorId, JobId, view::ExecutorView};
+use wire::{
+    BuildId, ExecutorId, JobId,
+    view::{ExecutorView, RunningJob},
+};
 
 use super::{
     Details, SqlStore,
-    connection::query,
+    connection::{Row, query},
     micros, now,
     rows::{self, bytes},
     writer::Rank,
 };
-use crate::{Answer, Executors, model::ExecutorRow};
+use crate::{Answer, Executors, StoreError, model::ExecutorRow};
+
+/// Who runs what: the executor, then the columns of [`running_job`].
+const RUNNING: &str = "SELECT jobs.executor, jobs.id, jobs.plan, jobs.attempt, jobs.started_at, builds.id, \
+    builds.pipeline, builds.number FROM jobs JOIN builds ON builds.id = jobs.build WHERE jobs.state = 'running' \
+    ORDER BY jobs.started_at, jobs.id";
+
+fn running_job(row: &Row) -> Result<RunningJob, StoreError> {
+    /// What is read of the plan.
+    #[derive(serde::Deserialize)]
+    struct Named {
+        name: String,
+    }
+    Ok(RunningJob {
+        id: JobId(rows::uuid(row, 1)?),
+        name: rows::json::<Named>(row, 2)?.name,
+        attempt: rows::number(row, 3)?,
+        started_at: rows::time(row, 4)?,
+        build: BuildId(rows::uuid(row, 5)?),
+        pipeline: rows::parsed(row, 6)?,
+        number: rows::number(row, 7)?,
+    })
+}
 
 impl<D: Details> Executors for SqlStore<D> {
     fn put_executor<'a>(&'a self, executor: &'a ExecutorRow) -> Answer<'a, ()> {
@@ -56,12 +81,9 @@ impl<D: Details> Executors for SqlStore<D> {
         Box::pin(async move {
             let mut snapshot = self.snapshot().await?;
             let heard_since = now(&mut snapshot).await?.plus_micros(-micros(lease)).0;
-            let mut running: HashMap<Uuid, Vec<JobId>> = HashMap::new();
-            let held = query("SELECT executor, id FROM jobs WHERE state = 'running' ORDER BY started_at, id")
-                .fetch_all(&mut snapshot)
-                .await?;
-            for row in &held {
-                running.entry(rows::uuid(row, 0)?).or_default().push(JobId(rows::uuid(row, 1)?));
+            let mut running: HashMap<Uuid, Vec<RunningJob>> = HashMap::new();
+            for row in &query(RUNNING).fetch_all(&mut snapshot).await? {
+                running.entry(rows::uuid(row, 0)?).or_default().push(running_job(row)?);
             }
             let found = query("SELECT id, name, labels, slots, heard_at, has_left FROM executors ORDER BY name, id")
                 .fetch_all(&mut snapshot)
@@ -71,6 +93,7 @@ impl<D: Details> Executors for SqlStore<D> {
                 .map(|row| {
                     let id = rows::uuid(row, 0)?;
                     let heard_at = rows::time(row, 4)?;
+                    let jobs = running.remove(&id).unwrap_or_default();
                     Ok(ExecutorView {
                         id: ExecutorId(id),
                         name: row.try_get(1)?,
@@ -78,7 +101,8 @@ impl<D: Details> Executors for SqlStore<D> {
                         slots: rows::number(row, 3)?,
                         heard_at,
                         alive: !rows::flag(row, 5)? && heard_at.0 >= heard_since,
-                        running: running.remove(&id).unwrap_or_default(),
+                        running: jobs.iter().map(|job| job.id).collect(),
+                        jobs,
                     })
                 })
                 .collect()
