@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use wire::{
     BuildId, JobId, PipelineName, Problem, Timestamp,
     command::BuildsQuery,
-    view::{BuildSummary, BuildView, JobView, LogPage, PipelineSummary, PipelineView, State},
+    view::{BuildSummary, BuildView, InstallationView, JobView, LogPage, PipelineSummary, PipelineView, State},
 };
 
 #[cfg(feature = "ssr")]
@@ -48,6 +48,8 @@ pub trait Backend: Send + Sync {
     fn build(&self, id: BuildId) -> BoxFuture<'_, Result<Option<BuildView>, Problem>>;
     /// Lines of a job's log from line `from` (counted from 0), of the last attempt unless one is given.
     fn log(&self, job: JobId, attempt: Option<u32>, from: u64, limit: u32) -> BoxFuture<'_, Result<LogPage, Problem>>;
+    /// What the installation is made of.
+    fn installation(&self) -> BoxFuture<'_, Result<InstallationView, Problem>>;
 }
 
 /// A page's data with the server's time, against which durations are first shown: the same on both sides.
@@ -227,4 +229,10 @@ pub async fn read_build(
     id: BuildId,
 ) -> Result<Option<BuildView>, PageError> {
     backend()?.build(id).await.map_err(PageError)
+}
+
+/// Reads the pages of the executors and of the gateways.
+#[server(prefix = "/api/page", endpoint = "installation", output = JsonAnswer)]
+pub async fn read_installation() -> Result<Stamped<InstallationView>, PageError> {
+    backend()?.installation().await.map(stamped).map_err(PageError)
 }

@@ -23,11 +23,11 @@ use leptos_router::{
     path,
 };
 
-use components::{at_once::AtOnce, clock::Clock, header::Header};
+use components::{at_once::AtOnce, broker_note::BrokerNote, clock::Clock, header::Header};
 use live::Live;
 use pages::{
-    build::BuildRoute, home::HomeRoute, new_pipeline::NewPipelineRoute, not_found::NotFound, pipeline::PipelineRoute,
-    sign_in::SignInRoute,
+    build::BuildRoute, executors::ExecutorsRoute, gateways::GatewaysRoute, home::HomeRoute,
+    new_pipeline::NewPipelineRoute, not_found::NotFound, pipeline::PipelineRoute, sign_in::SignInRoute,
 };
 
 /// Where the browser package is: URLs with the hash of their content.
@@ -88,12 +88,15 @@ pub fn App() -> impl IntoView {
             <OpenSocket/>
             <a class="skip" href="#main">"Skip to content"</a>
             <Header/>
+            <BrokerNote/>
             <main id="main">
                 <Routes fallback=|| AtOnce(NotFound())>
                     <Route path=path!("/") view=|| AtOnce(HomeRoute()) ssr=SsrMode::Async/>
                     <Route path=path!("/pipelines/new") view=|| AtOnce(NewPipelineRoute()) ssr=SsrMode::Async/>
                     <Route path=path!("/pipelines/:name") view=|| AtOnce(PipelineRoute()) ssr=SsrMode::Async/>
                     <Route path=path!("/builds/:id") view=|| AtOnce(BuildRoute()) ssr=SsrMode::Async/>
+                    <Route path=path!("/executors") view=|| AtOnce(ExecutorsRoute()) ssr=SsrMode::Async/>
+                    <Route path=path!("/gateways") view=|| AtOnce(GatewaysRoute()) ssr=SsrMode::Async/>
                     <Route path=path!("/sign-in") view=|| AtOnce(SignInRoute()) ssr=SsrMode::Async/>
                 </Routes>
             </main>

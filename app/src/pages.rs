@@ -1,6 +1,8 @@
 //! One file per URL. A page reads its data, says what stands where, and leaves the rest to components.
 
 pub mod build;
+pub mod executors;
+pub mod gateways;
 pub mod home;
 pub mod new_pipeline;
 pub mod not_found;

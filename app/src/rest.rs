@@ -2,10 +2,11 @@
 
 use serde::Serialize;
 use wire::{
-    BuildId, JobId, PipelineName, Problem, Topic,
+    BuildId, ExecutorId, JobId, PipelineName, Problem, Topic,
     command::{Retry, Trigger},
     event::Recorded,
     log::{Group, RecordedLine},
+    task::ExecutorNow,
 };
 
 use crate::json;
@@ -95,6 +96,15 @@ pub async fn search_log(job: JobId, attempt: u32, wanted: &str, take: impl FnMut
     let url = format!("/api/v1/jobs/{job}/log/search?attempt={attempt}&q={}", crate::browser::encoded(wanted));
     let broken = |()| Problem::new(503, "not reachable", "The search broke off: the server cannot be reached.");
     crate::browser::stream_lines(&url, take).await.map_err(broken)
+}
+
+/// What an executor says itself that it runs.
+///
+/// # Errors
+/// When it does not answer, or the server cannot be reached.
+pub async fn executor_now(id: ExecutorId) -> Result<ExecutorNow, Problem> {
+    let answer = send("GET", &format!("/api/v1/executors/{id}/now"), JSON, None, None).await?;
+    json::read(&answer.body).map_err(unreadable)
 }
 
 /// The lines of the group that a line begins.

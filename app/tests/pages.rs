@@ -14,7 +14,10 @@ use wire::{
     BuildId, JobId, LogLine, Outcome, PipelineName, Position, Problem, Timestamp,
     command::BuildsQuery,
     log::RecordedLine,
-    view::{BuildSummary, BuildView, JobView, LogPage, PipelineSummary, PipelineView, State, StepView},
+    view::{
+        BuildSummary, BuildView, ExecutorView, GatewayView, InstallationView, JobView, LogPage, PipelineSummary,
+        PipelineView, RunningJob, State, StepView, WorkerView,
+    },
 };
 
 const LINES: u64 = 2_500;
@@ -132,6 +135,42 @@ impl Backend for Record {
         let position = Some(Position { epoch: attempt, offset: 9 });
         Box::pin(async move { Ok(LogPage { attempt, total: LINES, position, sealed: true, lines }) })
     }
+
+    fn installation(&self) -> BoxFuture<'_, Result<InstallationView, Problem>> {
+        let job = JobId(uuid::Uuid::from_u128(20));
+        let executor = |n: u128, name: &str, alive: bool, jobs: Vec<RunningJob>| ExecutorView {
+            id: wire::ExecutorId(uuid::Uuid::from_u128(n)),
+            name: name.into(),
+            labels: wire::LabelSet::new(["gpu".to_owned(), "linux".to_owned()]).unwrap(),
+            slots: 4,
+            heard_at: Timestamp(1_763_630_659_000_000),
+            alive,
+            running: jobs.iter().map(|job| job.id).collect(),
+            jobs,
+        };
+        let runs = RunningJob {
+            id: job,
+            name: "check <unit>".into(),
+            attempt: 2,
+            started_at: Timestamp(0),
+            build: build_id(),
+            pipeline: "site".parse().unwrap(),
+            number: 12,
+        };
+        let executors = vec![executor(1, "here", true, vec![runs]), executor(2, "left", false, Vec::new())];
+        let executors = if self.is_empty { Vec::new() } else { executors };
+        let worker = |n: usize| WorkerView {
+            server_id: wire::ServerId::new("north", n).unwrap(),
+            sockets: 1_000,
+            topics: 3,
+            queue_length: 0,
+            restarts: 0,
+        };
+        let (workers, heard_at) = (vec![worker(0), worker(1)], Timestamp(1_763_630_659_000_000));
+        let gateway = GatewayView { instance: "north".into(), workers, heard_at, alive: true };
+        let gone = GatewayView { instance: "south".into(), workers: Vec::new(), heard_at, alive: false };
+        Box::pin(async { Ok(InstallationView { executors, gateways: vec![gateway, gone] }) })
+    }
 }
 
 /// The document that the server sends for a URL.
@@ -229,4 +268,30 @@ async fn signing_in_needs_no_scripts() {
     assert!(html.contains(r#"action="/sign-in""#) && html.contains(r#"name="token""#), "{html}");
     let html = page("http://x/sign-in?link=secret", false).await;
     assert!(html.contains(r#"type="hidden""#) && html.contains(r#"value="secret""#), "{html}");
+}
+
+#[tokio::test]
+async fn executors_are_shown_with_what_they_run_and_those_that_are_gone_apart() {
+    let html = page("http://x/executors", false).await;
+    assert!(html.contains("1 of 4 in use") && html.contains("1 of 4 slots in use"), "{html}");
+    assert!(html.contains("site #12 · check &lt;unit&gt;") && html.contains("attempt 2"), "{html}");
+    let job = "/builds/00000000-0000-0000-0000-000000000007?job=00000000-0000-0000-0000-000000000014";
+    assert!(html.contains(job) && html.contains("<li>gpu</li>"), "{html}");
+    let (_, gone) = html.split_once("Not heard any more").unwrap();
+    let (gone, _) = gone.split_once("Start one").unwrap();
+    assert!(gone.contains("left") && gone.contains("20 Nov, 09:24:19 UTC") && !gone.contains("here"), "{gone}");
+}
+
+#[tokio::test]
+async fn without_executors_the_page_says_how_one_is_started() {
+    let html = page("http://x/executors", true).await;
+    assert!(html.contains("No executor is running") && html.contains("--roles executor --broker"), "{html}");
+    assert!(html.contains("gone absent"));
+}
+
+#[tokio::test]
+async fn gateways_are_shown_with_their_workers_and_the_sums() {
+    let html = page("http://x/gateways", false).await;
+    assert!(html.contains("2,000 sockets, 6 topics") && html.contains("north-1"), "{html}");
+    assert!(html.contains("alive") && html.contains("last heard"), "{html}");
 }

@@ -6,7 +6,10 @@ use leptos_router::hooks::use_location;
 use super::{connection::ConnectionPill, shortcuts::Shortcuts, theme::ThemeSwitch};
 use crate::SIGN_IN;
 
-/// Name, connection, theme, keys, the way out.
+/// Where one looks at the installation itself.
+const PLACES: [(&str, &str); 2] = [("Executors", "/executors"), ("Gateways", "/gateways")];
+
+/// Name, places, connection, theme, keys, the way out.
 #[component]
 pub fn Header() -> impl IntoView {
     let path = use_location().pathname;
@@ -18,6 +21,10 @@ pub fn Header() -> impl IntoView {
                 </svg>
                 <span class="brand-name">"Stepcast"</span>
             </a>
+            <nav class="places" aria-label="Installation">{PLACES.map(|(name, url)| {
+                let is_here = move || (path.get() == url).then_some("page");
+                view! { <a href=url aria-current=is_here>{name}</a> }
+            }).to_vec()}</nav>
             <span class="space"></span>
             {move || (path.get() != SIGN_IN).then(|| view! { <ConnectionPill/> })}
             <ThemeSwitch/>

@@ -71,7 +71,13 @@ pub fn LogPanel(
     };
     let following = handle.following;
     let reason = move || {
-        job.with(|job| job.as_ref().and_then(|job| job.4.clone())).map(|reason| view! { <p class="why">{reason}</p> })
+        job.with(|job| {
+            let (.., reason, waits, _) = job.as_ref()?;
+            // Whom it waits for is seen there.
+            let waits = waits.as_ref().is_some_and(|waits| waits.contains("executor"));
+            let executors = waits.then(|| view! { <a href="/executors">"All executors"</a> });
+            (waits || reason.is_some()).then(|| view! { <p class="why">{reason.clone()} " " {executors}</p> })
+        })
     };
     let about = move || {
         job.with(|job| {

@@ -16,7 +16,7 @@ use leptos::prelude::provide_context;
 use wire::{
     Authority, BuildId, JobId, PipelineName, Problem,
     command::BuildsQuery,
-    view::{BuildSummary, BuildView, LogPage, PipelineSummary, PipelineView},
+    view::{BuildSummary, BuildView, InstallationView, LogPage, PipelineSummary, PipelineView},
 };
 
 use crate::{
@@ -39,8 +39,12 @@ pub(crate) async fn render(State(core): State<Arc<Core>>, who: Option<Who>, requ
         }
         return page(request, || {}).await;
     };
-    let context = context(core, who);
-    page(request, context).await
+    let (health, context) = (queries::health(&core).await, context(core, who));
+    page(request, move || {
+        provide_context(health);
+        context();
+    })
+    .await
 }
 
 async fn page(request: Request<Body>, context: impl Fn() + Clone + Send + Sync + 'static) -> Response {
@@ -99,5 +103,9 @@ impl Backend for PageBackend {
 
     fn log(&self, job: JobId, attempt: Option<u32>, from: u64, limit: u32) -> BoxFuture<'_, Result<LogPage, Problem>> {
         Box::pin(async move { queries::log(&self.core, &self.who, job, attempt, from, limit).await })
+    }
+
+    fn installation(&self) -> BoxFuture<'_, Result<InstallationView, Problem>> {
+        Box::pin(queries::installation(&self.core, &self.who))
     }
 }
