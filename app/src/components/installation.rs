@@ -1,5 +1,7 @@
 //! What the installation is made of, for the pages that show a part of it each.
 
+use std::sync::Arc;
+
 use leptos::{prelude::*, task::spawn_local};
 use leptos_meta::Title;
 use wire::{
@@ -8,7 +10,12 @@ use wire::{
     view::{ExecutorView, InstallationView},
 };
 
-use super::{executor_row::said, page_data::page_data, time::Time};
+use super::{
+    at_once::AtOnce,
+    executor_row::said,
+    page_data::{PageData, page_data, read_once, reading},
+    time::Time,
+};
 use crate::{api::read_installation, live::keep_live, rest};
 
 /// What executors said themselves when they were asked; nothing yet from one that is being asked.
@@ -43,16 +50,17 @@ impl Answers {
 
 /// A page of it: `show` draws its part, anew whenever something has changed; what stays the same is left as it is.
 pub fn installation_page(title: &'static str, show: fn(&InstallationView, Answers) -> AnyView) -> impl IntoView {
-    let data = Resource::new_with_options(|| (), |()| read_installation(), false);
-    let page = move |first| {
+    let data = read_once(|| reading(read_installation(), PageData::Installation));
+    let page = move |page| {
+        let PageData::Installation(first) = page else { return ().into_any() };
         let now = RwSignal::new(first);
         keep_live(Query::Installation {}, now);
         let answers = Answers(RwSignal::new(Vec::new()));
-        move || now.with(|now| show(now, answers))
+        AtOnce(move || now.with(|now| show(now, answers))).into_any()
     };
     view! {
         <Title text=title/>
-        {page_data(data, page)}
+        {page_data(data, Arc::new(page))}
     }
 }
 

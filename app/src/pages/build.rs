@@ -1,5 +1,7 @@
 //! `/builds/{id}`: how it stands, its jobs and steps, the log of the chosen job (`?job=<id>`).
 
+use std::sync::Arc;
+
 use leptos::{either::Either, prelude::*};
 use leptos_meta::Title;
 use leptos_router::hooks::{use_params_map, use_query_map};
@@ -15,6 +17,7 @@ use crate::{
     browser,
     components::{
         artifact_list::ArtifactList,
+        at_once::AtOnce,
         build_actions::BuildActions,
         copy_button::CopyButton,
         duration::Duration,
@@ -24,7 +27,7 @@ use crate::{
         log_panel::LogPanel,
         log_view::LogHandle,
         neighbours::Neighbours,
-        page_data::page_data,
+        page_data::{PageData, page_data, read_once, reading},
         status::{Status, StatusLabel},
         step_list::StepList,
         time::Time,
@@ -59,24 +62,22 @@ pub fn BuildRoute() -> impl IntoView {
 
 #[component]
 fn BuildOf(id: Option<BuildId>, asked: Memo<Option<JobId>>) -> impl IntoView {
-    let data = Resource::new_with_options(
-        || (),
-        move |()| {
-            // Another job of the same build is followed in place, not read anew.
-            let job = asked.get_untracked();
-            async move {
-                match id {
-                    Some(id) => read_build_page(id, job).await,
-                    None => Err(PageError(wire::Problem::new(404, "not found", "This is not the id of a build."))),
-                }
+    let data = read_once(move || {
+        // Another job of the same build is followed in place, not read anew.
+        let job = asked.get_untracked();
+        let page = async move {
+            match id {
+                Some(id) => read_build_page(id, job).await,
+                None => Err(PageError(wire::Problem::new(404, "not found", "This is not the id of a build."))),
             }
-        },
-        false,
-    );
-    page_data(data, move |page| match page {
-        Some(page) => Either::Left(view! { <Build page asked/> }),
-        None => Either::Right(view! { <NotFound/> }),
-    })
+        };
+        reading(page, PageData::Build)
+    });
+    let page = move |page| match page {
+        PageData::Build(Some(page)) => AtOnce(view! { <Build page asked/> }).into_any(),
+        _ => AtOnce(view! { <NotFound/> }).into_any(),
+    };
+    page_data(data, Arc::new(page))
 }
 
 #[component]

@@ -1,5 +1,7 @@
 //! `/`: pipelines with their last builds, and what runs now.
 
+use std::sync::Arc;
+
 use leptos::{either::Either, prelude::*};
 use leptos_meta::Title;
 use wire::command::Query;
@@ -7,7 +9,12 @@ use wire::command::Query;
 use crate::{
     api::{HomePage, read_home, running_builds},
     components::{
-        build_list::BuildList, estimate, page_data::page_data, pipeline_list::PipelineList, welcome::Welcome,
+        at_once::AtOnce,
+        build_list::BuildList,
+        estimate,
+        page_data::{PageData, page_data, read_once, reading},
+        pipeline_list::PipelineList,
+        welcome::Welcome,
     },
     live::keep_live,
 };
@@ -15,10 +22,14 @@ use crate::{
 /// The route.
 #[component]
 pub fn HomeRoute() -> impl IntoView {
-    let data = Resource::new_with_options(|| (), |()| read_home(), false);
+    let data = read_once(|| reading(read_home(), PageData::Home));
+    let page = |page| match page {
+        PageData::Home(page) => AtOnce(view! { <Home page/> }).into_any(),
+        _ => ().into_any(),
+    };
     view! {
         <Title text=""/>
-        {page_data(data, |page| view! { <Home page/> })}
+        {page_data(data, Arc::new(page))}
     }
 }
 

@@ -1,6 +1,8 @@
 //! `/pipelines/{name}`: its builds, the form that starts one, its text.
 
-use leptos::{either::Either, prelude::*};
+use std::sync::Arc;
+
+use leptos::prelude::*;
 use leptos_meta::Title;
 use leptos_router::hooks::{use_params_map, use_query_map};
 use wire::{PipelineName, command::Query};
@@ -9,11 +11,12 @@ use super::not_found::NotFound;
 use crate::{
     api::{PageError, PipelinePage, builds_of, read_pipeline},
     components::{
+        at_once::AtOnce,
         build_filter::{BuildFilter, Filter},
         build_list::BuildList,
         duration,
         estimate::Usual,
-        page_data::page_data,
+        page_data::{PageData, page_data, read, reading},
         trigger_form::{StartButton, TriggerForm},
         yaml_editor::YamlEditor,
     },
@@ -27,25 +30,23 @@ pub fn PipelineRoute() -> impl IntoView {
     let name =
         Memo::new(move |_| params.with(|params| params.get("name")).and_then(|name| name.parse::<PipelineName>().ok()));
     let filter = Memo::new(move |_| Filter::of(query.with(|query| query.get("state")).as_deref()));
-    let data = Resource::new_with_options(
-        move || name.get(),
-        move |name| {
-            // Other builds of the same pipeline are asked for in place: what was written into its text stays.
-            let state = filter.get_untracked().as_str().to_owned();
-            async move {
-                match name {
-                    Some(name) => read_pipeline(name, state).await,
-                    None => Err(PageError(wire::Problem::new(404, "not found", "This is not the name of a pipeline."))),
-                }
+    let data = read(name.into(), move |name| {
+        // Other builds of the same pipeline are asked for in place: what was written into its text stays.
+        let state = filter.get_untracked().as_str().to_owned();
+        let page = async move {
+            match name {
+                Some(name) => read_pipeline(name, state).await,
+                None => Err(PageError(wire::Problem::new(404, "not found", "This is not the name of a pipeline."))),
             }
-        },
-        false,
-    );
+        };
+        reading(page, PageData::Pipeline)
+    });
     let reload = Callback::new(move |_: String| data.refetch());
-    page_data(data, move |page| match page {
-        Some(page) => Either::Left(view! { <Pipeline page filter on_saved=reload/> }),
-        None => Either::Right(view! { <NotFound/> }),
-    })
+    let page = move |page| match page {
+        PageData::Pipeline(Some(page)) => AtOnce(view! { <Pipeline page filter on_saved=reload/> }).into_any(),
+        _ => AtOnce(view! { <NotFound/> }).into_any(),
+    };
+    page_data(data, Arc::new(page))
 }
 
 #[component]
