@@ -2,6 +2,8 @@
 //! of the types; here is one source for all of them: what arrives becomes a [`serde_json::Value`] first, and types are
 //! read from that.
 
+mod value;
+
 use leptos::{
     server::codee::{Decoder, Encoder},
     server_fn::{
@@ -13,14 +15,22 @@ use serde::{
     Deserialize, Serialize,
     de::{DeserializeOwned, Error as _},
 };
-use serde_json::Error;
+use serde_json::{Error, Value};
 
 /// Reads a type.
 ///
 /// # Errors
 /// When the text is not JSON, or not of that type.
 pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
-    serde_json::from_value(serde_json::from_str(text)?)
+    from_value(serde_json::from_str(text)?)
+}
+
+/// Reads a type.
+///
+/// # Errors
+/// When the value is not of that type.
+pub fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, Error> {
+    T::deserialize(value::Source(value))
 }
 
 /// How data goes into a page, and how a server function answers.
