@@ -14,6 +14,7 @@ use crate::{
 };
 
 /// What the pages read.
+#[allow(clippy::large_enum_variant, reason = "one at a time, taken apart at once")]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum PageData {
     /// The home page.
