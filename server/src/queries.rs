@@ -106,7 +106,7 @@ pub(crate) async fn gateways(core: &Core, gateway: &Gateway, _who: &Authority) -
 /// What the installation is made of; gateway instances, this one too, as they last told.
 pub(crate) async fn installation(core: &Core, who: &Authority) -> Result<InstallationView, Problem> {
     let executors = executors(core, who).await?;
-    let gateways = core.store.gateways(instances::ALIVE).await.map_err(store_problem)?;
+    let gateways = core.store.gateways(control::gateways::SILENT).await.map_err(store_problem)?;
     Ok(InstallationView { executors, gateways })
 }
 
