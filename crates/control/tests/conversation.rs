@@ -255,8 +255,18 @@ async fn p4_callbacks_that_nobody_takes_are_kept_and_what_cannot_be_read_is_a_de
         assert!(letter.message.death.as_deref().is_some_and(|reason| reason.contains("not valid")), "{letter:?}");
         letter.ack();
     }
-    // The dead letter came behind the callback, so that has been kept by now.
-    let kept = world.store.kept_callbacks(client).await.unwrap();
+    // The dead letter came behind the callback, so that has been looked at by now: its client was tried where it may be now,
+    // and it comes back from there to be kept.
+    let kept = timeout(PATIENCE, async {
+        loop {
+            let kept = world.store.kept_callbacks(client).await.unwrap();
+            if !kept.is_empty() {
+                break kept;
+            }
+            tokio::task::yield_now().await;
+        }
+    });
+    let kept = kept.await.expect("it was not kept");
     assert_eq!(kept.iter().map(|kept| kept.message_id).collect::<Vec<_>>(), [message_id]);
 
     let queue = topology::reply();
@@ -319,4 +329,21 @@ async fn p2_the_last_start_of_an_executor_wins_however_slow_the_store_is() {
     executor.incarnation = former;
     let jobs = world.load(&build).await.jobs;
     assert_eq!(jobs.iter().filter(|job| matches!(job.state, JobState::Running { .. })).count(), 1, "{jobs:?}");
+}
+
+#[tokio::test]
+async fn p4_a_callback_for_a_worker_that_is_gone_reaches_its_client_where_it_is_now() {
+    let world = World::start(LONG).await;
+    let client = ClientId(Uuid::new_v4());
+    let queue = topology::reply();
+    world.broker.declare(&queue).await.unwrap();
+    world.broker.bind(&queue.name, &topology::client_key(client)).await.unwrap();
+    let mut socket = world.consume(&queue.name).await;
+    let callback = format!(r#"{{"client_id":"{client}","payload":1}}"#);
+    let message = Outgoing::new(topology::Exchange::Utils, "gone-0", callback.into_bytes());
+    let message_id = message.message_id;
+    world.broker.publish(message).await.unwrap();
+    let delivered = timeout(PATIENCE, socket.next()).await.expect("no callback came").unwrap();
+    assert_eq!(delivered.message.message_id, message_id);
+    delivered.ack();
 }
