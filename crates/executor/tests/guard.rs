@@ -143,19 +143,25 @@ impl Drop for Killed {
 }
 
 /// Only root can prepare this: a guard of a common user, and below it a process that became root.
+/// Copies a program. In another process: a file that is open for writing here would be open in what other tests start
+/// meanwhile, and a program that anybody can write to cannot be run.
+fn copied(from: &str, to: &std::path::Path) -> bool {
+    Command::new("cp").arg(from).arg(to).status().is_ok_and(|status| status.success())
+}
+
 #[test]
 fn a_process_of_another_user_holds_neither_the_guard_nor_its_lock() {
     const NOBODY: u32 = 65534;
     let dir = tempfile::tempdir().unwrap();
     let (guard_program, setpriv) = (dir.path().join("guard"), dir.path().join("setpriv"));
     let became = chown(dir.path(), Some(NOBODY), Some(NOBODY)).is_ok()
-        && std::fs::copy("/usr/bin/setpriv", &setpriv).is_ok()
+        && copied("/usr/bin/setpriv", &setpriv)
         && std::fs::set_permissions(&setpriv, Permissions::from_mode(0o4755)).is_ok();
     if !became {
         eprintln!("skipped: only root, with setpriv, can leave a process behind that a guard may not kill");
         return;
     }
-    std::fs::copy(env!("CARGO_BIN_EXE_executor-guard"), &guard_program).unwrap();
+    assert!(copied(env!("CARGO_BIN_EXE_executor-guard"), &guard_program));
     let script = dir.path().join("step.sh");
     let text = "./setpriv --reuid=0 --regid=0 --clear-groups sleep 120 & echo $! > pid
         for i in {1..500}; do grep -q '^Uid:.0.0.0' /proc/$!/status && break; sleep 0.01; done";
