@@ -119,7 +119,7 @@ fn p7_rabbitmq_is_killed_in_the_middle_of_20_builds_and_no_line_is_missing() {
     node.revive();
     let expected: Vec<String> = (1..=400).map(|n| format!("line {n}")).collect();
     for id in &builds {
-        let build = north.finished_without_broker(id);
+        let build = north.finished_by_the_record(id);
         assert_eq!(build["outcome"], "succeeded", "{build}");
         let attempt = build["jobs"][0]["attempt"].as_u64().unwrap();
         assert_eq!(north.log(job_of(&build, "a"), attempt), expected);

@@ -75,6 +75,8 @@ pub(super) fn LiveRows(
     Effect::new(move |_| {
         followed.log_changes.track();
         job.track();
+        // The bar may have been moved since the browser last said so.
+        rows.heed();
         rows.lay_out();
     });
     Effect::new(move |_| {
@@ -270,7 +272,13 @@ impl Rows {
 
     /// The person, or we, moved the scroll bar.
     fn scrolled(self) {
-        let Some(outer) = self.outer.get_untracked() else { return };
+        self.heed();
+        self.draw();
+    }
+
+    /// Takes note of where the person moved the scroll bar.
+    fn heed(self) {
+        let Some(outer) = self.outer.try_get_untracked().flatten() else { return };
         let (top, content) = (f64::from(outer.scroll_top()), self.content());
         let Some((before, is_at_end)) = self.scroll.try_update_value(|scroll| {
             let before = scroll.top();
@@ -288,7 +296,6 @@ impl Rows {
         } else if top > before + 0.5 && is_at_end && self.active.get_untracked() && !following.get_untracked() {
             following.set(true);
         }
-        self.draw();
     }
 
     /// A line's number was pressed: it is marked, with Shift all lines from the marked one on. Or the head of a group: it

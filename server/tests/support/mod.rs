@@ -173,8 +173,8 @@ impl Server {
         }
     }
 
-    /// The same where the broker is away for a while: then there are no live events, but the store answers.
-    pub(crate) fn finished_without_broker(&self, id: &str) -> Value {
+    /// The same without live events: where the broker is away, or too many of them come.
+    pub(crate) fn finished_by_the_record(&self, id: &str) -> Value {
         let begun = Instant::now();
         loop {
             let build = self.build(id);
