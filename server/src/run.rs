@@ -52,8 +52,8 @@ pub(crate) async fn serve(options: ServeOptions) -> Result<(), String> {
     let stop = Stop::on_signals(options.drain())?;
     let shutdown = stop.shutdown.clone();
     let data_dir = DataDir::open(&options.data_dir)?;
-    let _own = data_dir.own()?;
     let store = backend::open_store(&options, &data_dir).await?;
+    let _own = data_dir.own()?;
     // It outlives the parts: their last words go over it.
     let broker_shutdown = CancellationToken::new();
     let opened = Arc::new(OpenBroker::open(&options.broker, store.as_ref(), broker_shutdown.clone()).await?);
