@@ -34,7 +34,8 @@ pub(crate) enum Turns {
 }
 
 impl Turns {
-    /// Does `work` whenever it is this process's turn, until `shutdown`. Work that ends by itself ends this too.
+    /// Does `work` whenever it is this process's turn, until `shutdown`. Work that ends by itself ends this too; where there
+    /// are turns, work that fails is tried again with the next one: the broker may be away just now.
     pub(crate) async fn run<F>(
         self,
         name: &'static str,
@@ -55,7 +56,12 @@ impl Turns {
                     tokio::select! {
                         ended = work(shutdown.child_token()) => {
                             let _ = tokio::time::timeout(RELEASE_PATIENCE, store.release(name, holder)).await;
-                            return ended;
+                            match ended {
+                                Err(failure) if !shutdown.is_cancelled() => {
+                                    warn!(part = name, %failure, "this process cannot use its turn");
+                                }
+                                ended => return ended,
+                            }
                         }
                         () = until_lost(&*store, name, holder, asked + TRUST) => {
                             warn!(part = name, "this process has lost its turn");
@@ -89,5 +95,88 @@ async fn until_lost(store: &dyn Store, name: &str, holder: Uuid, mut trusted: In
             Ok(Err(_)) if Instant::now() < trusted => {}
             _ => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use store::{Leases as _, sqlite::SqliteStore};
+    use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
+
+    use super::*;
+
+    /// Far longer than a turn.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// Takes turns; says when its work begins, and works until it is stopped. The first attempts fail.
+    fn start(
+        store: &Arc<SqliteStore>,
+        failing: u32,
+    ) -> (CancellationToken, mpsc::UnboundedReceiver<()>, JoinHandle<Result<(), String>>) {
+        let (begun, begins) = mpsc::unbounded_channel();
+        let turns = Turns::Leased { store: Arc::clone(store) as _, holder: Uuid::new_v4() };
+        let (stop, attempts) = (CancellationToken::new(), AtomicU32::new(0));
+        let work = move |shutdown: CancellationToken| {
+            let fails = attempts.fetch_add(1, Ordering::Relaxed) < failing;
+            let begun = begun.clone();
+            async move {
+                if fails {
+                    return Err("not now".to_owned());
+                }
+                begun.send(()).unwrap();
+                shutdown.cancelled().await;
+                Ok(())
+            }
+        };
+        let running = tokio::spawn(turns.run("part", stop.clone(), work));
+        (stop, begins, running)
+    }
+
+    #[tokio::test]
+    async fn one_works_at_a_time_and_the_next_one_when_the_turn_is_given_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&folder.path().join("stepcast.db")).await.unwrap();
+        let (stop_first, mut first, first_ends) = start(&store, 1);
+        timeout(PATIENCE, first.recv()).await.expect("what failed is not tried again").unwrap();
+        let (stop_second, mut second, second_ends) = start(&store, 0);
+        // Longer than the lease: it is extended.
+        assert!(timeout(LEASE + EVERY, second.recv()).await.is_err(), "both work");
+        stop_first.cancel();
+        assert_eq!(first_ends.await.unwrap(), Ok(()));
+        timeout(PATIENCE, second.recv()).await.expect("nobody has the turn").unwrap();
+        stop_second.cancel();
+        assert_eq!(second_ends.await.unwrap(), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn who_loses_the_turn_stops_working() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&folder.path().join("stepcast.db")).await.unwrap();
+        let holder = Uuid::new_v4();
+        let turns = Turns::Leased { store: Arc::clone(&store) as _, holder };
+        let (working, mut works) = mpsc::unbounded_channel::<()>();
+        let (stop, begun) = (CancellationToken::new(), Arc::new(tokio::sync::Notify::new()));
+        let work = {
+            let begun = Arc::clone(&begun);
+            // The sender goes with the work.
+            let working = std::sync::Mutex::new(Some(working));
+            move |_: CancellationToken| {
+                let (working, begun) = (working.lock().unwrap().take(), Arc::clone(&begun));
+                async move {
+                    let _working = working;
+                    begun.notify_one();
+                    std::future::pending().await
+                }
+            }
+        };
+        let running = tokio::spawn(turns.run("part", stop.clone(), work));
+        timeout(PATIENCE, begun.notified()).await.unwrap();
+        store.release("part", holder).await.unwrap();
+        let other = store.hold("part", Uuid::new_v4(), PATIENCE).await.unwrap();
+        assert!(other.is_some());
+        assert_eq!(timeout(PATIENCE, works.recv()).await.expect("it works on"), None);
+        running.abort();
     }
 }
