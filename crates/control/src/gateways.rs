@@ -20,12 +20,16 @@ const EMPTY_AFTER: Duration = Duration::from_millis(200);
 /// Looks for instances that are gone, and takes care of what waits for them.
 pub(crate) async fn sweep(broker: &dyn Broker, store: &dyn Store) -> Result<(), ControlError> {
     for gone in store.gateways(SILENT).await?.into_iter().filter(|gateway| !gateway.alive) {
+        let mut is_done = true;
         for worker in &gone.workers {
             match empty(broker, store, &worker.server_id).await {
                 // It was heard of elsewhere than in the store: it lives.
                 Err(ControlError::Broker(BrokerError::InUse(_))) => {}
-                emptied => emptied?,
+                emptied => is_done &= emptied?,
             }
+        }
+        if !is_done {
+            continue;
         }
         tracing::info!(instance = gone.instance, "a gateway is gone: what waited for it was taken care of");
         store.forget_gateway(&gone.instance).await?;
@@ -34,18 +38,19 @@ pub(crate) async fn sweep(broker: &dyn Broker, store: &dyn Store) -> Result<(), 
 }
 
 /// Takes everything out of a worker's queue, and deletes it. Whatever comes for the worker later finds no queue, and so
-/// reaches [`callbacks`].
-async fn empty(broker: &dyn Broker, store: &dyn Store, server_id: &ServerId) -> Result<(), ControlError> {
+/// reaches [`callbacks`]. False when the store cannot keep what is in it now: then the queue stays for the next look.
+async fn empty(broker: &dyn Broker, store: &dyn Store, server_id: &ServerId) -> Result<bool, ControlError> {
     let queue = topology::gateway(server_id, SILENT).name;
     if broker.queue_length(&queue).await?.is_none() {
-        return Ok(());
+        return Ok(true);
     }
     let mut consumer = broker.consume(&queue, ConsumeOptions { prefetch: PREFETCH, exclusive: true }).await?;
     broker.unbind(&queue, server_id.as_str()).await?;
     while let Ok(Some(delivery)) = timeout(EMPTY_AFTER, consumer.next()).await {
         if !callbacks::keep(broker, store, delivery).await {
-            return Ok(()); // The store cannot keep it now: at the next look.
+            return Ok(false);
         }
     }
-    Ok(broker.delete(&queue).await?)
+    broker.delete(&queue).await?;
+    Ok(true)
 }
