@@ -277,8 +277,8 @@ async fn start_gateway(
     });
     running.spawn({
         let (gateway, stop) = (gateway.clone(), stop.clone());
-        // One that stands alone has no balancer that must notice first.
-        let notice = if options.roles.is_all() { Duration::ZERO } else { BALANCER_NOTICE };
+        // The only one has no balancer that must notice first.
+        let notice = if shared.embedded.is_some() { Duration::ZERO } else { BALANCER_NOTICE };
         async move {
             drain_gateway(&gateway, &stop, notice).await;
             Ok(())
