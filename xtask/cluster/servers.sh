@@ -7,6 +7,7 @@
 #   CLUSTER_POSTGRES_BIN    the folder with createdb
 #   PGPASSWORD              the password
 set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/free-port.sh"
 
 folder=$(mktemp -d "${TMPDIR:-/tmp}/stepcast-cluster-XXXXXX")
 chmod 711 "$folder"
@@ -23,14 +24,6 @@ stop() {
 trap stop EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
-
-free_port() {
-    local port
-    while :; do
-        port=$((20000 + RANDOM % 12000))
-        (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || { echo "$port"; return; }
-    done
-}
 
 # Starts a program as the leader of a process group of its own.
 start() {

@@ -5,6 +5,7 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+. "$here/free-port.sh"
 program=$CLUSTER_PROGRAM
 verb=${1:-}
 listen=127.0.0.1:3000
@@ -35,14 +36,6 @@ end() {
 }
 trap 'end; exit 0' INT TERM
 trap end EXIT
-
-free_port() {
-    local port
-    while :; do
-        port=$((20000 + RANDOM % 12000))
-        (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || { echo "$port"; return; }
-    done
-}
 
 # What is started here ends with this script, however that ends.
 start() {
