@@ -35,13 +35,8 @@ fn show(now: &InstallationView, answers: Answers) -> AnyView {
     let nobody = alive.is_empty().then_some("No executor is running: builds are accepted, and wait until one is.");
     let more = gone.len().saturating_sub(GONE_MAX);
     let more = (more > 0).then(|| format!("And {more} more that were heard before."));
-    let rows = |executors: &[&ExecutorView]| {
-        let rows = executors.iter().take(if executors.first().is_some_and(|first| first.alive) {
-            usize::MAX
-        } else {
-            GONE_MAX
-        });
-        let rows: Vec<_> = rows.map(|executor| executor_row(executor, answers)).collect();
+    let rows = |executors: &[&ExecutorView], at_most: usize| {
+        let rows: Vec<_> = executors.iter().take(at_most).map(|executor| executor_row(executor, answers)).collect();
         view! { <ul class="executors">{rows}</ul> }
     };
     AtOnce(view! {
@@ -49,11 +44,11 @@ fn show(now: &InstallationView, answers: Answers) -> AnyView {
             <h1>"Executors"</h1>
             <span class="count">{count}</span>
         </div>
-        {rows(&alive)}
+        {rows(&alive, usize::MAX)}
         <p class="note quiet">{nobody}</p>
         <section class=if gone.is_empty() { "gone absent" } else { "gone" } aria-labelledby="gone">
             <h2 id="gone">"Not heard any more"</h2>
-            {rows(&gone)}
+            {rows(&gone, GONE_MAX)}
             <p class="note">{more}</p>
         </section>
         <section aria-labelledby="start-one">
