@@ -2,8 +2,6 @@
 //! of the types; here is one source for all of them: what arrives becomes a [`serde_json::Value`] first, and types are
 //! read from that.
 
-mod value;
-
 use leptos::{
     server::codee::{Decoder, Encoder},
     server_fn::{
@@ -15,22 +13,14 @@ use serde::{
     Deserialize, Serialize,
     de::{DeserializeOwned, Error as _},
 };
-use serde_json::{Error, Value};
+use serde_json::Error;
 
 /// Reads a type.
 ///
 /// # Errors
 /// When the text is not JSON, or not of that type.
 pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
-    from_value(serde_json::from_str(text)?)
-}
-
-/// Reads a type.
-///
-/// # Errors
-/// When the value is not of that type.
-pub fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, Error> {
-    T::deserialize(value::Source(value))
+    serde_json::from_value(serde_json::from_str(text)?)
 }
 
 /// How data goes into a page, and how a server function answers.

@@ -192,7 +192,7 @@ where
     let Some(live) = use_context::<Live>() else { return };
     Effect::new(move |_| {
         let arrive = move |body: serde_json::Value| {
-            if let Ok(fresh) = crate::json::from_value::<T>(body)
+            if let Ok(fresh) = serde_json::from_value::<T>(body)
                 && data.with_untracked(|old| *old != fresh)
             {
                 data.set(fresh);
