@@ -52,9 +52,16 @@ impl Parcel {
         if is_of_a_topic && !message.stream {
             properties = properties.with_type(HINT.into());
         }
+        let mut headers = FieldTable::default();
         if !message.cc.is_empty() {
             let keys: Vec<AMQPValue> = message.cc.into_iter().map(|key| AMQPValue::LongString(key.into())).collect();
-            properties = properties.with_headers(header("CC", AMQPValue::FieldArray(FieldArray::from(keys))));
+            headers.insert("CC".into(), AMQPValue::FieldArray(FieldArray::from(keys)));
+        }
+        if let Some(reason) = message.death {
+            headers.insert(DEATH.into(), AMQPValue::LongString(reason.into()));
+        }
+        if !headers.inner().is_empty() {
+            properties = properties.with_headers(headers);
         }
         Ok(Self {
             exchange: message.exchange.name().into(),

@@ -85,6 +85,7 @@ macro_rules! conformance_tests {
             an_event_that_nobody_watches_is_in_the_stream_alone,
             mandatory_is_refused_without_a_queue,
             rejected_work_is_dead_with_its_reason,
+            a_dead_letter_can_be_published_with_its_reason,
             a_rejected_callback_is_unrouted_with_its_reason,
             a_callback_that_waited_too_long_is_unrouted,
             work_that_is_never_settled_dies,

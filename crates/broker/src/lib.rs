@@ -107,6 +107,8 @@ pub struct Outgoing {
     pub reply_to: Option<String>,
     /// The confirm fails with [`BrokerError::Unroutable`] when no queue takes it.
     pub mandatory: bool,
+    /// Why it is a dead letter: see [`Outgoing::dead`].
+    pub death: Option<String>,
     /// JSON.
     pub body: Arc<[u8]>,
 }
@@ -124,8 +126,19 @@ impl Outgoing {
             correlation_id: None,
             reply_to: None,
             mandatory: false,
+            death: None,
             body: body.into(),
         }
+    }
+
+    /// A dead letter, with one sentence that says why: for who reads what cannot be rejected (an entry of the stream, a
+    /// notice in a queue of its own). A delivery is rejected instead: [`Delivery::reject`].
+    #[must_use]
+    pub fn dead(body: Arc<[u8]>, reason: impl Into<String>) -> Self {
+        let mut message = Self::new(topology::Exchange::Direct, topology::DEAD, Vec::new());
+        message.death = Some(reason.into());
+        message.body = body;
+        message
     }
 
     /// An event: to the one who asked (`key`), to the watchers of its topic, and to the stream, under one confirm.

@@ -13,7 +13,7 @@ use std::{
 };
 
 use broker::{
-    Broker, BrokerError, ConsumeOptions, Consumer, Incoming,
+    Broker, BrokerError, ConsumeOptions, Consumer, Incoming, Outgoing,
     rpc::{self, Requester},
     topology,
 };
@@ -231,7 +231,11 @@ impl Executor {
                 let running = self.running.leases().iter().map(|lease| lease.holder).collect();
                 rpc::answer(&*self.broker, message, to_bytes(ExecutorNow { executor, slots, running }));
             }
-            Err(error) => tracing::warn!(%error, "a notice to this executor cannot be read"),
+            Err(error) => {
+                tracing::warn!(%error, "a notice to this executor cannot be read and goes to the dead letters");
+                let reason = format!("executor {} cannot read this notice: {error}", self.config.name);
+                drop(self.broker.publish(Outgoing::dead(Arc::clone(&message.body), reason))); // Who sent it asks again.
+            }
         }
     }
 }

@@ -240,6 +240,7 @@ fn passed_on(client: ClientId, callback: Incoming, to_control: bool) -> Outgoing
         correlation_id: callback.correlation_id,
         reply_to: callback.reply_to,
         mandatory: to_control,
+        death: None,
         body: callback.body,
     }
 }

@@ -31,20 +31,24 @@ struct Recorder {
 }
 
 impl Recorder {
-    /// The event of an entry, if it is genuine: an executor's event carries the MAC of its attempt.
-    fn genuine(&self, entry: &StreamEntry) -> Option<EventMessage> {
-        let message = match EventMessage::decode(&entry.body) {
-            Ok(message) => message,
-            Err(failure) => {
-                warn!(offset = entry.offset, %failure, "an event of the stream cannot be read and is left out of the record");
-                return None;
-            }
-        };
+    /// The event of an entry, or the sentence that says why it is none for the record: an executor's event carries the MAC
+    /// of its attempt.
+    fn genuine(&self, entry: &StreamEntry) -> Result<EventMessage, String> {
+        let message = EventMessage::decode(&entry.body).map_err(|failure| failure.to_string())?;
         if matches!(message.topic, Topic::Job(_)) && !self.key.verify_event(&message) {
-            warn!(topic = %message.topic, offset = message.offset, "an event without its attempt's signature is left out of the record");
-            return None;
+            return Err(format!("the event of {} has no signature of its attempt's lease holder", message.topic));
         }
-        Some(message)
+        Ok(message)
+    }
+
+    /// Leaves an entry out of the record: it becomes a dead letter.
+    async fn bury(&self, entry: &StreamEntry, reason: &str) {
+        let offset = entry.offset;
+        warn!(offset, reason, "an event of the stream is left out of the record and goes to the dead letters");
+        let reason = format!("the record leaves it out, at offset {offset} of the stream: {reason}");
+        if let Err(failure) = self.broker.publish(Outgoing::dead(Arc::clone(&entry.body), reason)).await {
+            warn!(offset, %failure, "and it did not get there");
+        }
     }
 }
 
@@ -54,7 +58,13 @@ impl Effect for Recorder {
     }
 
     async fn apply(&self, incarnation: Uuid, offset: u64, entries: Vec<StreamEntry>) -> Result<(), StoreError> {
-        let events = entries.iter().filter_map(|entry| self.genuine(entry)).collect();
+        let mut events = Vec::with_capacity(entries.len());
+        for entry in &entries {
+            match self.genuine(entry) {
+                Ok(event) => events.push(event),
+                Err(reason) => self.bury(entry, &reason).await,
+            }
+        }
         let batch = RecordBatch { group: GROUP.to_owned(), incarnation, offset, events };
         let recording = self.store.record(batch).await?;
         for refused in &recording.refused {

@@ -236,13 +236,26 @@ struct Body {
     payload: Option<Box<RawValue>>,
 }
 
+/// All that is known of a message of another version.
+#[derive(Deserialize)]
+struct Head {
+    version: u16,
+}
+
 impl GatewayMessage {
     /// From the bytes of a message.
     ///
     /// # Errors
     /// When they are not JSON, of another version, or of no known shape.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let body: Body = serde_json::from_slice(bytes)?;
+        let body: Body = match serde_json::from_slice(bytes) {
+            Ok(body) => body,
+            // Another version may have other types in its fields: then the version is the reason.
+            Err(error) => match serde_json::from_slice(bytes) {
+                Ok(Head { version }) if version != VERSION => return Err(DecodeError::Version { found: version }),
+                _ => return Err(error.into()),
+            },
+        };
         if let (Some(client_id), Some(payload)) = (body.client_id, body.payload) {
             return Ok(Self::Callback(Callback { client_id, payload }));
         }
@@ -322,6 +335,8 @@ mod tests {
         sent.version = 9;
         let error = GatewayMessage::decode(&sent.encode()).unwrap_err();
         assert_eq!(error.to_string(), "the message has version 9, this Stepcast reads version 1");
+        let other_types = GatewayMessage::decode(br#"{"version":9,"topic":{"build":1},"epoch":"second"}"#).unwrap_err();
+        assert_eq!(other_types.to_string(), error.to_string());
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Nobody's message is not lost: what dies in a queue is found again, with the reason.
 
+use std::sync::Arc;
+
 use super::{
     Fixture,
     probe::{
@@ -7,8 +9,8 @@ use super::{
     },
 };
 use crate::{
-    ConsumeOptions,
-    topology::{DELIVERY_LIMIT, Queue, QueueKind},
+    ConsumeOptions, Outgoing,
+    topology::{self, DELIVERY_LIMIT, Queue, QueueKind},
 };
 
 const ALONE: ConsumeOptions = ConsumeOptions { prefetch: 1, exclusive: false };
@@ -31,6 +33,17 @@ async fn rejected(fixture: &impl Fixture, queue: Queue) {
 /// What a consumer of a work queue rejects reaches `dead`.
 pub async fn rejected_work_is_dead_with_its_reason(fixture: &impl Fixture) {
     rejected(fixture, work(&*fixture.broker()).await).await;
+}
+
+/// Who cannot reject what it reads publishes a dead letter: it says why as well.
+pub async fn a_dead_letter_can_be_published_with_its_reason(fixture: &impl Fixture) {
+    let broker = fixture.broker();
+    broker.declare(&topology::dead()).await.unwrap();
+    let message = Outgoing::dead(Arc::from(&b"{}"[..]), "it has version 9");
+    let id = message.message_id;
+    confirmed(&*broker, message).await.unwrap();
+    let found = find(&*broker, topology::DEAD, id).await;
+    assert_eq!((found.death.as_deref(), &*found.body), (Some("it has version 9"), &b"{}"[..]));
 }
 
 /// What a consumer of a gateway's queue rejects reaches `unrouted`.

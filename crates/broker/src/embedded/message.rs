@@ -44,7 +44,7 @@ impl From<Outgoing> for Message {
             message_id: message.message_id,
             correlation_id: message.correlation_id,
             reply_to: message.reply_to,
-            death: None,
+            death: message.death,
             body: message.body,
         }
     }
