@@ -3,7 +3,7 @@
 //! Events that nobody took need no keeping: they are in the stream and in the record, where a returning client reads what
 //! it missed.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use broker::{Broker, BrokerError, ConsumeOptions, Delivery, Outgoing, topology};
 use store::{Store, model::KeptCallback};
@@ -80,8 +80,14 @@ pub(crate) async fn keep(broker: &dyn Broker, store: &dyn Store, delivery: Deliv
         }
         Ok(GatewayMessage::Event(_) | GatewayMessage::Recorded(_)) => delivery.ack(),
         Err(error) => {
-            tracing::warn!(%error, key = message.key, "a message that nobody took cannot be read");
-            delivery.reject(format!("nobody took it, and it cannot be kept: {error}"));
+            tracing::warn!(%error, key = message.key, "a message that nobody took cannot be read and goes to the dead letters");
+            // Published, not rejected: this queue is where others' rejected messages come, and what is rejected here is lost.
+            let reason = format!("nobody took it under the key {}, and it cannot be kept: {error}", message.key);
+            if let Err(error) = broker.publish(Outgoing::dead(Arc::clone(&message.body), reason)).await {
+                tracing::warn!(%error, "it cannot go there now: trying again");
+                return false;
+            }
+            delivery.ack();
         }
     }
     true
