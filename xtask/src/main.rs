@@ -11,6 +11,7 @@ mod browser;
 mod bundle;
 mod cluster;
 mod failure;
+mod former;
 mod process;
 mod release;
 mod run;

@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::failure::{Failure, Result};
 use crate::process::{answers, cargo, command, root, run, say, watch};
 use crate::release::{SERVER_SIDE, build_server, target_dir};
-use crate::{browser, cluster, setup, tidy};
+use crate::{browser, cluster, former, setup, tidy};
 
 /// The version that is installed where none is.
 const CARGO_DENY: &str = "0.20.2";
@@ -83,6 +83,7 @@ const PARTS: &[Part] = &[
     Part { name: "rust", needs: &["browser"], run: rust_tests, is_long: false },
     Part { name: "binary", needs: &["browser"], run: binary, is_long: false },
     Part { name: "playwright", needs: &["browser", "binary"], run: playwright, is_long: false },
+    Part { name: "former", needs: &["browser"], run: side_by_side, is_long: true },
     Part { name: "cluster", needs: &["browser", "binary"], run: playwright_on_a_cluster, is_long: true },
 ];
 
@@ -208,6 +209,15 @@ fn playwright(options: &Options, tally: &mut Tally) -> Result<()> {
     let mut tests = command(end2end.join("node_modules/.bin/playwright"));
     tests.env(ALL, if options.all { "1" } else { "0" }).env("STEPCAST_BIN", program());
     browser_tests(tests, tally)
+}
+
+/// The tests of two versions over one broker and one database, with the program of the former commit as the other one.
+fn side_by_side(_: &Options, tally: &mut Tally) -> Result<()> {
+    setup::for_rust_tests()?;
+    let former = former::build()?;
+    let mut tests = cargo();
+    tests.arg("test").args(SERVER_SIDE).args(["--test", "side_by_side"]).env("STEPCAST_TEST_FORMER", former);
+    watch(&mut tests, |line| count_cargo(line, tally))
 }
 
 /// The same tests, where each of their servers is two gateways behind HAProxy and an executor. One, because tests count on

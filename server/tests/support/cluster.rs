@@ -8,7 +8,7 @@ pub(crate) mod node;
 
 use std::{
     io::{BufRead as _, BufReader},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
@@ -51,9 +51,14 @@ impl Cluster {
 
     /// A process that listens there, with further options.
     pub(crate) fn server_with(&self, listen: &str, name: &str, options: &[&str]) -> Server {
+        self.server_of(Path::new(STEPCAST), listen, name, options)
+    }
+
+    /// The same with another program than the one under test.
+    pub(crate) fn server_of(&self, program: &Path, listen: &str, name: &str, options: &[&str]) -> Server {
         let artifacts = self.data_dir("artifacts").display().to_string();
         let words = ["--broker", &self.broker, "--store", &self.store, "--instance", name, "--artifacts", &artifacts];
-        Server::start_at(listen, &self.data_dir(name), &[&words[..], options].concat())
+        Server::start_program(program, listen, &self.data_dir(name), &[&words[..], options].concat())
     }
 
     /// The virtual host on the broker.
@@ -68,7 +73,12 @@ impl Cluster {
 
     /// The same with other options.
     pub(crate) fn executor_with(&self, name: &str, options: &[&str]) -> Executor {
-        let mut command = Command::new(STEPCAST);
+        self.executor_of(Path::new(STEPCAST), name, options)
+    }
+
+    /// The same with another program than the one under test.
+    pub(crate) fn executor_of(&self, program: &Path, name: &str, options: &[&str]) -> Executor {
+        let mut command = Command::new(program);
         command.args(["serve", "--roles", "executor", "--broker", &self.broker, "--data-dir"]).arg(self.data_dir(name));
         Executor::start(command.args(options))
     }

@@ -22,6 +22,7 @@ pub(crate) struct Server {
     child: Child,
     pub(crate) url: String,
     pub(crate) token: String,
+    program: PathBuf,
     data_dir: PathBuf,
     arguments: Vec<String>,
     agent: ureq::Agent,
@@ -59,9 +60,14 @@ impl Server {
 
     /// The same at an address of its own.
     pub(crate) fn start_at(listen: &str, data_dir: &Path, arguments: &[&str]) -> Self {
+        Self::start_program(Path::new(STEPCAST), listen, data_dir, arguments)
+    }
+
+    /// The same with another program than the one under test.
+    pub(crate) fn start_program(program: &Path, listen: &str, data_dir: &Path, arguments: &[&str]) -> Self {
         let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
-        let (child, url) = spawn(data_dir, listen, &arguments);
-        let mut create = Command::new(STEPCAST);
+        let (child, url) = spawn(program, data_dir, listen, &arguments);
+        let mut create = Command::new(program);
         create.args(["token", "create", "--name", "test", "--data-dir"]).arg(data_dir);
         if let Some(at) = arguments.iter().position(|argument| argument == "--store") {
             create.args(&arguments[at..at + 2]);
@@ -70,7 +76,8 @@ impl Server {
         assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stderr));
         let token = String::from_utf8(created.stdout).unwrap().trim().to_owned();
         let agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
-        Self { child, url, token, data_dir: data_dir.to_owned(), arguments, agent, _folder: None }
+        let (program, data_dir) = (program.to_owned(), data_dir.to_owned());
+        Self { child, url, token, program, data_dir, arguments, agent, _folder: None }
     }
 
     pub(crate) fn data_dir(&self) -> &Path {
@@ -106,7 +113,7 @@ impl Server {
     /// Starts again on the same folder and the same port.
     pub(crate) fn restart(&mut self) {
         let listen = self.url.trim_start_matches("http://").to_owned();
-        let (child, url) = spawn(&self.data_dir, &listen, &self.arguments);
+        let (child, url) = spawn(&self.program, &self.data_dir, &listen, &self.arguments);
         assert_eq!(url, self.url);
         self.child = child;
     }
@@ -223,8 +230,8 @@ impl Drop for Server {
     }
 }
 
-fn spawn(data_dir: &Path, listen: &str, arguments: &[String]) -> (Child, String) {
-    let mut child = Command::new(STEPCAST)
+fn spawn(program: &Path, data_dir: &Path, listen: &str, arguments: &[String]) -> (Child, String) {
+    let mut child = Command::new(program)
         .args(["serve", "--listen", listen, "--data-dir"])
         .arg(data_dir)
         .args(arguments)
