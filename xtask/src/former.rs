@@ -5,12 +5,13 @@ use std::path::PathBuf;
 
 use crate::failure::{Explain, Result};
 use crate::process::{cargo, command, run, say};
-use crate::release::{SERVER_SIDE, build_server, target_dir};
+use crate::release::{SERVER_SIDE, target_dir};
 
-/// Builds it, and gives its path. Its source lies below the target folder; what it depends on is shared with this commit.
+/// Builds it, and gives its path. Its source and what is built of it lie below the target folder, in places of their own:
+/// cargo would take the crates of two commits in one target folder for the same.
 pub(crate) fn build() -> Result<PathBuf> {
-    let (folder, target) = (target_dir().join("former"), target_dir());
-    let (source, program, archive) = (folder.join("source"), folder.join("stepcast"), folder.join("source.tar"));
+    let folder = target_dir().join("former");
+    let (source, archive, target) = (folder.join("source"), folder.join("source.tar"), folder.join("target"));
     say("building stepcast of the former commit");
     if source.exists() {
         fs::remove_dir_all(&source).explain(|| format!("{} cannot be removed", source.display()))?;
@@ -22,10 +23,6 @@ pub(crate) fn build() -> Result<PathBuf> {
     let mut build = cargo();
     build.arg("build").args(SERVER_SIDE).args(["--bin", "stepcast", "--target-dir"]).arg(&target);
     // Which page it serves does not matter: this one's is there already.
-    run(build.current_dir(&source).env("STEPCAST_SITE_DIR", target.join("site")))?;
-    let built = target.join("debug/stepcast");
-    fs::copy(&built, &program).explain(|| format!("{} cannot be kept", built.display()))?;
-    // In that place is the program of this commit again.
-    build_server(false)?;
-    Ok(program)
+    run(build.current_dir(&source).env("STEPCAST_SITE_DIR", target_dir().join("site")))?;
+    Ok(target.join("debug/stepcast"))
 }
