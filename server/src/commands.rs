@@ -1,6 +1,10 @@
 //! What can be changed, for HTTP and sockets alike. A command is answered once it cannot be lost any more (P1): it and
 //! its outbox rows are one transaction.
 
+use broker::{
+    Outgoing,
+    topology::{self, Exchange},
+};
 use control::{graph, pipeline, plan};
 use store::{
     ChangeError,
@@ -10,7 +14,7 @@ use uuid::Uuid;
 use wire::{
     Authority, BuildId, PipelineName, Problem,
     command::{ReplyMode, Retry, Trigger},
-    task::Reply,
+    task::{PipelineChanged, Reply, to_bytes},
     view::{BuildSummary, State},
 };
 
@@ -39,7 +43,9 @@ pub(crate) async fn put_pipeline(
         return Err(Problem::new(422, "Invalid pipeline", sentence));
     }
     let created = core.store.put_pipeline(&spec, text).await.map_err(store_problem)?;
-    core.hub.changed();
+    // A hint: who does not get it looks again by itself.
+    let hint = to_bytes(PipelineChanged { pipeline: spec.name.clone() });
+    drop(core.broker.publish(Outgoing::new(Exchange::Utils, topology::PIPELINES, hint)));
     Ok((spec.name, created))
 }
 

@@ -1,9 +1,9 @@
-//! Events of builds for those who wait in this process: `Prefer: wait`, live queries. One private queue bound to
-//! `build.*`, read once, told to all.
+//! Changes of builds and pipelines for those who wait in this process: `Prefer: wait`, live queries. One private queue
+//! bound to their keys, read once, told to all.
 
 use std::{sync::Arc, time::Duration};
 
-use broker::{Broker, BrokerError, ConsumeOptions, Consumer, topology};
+use broker::{Broker, BrokerError, ConsumeOptions, Consumer, Incoming, topology};
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -60,7 +60,7 @@ impl Hub {
                 delivery = consumer.next() => delivery,
             };
             if let Some(delivery) = delivery {
-                self.tell(&delivery.message.body);
+                self.tell(&delivery.message);
                 delivery.ack();
                 continue;
             }
@@ -81,9 +81,12 @@ impl Hub {
         }
     }
 
-    fn tell(&self, body: &[u8]) {
+    fn tell(&self, message: &Incoming) {
+        if message.key == topology::PIPELINES {
+            return self.changed();
+        }
         // `recorded` hints come by the same key: no events, no change of a list.
-        let Ok(message) = EventMessage::decode(body) else { return };
+        let Ok(message) = EventMessage::decode(&message.body) else { return };
         let Topic::Build(build) = message.topic else { return };
         if matches!(message.parse(), Ok(Event::BuildFinished { .. })) {
             let _ = self.finished.send(Finished::Build(build)); // Fails when nobody waits.

@@ -90,7 +90,7 @@ pub enum QueueKind {
     /// One worker's queue: durable, bound to `utils`, deleted when unused for `expires`; a message dies after `message_ttl`
     /// (shorter), or when [`GATEWAY_LENGTH_MAX`] is passed, and goes to [`UNROUTED`].
     Gateway {
-        /// The affinity period.
+        /// The affinity period, or a minute where that is shorter.
         expires: Duration,
         /// Shorter, so that no message dies with its queue.
         message_ttl: Duration,
@@ -100,12 +100,17 @@ pub enum QueueKind {
     Private,
 }
 
+/// An unused queue of a worker stays at least so long, however short the affinity is: control empties the queues of a
+/// gateway that is gone, and must notice first.
+const GATEWAY_EXPIRES_MIN: Duration = Duration::from_secs(60);
+
 /// The queue of one worker, bound by its server id.
 #[must_use]
 pub fn gateway(server_id: &ServerId, affinity: Duration) -> Queue {
+    let expires = affinity.max(GATEWAY_EXPIRES_MIN);
     Queue {
         name: format!("gateway.{server_id}"),
-        kind: QueueKind::Gateway { expires: affinity, message_ttl: affinity * 4 / 5 },
+        kind: QueueKind::Gateway { expires, message_ttl: affinity * 4 / 5 },
         bindings: vec![server_id.to_string()],
     }
 }
@@ -146,13 +151,16 @@ pub fn reply() -> Queue {
     Queue { name: format!("reply.{}", Uuid::new_v4()), kind: QueueKind::Private, bindings: Vec::new() }
 }
 
-/// A queue of one process that watches build topics (`build.*`) for those who wait for a build.
+/// The key at `utils` under which a process tells the others that it has changed a pipeline: a hint.
+pub const PIPELINES: &str = "pipelines";
+
+/// A queue of one process that watches builds (`build.*`) and pipelines for those who wait for a change.
 #[must_use]
 pub fn watch(instance: &str) -> Queue {
     Queue {
         name: format!("watch.{instance}.{}", Uuid::new_v4()),
         kind: QueueKind::Private,
-        bindings: vec!["build.*".to_owned()],
+        bindings: vec!["build.*".to_owned(), PIPELINES.to_owned()],
     }
 }
 

@@ -32,6 +32,13 @@ pub fn to_bytes<T: Serialize>(body: T) -> Vec<u8> {
     encode(&Versioned { version: VERSION, body })
 }
 
+/// Under the key `pipelines` at the exchange `utils`: a pipeline was created or changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PipelineChanged {
+    /// Which.
+    pub pipeline: PipelineName,
+}
+
 /// A message from its bytes.
 ///
 /// # Errors

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use wire::{
     ClientFrame, Event, EventMessage, GatewayMessage,
     frame::Incoming,
-    task::{ControlReply, ControlRequest, ExecutorNotice, ExecutorNow, Hint, from_bytes, to_bytes},
+    task::{ControlReply, ControlRequest, ExecutorNotice, ExecutorNow, Hint, PipelineChanged, from_bytes, to_bytes},
 };
 
 /// The reference with something in the place of what stands for any id.
@@ -90,6 +90,9 @@ fn what_executors_and_control_say_stands_in_the_reference_as_it_is() {
         ["tasks", "control", "notices", "answers"].map(|channel| examples(&reference, channel));
     for (name, example) in &tasks {
         same::<Hint>(name, example);
+    }
+    for (name, example) in examples(&reference, "pipelines") {
+        same::<PipelineChanged>(&name, &example);
     }
     for (name, example) in &control {
         same::<ControlRequest>(name, example);
