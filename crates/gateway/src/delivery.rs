@@ -2,10 +2,9 @@
 //! are in the send queues: it stands in the record. A callback stands nowhere else and is acked with the client's receipt.
 //! What cannot be read or is forged becomes a dead letter with its reason.
 
-use std::{borrow::Cow, sync::Arc};
+use std::sync::Arc;
 
 use broker::{Delivery, Incoming, Outgoing, topology};
-use serde::Deserialize;
 use tracing::{error, warn};
 use wire::{
     ClientId, EventMessage, GatewayMessage, ServerFrame, Topic,
@@ -27,13 +26,6 @@ use crate::{
 
 /// A callback that the broker does not take is tried so often; then it goes back to the queue.
 const PASS_ON_TRIES_MAX: u32 = 8;
-
-/// All that the gateway must know of an event itself.
-#[derive(Deserialize)]
-struct Kind<'a> {
-    #[serde(borrow)]
-    kind: Cow<'a, str>,
-}
 
 impl Worker {
     pub(crate) fn delivery(&mut self, delivery: Delivery) {
@@ -62,8 +54,8 @@ impl Worker {
         if matches!(topic, Topic::Job(_)) && !self.context.config.key.verify_event(&message) {
             return self.refuse(delivery, "its MAC is not that of the attempt's lease holder");
         }
-        let log = match serde_json::from_str::<Kind>(message.event.get()) {
-            Ok(Kind { kind }) => kind == "log",
+        let log = match message.is_log() {
+            Ok(log) => log,
             Err(error) => return self.refuse(delivery, &format!("its event has no kind: {error}")),
         };
         let is_addressed = delivery.message.key == self.context.server_id.as_str();

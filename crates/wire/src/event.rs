@@ -5,6 +5,8 @@
 //! | `build.<id>` | `build_*`, `job_*`, `attempt_closed` | control | the build's revision | raised by a restore |
 //! | `job.<id>` | `step_started`, `log`, `step_finished`, `artifact` | the lease holder | counted from 0 | the attempt |
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -127,6 +129,16 @@ pub enum Event {
     },
 }
 
+/// How a log event begins when a program of ours wrote it: by far the most events do.
+const LOG: &str = r#"{"kind":"log","#;
+
+/// A log event, read without serde's detour for tagged enums, which holds all lines once more.
+#[derive(Deserialize)]
+struct LogEvent {
+    step: u32,
+    lines: Vec<LogLine>,
+}
+
 /// An event on its way: what a reader needs stands in the body. `event` is kept as the writer wrote it, so that it is
 /// encoded once, verified byte for byte and sent on unchanged.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -165,7 +177,27 @@ impl EventMessage {
     /// # Errors
     /// When it is of a kind that this Stepcast does not know.
     pub fn parse(&self) -> Result<Event, DecodeError> {
-        Ok(serde_json::from_str(self.event.get())?)
+        let text = self.event.get();
+        if text.starts_with(LOG)
+            && let Ok(LogEvent { step, lines }) = serde_json::from_str(text)
+        {
+            return Ok(Event::Log { step, lines });
+        }
+        Ok(serde_json::from_str(text)?)
+    }
+
+    /// Whether the fact is lines of a log, without reading them.
+    ///
+    /// # Errors
+    /// When it has no kind.
+    pub fn is_log(&self) -> Result<bool, DecodeError> {
+        #[derive(Deserialize)]
+        struct Kind<'a> {
+            #[serde(borrow)]
+            kind: Cow<'a, str>,
+        }
+        let text = self.event.get();
+        Ok(text.starts_with(LOG) || serde_json::from_str::<Kind<'_>>(text)?.kind == "log")
     }
 
     /// From the bytes of a message.
@@ -327,6 +359,25 @@ mod tests {
         assert_eq!((back.topic, back.position(), back.at), (sent.topic, sent.position(), sent.at));
         assert_eq!(back.event.get(), sent.event.get());
         assert_eq!(back.parse().unwrap(), Event::BuildFinished { outcome: Outcome::Succeeded });
+    }
+
+    #[test]
+    fn a_log_is_known_and_read_however_it_is_written() {
+        let line = LogLine { n: 7, t: Timestamp(3), text: "é\"".to_owned(), open: false, split: false, err: true };
+        let event = Event::Log { step: 1, lines: vec![line] };
+        let ours = raw(&event);
+        assert!(ours.get().starts_with(LOG));
+        let mut fields: serde_json::Value = serde_json::from_str(ours.get()).unwrap();
+        let kind = fields.as_object_mut().unwrap().remove("kind").unwrap();
+        let theirs = format!("{{ \"lines\": {}, \"step\": 1, \"kind\": {kind} }}", fields["lines"]);
+        for text in [ours, RawValue::from_string(theirs).unwrap()] {
+            let sent = EventMessage { event: text, ..message() };
+            assert!(sent.is_log().unwrap());
+            assert_eq!(sent.parse().unwrap(), event);
+        }
+        assert!(!message().is_log().unwrap());
+        let none = EventMessage { event: RawValue::from_string("{}".to_owned()).unwrap(), ..message() };
+        assert!(none.is_log().is_err());
     }
 
     #[test]
