@@ -1,6 +1,8 @@
 //! Many processes: gateways, control and executors over a private RabbitMQ and a private PostgreSQL.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+#[path = "support/client.rs"]
+mod client;
 #[path = "support/cluster.rs"]
 mod cluster;
 mod support;
@@ -8,11 +10,14 @@ mod support;
 use std::{
     io::Read as _,
     process::{Command, Stdio},
+    time::{Duration, Instant},
 };
 
+use client::{As, connect};
 use cluster::{Cluster, instance, node::Node};
-use serde_json::Value;
-use support::STEPCAST;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use support::{PATIENCE, STEPCAST};
 
 const SITE: &str = r#"
 name: site
@@ -75,6 +80,41 @@ fn p7_builds_go_on_when_the_process_that_had_its_turn_is_killed() {
     let later = south.finished(&south.trigger("site"));
     assert_eq!(later["outcome"], "succeeded");
     assert_eq!(south.log(job_of(&later, "check"), 1), ["checked"]);
+}
+
+#[test]
+fn a_pipeline_that_is_changed_at_one_gateway_shows_at_the_others_at_once() {
+    let cluster = Cluster::on(Node::shared());
+    let [north, south] = ["north", "south"].map(|name| cluster.server(name, "gateway,control,projections"));
+    let mut page = connect(&south, As::Token(&south.token), None).unwrap();
+    page.send(&json!({"type": "subscribe", "topic": "query", "id": "q1", "query": {"pipelines": {}}}));
+    assert_eq!(page.until(|frame| frame["type"] == "result")["body"], json!([]));
+    let changed = Instant::now();
+    north.apply("site", SITE);
+    let told = page.until(|frame| frame["type"] == "result");
+    assert_eq!(told["body"][0]["name"], "site", "{told}");
+    assert!(changed.elapsed() < Duration::from_secs(8), "it was not told, but looked again by itself, as every 10 s");
+}
+
+#[test]
+fn a_terminated_gateway_says_so_while_it_still_serves_and_ends_by_itself() {
+    let cluster = Cluster::on(Node::shared());
+    let [mut north, south] = ["north", "south"].map(|name| cluster.server(name, "gateway,control,projections"));
+    let page = connect(&north, As::Token(&north.token), None).unwrap();
+    assert_eq!(north.get("/healthz").status, 200);
+    north.signal(Signal::TERM);
+    let asked = Instant::now();
+    while north.get("/healthz").status != 503 {
+        assert!(asked.elapsed() < PATIENCE, "it does not say that it drains");
+    }
+    // Who has not noticed yet is still answered, and its socket is still open: it is told only then.
+    assert_eq!(north.get("/api/v1/pipelines").status, 200);
+    assert_eq!(page.closed(), 1012);
+    assert_eq!(north.ended(), Some(0));
+    south.apply("site", SITE);
+    let executor = cluster.executor("east", "1");
+    assert_eq!(south.finished(&south.trigger("site"))["outcome"], "succeeded");
+    assert_eq!(executor.stopped(), Some(0));
 }
 
 #[test]

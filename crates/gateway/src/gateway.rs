@@ -189,8 +189,8 @@ impl Gateway {
         }
     }
 
-    /// Says that it drains, and after `notice`, when a balancer knows, takes no socket any more. Those that are held are told to come back (1012), elsewhere: in small groups spread
-    /// over `period`, so that they do not all come at once.
+    /// Says that it drains, and after `notice`, when a balancer knows, takes no socket any more. Those that are held are told
+    /// to come back (1012), elsewhere: in small groups spread over `period`, so that they do not all come at once.
     pub async fn drain(&self, notice: Duration, period: Duration) {
         self.draining.store(true, Ordering::Relaxed);
         tokio::time::sleep(notice).await;

@@ -1,6 +1,6 @@
 //! Starting, failing, being taken away from, signing out, ending.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use broker::{
     BoxFuture, Broker, BrokerError, Confirm, ConsumeOptions, Consumer, Outgoing, StreamError, StreamFrom, StreamReader,
@@ -8,6 +8,7 @@ use broker::{
 };
 use gateway::{Gateway, GatewayError, Limits};
 use serde_json::json;
+use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use wire::{Topic, frame::Incoming};
 
@@ -213,6 +214,31 @@ async fn a_shutdown_tells_every_socket_to_come_back_and_then_ends() {
     assert_eq!((one.closed().await, two.closed().await), (1012, 1012));
     within(rig.gateway.ended()).await;
     assert!(matches!(rig.silent(0, "a", 10).hear().await, Heard::Close(1012)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_draining_gateway_sends_its_sockets_away_in_small_groups() {
+    let rig = rig().await;
+    let mut clients = Vec::new();
+    for n in 0..80 {
+        clients.push(rig.client(n % 2, "a").await);
+    }
+    let (gateway, began) = (Arc::clone(&rig.gateway), Instant::now());
+    tokio::spawn(async move { gateway.drain(Duration::from_secs(2), Duration::from_secs(2)).await });
+    let mut waiting = JoinSet::new();
+    for mut client in clients {
+        waiting.spawn(async move { (client.closed().await, began.elapsed().as_millis()) });
+    }
+    let ends = waiting.join_all().await;
+    assert!(ends.iter().all(|(code, _)| *code == 1012), "{ends:?}");
+    let mut groups = BTreeMap::new();
+    for (_, at) in ends {
+        *groups.entry(at).or_insert(0) += 1;
+    }
+    let (first, last) = (groups.first_key_value().unwrap(), groups.last_key_value().unwrap());
+    assert!(*first.0 >= 2000 && *last.0 < 4000, "a balancer has two seconds to notice, then they go: {groups:?}");
+    assert!(groups.values().all(|size| *size == 2) && groups.len() == 40, "{groups:?}");
+    assert!(matches!(rig.silent(0, "a", 10).hear().await, Heard::Close(1012)), "and nobody is taken any more");
 }
 
 #[tokio::test]
