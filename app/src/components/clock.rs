@@ -197,10 +197,11 @@ impl Clock {
         self.now.get()
     }
 
-    /// Whether the browser has taken the page over; tracked.
+    /// Whether the browser has taken the page over; tracked until it has. Then nothing changes any more, and who listened all
+    /// the same would never be forgotten: a signal lets go of those that are gone only when it changes.
     #[must_use]
     pub fn is_hydrated(self) -> bool {
-        self.hydrated.get()
+        self.hydrated.get_untracked() || self.hydrated.get()
     }
 }
 
