@@ -53,6 +53,17 @@ pub enum BrokerError {
     Unavailable(String),
 }
 
+impl BrokerError {
+    /// The bare reason, for a sentence that has named the broker already.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Unavailable(reason) => reason.clone(),
+            other => other.to_string(),
+        }
+    }
+}
+
 /// A message broker. Cheap to clone behind an [`Arc`]; every method may be called from any task.
 pub trait Broker: Send + Sync + 'static {
     /// Makes sure that a queue exists with its bindings of [`topology`]. Repeating it changes nothing.
