@@ -14,7 +14,10 @@ use std::{
 };
 
 use client::{As, connect};
-use cluster::{Cluster, instance, node::Node};
+use cluster::{
+    Cluster, instance,
+    node::{Node, authority::Secured},
+};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use support::{PATIENCE, STEPCAST};
@@ -183,6 +186,28 @@ fn refused(words: &[&str]) -> String {
     assert_eq!(child.wait().unwrap().code(), Some(2), "{told}");
     assert_eq!(told.trim_end().lines().count(), 1, "one sentence: {told}");
     told
+}
+
+#[test]
+fn a_build_runs_over_tls_and_a_certificate_that_is_not_trusted_is_told_in_one_sentence() {
+    let secured = Secured::start();
+    let mut cluster = Cluster::on(&secured.node);
+    let authority = format!("{}?cacertfile={}", cluster.vhost(), secured.file("authority.pem"));
+    cluster.broker = secured.url("localhost", &authority);
+    let north = cluster.server("north", "gateway,control,projections");
+    let _executor = cluster.executor("east", "1");
+    north.apply("site", SITE);
+    assert_eq!(north.finished(&north.trigger("site"))["outcome"], "succeeded");
+
+    let broker = |url: &str| refused(&["--roles", "executor", "--broker", url]);
+    let told = broker(&secured.url("localhost", ""));
+    assert!(told.contains("the certificate of localhost:") && told.contains("cacertfile="), "{told}");
+    let told = broker(&secured.url("127.0.0.1", &authority));
+    assert!(told.contains("the certificate of 127.0.0.1:") && told.contains("\"localhost\""), "{told}");
+    let told = broker(&secured.url("localhost", "?cacertfile=/nowhere"));
+    assert!(told.contains("cacertfile /nowhere cannot be read"), "{told}");
+    let told = broker(&secured.node.url().replace("amqp:", "amqps:"));
+    assert!(told.contains("does not speak TLS"), "{told}");
 }
 
 #[test]

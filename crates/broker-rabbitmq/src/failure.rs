@@ -24,6 +24,14 @@ pub enum StartError {
         /// As the system or the peer told it.
         reason: String,
     },
+    /// It is not the RabbitMQ that we look for, or nobody vouches for it.
+    #[error("the certificate of {address} is not trusted: {reason}")]
+    Certificate {
+        /// Host and port.
+        address: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The name or the password is wrong.
     #[error("RabbitMQ at {address} refuses the credentials of user {user}")]
     Credentials {
@@ -44,13 +52,22 @@ pub enum StartError {
         /// As RabbitMQ told it.
         reason: String,
     },
-    /// Exchanges and queues cannot be declared: a permission is missing, or one exists with other properties.
+    /// Exchanges and queues cannot be declared or read: a permission is missing, one exists with other properties, or the node
+    /// has just started.
     #[error("Stepcast's exchanges and queues cannot be declared at {address}: {reason}")]
     Topology {
         /// Host and port.
         address: String,
         /// As RabbitMQ told it.
         reason: String,
+    },
+    /// None of the nodes that the URL names can be used.
+    #[error("none of the {count} addresses of the broker can be used: {reasons}")]
+    Several {
+        /// How many the URL names.
+        count: usize,
+        /// A sentence for each.
+        reasons: String,
     },
 }
 
@@ -102,6 +119,17 @@ pub(crate) fn refused(address: &str, user: &str, vhost: &str, error: &Error) -> 
     match code(error) {
         Some(ACCESS_REFUSED) => StartError::Credentials { address, user },
         Some(NOT_ALLOWED) => StartError::VirtualHost { address, user, vhost: vhost.to_owned(), reason },
+        _ if reason.contains("InvalidContentType") => {
+            StartError::NoAnswer { address, reason: "it does not speak TLS on this port".to_owned() }
+        }
+        _ if reason.contains("UnknownIssuer") => StartError::Certificate {
+            address,
+            reason: "no authority that is known has signed it; name the file of the one that did with ?cacertfile="
+                .to_owned(),
+        },
+        _ if let Some((_, what)) = reason.split_once("invalid peer certificate: ") => {
+            StartError::Certificate { address, reason: what.to_owned() }
+        }
         _ => StartError::NoAnswer { address, reason },
     }
 }

@@ -37,6 +37,7 @@ mod publisher;
 mod settler;
 mod setup;
 mod stream;
+mod tls;
 
 use std::sync::Arc;
 
@@ -79,7 +80,7 @@ impl RabbitBroker {
     /// # Errors
     /// When RabbitMQ cannot be had with this URL now: once it was there, it is waited for.
     pub async fn start(url: &str, shutdown: CancellationToken) -> Result<Arc<Self>, StartError> {
-        let address = Address::parse(url)?;
+        let address = Arc::new(Address::parse(url)?);
         let (shutdown, finished) = (shutdown.child_token(), CancellationToken::new());
         let incarnation = Arc::<Incarnation>::default();
         // The connections outlive the shutdown until what was handed over is confirmed.

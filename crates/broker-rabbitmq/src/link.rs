@@ -13,9 +13,10 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
-    address::Address,
+    address::{Address, Host},
     failure::{self, StartError},
     incarnation::Incarnation,
+    stream,
 };
 
 /// The first pause after a connection was lost.
@@ -46,7 +47,7 @@ pub(crate) struct Link {
 
 /// What a link is opened with, each time.
 struct Opener {
-    address: Address,
+    address: Arc<Address>,
     purpose: &'static str,
     incarnation: Arc<Incarnation>,
 }
@@ -57,18 +58,18 @@ impl Link {
     /// # Errors
     /// When that fails: a wrong URL must not look like a broker that is away for a while.
     pub(crate) async fn start(
-        address: &Address,
+        address: &Arc<Address>,
         purpose: &'static str,
         incarnation: &Arc<Incarnation>,
         shutdown: CancellationToken,
     ) -> Result<Self, StartError> {
-        let opener = Opener { address: address.clone(), purpose, incarnation: Arc::clone(incarnation) };
-        let connection = opener.open().await?;
+        let opener = Opener { address: Arc::clone(address), purpose, incarnation: Arc::clone(incarnation) };
+        let (connection, at) = opener.open(0).await?;
         let (sender, state) = watch::channel(State::Up { connection: Arc::clone(&connection), blocked: None });
         tokio::spawn(async move {
             tokio::select! {
                 () = shutdown.cancelled() => {}
-                () = keep_up(&opener, connection, &sender) => {}
+                () = keep_up(&opener, connection, at, &sender) => {}
             }
             sender.send_replace(State::Down("it is shut down".to_owned()));
         });
@@ -105,33 +106,52 @@ impl Link {
 }
 
 impl Opener {
-    async fn open(&self) -> Result<Arc<Connection>, StartError> {
-        let connection = Arc::new(self.address.connect(&format!("stepcast, {}", self.purpose)).await?);
-        match self.incarnation.of_stream(&connection).await {
-            Ok(_) => Ok(connection),
-            Err(error) => {
-                let reason = match error {
-                    BrokerError::Unavailable(reason) => reason,
-                    other => other.to_string(),
-                };
-                Err(StartError::Topology { address: self.address.place(), reason })
+    /// Tries each address once, from this one on, and tells which one it was.
+    async fn open(&self, from: usize) -> Result<(Arc<Connection>, usize), StartError> {
+        let hosts = &self.address.hosts;
+        let mut errors = Vec::new();
+        for at in (0..hosts.len()).map(|step| (from + step) % hosts.len()) {
+            match self.open_at(&hosts[at]).await {
+                Ok(connection) => return Ok((connection, at)),
+                Err(error) => errors.push(error),
             }
+        }
+        match (errors.pop(), errors.is_empty()) {
+            (Some(only), true) => Err(only),
+            (last, _) => {
+                let reasons: Vec<_> = errors.iter().chain(&last).map(ToString::to_string).collect();
+                Err(StartError::Several { count: hosts.len(), reasons: reasons.join("; ") })
+            }
+        }
+    }
+
+    async fn open_at(&self, host: &Host) -> Result<Arc<Connection>, StartError> {
+        let connection = Arc::new(host.connect(&format!("stepcast, {}", self.purpose)).await?);
+        let served = async {
+            self.incarnation.of_stream(&connection).await?;
+            stream::is_served(&connection).await
+        };
+        match served.await {
+            Ok(()) => Ok(connection),
+            Err(error) => Err(StartError::Topology { address: host.place(), reason: error.reason() }),
         }
     }
 }
 
-async fn keep_up(opener: &Opener, mut connection: Arc<Connection>, state: &watch::Sender<State>) {
+/// `at` says which address the connection is to: where it was lost, the next one comes first.
+async fn keep_up(opener: &Opener, mut connection: Arc<Connection>, mut at: usize, state: &watch::Sender<State>) {
     loop {
         let reason = watched(&connection, state).await;
         drop(connection);
-        let reason = format!("the connection to RabbitMQ at {} was lost: {reason}", opener.address.place());
+        let place = opener.address.hosts[at].place();
+        let reason = format!("the connection to RabbitMQ at {place} was lost: {reason}");
         tracing::warn!(purpose = opener.purpose, reason, "the broker is away; it is tried again until it is back");
         state.send_replace(State::Down(reason));
         let mut pause = PAUSE_MIN;
-        connection = loop {
+        (connection, at) = loop {
             tokio::time::sleep(varied(pause)).await;
-            match opener.open().await {
-                Ok(connection) => break connection,
+            match opener.open(at + 1).await {
+                Ok(opened) => break opened,
                 Err(error) => {
                     tracing::warn!(purpose = opener.purpose, %error, "the broker cannot be had yet");
                     state.send_replace(State::Down(error.to_string()));
@@ -139,7 +159,8 @@ async fn keep_up(opener: &Opener, mut connection: Arc<Connection>, state: &watch
             }
             pause = (pause * 2).min(PAUSE_MAX);
         };
-        tracing::info!(purpose = opener.purpose, "the broker is back");
+        let place = opener.address.hosts[at].place();
+        tracing::info!(purpose = opener.purpose, place, "the broker is back");
         state.send_replace(State::Up { connection: Arc::clone(&connection), blocked: None });
     }
 }

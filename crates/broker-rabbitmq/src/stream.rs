@@ -75,6 +75,14 @@ pub(crate) async fn end(link: &Link) -> Result<Option<u64>, BrokerError> {
     Ok(last.ok().flatten().map(|last| last + 1))
 }
 
+/// Whether the node can give of the stream. Some seconds after it started, RabbitMQ 4 may have none of its replicas yet; asked
+/// then, it closes the whole connection.
+pub(crate) async fn is_served(connection: &Connection) -> Result<(), BrokerError> {
+    let (channel, _) = consume(connection, text("next"), 1).await.map_err(|error| unavailable(&error))?;
+    let _ = channel.close(200, "OK".into()).await; // One that is closed already is as good.
+    Ok(())
+}
+
 struct Reader {
     connection: Arc<Connection>,
     channel: Channel,

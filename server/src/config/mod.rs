@@ -33,7 +33,8 @@ pub(crate) struct ServeOptions {
     /// Parts that this process runs: gateway, control, executor, projections, separated by commas, or `all`.
     #[arg(long, env = "STEPCAST_ROLES", default_value = "all")]
     pub(crate) roles: Roles,
-    /// The broker: `embedded`, a URL (amqp://user:password@host:port/virtual-host), or @FILE that holds one.
+    /// The broker: `embedded`, a URL (amqp://user:password@host:port/virtual-host, amqps://…; nodes of a cluster as
+    /// host:port,host:port), or @FILE that holds one.
     #[arg(long, env = "STEPCAST_BROKER", default_value = "embedded", hide_env_values = true, value_parser = backend::parse::<BrokerChoice>)]
     pub(crate) broker: BrokerChoice,
     /// The store: `sqlite` (a file in the data folder), a URL (postgres://user:password@host:port/database), or @FILE that

@@ -1,12 +1,14 @@
 //! A private RabbitMQ node for the tests of one binary: its own data, ports, name and cookie. It ends with the test process,
-//! however that ends: a shell that waits for the end of its input sweeps up.
+//! however that ends: a shell that waits for the end of its input sweeps up. Several can be a cluster.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
+
+pub(crate) mod authority;
 
 use std::{
     fs,
     io::Write as _,
     net::TcpListener,
-    os::unix::process::CommandExt as _,
+    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
     sync::{Arc, Mutex, OnceLock},
@@ -16,6 +18,7 @@ use std::{
 use broker_rabbitmq::RabbitBroker;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 /// Where Debian and Ubuntu put the scripts that need no system user; [`SCRIPTS_VARIABLE`] names those of another version.
 const SCRIPTS: &str = "/usr/lib/rabbitmq/bin";
@@ -29,10 +32,13 @@ pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// The limit of a message is far below RabbitMQ's own, so that a test can pass it.
 const CONFIGURATION: &str = "disk_free_limit.absolute = 50MB\nmax_message_size = 1048576\n";
 
+/// What nodes of a cluster know each other by.
+const COOKIE: &str = ".erlang.cookie";
+
 /// Ends the node and removes its data at the end of the input. The last line says which process group the node is.
 const SWEEPER: &str = r#"
 while read -r line; do node=$line; done
-kill -s KILL -- "-$node"; kill -s KILL -- "-$1"; rm -rf "$2""#;
+kill -s KILL -- "-$node"; [ -z "$1" ] || kill -s KILL -- "-$1"; rm -rf "$2""#;
 
 pub(crate) struct Node {
     folder: PathBuf,
@@ -44,8 +50,8 @@ pub(crate) struct Node {
 
 struct Running {
     server: Child,
-    /// epmd and the sweeper: they end after this process.
-    others: [Child; 2],
+    /// epmd, which the nodes of a cluster share, and the sweeper: they end after this process.
+    others: (Option<Child>, Child),
     sweeper: ChildStdin,
 }
 
@@ -58,25 +64,33 @@ impl Node {
 
     /// Another one, for a test that ends its node.
     pub(crate) fn start() -> Node {
+        Node::start_in(new_folder(), "", None)
+    }
+
+    /// The same in a folder that is made already, with further lines of configuration.
+    pub(crate) fn start_in(folder: PathBuf, configuration: &str, beside: Option<&Node>) -> Node {
         assert!(
             script("rabbitmq-server").exists(),
             "these tests need RabbitMQ: run `sudo apt-get install --no-install-recommends rabbitmq-server`"
         );
-        let folder = tempfile::Builder::new().prefix("stepcast-rabbitmq-").tempdir().unwrap().keep();
         fs::write(folder.join("plugins"), "[].").unwrap();
         fs::write(folder.join("environment"), "").unwrap();
-        fs::write(folder.join("rabbitmq.conf"), CONFIGURATION).unwrap();
-        let [port, distribution, mapper] = free_ports();
+        fs::write(folder.join("rabbitmq.conf"), format!("{CONFIGURATION}{configuration}")).unwrap();
+        let [port, distribution, free] = free_ports();
         // Started here and not by the node: then it is known which process to end.
-        let mapper_process = Command::new("epmd")
-            .args(["-port", &mapper.to_string(), "-address", "127.0.0.1"])
-            .process_group(0)
-            .stdin(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("epmd comes with Erlang");
+        let (mapper, mapper_process) = match beside {
+            Some(other) => (other.ports[1], None),
+            None => (free, Some(start_mapper(free))),
+        };
+        let cookie = folder.join(COOKIE);
+        match beside {
+            Some(other) => drop(fs::copy(other.folder.join(COOKIE), &cookie).unwrap()),
+            None => fs::write(&cookie, folder.file_name().unwrap().as_encoded_bytes()).unwrap(),
+        }
+        fs::set_permissions(&cookie, fs::Permissions::from_mode(0o400)).unwrap();
         let mut sweeper = Command::new("sh")
-            .args(["-c", SWEEPER, "sweeper", &mapper_process.id().to_string()])
+            .args(["-c", SWEEPER, "sweeper"])
+            .arg(mapper_process.as_ref().map_or(String::new(), |mapper| mapper.id().to_string()))
             .arg(&folder)
             .process_group(0)
             .stdin(Stdio::piped())
@@ -86,8 +100,43 @@ impl Node {
         let mut input = sweeper.stdin.take().unwrap();
         let (name, ports) = (format!("stepcast-{port}@localhost"), [distribution, mapper]);
         let server = spawn(&folder, &name, port, ports, &mut input);
-        let running = Running { server, others: [mapper_process, sweeper], sweeper: input };
+        let running = Running { server, others: (mapper_process, sweeper), sweeper: input };
         Node { name, port, ports, running: Mutex::new(running), folder }
+    }
+
+    /// Three nodes that are one cluster.
+    pub(crate) async fn cluster() -> [Node; 3] {
+        let first = Node::start();
+        let others = [(); 2].map(|()| Node::start_in(new_folder(), "", Some(&first)));
+        // Nothing is declared before they are three: what is made then has a replica on each.
+        first.started().await;
+        for other in &others {
+            other.started().await;
+            for words in [&["stop_app"][..], &["join_cluster", &first.name], &["start_app"]] {
+                other.control(words).await;
+            }
+        }
+        let [second, third] = others;
+        [first, second, third]
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Waits until it has started.
+    async fn started(&self) {
+        self.control(&["wait", "--timeout", "80", self.folder.join("pid").to_str().unwrap()]).await;
+    }
+
+    /// As Erlang calls it.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Host and port.
+    pub(crate) fn place(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
     }
 
     pub(crate) fn url(&self) -> String {
@@ -157,6 +206,21 @@ impl Node {
     }
 }
 
+/// Made before its node, for what the configuration names.
+pub(crate) fn new_folder() -> PathBuf {
+    tempfile::Builder::new().prefix("stepcast-rabbitmq-").tempdir().unwrap().keep()
+}
+
+fn start_mapper(port: u16) -> Child {
+    Command::new("epmd")
+        .args(["-port", &port.to_string(), "-address", "127.0.0.1"])
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("epmd comes with Erlang")
+}
+
 fn spawn(folder: &Path, name: &str, port: u16, ports: [u16; 2], sweeper: &mut ChildStdin) -> Child {
     let out = fs::File::create(folder.join("out")).unwrap();
     let server = command("rabbitmq-server", folder, name, port, ports)
@@ -195,7 +259,13 @@ fn command(name_of_script: &str, folder: &Path, name: &str, port: u16, [distribu
     command
 }
 
-fn free_ports<const N: usize>() -> [u16; N] {
-    let sockets = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+/// Ports on which nothing listens, below those that the system gives to connections: one of these could be taken before its
+/// node has started.
+pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
+    // Held until all are found, so that they differ.
+    let sockets = [(); N].map(|()| {
+        let any = || 20_000 + Uuid::new_v4().as_fields().1 % 12_000;
+        std::iter::repeat_with(any).find_map(|port| TcpListener::bind(("127.0.0.1", port)).ok()).unwrap()
+    });
     sockets.map(|socket| socket.local_addr().unwrap().port())
 }
