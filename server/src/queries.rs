@@ -112,7 +112,8 @@ pub(crate) async fn installation(core: &Core, who: &Authority) -> Result<Install
 
 /// Whether what every build needs is there.
 pub(crate) async fn health(core: &Core) -> HealthView {
-    HealthView { broker: core.broker.health().await.is_ok() }
+    let reason = core.broker.health().await.err().map(|failure| failure.reason());
+    HealthView { broker: reason.is_none(), reason }
 }
 
 /// What an executor says that it runs now: asked over the broker.

@@ -297,10 +297,13 @@ pub struct InstallationView {
 }
 
 /// Whether what every build needs is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HealthView {
     /// Whether the broker takes and gives messages. While it does not, builds are accepted, and wait.
     pub broker: bool,
+    /// Why it does not, in a sentence without its full stop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// A consumer group.

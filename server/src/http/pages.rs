@@ -41,7 +41,7 @@ pub(crate) async fn render(State(core): State<Arc<Core>>, who: Option<Who>, requ
     };
     let (health, context) = (queries::health(&core).await, context(core, who));
     page(request, move || {
-        provide_context(health);
+        provide_context(health.clone());
         context();
     })
     .await
