@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::failure::{Explain, Failure, Result};
 use crate::process::{answers, command, output, root, run, say};
+use crate::release::target_dir;
 
 /// The oldest Node.js that wasm-opt is run on: Debian 12 has it.
 const NODE_MAJOR_MIN: u32 = 18;
@@ -93,6 +94,16 @@ pub(crate) fn for_rust_tests() -> Result<()> {
 /// What the browser tests need beside a server that runs builds.
 pub(crate) fn for_browser_tests() -> Result<()> {
     provide(&[NODE_FOR_PLAYWRIGHT, NPM_PACKAGES, BASH, GIT, CHROMIUM])
+}
+
+/// RabbitMQ 4.3, unpacked in the target folder once: gives the folder with its programs.
+pub(crate) fn rabbitmq_4() -> Result<PathBuf> {
+    let folder = target_dir().join("rabbitmq-4.3");
+    if !folder.join("ready").exists() {
+        say("set-up: RabbitMQ 4.3 in a system of its own (a minute, 400 MB, once)");
+    }
+    run(command("bash").arg(root().join("xtask/rabbitmq/prepare.sh")).arg(&folder))?;
+    Ok(folder.join("bin"))
 }
 
 /// The Chromium to test with: `STEPCAST_CHROMIUM`, else an installed one that starts.

@@ -14,6 +14,11 @@ use crate::{browser, cluster, former, setup, tidy};
 const CARGO_DENY: &str = "0.20.2";
 /// What cargo deny says when it cannot have the list of advisories.
 const NO_ADVISORIES: &str = "failed to fetch advisory database";
+/// The folder with `rabbitmq-server` and `rabbitmqctl` that tests and clusters take, where it is not the system's.
+const RABBITMQ_SCRIPTS: &str = "STEPCAST_TEST_RABBITMQ_SCRIPTS";
+/// The test programs that start RabbitMQ.
+const ON_RABBITMQ: [&str; 7] =
+    ["conformance", "failures", "tls", "cluster", "affinity", "broker_trouble", "three_nodes"];
 /// Set to 1 for the tests of Rust and Playwright under `--all`: those that take long look at it.
 const ALL: &str = "STEPCAST_TEST_ALL";
 
@@ -85,6 +90,8 @@ const PARTS: &[Part] = &[
     Part { name: "playwright", needs: &["browser", "binary"], run: playwright, is_long: false },
     Part { name: "former", needs: &["browser"], run: side_by_side, is_long: true },
     Part { name: "cluster", needs: &["browser", "binary"], run: playwright_on_a_cluster, is_long: true },
+    Part { name: "rabbitmq4", needs: &["browser"], run: rust_tests_on_rabbitmq_4, is_long: true },
+    Part { name: "cluster4", needs: &["browser", "binary"], run: playwright_on_rabbitmq_4, is_long: true },
 ];
 
 /// As `--only` takes them.
@@ -180,6 +187,16 @@ fn rust_tests(options: &Options, tally: &mut Tally) -> Result<()> {
     Ok(())
 }
 
+/// Those that start RabbitMQ, on the newest version that is supported instead of the system's.
+fn rust_tests_on_rabbitmq_4(options: &Options, tally: &mut Tally) -> Result<()> {
+    setup::for_rust_tests()?;
+    let mut tests = cargo();
+    tests.args(["test", "--no-fail-fast"]).args(SERVER_SIDE);
+    tests.args(ON_RABBITMQ.into_iter().flat_map(|name| ["--test", name]));
+    tests.env(RABBITMQ_SCRIPTS, setup::rabbitmq_4()?).env(ALL, if options.all { "1" } else { "0" });
+    watch(&mut tests, |line| count_cargo(line, tally))
+}
+
 /// `test result: ok. 12 passed; 0 failed; 0 ignored; …`, once for each test program.
 fn count_cargo(line: &str, tally: &mut Tally) {
     let Some(result) = line.strip_prefix("test result: ") else { return };
@@ -223,9 +240,19 @@ fn side_by_side(_: &Options, tally: &mut Tally) -> Result<()> {
 /// The same tests, where each of their servers is two gateways behind HAProxy and an executor. One, because tests count on
 /// as many slots as they ask for.
 fn playwright_on_a_cluster(_: &Options, tally: &mut Tally) -> Result<()> {
+    browser_tests_on_a_cluster(cluster::beside_servers(program()), tally)
+}
+
+/// The same over the newer RabbitMQ.
+fn playwright_on_rabbitmq_4(_: &Options, tally: &mut Tally) -> Result<()> {
+    let mut servers = cluster::beside_servers(program());
+    servers.env(RABBITMQ_SCRIPTS, setup::rabbitmq_4()?);
+    browser_tests_on_a_cluster(servers, tally)
+}
+
+fn browser_tests_on_a_cluster(mut tests: Command, tally: &mut Tally) -> Result<()> {
     setup::for_browser_tests()?;
     setup::for_cluster()?;
-    let mut tests = cluster::beside_servers(program());
     tests.arg(root().join("end2end/node_modules/.bin/playwright"));
     tests.env(ALL, "0").env("STEPCAST_BIN", cluster::program()).env("CLUSTER_EXECUTORS", "1");
     browser_tests(tests, tally)
