@@ -192,9 +192,8 @@ fn deliver(
     verdicts: mpsc::UnboundedSender<Verdict>,
     settled: impl FnOnce() + Send + 'static,
 ) -> Delivery {
-    let kept = message.clone();
-    Delivery::new(message, move |settlement| {
+    Delivery::new(message, move |settlement, message| {
         settled();
-        let _ = verdicts.send(Verdict { tag, settlement, message: kept });
+        let _ = verdicts.send(Verdict { tag, settlement, message });
     })
 }

@@ -224,7 +224,7 @@ pub struct Incoming {
 pub struct Delivery {
     /// The message.
     pub message: Incoming,
-    settle: Box<dyn FnOnce(Settlement) + Send>,
+    settle: Box<dyn FnOnce(Settlement, Incoming) + Send>,
 }
 
 impl std::fmt::Debug for Delivery {
@@ -245,24 +245,24 @@ pub enum Settlement {
 }
 
 impl Delivery {
-    /// For implementations: `settle` is called once, or never.
-    pub fn new(message: Incoming, settle: impl FnOnce(Settlement) + Send + 'static) -> Self {
+    /// For implementations: `settle` is called once, with the message, or never.
+    pub fn new(message: Incoming, settle: impl FnOnce(Settlement, Incoming) + Send + 'static) -> Self {
         Self { message, settle: Box::new(settle) }
     }
 
     /// Done.
     pub fn ack(self) {
-        (self.settle)(Settlement::Ack);
+        (self.settle)(Settlement::Ack, self.message);
     }
 
     /// Back to the queue.
     pub fn requeue(self) {
-        (self.settle)(Settlement::Requeue);
+        (self.settle)(Settlement::Requeue, self.message);
     }
 
     /// To the dead letters, with one sentence that says why.
     pub fn reject(self, reason: impl Into<String>) {
-        (self.settle)(Settlement::Dead(reason.into()));
+        (self.settle)(Settlement::Dead(reason.into()), self.message);
     }
 }
 

@@ -8,7 +8,8 @@ use std::{sync::Arc, time::Duration};
 use broker::{Broker, BrokerError, ConsumeOptions, Delivery, Outgoing, topology};
 use store::{Store, model::KeptCallback};
 use tokio_util::sync::CancellationToken;
-use wire::{ClientId, GatewayMessage};
+use uuid::Uuid;
+use wire::{Callback, ClientId, GatewayMessage};
 
 use crate::{ControlError, service::RECONNECT_PAUSE};
 
@@ -55,42 +56,69 @@ pub(crate) async fn run(broker: &dyn Broker, store: &dyn Store, shutdown: &Cance
 /// Keeps one message; false when the store cannot: then the consumer is dropped, and the message comes again later.
 pub(crate) async fn keep(broker: &dyn Broker, store: &dyn Store, delivery: Delivery) -> bool {
     let message = &delivery.message;
-    match GatewayMessage::decode(&message.body) {
-        Ok(GatewayMessage::Callback(callback)) => {
-            let kept = KeptCallback {
-                message_id: message.message_id,
-                client: callback.client_id,
-                reply_to: message.reply_to.clone(),
-                body: message.body.to_vec(),
-                times: 1,
-            };
-            if let Err(error) = store.keep_callback(&kept, KEEP).await {
-                tracing::warn!(%error, client = %kept.client, "a callback cannot be kept now: trying again");
-                return false;
+    let callbacks = match GatewayMessage::decode(&message.body) {
+        Ok(GatewayMessage::Callback(callback)) => vec![(message.message_id, callback, message.body.to_vec())],
+        Ok(GatewayMessage::Callbacks(batch)) => {
+            let mut callbacks = Vec::new();
+            for (n, element) in batch.into_iter().enumerate() {
+                let id = Callback::id_in_batch(message.message_id, n);
+                match element {
+                    Ok(callback) => {
+                        let body = callback.encode();
+                        callbacks.push((id, callback, body));
+                    }
+                    Err(refused) => {
+                        if !bury(broker, id, refused.body.get().as_bytes().into(), refused.reason).await {
+                            return false;
+                        }
+                    }
+                }
             }
-            tracing::debug!(client = %kept.client, "nobody took a callback: it is kept");
-            // Addressed to a worker that is gone: its client may have come back elsewhere by now. What was sent to the client
-            // itself has found nobody; it waits.
-            let was_for_the_client =
-                [topology::client_key(kept.client).as_str(), topology::UNROUTED].contains(&&*message.key);
-            delivery.ack();
-            if !was_for_the_client {
-                deliver_kept(broker, store, kept.client).await;
-            }
+            callbacks
         }
-        Ok(GatewayMessage::Event(_) | GatewayMessage::Recorded(_)) => delivery.ack(),
+        Ok(GatewayMessage::Event(_) | GatewayMessage::Recorded(_)) => {
+            delivery.ack();
+            return true;
+        }
         Err(error) => {
             tracing::warn!(%error, key = message.key, "a message that nobody took cannot be read and goes to the dead letters");
             // Published, not rejected: this queue is where others' rejected messages come, and what is rejected here is lost.
             let reason = format!("nobody took it under the key {}, and it cannot be kept: {error}", message.key);
-            if let Err(error) = broker.publish(Outgoing::dead(Arc::clone(&message.body), reason)).await {
-                tracing::warn!(%error, "it cannot go there now: trying again");
-                return false;
+            let is_buried = bury(broker, message.message_id, Arc::clone(&message.body), reason).await;
+            if is_buried {
+                delivery.ack();
             }
-            delivery.ack();
+            return is_buried;
+        }
+    };
+    let mut elsewhere = Vec::new();
+    for (message_id, callback, body) in callbacks {
+        let (client, reply_to) = (callback.client_id, message.reply_to.clone());
+        let kept = KeptCallback { message_id, client, reply_to, body, times: 1 };
+        if let Err(error) = store.keep_callback(&kept, KEEP).await {
+            tracing::warn!(%error, %client, "a callback cannot be kept now: trying again");
+            return false;
+        }
+        tracing::debug!(%client, "nobody took a callback: it is kept");
+        // Addressed to a worker that is gone: its client may have come back elsewhere by now. What was sent to the client
+        // itself has found nobody; it waits.
+        if ![topology::client_key(client).as_str(), topology::UNROUTED].contains(&&*message.key) {
+            elsewhere.push(client);
         }
     }
+    delivery.ack();
+    for client in elsewhere {
+        deliver_kept(broker, store, client).await;
+    }
     true
+}
+
+/// Makes a dead letter of what is no callback; false when the broker does not take it now.
+async fn bury(broker: &dyn Broker, id: Uuid, body: Arc<[u8]>, reason: String) -> bool {
+    let mut letter = Outgoing::dead(body, reason);
+    letter.message_id = id;
+    let buried = broker.publish(letter).await;
+    buried.inspect_err(|error| tracing::warn!(%error, "a dead letter is not taken now: trying again")).is_ok()
 }
 
 /// Hands everything that is kept for `client` to the exchange `utils` under [`topology::client_key`], oldest first, and

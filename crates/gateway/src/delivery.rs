@@ -1,31 +1,16 @@
-//! What arrives from the broker: events, hints of the recorder, callbacks. An event is acked as soon as its frames
-//! are in the send queues: it stands in the record. A callback stands nowhere else and is acked with the client's receipt.
-//! What cannot be read or is forged becomes a dead letter with its reason.
+//! What arrives from the broker: events, hints of the recorder, callbacks (see `callback.rs`). An event is acked as soon as
+//! its frames are in the send queues: it stands in the record. What cannot be read or is forged becomes a dead letter with its
+//! reason.
 
 use std::sync::Arc;
 
-use broker::{Delivery, Incoming, Outgoing, topology};
-use tracing::{error, warn};
-use wire::{
-    ClientId, EventMessage, GatewayMessage, ServerFrame, Topic,
-    event::{Callback, Recorded},
-    frame::{callback_frame, event_frame},
-};
+use broker::Delivery;
+use tracing::warn;
+use wire::{ClientId, EventMessage, GatewayMessage, ServerFrame, Topic, event::Recorded, frame::event_frame};
 
 use crate::{
-    frames,
-    intake::{Pauses, is_fence},
-    receipts::Unacknowledged,
-    replay::Frame,
-    send_queue::Tag,
-    socket::SocketId,
-    subscriptions::Reader,
-    unsettled::Ticket,
-    worker::Worker,
+    frames, intake::is_fence, replay::Frame, send_queue::Tag, subscriptions::Reader, unsettled::Part, worker::Worker,
 };
-
-/// A callback that the broker does not take is tried so often; then it goes back to the queue.
-const PASS_ON_TRIES_MAX: u32 = 8;
 
 impl Worker {
     pub(crate) fn delivery(&mut self, delivery: Delivery) {
@@ -38,7 +23,10 @@ impl Worker {
         match GatewayMessage::decode(&delivery.message.body) {
             Ok(GatewayMessage::Event(event)) => self.event(event, delivery),
             Ok(GatewayMessage::Recorded(recorded)) => self.recorded(recorded, delivery),
-            Ok(GatewayMessage::Callback(callback)) => self.callback(callback, delivery),
+            Ok(GatewayMessage::Callback(callback)) => {
+                self.callback(&callback, delivery.message.clone(), Part::Whole(delivery));
+            }
+            Ok(GatewayMessage::Callbacks(callbacks)) => self.callbacks(callbacks, delivery),
             Err(error) => self.refuse(delivery, &error.to_string()),
         }
     }
@@ -111,128 +99,5 @@ impl Worker {
             }
         }
         delivery.ack();
-    }
-
-    /// A client that is not here may be anywhere: the callback is passed on under the client's own key. If it came
-    /// under that key already, this worker is the last that held the client, and control keeps the callback.
-    fn callback(&mut self, callback: Callback, delivery: Delivery) {
-        let client = callback.client_id;
-        let message = delivery.message.clone();
-        if let Some(id) = self.clients.socket(client).filter(|id| self.sockets.contains_key(id)) {
-            let (ticket, oldest) = self.unsettled.hold(delivery);
-            if let Some(oldest) = oldest {
-                let message_id = oldest.message.message_id;
-                warn!(%message_id, "too many callbacks wait for receipts at this worker: the broker need not keep this one");
-                oldest.ack();
-            }
-            return self.hand_over(id, &callback, Unacknowledged { message, ticket });
-        }
-        let client_key = topology::client_key(client);
-        let is_last = message.key == client_key;
-        if is_last {
-            self.wanted_or_unbound(&client_key);
-        }
-        self.pass_on(client, message, Some(delivery), is_last);
-    }
-
-    /// Sends a callback to a socket, and waits for its receipt.
-    fn hand_over(&mut self, id: SocketId, callback: &Callback, waiting: Unacknowledged) {
-        let Some(socket) = self.sockets.get_mut(&id) else { return self.hand_on(callback.client_id, waiting) };
-        let sent = waiting.message.message_id;
-        socket.queue.push_plain(callback_frame(sent, &callback.payload).into());
-        let client = socket.client;
-        for former in socket.receipts.sent(waiting) {
-            let message_id = former.message.message_id;
-            if message_id != sent {
-                warn!(%client, %message_id, "too many callbacks wait for a receipt: this one is taken as received");
-            }
-            self.ack(former.ticket);
-        }
-    }
-
-    /// Gives a callback that another socket of the client did not acknowledge to the one that took its place.
-    pub(crate) fn hand_to(&mut self, id: SocketId, waiting: Unacknowledged) {
-        match GatewayMessage::decode(&waiting.message.body) {
-            Ok(GatewayMessage::Callback(callback)) => self.hand_over(id, &callback, waiting),
-            // Not reached: it was read when it came.
-            _ => self.ack(waiting.ticket),
-        }
-    }
-
-    /// Passes on a callback that this worker took but whose client went without a receipt.
-    pub(crate) fn hand_on(&mut self, client: ClientId, waiting: Unacknowledged) {
-        let delivery = self.unsettled.take(waiting.ticket);
-        self.pass_on(client, waiting.message, delivery, false);
-    }
-
-    /// Publishes a callback for another worker, or for control, and acks it when the broker has it. If the broker does not
-    /// take it, it goes back to the queue.
-    fn pass_on(&self, client: ClientId, message: Incoming, delivery: Option<Delivery>, to_control: bool) {
-        let (broker, life) = (Arc::clone(&self.context.broker), self.life.clone());
-        let is_held = delivery.is_some();
-        tokio::spawn(async move {
-            let message_id = message.message_id;
-            let mut pauses = Pauses::default();
-            for _ in 0..PASS_ON_TRIES_MAX {
-                let Err(error) = broker.publish(passed_on(client, message.clone(), to_control)).await else {
-                    return delivery.into_iter().for_each(Delivery::ack);
-                };
-                if pauses.is_first() {
-                    warn!(%client, %message_id, %error, "a callback cannot be passed on now: trying again");
-                }
-                tokio::select! {
-                    () = pauses.wait() => {}
-                    () = life.cancelled(), if is_held => return, // Unsettled, it is delivered again.
-                }
-            }
-            match delivery {
-                Some(delivery) => delivery.requeue(),
-                None => {
-                    error!(%client, %message_id, "a callback without a receipt could not be passed on: the broker does not take it")
-                }
-            }
-        });
-    }
-
-    fn ack(&mut self, ticket: Ticket) {
-        self.unsettled.take(ticket).into_iter().for_each(Delivery::ack);
-    }
-
-    /// A client says that a callback arrived: the broker need not keep it any longer, and its producer is told, if it
-    /// asked for that.
-    pub(crate) fn receipt(&mut self, client: ClientId, waiting: Unacknowledged) {
-        self.ack(waiting.ticket);
-        let Some(reply_to) = waiting.message.reply_to.filter(|queue| takes_receipts(queue)) else { return };
-        let message_id = waiting.message.message_id;
-        let body = serde_json::json!({"client_id": client, "message_id": message_id}).to_string().into_bytes();
-        let mut message = Outgoing::new(topology::Exchange::Direct, reply_to, body);
-        message.correlation_id = Some(message_id.to_string());
-        // A producer that is gone needs no receipt, and one that misses it may ask again.
-        drop(self.context.broker.publish(message));
-    }
-}
-
-/// Receipts go to reply queues only: a callback must not make the gateway write into the queues of others.
-fn takes_receipts(queue: &str) -> bool {
-    queue.starts_with("reply.") || queue.starts_with("amq.rabbitmq.reply-to")
-}
-
-fn passed_on(client: ClientId, callback: Incoming, to_control: bool) -> Outgoing {
-    let (exchange, key) = if to_control {
-        (topology::Exchange::Direct, topology::UNROUTED.to_owned())
-    } else {
-        (topology::Exchange::Utils, topology::client_key(client))
-    };
-    Outgoing {
-        exchange,
-        key,
-        cc: Vec::new(),
-        stream: false,
-        message_id: callback.message_id,
-        correlation_id: callback.correlation_id,
-        reply_to: callback.reply_to,
-        mandatory: to_control,
-        death: None,
-        body: callback.body,
     }
 }

@@ -11,9 +11,9 @@
 //! |---|---|
 //! | `gateway` | [`Gateway`]: start, place, serve |
 //! | `supervisor` | the life of a worker, and its next one after a panic |
-//! | `worker` | the loop; `delivery`, `request` and `attach` are its answers to the broker and to clients |
+//! | `worker` | the loop; `delivery`, `callback`, `request` and `attach` are its answers to the broker and to clients |
 //! | `intake` | the worker's queue: declared, consumed, replaced where it cannot be had |
-//! | `bindings`, `subscriptions`, `replay`, `clients`, `receipts`, `unsettled` | the state of a worker, without any I/O |
+//! | `bindings`, `subscriptions`, `replay`, `clients`, `receipts`, `unsettled`, `seldom` | the state of a worker, without any I/O |
 //! | `socket`, `send_queue` | reading, writing, pings; the bounded way to one client |
 //! | `live` | live queries |
 //!
@@ -27,6 +27,7 @@
 
 mod attach;
 mod bindings;
+mod callback;
 mod clients;
 mod config;
 mod delivery;
@@ -39,6 +40,7 @@ mod place;
 mod receipts;
 mod replay;
 mod request;
+mod seldom;
 mod send_queue;
 mod socket;
 mod subscriptions;

@@ -72,7 +72,7 @@ mod tests {
     use broker::{Delivery, Settlement};
 
     use super::*;
-    use crate::unsettled::Unsettled;
+    use crate::unsettled::{Part, Unsettled};
 
     fn message(n: u128, bytes: usize) -> Incoming {
         Incoming {
@@ -95,8 +95,8 @@ mod tests {
         let limits = Limits { receipts_per_socket_max: 3, receipts_bytes_per_socket_max: 100, ..Limits::default() };
         let (mut receipts, mut unsettled) = (Receipts::new(&limits), Unsettled::new(&limits));
         let mut sent = |n, bytes| {
-            let delivery = Delivery::new(message(n, bytes), |_| {});
-            let (ticket, _) = unsettled.hold(delivery);
+            let delivery = Delivery::new(message(n, bytes), |_, _| {});
+            let (ticket, _) = unsettled.hold(Part::Whole(delivery));
             ids(&receipts.sent(Unacknowledged { message: message(n, bytes), ticket }))
         };
         for n in 0..3 {
@@ -117,13 +117,13 @@ mod tests {
         let mut tickets = Vec::new();
         for n in 0..5 {
             let acked = Arc::clone(&acked);
-            let delivery = Delivery::new(message(n, 0), move |settlement| {
+            let delivery = Delivery::new(message(n, 0), move |settlement, _| {
                 assert_eq!(settlement, Settlement::Ack);
                 acked.fetch_add(1, Ordering::Relaxed);
             });
-            let (ticket, oldest) = unsettled.hold(delivery);
+            let (ticket, oldest) = unsettled.hold(Part::Whole(delivery));
             assert_eq!(oldest.is_some(), n >= 3);
-            oldest.into_iter().for_each(Delivery::ack);
+            oldest.into_iter().for_each(Part::ack);
             tickets.push(ticket);
         }
         assert_eq!(acked.load(Ordering::Relaxed), 2);

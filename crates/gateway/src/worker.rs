@@ -32,6 +32,7 @@ use crate::{
     live::LiveQueries,
     receipts::Receipts,
     replay::Replay,
+    seldom::Seldom,
     send_queue::{SendQueue, Tag},
     socket::SocketId,
     subscriptions::Subscriptions,
@@ -112,6 +113,9 @@ pub(crate) struct Worker {
     pub(crate) suspect: Option<Uuid>,
     /// Deliveries of callbacks that wait for their receipts.
     pub(crate) unsettled: Unsettled,
+    /// See [`crate::callback`] for what these say.
+    pub(crate) acked_early: Seldom,
+    pub(crate) taken_as_received: Seldom,
     bindings: Bindings,
     /// Unbindings whose fence is on its way (see [`carry_out`]), by its message id.
     fences: HashMap<Uuid, Step>,
@@ -133,6 +137,8 @@ impl Worker {
             replay,
             suspect: context.take_in_hand(),
             unsettled: Unsettled::new(&context.config.limits),
+            acked_early: Seldom::default(),
+            taken_as_received: Seldom::default(),
             bindings: Bindings::default(),
             fences: HashMap::new(),
             era,

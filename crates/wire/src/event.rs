@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
-    ArtifactId, BuildId, ClientId, DecodeError, ExecutorId, JobId, LogLine, Outcome, PipelineName, Position, Timestamp,
-    Topic, VERSION,
+    ArtifactId, BuildId, Callback, ClientId, DecodeError, ExecutorId, JobId, LogLine, Outcome, PipelineName, Position,
+    Timestamp, Topic, VERSION,
+    callback::{Refused, decode_batch, is_batch},
 };
 
 /// A fact. The topic says of which build or job; job ids are repeated where the topic is the build's.
@@ -232,15 +233,6 @@ pub struct Recorded {
     pub sealed: bool,
 }
 
-/// Anything addressed to one client by its server id.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Callback {
-    /// Which client.
-    pub client_id: ClientId,
-    /// Any JSON.
-    pub payload: Box<RawValue>,
-}
-
 /// What arrives in a worker's queue.
 #[derive(Clone, Debug)]
 pub enum GatewayMessage {
@@ -250,6 +242,8 @@ pub enum GatewayMessage {
     Recorded(Recorded),
     /// For one client. It may come from any program, so it needs no version.
     Callback(Callback),
+    /// The same, many in one message.
+    Callbacks(Vec<Result<Callback, Refused>>),
 }
 
 /// One flat look at a body; which fields are there says what it is.
@@ -280,6 +274,9 @@ impl GatewayMessage {
     /// # Errors
     /// When they are not JSON, of another version, or of no known shape.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        if is_batch(bytes) {
+            return decode_batch(bytes).map(Self::Callbacks);
+        }
         let body: Body = match serde_json::from_slice(bytes) {
             Ok(body) => body,
             // Another version may have other types in its fields: then the version is the reason.

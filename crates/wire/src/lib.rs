@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod authority;
+pub mod callback;
 pub mod command;
 pub mod event;
 pub mod frame;
@@ -21,6 +22,7 @@ pub mod topic;
 pub mod view;
 
 pub use authority::Authority;
+pub use callback::Callback;
 pub use event::{Event, EventMessage, GatewayMessage};
 pub use frame::{ClientFrame, CloseCode, ServerFrame};
 pub use id::{ArtifactId, BuildId, ClientId, ExecutorId, JobId, ServerId, SocketMeta};
@@ -51,4 +53,10 @@ pub enum DecodeError {
     /// A message to a gateway holds neither an event, nor a hint, nor a payload for a client.
     #[error("the message holds neither `event` nor `recorded` nor `payload` with `client_id`")]
     Shape,
+    /// A batch is longer than [`callback::CALLBACKS_MAX`].
+    #[error("the message holds {found} callbacks, {max} are allowed", max = callback::CALLBACKS_MAX)]
+    Many {
+        /// How many it holds.
+        found: usize,
+    },
 }

@@ -128,6 +128,9 @@ fn events_and_callbacks_stand_in_the_reference_as_they_are() {
             }
             GatewayMessage::Recorded(_) => assert_eq!(name, "record_moved"),
             GatewayMessage::Callback(_) => assert_eq!(name, "call_back"),
+            GatewayMessage::Callbacks(callbacks) => {
+                assert!(name == "call_many_back" && callbacks.iter().all(Result::is_ok), "{name}");
+            }
         }
     }
     assert_all::<Event>("kind", &facts.iter().collect::<Vec<_>>());

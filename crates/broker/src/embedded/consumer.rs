@@ -31,7 +31,7 @@ impl QueueConsumer {
             Taken::Gone => return Found::Gone,
         };
         let (core, queue, id) = (Arc::clone(&self.core), Arc::clone(&self.queue), self.id);
-        Found::Delivery(Delivery::new(message.incoming(redelivered), move |settlement| {
+        Found::Delivery(Delivery::new(message.incoming(redelivered), move |settlement, _| {
             core.lock().settle(&queue, id, tag, settlement);
         }))
     }

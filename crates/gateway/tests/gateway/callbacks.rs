@@ -4,10 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use broker::{Broker, ConsumeOptions, Outgoing, embedded::EmbeddedBroker, topology};
 use gateway::Limits;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-use wire::{ClientId, Topic};
+use wire::{Callback, ClientId, Topic};
 
 use crate::rig::{build, config, rig, rig_with, server, within};
 
@@ -138,6 +138,67 @@ async fn p6_clients_that_never_acknowledge_callbacks_do_not_keep_events_from_oth
     }
     rig.event(&None, topic, 1, 0).await;
     assert_eq!(other.offsets(topic, 1).await, [0]);
+}
+
+#[tokio::test]
+async fn p4_each_callback_of_a_batch_has_its_own_id_receipt_and_way() {
+    let mut rig = rig().await;
+    let (mut here, mut other) = (rig.client(0, "a").await, rig.client(0, "b").await);
+    let nowhere = ClientId(Uuid::from_u128(9));
+    let to = [here.id, nowhere, other.id, here.id];
+    let id =
+        rig.batch(server(0).as_str(), to.iter().map(|client| json!({"client_id": client, "payload": client}))).await;
+    let nth = |n| Callback::id_in_batch(id, n);
+    assert_eq!(here.callback().await, (nth(0), json!(here.id)));
+    assert_eq!(other.callback().await, (nth(2), json!(other.id)));
+    assert_eq!(here.callback().await, (nth(3), json!(here.id)));
+    let kept = rig.next_unrouted().await;
+    assert_eq!(kept.message.message_id, nth(1));
+    assert_eq!(serde_json::from_slice::<Value>(&kept.message.body).unwrap()["client_id"], json!(nowhere));
+    kept.ack();
+    // Without the receipts of the others, one that was acknowledged is not passed on and the rest is.
+    here.say(json!({"type": "receipt", "message_id": nth(0)}));
+    here.nothing_came().await;
+    here.leave().await;
+    let kept = rig.next_unrouted().await;
+    assert_eq!(kept.message.message_id, nth(3));
+    kept.ack();
+}
+
+#[tokio::test]
+async fn an_element_of_a_batch_that_is_no_callback_becomes_a_dead_letter_and_its_neighbours_arrive() {
+    let rig = rig().await;
+    rig.broker.declare(&topology::dead()).await.unwrap();
+    let options = ConsumeOptions { prefetch: 10, exclusive: false };
+    let mut dead = rig.broker.consume(topology::DEAD, options).await.unwrap();
+    let mut client = rig.client(0, "a").await;
+    let good = |n| json!({"client_id": client.id, "payload": n});
+    let id = rig.batch(server(0).as_str(), [good(0), json!({"payload": 1}), good(2)]).await;
+    assert_eq!(client.callback().await, (id, json!(0)));
+    assert_eq!(client.callback().await, (Callback::id_in_batch(id, 2), json!(2)));
+    let letter = within(dead.next()).await.unwrap();
+    assert_eq!(letter.message.message_id, Callback::id_in_batch(id, 1));
+    assert_eq!(&*letter.message.body, br#"{"payload":1}"#);
+    assert!(letter.message.death.as_ref().is_some_and(|reason| reason.contains("client_id")), "{letter:?}");
+    letter.ack();
+}
+
+#[tokio::test]
+async fn p4_a_batch_that_was_not_acknowledged_whole_outlives_its_worker() {
+    let mut rig = rig().await;
+    let mut client = rig.client(0, "a").await;
+    let id = rig.batch(server(0).as_str(), (0..2).map(|n| json!({"client_id": client.id, "payload": n}))).await;
+    client.callback().await;
+    client.callback().await;
+    client.say(json!({"type": "receipt", "message_id": id}));
+    client.nothing_came().await;
+    rig.gateway.fail_worker(&server(0)).await;
+    assert_eq!(client.closed().await, 1012);
+    for n in 0..2 {
+        let kept = rig.next_unrouted().await;
+        assert_eq!(kept.message.message_id, Callback::id_in_batch(id, n));
+        kept.ack();
+    }
 }
 
 #[tokio::test]

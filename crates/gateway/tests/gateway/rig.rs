@@ -202,6 +202,14 @@ impl Rig {
         id
     }
 
+    pub(crate) async fn batch(&self, key: &str, elements: impl IntoIterator<Item = Value>) -> Uuid {
+        let body = Value::Array(elements.into_iter().collect()).to_string().into_bytes();
+        let outgoing = Outgoing::new(Exchange::Utils, key, body);
+        let id = outgoing.message_id;
+        within(self.broker.publish(outgoing)).await.unwrap();
+        id
+    }
+
     pub(crate) async fn next_unrouted(&mut self) -> Delivery {
         within(self.unrouted.next()).await.unwrap()
     }
