@@ -30,12 +30,18 @@ pub(crate) fn describe(setting: &Setting) -> Result<String> {
     } else {
         "release build"
     };
+    let place = if setting.cluster {
+        "cluster: RabbitMQ, PostgreSQL, HAProxy, two gateways, one executor with two slots, and those that are measured \
+         beside it, all on this machine; callbacks go to one gateway, past HAProxy, and RabbitMQ does not keep them; "
+    } else {
+        "one user, "
+    };
     let samples = if setting.quick { ", few samples (--quick)" } else { "" };
     Ok(format!(
         "{date}; {program} ({source}), {optimised}{samples}\n\
          {cores} cores of {cpu}, {memory}, Linux {kernel}, load before: {load}\n\
          data on {disk}: write of 4 KiB and fdatasync p50 / p99 {}, n = {FSYNCS}\n\
-         one user, loopback, client on the same machine; durable: a 202 means fsynced",
+         {place}loopback, clients on the same machine; durable: a 202 means fsynced",
         fsync.p50_p99()
     ))
 }

@@ -19,6 +19,7 @@ use crate::{
 mod conditions;
 mod failure;
 mod figures;
+mod gateway;
 mod life;
 mod processes;
 mod report;
@@ -27,13 +28,16 @@ mod server;
 mod socket;
 
 const USAGE: &str = "\
-bench names                                 the names of the figures, one in each line
-bench run --program FILE --site FOLDER --scratch FOLDER [--quick] [--only NAME]...
+bench names [--cluster]                     the names of the figures, one in each line
+bench run --program FILE --site FOLDER --scratch FOLDER [--cluster --peer FOLDER] [--quick] [--only NAME]...
     --program    the `stepcast` to be measured
+    --cluster    it is `xtask/cluster/stepcast.sh`, beside the servers of `servers.sh`
+    --peer       the gateway of others that Stepcast's is measured beside
     --site       the browser package
     --scratch    where the servers keep their data: on the disk whose fsync counts; made and removed
     --quick      fewer samples
-    --only       these figures alone";
+    --only       these figures alone
+bench bare-loop URL                         the least that brings messages of this broker to sockets";
 
 /// Exit status for a command that is not understood, as in the `stepcast` binary.
 const WRONG_USAGE: u8 = 2;
@@ -43,6 +47,9 @@ pub(crate) struct Setting {
     pub(crate) program: PathBuf,
     pub(crate) site: PathBuf,
     pub(crate) scratch: PathBuf,
+    /// `program` starts a cluster.
+    pub(crate) cluster: bool,
+    pub(crate) peer: Option<PathBuf>,
     quick: bool,
     only: Vec<String>,
 }
@@ -58,14 +65,22 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     match words.first().map(String::as_str) {
         Some("names") => {
-            figures::ALL.iter().for_each(|figure| println!("{}", figure.name));
+            let cluster = words.iter().any(|word| word == "--cluster");
+            figures::all(cluster).for_each(|figure| println!("{}", figure.name));
             ExitCode::SUCCESS
         }
+        Some("bare-loop") if words.len() == 2 => match gateway::bare::run(&words[1]) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => {
+                eprintln!("bench: {failure}");
+                ExitCode::FAILURE
+            }
+        },
         Some("run") => match parse(&words[1..]) {
             Ok(setting) => run(&setting),
             Err(failure) => wrong_usage(&failure),
         },
-        _ => wrong_usage(&Failure("the first word must be `names` or `run`".to_owned())),
+        _ => wrong_usage(&Failure("the first word must be `names`, `run` or `bare-loop`".to_owned())),
     }
 }
 
@@ -75,7 +90,8 @@ fn wrong_usage(failure: &Failure) -> ExitCode {
 }
 
 fn parse(words: &[String]) -> Result<Setting> {
-    let (mut program, mut site, mut scratch, mut quick, mut only) = (None, None, None, false, Vec::new());
+    let (mut program, mut site, mut scratch, mut peer, mut only) = (None, None, None, None, Vec::new());
+    let (mut cluster, mut quick) = (false, false);
     let mut words = words.iter();
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| Failure(format!("`{word}` wants a word behind it")));
@@ -83,22 +99,23 @@ fn parse(words: &[String]) -> Result<Setting> {
             "--program" => program = Some(PathBuf::from(value()?)),
             "--site" => site = Some(PathBuf::from(value()?)),
             "--scratch" => scratch = Some(PathBuf::from(value()?)),
+            "--peer" => peer = Some(PathBuf::from(value()?)),
+            "--cluster" => cluster = true,
             "--quick" => quick = true,
-            "--only" => {
-                let name = value()?;
-                if !figures::ALL.iter().any(|figure| figure.name == name) {
-                    return Err(Failure(format!("`--only {name}` names no figure; `bench names` lists them")));
-                }
-                only.push(name.clone());
-            }
+            "--only" => only.push(value()?.clone()),
             other => return Err(Failure(format!("`{other}` is not an option of bench"))),
         }
+    }
+    if let Some(name) = only.iter().find(|name| !figures::all(cluster).any(|figure| figure.name == name.as_str())) {
+        return Err(Failure(format!("`--only {name}` names no figure; `bench names` lists them")));
     }
     let missing = |option: &str| Failure(format!("`{option}` is missing"));
     Ok(Setting {
         program: program.ok_or_else(|| missing("--program"))?,
         site: site.ok_or_else(|| missing("--site"))?,
         scratch: scratch.ok_or_else(|| missing("--scratch"))?,
+        cluster,
+        peer,
         quick,
         only,
     })
@@ -116,7 +133,7 @@ fn run(setting: &Setting) -> ExitCode {
     println!("{conditions}\n");
     let mut rows = Vec::new();
     let mut failed = false;
-    for figure in figures::ALL {
+    for figure in figures::all(setting.cluster) {
         if !setting.only.is_empty() && !setting.only.iter().any(|name| name == figure.name) {
             continue;
         }

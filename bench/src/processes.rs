@@ -1,14 +1,16 @@
 //! What the system knows of processes: their memory, their children, how many files they may open. Linux only, through
 //! `/proc`.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::failure::{Explain as _, Result};
 
-/// Sockets and files that this program, and a server that it starts, may open: a thousand sockets and room.
-const FILES: u64 = 4096;
+/// Sockets and files that this program, and a server that it starts, may open: ten thousand sockets and room.
+const FILES: u64 = 16_384;
+/// How often a second `/proc` counts, on every Linux.
+const TICKS_A_SECOND: u64 = 100;
 
 /// Memory of some processes together, in KiB.
 #[derive(Clone, Copy, Default)]
@@ -44,6 +46,16 @@ pub(crate) fn memory(pids: &[u32]) -> Result<Memory> {
 fn kib(text: &str, name: &str) -> u64 {
     let line = text.lines().find_map(|line| line.strip_prefix(name));
     line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
+/// User and system time of a process so far, all its threads together.
+pub(crate) fn processor_time(pid: u32) -> Result<Duration> {
+    let path = format!("/proc/{pid}/stat");
+    let text = fs::read_to_string(&path).explain(|| format!("{path} cannot be read"))?;
+    // Behind the name, which may hold anything: the state, ten numbers, then these two.
+    let numbers = text.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+    let ticks: u64 = numbers.filter_map(|number| number.parse::<u64>().ok()).sum();
+    Ok(Duration::from_millis(ticks * 1000 / TICKS_A_SECOND))
 }
 
 /// The children of a process.

@@ -16,6 +16,11 @@ impl Samples {
         self.0.push(micros as f64 / 1e3);
     }
 
+    /// A quantity of another unit.
+    pub(crate) fn push(&mut self, value: f64) {
+        self.0.push(value);
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.0.len()
     }

@@ -71,6 +71,8 @@ for gateway in north south; do
         "${shared[@]}" >"$own/$gateway.out"
     until_told '^Listening on' "$own/$gateway.out" "${pids[-1]}"
     declare "$gateway=$address"
+    # For who measures one of them: its process, and the way to it past HAProxy.
+    echo "${pids[-1]} $address" >"$own/$gateway.place"
 done
 for executor in $(seq "${CLUSTER_EXECUTORS:-2}"); do
     : >"$own/executor-$executor.out"

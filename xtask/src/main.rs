@@ -26,8 +26,9 @@ cargo xtask cluster [-- OPTIONS]   the same as two gateways and two executors ov
                                    HAProxy in front on http://127.0.0.1:3000; Ctrl-C ends all of it
 cargo xtask build [--release]      leave target/debug/stepcast or target/release/stepcast, one file
 cargo xtask browser                build the browser package alone, into target/site
-cargo xtask bench [--quick] [--only NAME]...
-                                   measure a release build; --quick takes fewer samples, --only picks figures
+cargo xtask bench [--cluster] [--quick] [--only NAME]...
+                                   measure a release build; --cluster measures a cluster and its callback gateway beside a bare
+                                   loop and a peer, --quick takes fewer samples, --only picks figures
 cargo xtask test [--all] [--only PART]...
                                    every check; --all adds the long ones, --only picks parts:
                                    ";

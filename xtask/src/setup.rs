@@ -43,7 +43,16 @@ const NODE_FOR_PLAYWRIGHT: Need = Need {
     present: || has_node(NODE_MAJOR_MIN_PLAYWRIGHT),
     provide: || ask_for_node(NODE_MAJOR_MIN_PLAYWRIGHT),
 };
-const NPM_PACKAGES: Need = Need { name: "the npm packages", present: has_npm_packages, provide: install_npm_packages };
+const NPM_PACKAGES: Need = Need {
+    name: "the npm packages",
+    present: || has_npm_packages("end2end"),
+    provide: || install_npm_packages("end2end"),
+};
+const PEER_PACKAGES: Need = Need {
+    name: "the npm packages of the peer in bench/peer",
+    present: || has_npm_packages("bench/peer"),
+    provide: || install_npm_packages("bench/peer"),
+};
 const BASH: Need =
     Need { name: "bash", present: || answers("bash", "--version"), provide: || install("bash", "steps run under it") };
 const GIT: Need = Need {
@@ -84,6 +93,12 @@ pub(crate) fn for_running() -> Result<()> {
 pub(crate) fn for_cluster() -> Result<()> {
     for_running()?;
     provide(&[POSTGRES, RABBITMQ, HAPROXY])
+}
+
+/// What a cluster needs to be measured beside its peer.
+pub(crate) fn for_cluster_bench() -> Result<()> {
+    for_cluster()?;
+    provide(&[PEER_PACKAGES])
 }
 
 /// What the Rust tests need: they run real steps and real clones, a real database, a real broker and the examples.
@@ -159,22 +174,22 @@ fn ask_for_node(major_min: u32) -> Result<()> {
 }
 
 /// `npm ci` copies the lock file here when it is done: equal contents mean that the packages are those of the lock file.
-fn npm_stamp() -> PathBuf {
-    root().join("end2end/node_modules/.installed-lock.json")
+fn npm_stamp(folder: &str) -> PathBuf {
+    root().join(folder).join("node_modules/.installed-lock.json")
 }
 
-fn has_npm_packages() -> bool {
-    let lock = fs::read(root().join("end2end/package-lock.json"));
-    lock.is_ok_and(|lock| fs::read(npm_stamp()).is_ok_and(|stamp| stamp == lock))
+fn has_npm_packages(folder: &str) -> bool {
+    let lock = fs::read(root().join(folder).join("package-lock.json"));
+    lock.is_ok_and(|lock| fs::read(npm_stamp(folder)).is_ok_and(|stamp| stamp == lock))
 }
 
-fn install_npm_packages() -> Result<()> {
+fn install_npm_packages(folder: &str) -> Result<()> {
     let mut npm = command("npm");
-    npm.current_dir(root().join("end2end")).args(["ci", "--no-audit", "--no-fund", "--loglevel=error"]);
+    npm.current_dir(root().join(folder)).args(["ci", "--no-audit", "--no-fund", "--loglevel=error"]);
     // The system's Chromium is used; a second one would be 150 MB more.
     run(npm.env("PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD", "1"))?;
-    let lock = root().join("end2end/package-lock.json");
-    fs::copy(&lock, npm_stamp()).explain(|| format!("{} cannot be written", npm_stamp().display()))?;
+    let (lock, stamp) = (root().join(folder).join("package-lock.json"), npm_stamp(folder));
+    fs::copy(&lock, &stamp).explain(|| format!("{} cannot be written", stamp.display()))?;
     Ok(())
 }
 

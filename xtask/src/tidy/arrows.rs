@@ -33,7 +33,8 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("axum", &["server"]),
     ("leptos_axum", &["server"]),
     ("tower-http", &["server"]),
-    ("lapin", &["broker-rabbitmq"]),
+    // In the product; bench measures the gateway by a loop that is nothing but lapin and a socket.
+    ("lapin", &["broker-rabbitmq", "bench"]),
     ("sqlx", &["store"]),
 ];
 
