@@ -6,6 +6,7 @@ use std::{
 };
 
 use broker::{Broker, rpc::Requester};
+use control::attached::Attachments;
 use object_store::ObjectStore;
 use store::Store;
 use wire::mac::InstallationKey;
@@ -28,6 +29,8 @@ pub(crate) struct Core {
     pub(crate) hub: Arc<Hub>,
     /// Live queries of sockets.
     pub(crate) live: LiveQueries,
+    /// Clients that came back.
+    pub(crate) attachments: Attachments,
     /// How many events the recorder is behind.
     pub(crate) recorder_lag: Arc<AtomicU64>,
     /// How long a job's lease lasts.

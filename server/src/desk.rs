@@ -6,7 +6,7 @@ use broker::BoxFuture;
 use gateway::Desk;
 use serde_json::Value;
 use wire::{
-    Authority, ClientId, Problem, SocketMeta, Topic,
+    Authority, ClientId, Problem, ServerId, SocketMeta, Topic,
     command::{Command, Query},
 };
 
@@ -55,8 +55,8 @@ impl Desk for ServerDesk {
         queries::may_watch(who, topic)
     }
 
-    fn attached(&self, client: ClientId) -> BoxFuture<'static, ()> {
+    fn attached(&self, client: ClientId, server_id: ServerId) -> BoxFuture<'static, ()> {
         let core = Arc::clone(&self.0);
-        Box::pin(async move { control::callbacks::deliver_kept(&*core.broker, &*core.store, client).await })
+        Box::pin(async move { core.attachments.tell(client, server_id).await })
     }
 }

@@ -10,7 +10,10 @@ use std::{
 
 use axum::serve::ListenerExt as _;
 use broker::{Broker, embedded::EmbeddedBroker, rpc::Requester, topology};
-use control::service::{Brake, ControlConfig};
+use control::{
+    attached::Attachments,
+    service::{Brake, ControlConfig},
+};
 use executor::ExecutorConfig;
 use gateway::{Gateway, GatewayConfig};
 use object_store::{ObjectStore, local::LocalFileSystem};
@@ -249,6 +252,7 @@ async fn start_gateway(
         artifacts: artifacts(options, data_dir)?,
         key: shared.key.clone(),
         live: LiveQueries::default(),
+        attachments: Attachments::new(broker.clone()),
         recorder_lag: shared.recorder_lag.clone(),
         lease: options.lease(),
         affinity: options.affinity(),

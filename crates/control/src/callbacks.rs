@@ -6,12 +6,13 @@
 use std::{sync::Arc, time::Duration};
 
 use broker::{Broker, BrokerError, ConsumeOptions, Delivery, Outgoing, topology};
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use store::{Store, model::KeptCallback};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use wire::{Callback, ClientId, GatewayMessage};
 
-use crate::{ControlError, service::RECONNECT_PAUSE};
+use crate::{ControlError, attached, service::RECONNECT_PAUSE};
 
 /// How long a callback waits for its client: a day, so that a laptop may sleep over night.
 pub const KEEP: Duration = Duration::from_secs(24 * 60 * 60);
@@ -21,6 +22,7 @@ const PREFETCH: u16 = 64;
 /// Keeps callbacks until `shutdown`.
 pub(crate) async fn run(broker: &dyn Broker, store: &dyn Store, shutdown: &CancellationToken) {
     let mut has_failed = false;
+    let mut later = FuturesUnordered::new();
     loop {
         let begun = async {
             broker.declare(&topology::unrouted()).await?;
@@ -32,9 +34,21 @@ pub(crate) async fn run(broker: &dyn Broker, store: &dyn Store, shutdown: &Cance
                 loop {
                     let delivery = tokio::select! {
                         () = shutdown.cancelled() => return,
+                        Some(_) = later.next() => continue,
                         delivery = consumer.next() => delivery,
                     };
                     let Some(delivery) = delivery else { break };
+                    if let Some(notice) = attached::notice(&delivery.message) {
+                        if !attached::hand_over(&notice, broker, store).await {
+                            break;
+                        }
+                        delivery.ack();
+                        later.push(async move {
+                            tokio::time::sleep(attached::LOOK_AGAIN).await;
+                            attached::hand_over(&notice, broker, store).await
+                        });
+                        continue;
+                    }
                     if !keep(broker, store, delivery).await {
                         break;
                     }
@@ -108,7 +122,7 @@ pub(crate) async fn keep(broker: &dyn Broker, store: &dyn Store, delivery: Deliv
     }
     delivery.ack();
     for client in elsewhere {
-        deliver_kept(broker, store, client).await;
+        deliver_kept(broker, store, client, &topology::client_key(client)).await;
     }
     true
 }
@@ -121,18 +135,17 @@ async fn bury(broker: &dyn Broker, id: Uuid, body: Arc<[u8]>, reason: String) ->
     buried.inspect_err(|error| tracing::warn!(%error, "a dead letter is not taken now: trying again")).is_ok()
 }
 
-/// Hands everything that is kept for `client` to the exchange `utils` under [`topology::client_key`], oldest first, and
-/// forgets what the broker has taken. Called when the client has attached, once its key is bound. A failure is logged;
-/// what was not confirmed stays kept, and may arrive twice under the same message id.
-pub async fn deliver_kept(broker: &dyn Broker, store: &dyn Store, client: ClientId) {
-    if let Err(error) = hand_over(broker, store, client).await {
+/// Hands everything that is kept for `client` to the exchange `utils` under `key`, oldest first, and forgets what the
+/// broker has taken. A failure is logged; what was not confirmed stays kept, and may arrive twice under the same message id.
+pub async fn deliver_kept(broker: &dyn Broker, store: &dyn Store, client: ClientId, key: &str) {
+    if let Err(error) = hand_over(broker, store, client, key).await {
         tracing::warn!(%error, %client, "kept callbacks cannot be handed over now: they stay until the client attaches again");
     }
 }
 
-async fn hand_over(broker: &dyn Broker, store: &dyn Store, client: ClientId) -> Result<(), ControlError> {
+async fn hand_over(broker: &dyn Broker, store: &dyn Store, client: ClientId, key: &str) -> Result<(), ControlError> {
     for kept in store.kept_callbacks(client).await? {
-        let mut message = Outgoing::new(topology::Exchange::Utils, topology::client_key(client), kept.body.clone());
+        let mut message = Outgoing::new(topology::Exchange::Utils, key, kept.body.clone());
         message.message_id = kept.message_id;
         message.reply_to.clone_from(&kept.reply_to);
         message.mandatory = true;

@@ -7,7 +7,7 @@ mod world;
 use std::{collections::HashSet, time::Duration};
 
 use broker::{Broker, Outgoing, topology};
-use control::{callbacks::deliver_kept, graph, waiting::waiting_for};
+use control::{attached::Attachments, callbacks::deliver_kept, graph, waiting::waiting_for};
 use store::{
     Builds, Callbacks, Executors,
     model::{BuildState, JobState},
@@ -15,7 +15,7 @@ use store::{
 use tokio::time::timeout;
 use uuid::Uuid;
 use wire::{
-    ClientId, LabelSet, Outcome,
+    Callback, ClientId, LabelSet, Outcome, ServerId,
     task::{ControlReply, ControlRequest, ExecutorNotice, to_bytes},
 };
 use world::{Executor, LONG, PATIENCE, World, labels};
@@ -273,7 +273,7 @@ async fn p4_callbacks_that_nobody_takes_are_kept_and_what_cannot_be_read_is_a_de
     world.broker.declare(&queue).await.unwrap();
     world.broker.bind(&queue.name, &topology::client_key(client)).await.unwrap();
     let mut socket = world.consume(&queue.name).await;
-    deliver_kept(&*world.broker, &*world.store, client).await;
+    deliver_kept(&*world.broker, &*world.store, client, &topology::client_key(client)).await;
     let delivered = timeout(PATIENCE, socket.next()).await.expect("no callback came").unwrap();
     assert_eq!((delivered.message.message_id, delivered.message.reply_to.as_deref()), (message_id, Some("receipts")));
     assert_eq!(&*delivered.message.body, callback.as_bytes());
@@ -329,6 +329,53 @@ async fn p2_the_last_start_of_an_executor_wins_however_slow_the_store_is() {
     executor.incarnation = former;
     let jobs = world.load(&build).await.jobs;
     assert_eq!(jobs.iter().filter(|job| matches!(job.state, JobState::Running { .. })).count(), 1, "{jobs:?}");
+}
+
+#[tokio::test]
+async fn p4_what_was_kept_for_a_client_reaches_it_when_it_attached_also_what_was_on_its_way_to_be_kept() {
+    let world = World::start(LONG).await;
+    let client = ClientId(Uuid::new_v4());
+    let at = ServerId::new("here", 0).unwrap();
+    let queue = topology::gateway(&at, LONG);
+    world.broker.declare(&queue).await.unwrap();
+    let mut worker = world.consume(&queue.name).await;
+    let mut sent = Vec::new();
+    for payload in 0..3 {
+        let callback = format!(r#"{{"client_id":"{client}","payload":{payload}}}"#);
+        let message = Outgoing::new(topology::Exchange::Utils, topology::client_key(client), callback.into_bytes());
+        sent.push(message.message_id);
+        drop(world.broker.publish(message));
+    }
+    Attachments::new(world.broker.clone()).tell(client, at).await;
+    for message_id in sent {
+        let delivered = timeout(PATIENCE, worker.next()).await.expect("a callback did not come").unwrap();
+        assert_eq!(delivered.message.message_id, message_id);
+        delivered.ack();
+    }
+}
+
+#[tokio::test]
+async fn p4_each_callback_of_a_batch_that_nobody_took_is_kept_for_its_client() {
+    let world = World::start(LONG).await;
+    let clients = [ClientId(Uuid::new_v4()), ClientId(Uuid::new_v4())];
+    let mut dead = world.consume(topology::DEAD).await;
+    let [one, two] = clients.map(|client| format!(r#"{{"client_id":"{client}","payload":1}}"#));
+    let batch = Outgoing::new(topology::Exchange::Utils, "gone-0", format!("[{one},7,{two}]").into_bytes());
+    let id = batch.message_id;
+    world.broker.publish(batch).await.unwrap();
+    let letter = timeout(PATIENCE, dead.next()).await.expect("no dead letter came").unwrap();
+    assert_eq!((letter.message.message_id, &*letter.message.body), (Callback::id_in_batch(id, 1), &b"7"[..]));
+    letter.ack();
+    for (client, n) in clients.into_iter().zip([0, 2]) {
+        let at = ServerId::new("here", n).unwrap();
+        let queue = topology::gateway(&at, LONG);
+        world.broker.declare(&queue).await.unwrap();
+        let mut worker = world.consume(&queue.name).await;
+        Attachments::new(world.broker.clone()).tell(client, at).await;
+        let delivered = timeout(PATIENCE, worker.next()).await.expect("a callback did not come").unwrap();
+        assert_eq!(delivered.message.message_id, Callback::id_in_batch(id, n));
+        delivered.ack();
+    }
 }
 
 #[tokio::test]

@@ -2,7 +2,9 @@
 //! of its positions is answered like a subscription.
 //!
 //! **A client that moved.** Whatever worker it was at, this one binds the client's own key, so that callbacks which
-//! another worker passes on, and those that control kept, reach it here. What it watched is bound like a subscription.
+//! another worker passes on reach it here. What it watched is bound like a subscription. A client that this worker named and
+//! that was never elsewhere needs no such binding: everybody knows it by this worker's server id. So ten thousand tabs whose
+//! connections were cut come back without a word to the broker's routing.
 //! Topics that this worker itself was addressed with for the client need no binding, unless the client must read the
 //! record first: the recorder's hints come by the topic.
 //!
@@ -29,11 +31,11 @@ impl Worker {
     pub(crate) fn attach(&mut self, id: SocketId, token: &str, positions: &[TopicPosition]) {
         let Some(socket) = self.sockets.get(&id) else { return };
         let genuine = self.context.config.key.verify_resume_token(token, &socket.session);
-        let Some((client, _former)) = genuine else {
+        let Some((client, former)) = genuine else {
             let detail = "the resume token was not given to this session: go on with the client id of the first hello";
             return self.problem(id, None, "forbidden", detail);
         };
-        self.take_over(id, client);
+        self.take_over(id, client, former == self.context.server_id.as_str());
         let mut named = HashSet::new();
         let mut builds = HashSet::new();
         let mut elsewhere = Vec::new();
@@ -63,7 +65,8 @@ impl Worker {
     }
 
     /// The socket becomes the client's. Another one that still holds it is closed.
-    fn take_over(&mut self, id: SocketId, client: ClientId) {
+    fn take_over(&mut self, id: SocketId, client: ClientId, was_here: bool) {
+        let only_here = was_here && self.clients.is_only_here(client);
         let other = self.clients.socket(client).filter(|other| *other != id);
         let unacknowledged = other.and_then(|other| self.sockets.get_mut(&other)).map(|other| {
             other.queue.close(CloseCode::Moved, "this client attached with another socket");
@@ -71,22 +74,34 @@ impl Worker {
         });
         let Some(socket) = self.sockets.get_mut(&id) else { return };
         let former = std::mem::replace(&mut socket.client, client);
-        let had_key = std::mem::replace(&mut socket.holds_client_key, true);
+        let had_key = std::mem::replace(&mut socket.holds_client_key, !only_here);
         if former != client {
             self.clients.remove(former, id);
-            self.clients.hold(client, &socket.session, id);
+            self.clients.hold(client, &socket.session, only_here, id);
+        } else if !only_here {
+            self.clients.was_elsewhere(client);
         }
         if let Some(socket) = self.sockets.get(&id) {
             self.hello(socket, true);
         }
-        // The new one first: for the same client the binding then stands throughout.
-        self.want(topology::client_key(client), Waiter::Attached(client));
+        if only_here {
+            self.attached(client);
+        } else {
+            // The new one first: for the same client the binding then stands throughout.
+            self.want(topology::client_key(client), Waiter::Attached(client));
+        }
         if had_key {
             self.release(&topology::client_key(former));
         }
         for callback in unacknowledged.into_iter().flatten() {
             self.hand_to(id, callback);
         }
+    }
+
+    /// What is addressed to the client reaches it here from now on.
+    pub(crate) fn attached(&self, client: ClientId) {
+        let (desk, server_id) = (Arc::clone(&self.context.desk), self.context.server_id.clone());
+        tokio::spawn(async move { desk.attached(client, server_id).await });
     }
 
     /// Takes up a topic again, with a binding unless its events are addressed to this worker for the client.

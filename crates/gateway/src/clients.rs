@@ -13,6 +13,8 @@ use crate::{Limits, socket::SocketId};
 /// What is known of a client.
 struct Client {
     session: String,
+    /// It was given its id here and never attached elsewhere, so nobody knows another server id of it.
+    only_here: bool,
     socket: Option<SocketId>,
     gone: Option<Instant>,
     /// Topics that events were addressed to it with, by this worker's server id.
@@ -43,12 +45,24 @@ impl Clients {
     }
 
     /// A client has this socket from now on, whatever it had before. What it was addressed with is kept if the session
-    /// is the same.
-    pub(crate) fn hold(&mut self, id: ClientId, session: &str, socket: SocketId) {
+    /// is the same. `only_here`: see [`Clients::is_only_here`].
+    pub(crate) fn hold(&mut self, id: ClientId, session: &str, only_here: bool, socket: SocketId) {
         let known = self.clients.remove(&id).filter(|known| known.session == session);
         let (addressed, order) = known.map(|known| (known.addressed, known.order)).unwrap_or_default();
         let session = session.to_owned();
-        self.clients.insert(id, Client { session, socket: Some(socket), gone: None, addressed, order });
+        self.clients.insert(id, Client { session, only_here, socket: Some(socket), gone: None, addressed, order });
+    }
+
+    /// Whether a client was never addressed by another server id than this worker's.
+    pub(crate) fn is_only_here(&self, id: ClientId) -> bool {
+        self.clients.get(&id).is_some_and(|client| client.only_here)
+    }
+
+    /// A client that is still here was elsewhere meanwhile.
+    pub(crate) fn was_elsewhere(&mut self, id: ClientId) {
+        if let Some(client) = self.clients.get_mut(&id) {
+            client.only_here = false;
+        }
     }
 
     /// The socket of a client.
@@ -132,7 +146,7 @@ mod tests {
     #[test]
     fn a_client_is_remembered_for_the_affinity_period_and_then_forgotten() {
         let (mut clients, start) = (clients(), Instant::now());
-        clients.hold(client(1), "s", SocketId(1));
+        clients.hold(client(1), "s", true, SocketId(1));
         clients.addressed(client(1), topic(1));
         assert!(clients.gone(client(1), SocketId(1), start));
         clients.forget(start + Duration::from_secs(299));
@@ -145,9 +159,9 @@ mod tests {
     #[test]
     fn a_client_that_came_back_is_not_forgotten_for_its_former_absence() {
         let (mut clients, start) = (clients(), Instant::now());
-        clients.hold(client(1), "s", SocketId(1));
+        clients.hold(client(1), "s", true, SocketId(1));
         clients.gone(client(1), SocketId(1), start);
-        clients.hold(client(1), "s", SocketId(2));
+        clients.hold(client(1), "s", true, SocketId(2));
         assert!(!clients.gone(client(1), SocketId(1), start), "the former socket speaks for it no longer");
         clients.forget(start + Duration::from_secs(1000));
         assert_eq!(clients.socket(client(1)), Some(SocketId(2)));
@@ -156,9 +170,9 @@ mod tests {
     #[test]
     fn p8_another_session_does_not_inherit_what_a_client_was_addressed_with() {
         let mut clients = clients();
-        clients.hold(client(1), "s", SocketId(1));
+        clients.hold(client(1), "s", true, SocketId(1));
         clients.addressed(client(1), topic(1));
-        clients.hold(client(1), "other", SocketId(2));
+        clients.hold(client(1), "other", true, SocketId(2));
         assert!(!clients.is_addressed(client(1), topic(1)));
     }
 
@@ -166,11 +180,11 @@ mod tests {
     fn memory_is_bounded_in_clients_and_in_topics() {
         let (mut clients, start) = (clients(), Instant::now());
         for n in 0..10 {
-            clients.hold(client(n), "s", SocketId(1));
+            clients.hold(client(n), "s", true, SocketId(1));
             clients.gone(client(n), SocketId(1), start);
         }
         assert_eq!(clients.clients.len(), 2);
-        clients.hold(client(1), "s", SocketId(1));
+        clients.hold(client(1), "s", true, SocketId(1));
         clients.addressed(client(1), topic(1));
         clients.addressed(client(1), topic(2));
         assert_eq!(clients.addressed(client(1), topic(3)), (Some(SocketId(1)), Some(topic(1))));

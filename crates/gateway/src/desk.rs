@@ -6,7 +6,7 @@ use broker::BoxFuture;
 use serde_json::value::RawValue;
 use tokio::sync::watch;
 use wire::{
-    Authority, ClientId, Problem, SocketMeta, Topic,
+    Authority, ClientId, Problem, ServerId, SocketMeta, Topic,
     command::{Command, Query},
 };
 
@@ -34,6 +34,6 @@ pub trait Desk: Send + Sync + 'static {
     fn may_watch(&self, authority: &Authority, topic: Topic) -> bool;
 
     /// A client attached at a worker, and what is addressed to it reaches it there from now on: callbacks that were kept
-    /// for it are published again, under [`broker::topology::client_key`].
-    fn attached(&self, client: ClientId) -> BoxFuture<'static, ()>;
+    /// for it are published again, under this server id.
+    fn attached(&self, client: ClientId, server_id: ServerId) -> BoxFuture<'static, ()>;
 }

@@ -187,7 +187,7 @@ impl Worker {
     fn opened(&mut self, id: SocketId, authority: Authority, session: String, queue: Arc<SendQueue>) {
         let limits = &self.context.config.limits;
         let client = ClientId(Uuid::new_v4());
-        self.clients.hold(client, &session, id);
+        self.clients.hold(client, &session, true, id);
         let socket = Socket {
             authority,
             session,
@@ -298,10 +298,7 @@ impl Worker {
     fn serve_waiter(&mut self, waiter: Waiter) {
         match waiter {
             Waiter::Subscribed { socket, topic, position, epoch } => self.resume(socket, topic, position, epoch),
-            Waiter::Attached(client) => {
-                let desk = Arc::clone(&self.context.desk);
-                tokio::spawn(async move { desk.attached(client).await });
-            }
+            Waiter::Attached(client) => self.attached(client),
             Waiter::Reread(topic) => self.reread(topic, true),
         }
     }

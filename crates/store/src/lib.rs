@@ -255,6 +255,8 @@ pub trait Callbacks: Send + Sync + 'static {
     fn keep_callback<'a>(&'a self, callback: &'a KeptCallback, keep: Duration) -> Answer<'a, ()>;
     /// Those kept for a client, oldest first.
     fn kept_callbacks(&self, client: ClientId) -> Answer<'_, Vec<KeptCallback>>;
+    /// Those of these clients for whom something is kept.
+    fn clients_with_callbacks<'a>(&'a self, clients: &'a [ClientId]) -> Answer<'a, Vec<ClientId>>;
     /// It was handed over, as it was read: if it has come back meanwhile, it stays.
     fn forget_callback<'a>(&'a self, callback: &'a KeptCallback) -> Answer<'a, ()>;
 }

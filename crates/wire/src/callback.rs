@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::{ClientId, DecodeError};
+use crate::{ClientId, DecodeError, SocketMeta, VERSION};
 
 /// Callbacks in one message at most: a gateway hands all of them on before it does anything else.
 pub const CALLBACKS_MAX: usize = 1000;
@@ -43,6 +43,37 @@ impl Callback {
     #[must_use]
     pub fn id_in_batch(message_id: Uuid, n: usize) -> Uuid {
         Uuid::from_u128(message_id.as_u128().wrapping_add(n as u128))
+    }
+}
+
+/// What gateways tell control of clients that came back: where each is to be found now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Attached {
+    version: u16,
+    /// Client and worker.
+    pub attached: Vec<SocketMeta>,
+}
+
+impl Attached {
+    /// Of these clients.
+    #[must_use]
+    pub fn new(attached: Vec<SocketMeta>) -> Self {
+        Self { version: VERSION, attached }
+    }
+
+    /// The bytes of a message.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        crate::event::encode(self)
+    }
+
+    /// From the bytes of a message.
+    ///
+    /// # Errors
+    /// When they are not such a message of this version.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let read: Self = serde_json::from_slice(bytes)?;
+        if read.version == VERSION { Ok(read) } else { Err(DecodeError::Version { found: read.version }) }
     }
 }
 

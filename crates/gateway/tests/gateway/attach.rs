@@ -1,5 +1,6 @@
 //! Clients that come back: to the same worker, to another one, to a worker that forgot them, with another session.
 
+use broker::topology;
 use serde_json::json;
 use wire::{Topic, frame::Incoming};
 
@@ -106,4 +107,33 @@ async fn a_client_that_attaches_again_on_the_same_socket_is_still_reached() {
     }
     let id = rig.callback(server(0).as_str(), former.id, json!(1)).await;
     assert_eq!(back.callback().await.0, id);
+}
+
+#[tokio::test]
+async fn p4_a_client_that_was_elsewhere_meanwhile_is_reached_by_both_its_server_ids() {
+    let mut rig = rig().await;
+    let mut at = rig.client(0, "a").await;
+    for worker in [1, 0, 0] {
+        let former = at.leave().await;
+        at = rig.client(worker, "a").await;
+        at.attach(&former, json!([])).await;
+        assert_eq!(within(rig.attached.recv()).await, Some(former.id));
+    }
+    for worker in 0..2 {
+        let id = rig.callback(server(worker).as_str(), at.id, json!(worker)).await;
+        assert_eq!(at.callback().await, (id, json!(worker)));
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_comes_back_to_the_worker_that_named_it_needs_no_binding() {
+    let mut rig = rig().await;
+    let former = rig.client(0, "a").await.leave().await;
+    let mut back = rig.client(0, "a").await;
+    back.attach(&former, json!([])).await;
+    assert_eq!(within(rig.attached.recv()).await, Some(former.id));
+    rig.callback(&topology::client_key(former.id), former.id, json!("nobody is bound so")).await;
+    rig.next_unrouted().await.ack();
+    let id = rig.callback(server(0).as_str(), former.id, json!(1)).await;
+    assert_eq!(back.callback().await, (id, json!(1)));
 }

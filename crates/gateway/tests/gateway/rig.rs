@@ -93,7 +93,7 @@ impl Desk for TestDesk {
         !self.denied.lock().unwrap().contains(&topic)
     }
 
-    fn attached(&self, client: ClientId) -> BoxFuture<'static, ()> {
+    fn attached(&self, client: ClientId, _: ServerId) -> BoxFuture<'static, ()> {
         let _ = self.attached.send(client);
         Box::pin(async {})
     }

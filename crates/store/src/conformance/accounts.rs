@@ -85,6 +85,9 @@ pub async fn callbacks_are_kept_in_order_until_forgotten(fixture: &dyn Fixture) 
     }
     let again = KeptCallback { times: 2, ..one.clone() };
     assert_eq!(store.kept_callbacks(client).await.unwrap(), [again.clone(), two.clone()]);
+    let strangers: Vec<ClientId> = (0..3000).map(|_| ClientId(Uuid::new_v4())).collect();
+    assert_eq!(store.clients_with_callbacks(&[&strangers[..], &[client]].concat()).await.unwrap(), [client]);
+    assert!(store.clients_with_callbacks(&[]).await.unwrap().is_empty());
     store.forget_callback(&one).await.unwrap();
     assert_eq!(store.kept_callbacks(client).await.unwrap().len(), 2, "it came back after it was read");
     store.forget_callback(&again).await.unwrap();

@@ -62,6 +62,19 @@ impl<D: Details> Callbacks for SqlStore<D> {
         })
     }
 
+    fn clients_with_callbacks<'a>(&'a self, clients: &'a [ClientId]) -> Answer<'a, Vec<ClientId>> {
+        Box::pin(async move {
+            let each: Vec<[String; 1]> = clients.iter().map(|client| [client.0.as_simple().to_string()]).collect();
+            let mut reader = self.reader().await?;
+            let found =
+                query("SELECT DISTINCT client FROM callbacks WHERE client IN (SELECT unhex(value ->> 0) FROM {each})")
+                    .bind(rows::to_json(&each)?)
+                    .fetch_all(&mut reader)
+                    .await?;
+            found.iter().map(|row| Ok(ClientId(rows::uuid(row, 0)?))).collect()
+        })
+    }
+
     fn forget_callback<'a>(&'a self, callback: &'a KeptCallback) -> Answer<'a, ()> {
         let (message_id, times) = (callback.message_id, callback.times);
         Box::pin(self.writer.run(Rank::Command, move |connection| {
