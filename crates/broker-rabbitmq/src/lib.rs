@@ -147,8 +147,10 @@ impl RabbitBroker {
         let (verdicts, settling) = mpsc::unbounded_channel();
         let gone = CancellationToken::new();
         let grave = grave(queue, kind.as_ref());
-        let settler =
-            Settler::new(channel.clone(), consumer.tag(), Arc::clone(&self.intake), Arc::clone(&self.refusals), grave);
+        // A private queue's consumer says at once what it has: its reader waits for room.
+        let ahead = if is_private { 0 } else { options.prefetch };
+        let (intake, refusals) = (Arc::clone(&self.intake), Arc::clone(&self.refusals));
+        let settler = Settler::new(channel.clone(), consumer.tag(), intake, refusals, grave, ahead);
         let (desk, over) = (Arc::clone(&self.desk), gone.clone());
         tokio::spawn({
             let queue = queue.to_owned();

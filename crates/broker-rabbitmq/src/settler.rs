@@ -1,7 +1,7 @@
 //! What becomes of deliveries: one task for each consumer carries out what it is told, in order, on the consumer's channel,
 //! and closes that when the consumer goes, which gives back what is not settled.
 //!
-//! - Acks that leave no gap travel as one.
+//! - Acks that leave no gap travel as one, and where many messages are given ahead, those of some milliseconds do.
 //! - RabbitMQ cannot carry the reason of a rejection. So the settler publishes the dead letter itself and acks the message when
 //!   that is confirmed: in between there are two rather than none. Where that fails, RabbitMQ makes the dead letter, without
 //!   the sentence.
@@ -29,8 +29,13 @@ use crate::{message::Parcel, publisher::Intake};
 
 /// How long a consumer that went waits for the confirms of its dead letters.
 const BURIAL_PATIENCE: Duration = Duration::from_secs(5);
-/// How many verdicts are carried out together.
-const TAKE_MAX: usize = 256;
+/// How many verdicts are taken together.
+const TAKE_MAX: usize = 4096;
+/// So long acks are gathered for a consumer that was given many messages ahead: each ack alone would wake three threads and
+/// cost a system call. What it delays is that the broker forgets them and sends further ones, of which there are enough.
+const GATHER: Duration = Duration::from_millis(5);
+/// From this prefetch on.
+const GATHER_PREFETCH_MIN: u16 = 1000;
 /// Of so many messages it is known how often they were given back; the one that was first given back is forgotten first.
 const REFUSALS_MAX: usize = 10_000;
 
@@ -77,6 +82,8 @@ pub(crate) struct Settler {
     refusals: Arc<Refusals>,
     /// The exchange for what dies in the queue; none where it just goes.
     grave: Option<&'static str>,
+    /// How long verdicts are gathered.
+    gather: Duration,
     /// All up to this tag are settled.
     settled_to: u64,
     /// Those behind it that are settled as well.
@@ -91,9 +98,11 @@ impl Settler {
         intake: Arc<Intake>,
         refusals: Arc<Refusals>,
         grave: Option<&'static str>,
+        prefetch: u16,
     ) -> Self {
         let (settled, burials) = (BTreeSet::new(), FuturesUnordered::new());
-        Self { channel, consumer_tag, intake, refusals, grave, settled_to: 0, settled, burials }
+        let gather = if prefetch >= GATHER_PREFETCH_MIN { GATHER } else { Duration::ZERO };
+        Self { channel, consumer_tag, intake, refusals, grave, gather, settled_to: 0, settled, burials }
     }
 
     /// Works until the consumer is gone and all it said before is carried out. Errors mean that the channel went: then
@@ -108,6 +117,17 @@ impl Settler {
                 count = verdicts.recv_many(&mut batch, TAKE_MAX) => {
                     if count == 0 {
                         break;
+                    }
+                    if !self.gather.is_zero() {
+                        tokio::select! {
+                            () = gone.cancelled() => {}
+                            () = tokio::time::sleep(self.gather) => {}
+                        }
+                        while batch.len() < TAKE_MAX
+                            && let Ok(verdict) = verdicts.try_recv()
+                        {
+                            batch.push(verdict);
+                        }
                     }
                     self.carry_out(batch.drain(..)).await;
                 }
