@@ -11,7 +11,7 @@ use object_store::ObjectStore;
 use store::Store;
 use wire::mac::InstallationKey;
 
-use crate::{hub::Hub, live::LiveQueries};
+use crate::{hub::Hub, known_tokens::KnownTokens, live::LiveQueries};
 
 /// Shared by handlers, the desk and the pages.
 pub(crate) struct Core {
@@ -31,6 +31,8 @@ pub(crate) struct Core {
     pub(crate) live: LiveQueries,
     /// Clients that came back.
     pub(crate) attachments: Attachments,
+    /// Tokens that were asked for a moment ago.
+    pub(crate) tokens: KnownTokens,
     /// How many events the recorder is behind.
     pub(crate) recorder_lag: Arc<AtomicU64>,
     /// How long a job's lease lasts.

@@ -12,6 +12,7 @@ mod http;
 mod hub;
 mod instances;
 mod journal;
+mod known_tokens;
 mod live;
 mod outbox;
 mod queries;

@@ -1,6 +1,6 @@
 //! Who asks: a bearer token or the session cookie becomes an `Authority`; a write by cookie needs the site's own Origin.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, sync::Arc, time::Instant};
 
 use axum::{
     extract::{FromRequestParts, OptionalFromRequestParts, Request, State},
@@ -78,8 +78,16 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Option<String> {
 
 /// The authority of a token; none if it is not known.
 pub(crate) async fn by_token(core: &Core, token: &str) -> Result<Option<Authority>, Problem> {
-    let row = core.store.token(&secret::sha256(token)).await.map_err(store_problem)?;
-    Ok(row.map(|row| Authority { role: row.role, subject: format!("token:{}", &row.sha256[..16]) }))
+    let sha256 = secret::sha256(token);
+    if let Some(authority) = core.tokens.get(&sha256, Instant::now()) {
+        return Ok(Some(authority));
+    }
+    let row = core.store.token(&sha256).await.map_err(store_problem)?;
+    let authority = row.map(|row| Authority { role: row.role, subject: format!("token:{}", &row.sha256[..16]) });
+    if let Some(authority) = &authority {
+        core.tokens.put(sha256, authority.clone(), Instant::now());
+    }
+    Ok(authority)
 }
 
 async fn by_session(session: &Session) -> Result<Option<Authority>, Problem> {
