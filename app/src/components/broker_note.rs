@@ -22,7 +22,7 @@ pub fn BrokerNote() -> impl IntoView {
     });
     // Until the socket has told, what the server wrote stays as it is.
     let known = move || health.get().or_else(use_context::<HealthView>);
-    let class = move || known().map_or("", |health| if health.broker { THERE } else { AWAY });
+    let class = move || known().map_or(THERE, |health| if health.broker { THERE } else { AWAY });
     let reason = move || known().and_then(|health| health.reason).unwrap_or_default();
     view! {
         <p class=class role="status">

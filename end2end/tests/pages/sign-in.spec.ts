@@ -10,6 +10,7 @@ test.describe("signing in", () => {
     expect(before.status()).toBe(401);
 
     await page.goto(stepcast.signInLink);
+    await expect(page.getByText("The message broker cannot be used")).toBeHidden();
     await page.getByRole("button", { name: "Sign in" }).click();
     await expect(page).toHaveURL(`${stepcast.url}/`);
     await expect(page.getByRole("heading").first()).toBeVisible();
