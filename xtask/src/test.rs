@@ -17,8 +17,8 @@ const NO_ADVISORIES: &str = "failed to fetch advisory database";
 /// The folder with `rabbitmq-server` and `rabbitmqctl` that tests and clusters take, where it is not the system's.
 const RABBITMQ_SCRIPTS: &str = "STEPCAST_TEST_RABBITMQ_SCRIPTS";
 /// The test programs that start RabbitMQ.
-const ON_RABBITMQ: [&str; 7] =
-    ["conformance", "failures", "tls", "cluster", "affinity", "broker_trouble", "three_nodes"];
+const ON_RABBITMQ: [&str; 8] =
+    ["conformance", "failures", "tls", "cluster", "affinity", "broker_trouble", "nodes", "three_nodes"];
 /// Set to 1 for the tests of Rust and Playwright under `--all`: those that take long look at it.
 const ALL: &str = "STEPCAST_TEST_ALL";
 

@@ -92,6 +92,11 @@ impl Link {
         }
     }
 
+    /// Whether an alarm of RabbitMQ's holds up what is published.
+    pub(crate) fn is_blocked(&self) -> bool {
+        matches!(&*self.state.borrow(), State::Up { blocked: Some(_), .. })
+    }
+
     /// Whether the connection stands and takes messages.
     pub(crate) fn health(&self) -> Result<(), BrokerError> {
         match &*self.state.borrow() {

@@ -9,6 +9,9 @@
 //!   found by its id and key.
 //! - A message that RabbitMQ answers by closing the channel (it is too large, or not permitted) must not do that for ever:
 //!   after such an end, messages are sent one at a time until the culprit is found, and it alone is refused.
+//! - When a node of a cluster goes, channels of the others can be left behind: one keeps to the leader that a queue had, so that
+//!   its messages are refused for ever, or never confirmed. A new channel finds the new leader. So one on which something was
+//!   refused is replaced when what is on the way has come, and one on which nothing comes any more at once.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -20,12 +23,15 @@ use std::{
 };
 
 use broker::{BoxFuture, BrokerError, Confirm, Outgoing};
-use futures_util::{StreamExt, poll, stream::FuturesOrdered};
+use futures_util::{FutureExt, StreamExt, poll, stream::FuturesOrdered};
 use lapin::{
     Channel, Confirmation,
     options::{BasicPublishOptions, ConfirmSelectOptions},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{failure, link::Link, message::Parcel};
@@ -42,6 +48,13 @@ const WINDOW_BYTES_MAX: usize = 16 << 20;
 const TAKE_MAX: usize = 256;
 /// The wait before a channel is opened again where that failed while the connection stands.
 const PAUSE: Duration = Duration::from_millis(200);
+/// How long nothing may be confirmed while something is on the way, before a new channel is tried. It doubles while that
+/// does not help: RabbitMQ may only be slow, and everything is published again.
+const CONFIRM_PATIENCE_MIN: Duration = Duration::from_secs(5);
+/// It doubles up to here.
+const CONFIRM_PATIENCE_MAX: Duration = Duration::from_secs(60);
+/// A channel is this old before it is replaced because something was refused: a full queue refuses all the time.
+const REFUSING_AGE_MIN: Duration = Duration::from_secs(1);
 /// How long what was handed over may take after a shutdown.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -71,7 +84,9 @@ impl Intake {
     /// Begins to publish over `link`. Ends some time after `shutdown`: then `finished` is cancelled.
     pub(crate) fn start(link: Arc<Link>, shutdown: CancellationToken, finished: CancellationToken) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
-        let publisher = Publisher { link, intake: receiver, waiting: VecDeque::new(), careful: 0 };
+        let waiting = VecDeque::new();
+        let publisher =
+            Publisher { link, intake: receiver, waiting, careful: 0, confirm_patience: CONFIRM_PATIENCE_MIN };
         let ending = shutdown.clone();
         tokio::spawn(async move {
             let _finished = finished.drop_guard();
@@ -141,6 +156,8 @@ struct Publisher {
     waiting: VecDeque<Pending>,
     /// So many of the next messages are sent one at a time.
     careful: usize,
+    /// See [`CONFIRM_PATIENCE_MIN`].
+    confirm_patience: Duration,
 }
 
 /// Those on the way, in the order of the calls, and their confirms.
@@ -262,24 +279,48 @@ impl Publisher {
     async fn carry(&mut self, channel: &Channel, shutdown: &CancellationToken) -> Result<(), BrokerError> {
         let mut window = Window::default();
         let mut taken = Vec::new();
+        let opened = Instant::now();
+        let mut last_confirm = opened;
+        let mut has_refused = false;
         loop {
+            if window.flying.is_empty() {
+                if has_refused {
+                    return Err(BrokerError::Unavailable("a message was refused: a new channel is taken".to_owned()));
+                }
+                last_confirm = Instant::now();
+            }
             while let Some(next) = self.waiting.front()
                 && window.has_room_for(&next.parcel, self.careful > 0)
                 && let Some(next) = self.waiting.pop_front()
             {
                 window.send(channel, next).await;
             }
-            window.is_closed = window.has_mandatory;
+            window.is_closed = window.has_mandatory || has_refused;
             let is_idle = window.flying.is_empty() && self.waiting.is_empty();
             tokio::select! {
                 biased;
                 Some(confirmed) = window.confirms.next() => match confirmed {
                     Ok(confirmation) => {
+                        (last_confirm, self.confirm_patience) = (Instant::now(), CONFIRM_PATIENCE_MIN);
+                        has_refused |= matches!(confirmation, Confirmation::Nack(_)) && opened.elapsed() >= REFUSING_AGE_MIN;
                         self.careful = self.careful.saturating_sub(1);
                         window.landed(confirmation);
                     }
                     Err(error) => return Err(self.take_back(window, &error)),
                 },
+                () = tokio::time::sleep_until(last_confirm + self.confirm_patience), if !window.flying.is_empty() => {
+                    if self.link.is_blocked() {
+                        // An alarm: they are confirmed when it ends.
+                        last_confirm = Instant::now();
+                        continue;
+                    }
+                    let reason = format!("nothing was confirmed within {:?}", self.confirm_patience);
+                    tracing::warn!(unconfirmed = window.flying.len(), reason, "a new channel is tried");
+                    self.confirm_patience = (self.confirm_patience * 2).min(CONFIRM_PATIENCE_MAX);
+                    self.reclaim(window);
+                    let _ = channel.close(200, "OK".into()).now_or_never(); // The look hands it over; the answer is of no use.
+                    return Err(BrokerError::Unavailable(reason));
+                }
                 count = self.intake.recv_many(&mut taken, TAKE_MAX), if self.waiting.is_empty() => {
                     if count == 0 {
                         return Ok(());
@@ -314,9 +355,14 @@ impl Publisher {
             }
         }
         tracing::debug!(unconfirmed = window.flying.len(), %reason, "a channel ended; what was not confirmed is published again");
+        self.reclaim(window);
+        reason
+    }
+
+    /// What is not confirmed is sent again, before what waits.
+    fn reclaim(&mut self, mut window: Window) {
         // Whether those that are held were taken by a queue is not known.
         let held = window.held.drain(..).map(|(pending, _)| pending);
         self.waiting = held.chain(window.flying.drain(..)).chain(std::mem::take(&mut self.waiting)).collect();
-        reason
     }
 }

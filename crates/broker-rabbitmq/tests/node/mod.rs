@@ -120,10 +120,6 @@ impl Node {
         [first, second, third]
     }
 
-    pub(crate) fn folder(&self) -> &Path {
-        &self.folder
-    }
-
     /// Waits until it has started.
     async fn started(&self) {
         self.control(&["wait", "--timeout", "80", self.folder.join("pid").to_str().unwrap()]).await;

@@ -1,0 +1,95 @@
+//! A cluster of three nodes loses the one that leads its queues and its stream.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod node;
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use broker::{
+    Broker as _, ConsumeOptions, Outgoing, StreamFrom,
+    topology::{Exchange, Queue, QueueKind},
+};
+use broker_rabbitmq::RabbitBroker;
+use node::{LOOK_AGAIN, Node, PATIENCE};
+use tokio_util::sync::CancellationToken;
+
+const COUNT: usize = 500;
+const KEY: &str = "tasks.many";
+
+/// Publishes each until it is confirmed, as those do whose messages must arrive. A hint and an event.
+async fn publish(broker: Arc<RabbitBroker>, numbers: std::ops::Range<usize>) {
+    let both = |number: usize| {
+        let mut event = Outgoing::new(Exchange::Utils, "job.many", number.to_string().into_bytes());
+        event.stream = true;
+        [Outgoing::new(Exchange::Tasks, KEY, number.to_string().into_bytes()), event]
+    };
+    let mut left: Vec<_> = numbers.flat_map(both).collect();
+    while !left.is_empty() {
+        let confirms: Vec<_> = left.iter().map(|message| broker.publish(message.clone())).collect();
+        let mut refused = Vec::new();
+        for (message, confirm) in left.into_iter().zip(confirms) {
+            if confirm.await.is_err() {
+                refused.push(message);
+            }
+        }
+        left = refused;
+    }
+}
+
+fn number(body: &[u8]) -> usize {
+    std::str::from_utf8(body).unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn p7_nothing_confirmed_is_lost_with_a_node_of_three_and_its_leaders() {
+    let nodes = Node::cluster().await;
+    let places: Vec<_> = nodes.iter().map(Node::place).collect();
+    let mut brokers = Vec::new();
+    for first in 0..3 {
+        // Each begins at another node and knows all.
+        let hosts: Vec<_> = (0..3).map(|step| places[(first + step) % 3].clone()).collect();
+        let url = format!("amqp://guest:guest@{}", hosts.join(","));
+        let mut look = tokio::time::interval(LOOK_AGAIN);
+        let started = async {
+            loop {
+                match RabbitBroker::start(&url, CancellationToken::new()).await {
+                    Ok(broker) => break broker,
+                    // A replica of the stream may still be on its way to this cluster.
+                    Err(_) => look.tick().await,
+                };
+            }
+        };
+        brokers.push(tokio::time::timeout(PATIENCE, started).await.expect("the broker starts"));
+    }
+    let queue = Queue { bindings: vec![KEY.to_owned()], name: KEY.to_owned(), kind: QueueKind::Work };
+    brokers[0].declare(&queue).await.unwrap();
+    for (n, broker) in brokers.iter().enumerate() {
+        publish(Arc::clone(broker), n..n + 1).await;
+    }
+    let publishing: Vec<_> =
+        (0..3).map(|n| tokio::spawn(publish(Arc::clone(&brokers[n]), 3 + n * COUNT..3 + (n + 1) * COUNT))).collect();
+    nodes[0].kill();
+    for publisher in publishing {
+        tokio::time::timeout(PATIENCE, publisher).await.expect("everything is confirmed").unwrap();
+    }
+
+    let all: BTreeSet<usize> = (0..3 + 3 * COUNT).collect();
+    let mut consumer = brokers[0].consume(KEY, ConsumeOptions { prefetch: 100, exclusive: false }).await.unwrap();
+    let taken = async {
+        let mut seen = BTreeSet::new();
+        while seen != all {
+            let delivery = consumer.next().await.expect("the queue stays");
+            seen.insert(number(&delivery.message.body));
+            delivery.ack();
+        }
+    };
+    tokio::time::timeout(PATIENCE, taken).await.expect("every hint is in the queue");
+    let mut reader = brokers[0].read_stream(StreamFrom::First).await.unwrap();
+    let read = async {
+        let mut seen = BTreeSet::new();
+        while seen != all {
+            seen.extend(reader.next_batch(COUNT).await.unwrap().iter().map(|entry| number(&entry.body)));
+        }
+    };
+    tokio::time::timeout(PATIENCE, read).await.expect("every event is in the stream");
+}
