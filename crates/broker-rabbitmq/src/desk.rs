@@ -18,7 +18,7 @@ use lapin::{
 };
 use tokio::{
     sync::{Mutex, MutexGuard},
-    time::Instant,
+    time::{Instant, timeout},
 };
 
 use crate::{
@@ -26,6 +26,11 @@ use crate::{
     link::Link,
     setup::{self, short},
 };
+
+/// How long an answer may take. RabbitMQ 4 looks for a minute for a queue whose node is gone.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The same for the declaration of a gateway's queue: its worker takes another one instead.
+const GATEWAY_PATIENCE: Duration = Duration::from_secs(3);
 
 /// See the module.
 pub(crate) struct Desk {
@@ -79,16 +84,18 @@ impl Desk {
         let mut place = self.channel.lock().await;
         let channel = match place.take() {
             Some(channel) if channel.status().connected() => channel,
-            _ => {
-                let connection = self.link.connection().await?;
-                let channel = connection.create_channel().await.map_err(|error| unavailable(&error))?;
-                if std::mem::take(&mut self.known().is_in_doubt) {
-                    setup::base(&channel).await?;
-                }
-                channel
-            }
+            _ => self.fresh().await?,
         };
         Ok(Lent { desk: self, place, channel })
+    }
+
+    async fn fresh(&self) -> Result<Channel, BrokerError> {
+        let connection = self.link.connection().await?;
+        let channel = connection.create_channel().await.map_err(|error| unavailable(&error))?;
+        if std::mem::take(&mut self.known().is_in_doubt) {
+            setup::base(&channel).await?;
+        }
+        Ok(channel)
     }
 
     /// What a queue is for, and the number of its declaration, if it was declared here.
@@ -105,9 +112,19 @@ impl Desk {
     }
 
     pub(crate) async fn declare(&self, queue: &Queue) -> Result<(), BrokerError> {
-        let lent = self.lent().await?;
-        let outcome = setup::queue(&lent.channel, queue).await;
-        lent.end(outcome)?;
+        if matches!(queue.kind, QueueKind::Gateway { .. }) {
+            // On a channel of its own: nobody else has to wait for a queue that is away.
+            let channel = self.fresh().await?;
+            let declared = within(GATEWAY_PATIENCE, setup::queue(&channel, queue)).await;
+            if matches!(declared, Err(BrokerError::Unavailable(_))) {
+                self.known().is_in_doubt = true;
+            }
+            declared?;
+        } else {
+            let lent = self.lent().await?;
+            let outcome = within(PATIENCE, setup::queue(&lent.channel, queue)).await;
+            lent.end(outcome)?;
+        }
         let mut known = self.known();
         known.declarations += 1;
         let declaration = known.declarations;
@@ -117,13 +134,18 @@ impl Desk {
 
     pub(crate) async fn delete(&self, queue: &str) -> Result<(), BrokerError> {
         let lent = self.lent().await?;
-        let deleted = lent.channel.queue_delete(short(queue)?, QueueDeleteOptions::default()).await;
-        lent.end(deleted.map(drop).map_err(|error| about(queue, &error)))
+        let name = short(queue)?;
+        let deleting = async {
+            let deleted = lent.channel.queue_delete(name, QueueDeleteOptions::default()).await;
+            deleted.map(drop).map_err(|error| about(queue, &error))
+        };
+        let deleted = within(PATIENCE, deleting).await;
+        lent.end(deleted)
     }
 
     pub(crate) async fn bind(&self, queue: &str, key: &str) -> Result<(), BrokerError> {
         let lent = self.lent().await?;
-        let bound = setup::bind(&lent.channel, queue, Exchange::Utils.name(), key).await;
+        let bound = within(PATIENCE, setup::bind(&lent.channel, queue, Exchange::Utils.name(), key)).await;
         lent.end(bound)
     }
 
@@ -131,8 +153,12 @@ impl Desk {
         let (name, key) = (short(queue)?, short(key)?);
         let lent = self.lent().await?;
         let exchange = Exchange::Utils.name().into();
-        let unbound = lent.channel.queue_unbind(name, exchange, key, FieldTable::default()).await;
-        lent.end(unbound.map_err(|error| about(queue, &error)))
+        let unbinding = async {
+            let unbound = lent.channel.queue_unbind(name, exchange, key, FieldTable::default()).await;
+            unbound.map_err(|error| about(queue, &error))
+        };
+        let unbound = within(PATIENCE, unbinding).await;
+        lent.end(unbound)
     }
 
     /// How many messages wait; none if there is no such queue.
@@ -172,8 +198,12 @@ impl Desk {
     async fn look(&self, queue: &str) -> Result<Option<(u64, u32)>, BrokerError> {
         let lent = self.lent().await?;
         let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let looked = lent.channel.queue_declare(short(queue)?, options, FieldTable::default()).await;
-        let looked = looked.map_err(|error| about(queue, &error));
+        let name = short(queue)?;
+        let looking = async {
+            let looked = lent.channel.queue_declare(name, options, FieldTable::default()).await;
+            looked.map_err(|error| about(queue, &error))
+        };
+        let looked = within(PATIENCE, looking).await;
         match lent.end(looked) {
             Ok(found) => Ok(Some((u64::from(found.message_count()), found.consumer_count()))),
             Err(BrokerError::NoQueue(_)) => Ok(None),
@@ -222,4 +252,13 @@ impl Desk {
         let _ = self.delete(&topology::exclusive_lock(queue)).await; // It goes with the connection otherwise.
         self.known().exclusive.remove(queue);
     }
+}
+
+/// An operation that RabbitMQ does not end in time has failed; its channel is of no more use.
+async fn within<T>(
+    patience: Duration,
+    operation: impl Future<Output = Result<T, BrokerError>>,
+) -> Result<T, BrokerError> {
+    let unanswered = |_| Err(BrokerError::Unavailable(format!("RabbitMQ did not answer within {patience:?}")));
+    timeout(patience, operation).await.unwrap_or_else(unanswered)
 }

@@ -40,7 +40,9 @@ impl Incarnation {
         // A task of its own: who asks may stop waiting, and the lock has to be given back all the same.
         let looking = tokio::spawn(async move {
             let _alone = gate.lock().await;
-            let lock = locked(&connection).await?;
+            let Some(lock) = locked(&connection).await? else {
+                return look(&connection).await;
+            };
             let looked = tokio::time::timeout(PATIENCE, look_or_make(&connection)).await;
             let unlocking = lock.queue_delete(topology::INCARNATION_LOCK.into(), QueueDeleteOptions::default());
             // It goes with the connection otherwise.
@@ -54,20 +56,37 @@ impl Incarnation {
     }
 }
 
-/// The channel on which the lock was taken.
-async fn locked(connection: &Connection) -> Result<Channel, BrokerError> {
+/// The channel on which the lock was taken. None where somebody else holds it for too long: from RabbitMQ 4 on it stays with a
+/// node that is gone.
+async fn locked(connection: &Connection) -> Result<Option<Channel>, BrokerError> {
     let until = Instant::now() + LOCK_PATIENCE;
     loop {
         let channel = open(connection).await?;
         let options = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
         match channel.queue_declare(topology::INCARNATION_LOCK.into(), options, FieldTable::default()).await {
-            Ok(_) => return Ok(channel),
-            Err(error) if failure::code(&error) == Some(failure::RESOURCE_LOCKED) && Instant::now() < until => {
+            Ok(_) => return Ok(Some(channel)),
+            Err(error) if failure::code(&error) == Some(failure::RESOURCE_LOCKED) => {
+                if Instant::now() >= until {
+                    return Ok(None);
+                }
                 tokio::time::sleep(LOCK_PAUSE).await;
             }
             Err(error) => return Err(unavailable(&error)),
         }
     }
+}
+
+/// Without the lock nothing is made. Two who look at the same time may disturb each other: then it is tried again.
+async fn look(connection: &Connection) -> Result<Uuid, BrokerError> {
+    let channel = open(connection).await?;
+    let kept = if exists(connection).await? { kept(&channel).await? } else { None };
+    close(&channel).await;
+    kept.ok_or_else(|| {
+        BrokerError::Unavailable(format!(
+            "another connection holds the queue {} for too long",
+            topology::INCARNATION_LOCK
+        ))
+    })
 }
 
 async fn look_or_make(connection: &Connection) -> Result<Uuid, BrokerError> {
