@@ -1,11 +1,11 @@
 //! One socket: reading, writing, pings and its end. What frames mean is the worker's business.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use tokio::{
     sync::mpsc,
-    time::{MissedTickBehavior, interval, sleep, timeout},
+    time::{Instant, MissedTickBehavior, interval, sleep},
 };
 use wire::{CloseCode, frame::CLIENT_FRAME_BYTES_MAX};
 
@@ -47,6 +47,9 @@ pub enum SocketOut {
 pub(crate) struct SocketId(pub(crate) u64);
 
 /// Serves a socket until it is closed. A socket that is to be closed gets `close_patience` to read what is left.
+///
+/// Reading and writing share one task. As two they share a lock: where processors are scarce, one that is halted while it
+/// holds the lock keeps the other waiting, and callbacks with receipts came 60 to 150 ms late at the 99th percentile.
 pub(crate) async fn run<S>(
     socket: S,
     id: SocketId,
@@ -80,11 +83,23 @@ async fn read<S>(mut stream: S, id: SocketId, queue: &SendQueue, inbox: &mpsc::S
 where
     S: Stream<Item = SocketIn> + Unpin,
 {
+    let mut heard_at = Instant::now();
+    // Looked at when it is over, not set anew for each frame.
+    let mut silence = pin!(sleep(patience));
     loop {
-        let Ok(heard) = timeout(patience, stream.next()).await else {
-            queue.close(CloseCode::NoPong, format!("nothing was heard for {} s", patience.as_secs()));
-            continue;
+        let heard = tokio::select! {
+            biased;
+            heard = stream.next() => heard,
+            () = &mut silence => {
+                if heard_at.elapsed() >= patience {
+                    queue.close(CloseCode::NoPong, format!("nothing was heard for {} s", patience.as_secs()));
+                    heard_at = Instant::now();
+                }
+                silence.as_mut().reset(heard_at + patience);
+                continue;
+            }
         };
+        heard_at = Instant::now();
         match heard {
             None | Some(SocketIn::Closed) => return,
             Some(_) if queue.closing().is_cancelled() => {}
