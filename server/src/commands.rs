@@ -29,7 +29,7 @@ const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 /// The values of all inputs together may be so many bytes long: they are kept with each of the build's jobs.
 const INPUT_BYTES_MAX: usize = 64 * 1024;
 
-/// Creates (`true`) or replaces a pipeline. The name in the text must be `name`.
+/// Creates (`true`) or replaces a pipeline. The name in the text must be `name`, if one is given.
 pub(crate) async fn put_pipeline(
     core: &Core,
     _who: &Authority,

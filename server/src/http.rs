@@ -71,7 +71,7 @@ pub(crate) fn router(site: Site) -> Router {
         .with_expiry(Expiry::OnInactivity(Duration::days(SESSION_DAYS)));
     let authenticate = middleware::from_fn_with_state(Arc::clone(&site.core), who::authenticate);
     let api: Router<Site> = Router::new()
-        .route("/pipelines", get(pipelines::list))
+        .route("/pipelines", get(pipelines::list).post(pipelines::post))
         .route("/pipelines/{name}", get(pipelines::show).put(pipelines::put))
         .route("/pipelines/{name}/builds", post(builds::trigger))
         .route("/builds", get(builds::list))

@@ -102,6 +102,21 @@ fn bad_input_gets_one_sentence_that_says_what_and_where() {
 }
 
 #[test]
+fn a_posted_pipeline_is_named_by_its_text() {
+    let server = Server::start(&[]);
+    let post = |text: &str| server.post_with("/api/v1/pipelines", text, &[]);
+    let made = post("env:\n  name: other\nname: quick\njobs: {a: {steps: [{run: x}]}}\n");
+    assert_eq!((made.status, made.location.as_str()), (201, "/api/v1/pipelines/quick"), "{}", made.text);
+    assert_eq!(made.json()["name"], "quick");
+    assert_eq!(post(&json!({"name": "quick", "jobs": {"a": {"steps": [{"run": "y"}]}}}).to_string()).status, 200);
+    let wrong = post("env: {}\nname: a b\njobs: {}\n");
+    assert_eq!((wrong.status, &wrong.json()["line"], &wrong.json()["column"]), (422, &json!(2), &json!(7)));
+    for sentence in [&wrong.json()["detail"], &server.put("/api/v1/pipelines/a%20b", "name: a b\n").json()["detail"]] {
+        assert_eq!(sentence.as_str().unwrap().matches("a b").count(), 1, "{sentence}");
+    }
+}
+
+#[test]
 fn an_input_that_is_missing_is_named() {
     let server = Server::start(&[]);
     server.apply("ask", "name: ask\ninputs: {ref: {description: What to build}}\njobs: {a: {steps: [{run: x}]}}\n");

@@ -176,6 +176,24 @@ fn what_cannot_be_done_is_told_in_one_sentence_with_its_exit_status() {
     let (code, _, err) = run(&server, &["apply", path]);
     assert_eq!(code, Some(2));
     assert!(err.contains(&format!("{path}:4:5:")) && err.contains("did you mean `steps`"), "{err}");
+    for (yaml, place) in [
+        ("name: a b\njobs: {}\n", "1:7: pipeline name \"a b\" must be"),
+        ("env:\n  name: other\nname: p\njobs: {a: {stesp: 1}}\n", "4:12: unknown key `stesp`"),
+        ("inputs: {}\njobs: {}\n", "1:1: the pipeline has no `name`"),
+        ("name: p\nenv: {A: '${{ inputs.x }}'}\njobs: {a: {steps: [{run: x}]}}\n", "it has no inputs"),
+    ] {
+        std::fs::write(&file, yaml).unwrap();
+        let (code, _, err) = run(&server, &["apply", path]);
+        assert_eq!((code, err.lines().count()), (Some(2), 1), "{err}");
+        assert!(err.contains(path) && err.contains(place), "{err}");
+    }
+    std::fs::write(
+        &file,
+        "inputs: {name: {default: other}}\nenv:\n  name: other\nname: p\njobs: {a: {steps: [{run: x}]}}\n",
+    )
+    .unwrap();
+    let (code, out, err) = run(&server, &["apply", path]);
+    assert!(code == Some(0) && out.starts_with("created p "), "{out}{err}");
     let none = "01a1f8d6-831d-7039-bae4-20cac630a59a";
     for words in
         [&["show", none][..], &["trigger", "nothing"], &["trigger", "p", "--input", "x"], &["follow", "nonsense"]]

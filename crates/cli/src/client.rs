@@ -107,9 +107,9 @@ impl Client {
         self.read(request.send(text))
     }
 
-    /// `PUT` of YAML; also tells whether something new was made.
-    pub(crate) fn put<T: DeserializeOwned>(&self, path: &str, yaml: &str) -> Result<(T, bool), Failure> {
-        let mut request = self.agent.put(self.address(path)).header("content-type", "application/yaml");
+    /// `POST` of YAML; also tells whether something new was made.
+    pub(crate) fn post_yaml<T: DeserializeOwned>(&self, path: &str, yaml: &str) -> Result<(T, bool), Failure> {
+        let mut request = self.agent.post(self.address(path)).header("content-type", "application/yaml");
         if let Some(token) = &self.token {
             request = request.header("authorization", format!("Bearer {token}"));
         }

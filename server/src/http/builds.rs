@@ -20,7 +20,7 @@ use crate::{
     commands,
     core::Core,
     http::{
-        problem::{Answer, json, parse},
+        problem::{Answer, json, parse, pipeline_name},
         who::Who,
     },
     hub::Finished,
@@ -38,7 +38,7 @@ pub(crate) async fn trigger(
     headers: HeaderMap,
     request: Request<Body>,
 ) -> Answer<Response> {
-    let name = parse("The pipeline's name", &name)?;
+    let name = pipeline_name(&name)?;
     let trigger: Trigger = json(request).await?;
     let key = header_text(&headers, "idempotency-key")?;
     let wait = wait_seconds(&headers);
@@ -111,7 +111,7 @@ pub(crate) async fn list(
     for (name, value) in pairs(query.as_deref().unwrap_or_default()) {
         match name {
             _ if value.is_empty() => {}
-            "pipeline" => wanted.pipeline = Some(parse("`pipeline`", value)?),
+            "pipeline" => wanted.pipeline = Some(pipeline_name(value)?),
             "state" => wanted.state = Some(parse("`state`", value)?),
             "outcome" => wanted.outcome = Some(parse("`outcome`", value)?),
             "after" => wanted.after = Some(parse("`after`", value)?),

@@ -83,3 +83,8 @@ where
         Problem::new(400, "Invalid parameter", format!("{what} {text:?} is not valid: {failure}.")).into()
     })
 }
+
+/// A pipeline's name from the address: the name's own sentence tells what is wrong.
+pub(crate) fn pipeline_name(text: &str) -> Answer<wire::PipelineName> {
+    text.parse().map_err(|sentence| Problem::new(400, "Invalid parameter", format!("The {sentence}.")).into())
+}

@@ -118,6 +118,11 @@ pub(super) fn listed(words: &[impl AsRef<str>]) -> String {
     }
 }
 
+/// The same, or `none` in its place.
+pub(super) fn listed_or(words: &[impl AsRef<str>], none: &str) -> String {
+    if words.is_empty() { none.to_owned() } else { listed(words) }
+}
+
 /// The known word that `word` was probably meant to be.
 pub(super) fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
     const WORD_CHARS_MAX: usize = 100;

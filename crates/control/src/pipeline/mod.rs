@@ -151,7 +151,7 @@ impl Holes<'_> {
                     Some(axes) if axes.iter().any(|(name, _)| name == axis) => {}
                     Some(axes) => {
                         let known: Vec<&str> = axes.iter().map(|(name, _)| name.as_str()).collect();
-                        let known = fields::listed(&known);
+                        let known = fields::listed_or(&known, "no axes");
                         return Err(node
                             .at
                             .problem(format!("the matrix has no axis `{axis}`, in {what}: it has {known}")));
@@ -168,7 +168,7 @@ impl Holes<'_> {
             return Ok(());
         }
         let known: Vec<&str> = self.inputs.iter().map(|input| input.name.as_str()).collect();
-        let known = fields::listed(&known);
+        let known = fields::listed_or(&known, "no inputs");
         Err(node.at.problem(format!("the pipeline has no input `{name}`, in {what}: it has {known}")))
     }
 
