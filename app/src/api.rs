@@ -92,6 +92,9 @@ pub struct HomePage {
 pub struct PipelinePage {
     /// The pipeline.
     pub pipeline: PipelineView,
+    /// Names its text: what is saved replaces this one only.
+    #[serde(default)]
+    pub etag: Option<String>,
     /// Its last builds, of those that are asked for.
     pub builds: Vec<BuildSummary>,
     /// How long its builds usually take, in microseconds.
@@ -190,7 +193,8 @@ pub async fn read_pipeline(
         Filter::All => last,
         other => backend.builds(other.narrow(builds_of(name))).await.map_err(PageError)?,
     };
-    Ok(stamped(Some(PipelinePage { pipeline, builds, usual })))
+    let etag = Some(wire::pipeline::etag(&pipeline.yaml));
+    Ok(stamped(Some(PipelinePage { pipeline, etag, builds, usual })))
 }
 
 /// Reads the page of a build; none if there is none of that id. Without `job`, the log is that of the job which asks

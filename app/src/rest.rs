@@ -15,6 +15,8 @@ use crate::json;
 #[cfg_attr(not(target_arch = "wasm32"), allow(dead_code, reason = "only a browser makes one"))]
 struct Answer {
     body: String,
+    /// The header `etag`.
+    etag: Option<String>,
     /// The header `x-log-total`.
     total: Option<u64>,
     /// The header `x-log-sealed`.
@@ -33,16 +35,43 @@ pub async fn trigger(pipeline: &PipelineName, trigger: &Trigger, key: &str) -> R
         id: BuildId,
     }
     let url = format!("/api/v1/pipelines/{pipeline}/builds");
-    let answer = send("POST", &url, JSON, Some(key), Some(written(trigger)?)).await?;
+    let answer = send("POST", &url, JSON, Some(("idempotency-key", key)), Some(written(trigger)?)).await?;
     json::read::<Accepted>(&answer.body).map(|accepted| accepted.id).map_err(unreadable)
 }
 
-/// Creates or changes a pipeline.
+/// A pipeline that was saved.
+#[derive(Debug)]
+pub struct Saved {
+    /// Its name.
+    pub name: String,
+    /// Names the text that was saved.
+    pub etag: Option<String>,
+}
+
+/// Creates a pipeline under the name that its text gives.
 ///
 /// # Errors
-/// What is wrong with the text, with line and column, or that the server cannot be reached.
-pub async fn put_pipeline(name: &str, yaml: String) -> Result<(), Problem> {
-    send("PUT", &format!("/api/v1/pipelines/{name}"), "application/yaml", None, Some(yaml)).await.map(drop)
+/// What is wrong with the text, with line and column; that there is one of that name (412), or that the server cannot
+/// be reached.
+pub async fn create_pipeline(yaml: String) -> Result<Saved, Problem> {
+    #[derive(serde::Deserialize)]
+    struct Named {
+        name: String,
+    }
+    let answer = send("POST", "/api/v1/pipelines", YAML, Some(("if-none-match", "*")), Some(yaml)).await?;
+    let Named { name } = json::read(&answer.body).map_err(unreadable)?;
+    Ok(Saved { name, etag: answer.etag })
+}
+
+/// Writes a pipeline in place of the text that `etag` names; of whatever is there unless one is given.
+///
+/// # Errors
+/// What is wrong with the text, with line and column; that another text is there (412), or that the server cannot be
+/// reached.
+pub async fn put_pipeline(name: &str, yaml: String, etag: Option<String>) -> Result<Saved, Problem> {
+    let condition = etag.as_deref().map(|etag| ("if-match", etag));
+    let answer = send("PUT", &format!("/api/v1/pipelines/{name}"), YAML, condition, Some(yaml)).await?;
+    Ok(Saved { name: name.to_owned(), etag: answer.etag })
 }
 
 /// Asks for the end of a build.
@@ -118,6 +147,7 @@ pub async fn log_group(job: JobId, attempt: u32, line: u64) -> Result<Group, Pro
 }
 
 const JSON: &str = "application/json";
+const YAML: &str = "application/yaml";
 
 fn written(value: &impl Serialize) -> Result<String, Problem> {
     serde_json::to_string(value).map_err(unreadable)
@@ -128,7 +158,13 @@ fn unreadable(error: serde_json::Error) -> Problem {
 }
 
 #[cfg(target_arch = "wasm32")]
-async fn send(method: &str, url: &str, kind: &str, key: Option<&str>, body: Option<String>) -> Result<Answer, Problem> {
+async fn send(
+    method: &str,
+    url: &str,
+    kind: &str,
+    header: Option<(&str, &str)>,
+    body: Option<String>,
+) -> Result<Answer, Problem> {
     use gloo_net::http::{Method, RequestBuilder};
 
     let gone = |_| {
@@ -141,8 +177,8 @@ async fn send(method: &str, url: &str, kind: &str, key: Option<&str>, body: Opti
         _ => Method::GET,
     };
     let mut request = RequestBuilder::new(url).method(method);
-    if let Some(key) = key {
-        request = request.header("Idempotency-Key", key);
+    if let Some((name, value)) = header {
+        request = request.header(name, value);
     }
     let request = match body {
         Some(body) => request.header("content-type", kind).body(body),
@@ -155,7 +191,7 @@ async fn send(method: &str, url: &str, kind: &str, key: Option<&str>, body: Opti
     let sealed = headers.get("x-log-sealed").is_some_and(|sealed| sealed == "true");
     let (status, body) = (response.status(), response.text().await.map_err(gone)?);
     if status < 400 {
-        return Ok(Answer { body, total, sealed, offset });
+        return Ok(Answer { body, etag: headers.get("etag"), total, sealed, offset });
     }
     Err(json::read(&body).unwrap_or_else(|_| {
         Problem::new(status, "refused", format!("The server answered with status {status} and no reason."))
@@ -167,7 +203,7 @@ async fn send(
     _method: &str,
     url: &str,
     _kind: &str,
-    _key: Option<&str>,
+    _header: Option<(&str, &str)>,
     _body: Option<String>,
 ) -> Result<Answer, Problem> {
     Err(Problem::new(500, "no browser", format!("{url} is asked by browsers only.")))

@@ -8,7 +8,7 @@ use broker::{
 use control::{graph, pipeline, plan};
 use store::{
     ChangeError,
-    model::{Created, Idempotency, NewBuild},
+    model::{Created, Idempotency, NewBuild, Put},
 };
 use uuid::Uuid;
 use wire::{
@@ -20,6 +20,7 @@ use wire::{
 
 use crate::{
     core::Core,
+    precondition::Precondition,
     queries::{not_found, store_problem},
     secret,
 };
@@ -29,12 +30,14 @@ const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 /// The values of all inputs together may be so many bytes long: they are kept with each of the build's jobs.
 const INPUT_BYTES_MAX: usize = 64 * 1024;
 
-/// Creates (`true`) or replaces a pipeline. The name in the text must be `name`, if one is given.
+/// Creates (`true`) or replaces a pipeline, if what is there is as `wanted`. The name in the text must be `name`, if one
+/// is given.
 pub(crate) async fn put_pipeline(
     core: &Core,
     _who: &Authority,
     name: Option<&PipelineName>,
     text: &str,
+    wanted: &Precondition,
 ) -> Result<(PipelineName, bool), Problem> {
     let spec = pipeline::parse(text)?;
     if let Some(name) = name.filter(|name| **name != spec.name) {
@@ -42,7 +45,11 @@ pub(crate) async fn put_pipeline(
             format!("The text names the pipeline `{}`, the address names it `{name}`: make them the same.", spec.name);
         return Err(Problem::new(422, "Invalid pipeline", sentence));
     }
-    let created = core.store.put_pipeline(&spec, text).await.map_err(store_problem)?;
+    let created = match core.store.put_pipeline(&spec, text, wanted.rule(text)).await.map_err(store_problem)? {
+        Put::Created => true,
+        Put::Replaced => false,
+        Put::Refused { exists } => return Err(wanted.failed(&spec.name, exists)),
+    };
     // A hint: who does not get it looks again by itself.
     let hint = to_bytes(PipelineChanged { pipeline: spec.name.clone() });
     drop(core.broker.publish(Outgoing::new(Exchange::Utils, topology::PIPELINES, hint)));

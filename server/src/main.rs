@@ -15,6 +15,7 @@ mod journal;
 mod known_tokens;
 mod live;
 mod outbox;
+mod precondition;
 mod queries;
 mod run;
 mod secret;

@@ -117,6 +117,35 @@ fn a_posted_pipeline_is_named_by_its_text() {
 }
 
 #[test]
+fn a_pipeline_is_written_over_what_was_meant_only() {
+    let server = Server::start(&[]);
+    let text = |n: u32| format!("name: full\ndescription: {n}\njobs: {{a: {{steps: [{{run: x}}]}}}}\n");
+    let put = |n: u32, headers: &[(&str, &str)]| server.put_with("/api/v1/pipelines/full", &text(n), headers);
+    let new = [("if-none-match", "*")];
+    let early = put(1, &[("if-match", "\"x\"")]);
+    assert_eq!((early.status, early.content_type.as_str()), (412, "application/problem+json"), "{}", early.text);
+    let made = put(1, &new);
+    let read = server.get("/api/v1/pipelines/full");
+    assert_eq!((made.status, &made.etag), (201, &read.etag));
+    assert!(read.etag.starts_with('"') && read.etag.len() > 20, "{}", read.etag);
+    for again in [put(2, &new), server.post_with("/api/v1/pipelines", &text(2), &new)] {
+        let detail = again.json()["detail"].as_str().unwrap().to_owned();
+        assert!(
+            again.status == 412 && detail.contains("There is a pipeline `full` already: open /pipelines/full"),
+            "{detail}"
+        );
+    }
+    let mine = put(2, &[("if-match", &read.etag)]);
+    assert!(mine.status == 200 && mine.etag != read.etag);
+    let theirs = put(3, &[("if-match", &read.etag)]);
+    assert_eq!(theirs.status, 412);
+    assert!(theirs.json()["detail"].as_str().unwrap().contains("changed meanwhile"), "{}", theirs.text);
+    let kept = server.get("/api/v1/pipelines/full");
+    assert_eq!((kept.json()["description"].as_str(), kept.etag), (Some("2"), mine.etag));
+    assert_eq!(put(3, &[]).status, 200, "without a condition the last one wins");
+}
+
+#[test]
 fn an_input_that_is_missing_is_named() {
     let server = Server::start(&[]);
     server.apply("ask", "name: ask\ninputs: {ref: {description: What to build}}\njobs: {a: {steps: [{run: x}]}}\n");

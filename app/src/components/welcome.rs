@@ -28,13 +28,13 @@ pub fn Welcome(
         starting.set(true);
         refused.set(None);
         spawn_local(async move {
-            let saved = rest::put_pipeline(SAMPLE_NAME, SAMPLE.to_owned()).await;
+            let saved = rest::put_pipeline(SAMPLE_NAME, SAMPLE.to_owned(), None).await;
             // The person may have left the page meanwhile.
             if starting.try_get_untracked().is_none() {
                 return;
             }
             match saved {
-                Ok(()) => start.start(name, BTreeMap::new(), move |url| navigate(url, Default::default())),
+                Ok(_) => start.start(name, BTreeMap::new(), move |url| navigate(url, Default::default())),
                 Err(problem) => {
                     refused.set(Some(problem));
                     starting.set(false);

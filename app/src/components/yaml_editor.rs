@@ -4,15 +4,10 @@ use leptos::{prelude::*, task::spawn_local};
 use wire::Problem;
 
 use super::problem_note::ProblemNote;
-use crate::{browser, rest};
-
-/// The name under which a text is saved.
-#[must_use]
-pub fn name_in(yaml: &str) -> Option<String> {
-    let value = yaml.lines().find_map(|line| line.strip_prefix("name:"))?;
-    let value = value.split(" #").next().unwrap_or(value).trim().trim_matches(['"', '\'']);
-    (!value.is_empty()).then(|| value.to_owned())
-}
+use crate::{
+    browser,
+    rest::{self, Saved},
+};
 
 /// The text as a text area's child. The renderer writes it as it stands, so that on the server it must not be able to
 /// end the element; in a browser it becomes a text node.
@@ -28,6 +23,9 @@ pub fn YamlEditor(
     /// The pipeline's name, unless it is new.
     #[prop(optional)]
     name: Option<String>,
+    /// Names the text at first: another one that came meanwhile is not replaced unasked.
+    #[prop(optional_no_strip)]
+    etag: Option<String>,
     /// What is done once it is saved, with the name.
     on_saved: Callback<String>,
 ) -> impl IntoView {
@@ -36,29 +34,34 @@ pub fn YamlEditor(
     let problem = RwSignal::new(None::<Problem>);
     let busy = RwSignal::new(false);
     let told = RwSignal::new(false);
+    let etag = RwSignal::new(etag);
     let area = NodeRef::<leptos::html::Textarea>::new();
     let save = move |_| {
         let yaml = text.get_untracked();
-        let Some(name) = name.clone().or_else(|| name_in(&yaml)) else {
-            let detail = "The pipeline has no name: its first line would be `name: my-pipeline`.";
-            problem.set(Some(Problem::new(422, "no name", detail).at(1, 1)));
-            return;
-        };
+        let name = name.clone();
         busy.set(true);
         told.set(false);
         spawn_local(async move {
-            let answer = rest::put_pipeline(&name, yaml.clone()).await;
+            let answer = match name {
+                Some(name) => rest::put_pipeline(&name, yaml.clone(), etag.get_untracked()).await,
+                None => rest::create_pipeline(yaml.clone()).await,
+            };
             if busy.try_set(false).is_some() {
                 return;
             }
             match answer {
-                Ok(()) => {
+                Ok(Saved { name, etag: its }) => {
+                    etag.set(its);
                     problem.set(None);
                     saved.set(yaml);
                     told.set(true);
                     on_saved.run(name);
                 }
                 Err(refused) => {
+                    // The person was told: to save again is to overwrite.
+                    if refused.status == 412 {
+                        etag.set(None);
+                    }
                     if let (Some(line), Some(area)) = (refused.line, area.get_untracked()) {
                         browser::select_line(&area, line);
                     }
@@ -109,15 +112,5 @@ pub fn YamlEditor(
             </div>
             </div>
         </div>
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn a_new_pipeline_is_named_by_its_text() {
-        assert_eq!(super::name_in("# a\nname: site  # the site\njobs: {}").as_deref(), Some("site"));
-        assert_eq!(super::name_in("name: \"a-b\"").as_deref(), Some("a-b"));
-        assert_eq!(super::name_in("jobs:\n  name: x"), None);
     }
 }

@@ -51,7 +51,7 @@ pub fn PipelineRoute() -> impl IntoView {
 
 #[component]
 fn Pipeline(page: PipelinePage, filter: Memo<Filter>, on_saved: Callback<String>) -> impl IntoView {
-    let PipelinePage { pipeline, builds, usual } = page;
+    let PipelinePage { pipeline, etag, builds, usual } = page;
     let name = pipeline.name.clone();
     let builds = RwSignal::new(builds);
     let asked = builds_of(name.clone());
@@ -106,7 +106,7 @@ fn Pipeline(page: PipelinePage, filter: Memo<Filter>, on_saved: Callback<String>
         </div>
         <section>
             <h2>"Pipeline file"</h2>
-            <YamlEditor yaml=pipeline.yaml name=name.to_string() on_saved/>
+            <YamlEditor yaml=pipeline.yaml name=name.to_string() etag on_saved/>
         </section>
     }
 }

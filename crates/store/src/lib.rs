@@ -43,7 +43,7 @@ use wire::{
 
 use model::{
     Announcement, Build, Claim, Claimed, Created, ExecutorRow, Expired, JournalChange, JournalContents, KeptCallback,
-    NamedLease, NewBuild, OutboxRow, QueuedJobs, RecordBatch, Recording, Refusal, Renewal, TokenRow,
+    NamedLease, NewBuild, OutboxRow, Put, QueuedJobs, RecordBatch, Recording, Refusal, Renewal, TokenRow,
 };
 
 /// A boxed future, as object-safe traits return it.
@@ -97,6 +97,9 @@ pub type Decide = Box<dyn Fn(&mut Build, Timestamp) -> Result<Vec<Announcement>,
 /// The rule for granting a claim: as [`Decide`], with the id of the job that was chosen; its state becomes running.
 pub type Grant = Box<dyn Fn(&mut Build, JobId, Timestamp) -> Result<Vec<Announcement>, Refusal> + Send + Sync>;
 
+/// The rule for writing a pipeline: whether it may be written, by the text that is there. Pure, as [`Decide`].
+pub type MayPut = Box<dyn Fn(Option<&str>) -> bool + Send + Sync>;
+
 /// Bytes of text in one page of [`Record::log`], unless a single line is longer: lines may be long, and a page is held in
 /// memory as a whole, more than once on its way to the reader.
 pub const LOG_PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -113,8 +116,9 @@ pub trait Store:
 
 /// Pipelines, by name.
 pub trait Pipelines: Send + Sync + 'static {
-    /// Creates (`true`) or replaces (`false`) a pipeline. The same text again changes nothing.
-    fn put_pipeline<'a>(&'a self, spec: &'a PipelineSpec, yaml: &'a str) -> Answer<'a, bool>;
+    /// Creates or replaces a pipeline if `may` says so of what is there in the same transaction. The same text again
+    /// changes nothing.
+    fn put_pipeline<'a>(&'a self, spec: &'a PipelineSpec, yaml: &'a str, may: MayPut) -> Answer<'a, Put>;
     /// What was written, and the valid form of it.
     fn pipeline<'a>(&'a self, name: &'a PipelineName) -> Answer<'a, Option<(PipelineView, PipelineSpec)>>;
     /// All, by name, each with its last 10 builds.

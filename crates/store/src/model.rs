@@ -202,6 +202,20 @@ pub enum Created {
     OtherBody,
 }
 
+/// What became of a pipeline that was to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Put {
+    /// There was none of its name.
+    Created,
+    /// There was one, which it replaces, or which had this text already.
+    Replaced,
+    /// The rule said no; nothing was changed.
+    Refused {
+        /// Whether there is one of its name.
+        exists: bool,
+    },
+}
+
 /// Why a rule says no.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {

@@ -2,7 +2,15 @@
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+/// The `ETag` of a pipeline's text: its SHA-256, in quotes.
+#[must_use]
+pub fn etag(text: &str) -> String {
+    format!("\"{}\"", URL_SAFE_NO_PAD.encode(Sha256::digest(text.as_bytes())))
+}
 
 /// The name of a pipeline: 1 to 100 letters, digits, `-`, `_` and `.`, beginning with a letter or a digit.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -20,7 +20,7 @@ use crate::{
     commands,
     core::Core,
     http::{
-        problem::{Answer, json, parse, pipeline_name},
+        problem::{Answer, header_text, json, parse, pipeline_name},
         who::Who,
     },
     hub::Finished,
@@ -78,14 +78,6 @@ async fn wait_for(
             }
         }
     }
-}
-
-fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Answer<Option<&'a str>> {
-    let Some(value) = headers.get(name) else { return Ok(None) };
-    value.to_str().map(Some).map_err(|_: header::ToStrError| {
-        Problem::new(400, "Invalid header", format!("The header {name} must hold visible ASCII characters only."))
-            .into()
-    })
 }
 
 /// The seconds of `Prefer: wait=n` (RFC 7240), at most [`WAIT_SECONDS_MAX`]. What is not understood is ignored, as the RFC asks.

@@ -9,7 +9,7 @@
 
 use axum::{
     body::{Body, to_bytes},
-    http::{HeaderValue, Request, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Request, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use wire::Problem;
@@ -87,4 +87,13 @@ where
 /// A pipeline's name from the address: the name's own sentence tells what is wrong.
 pub(crate) fn pipeline_name(text: &str) -> Answer<wire::PipelineName> {
     text.parse().map_err(|sentence| Problem::new(400, "Invalid parameter", format!("The {sentence}.")).into())
+}
+
+/// The text of a header, if it was sent.
+pub(crate) fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Answer<Option<&'a str>> {
+    let Some(value) = headers.get(name) else { return Ok(None) };
+    value.to_str().map(Some).map_err(|_: header::ToStrError| {
+        Problem::new(400, "Invalid header", format!("The header {name} must hold visible ASCII characters only."))
+            .into()
+    })
 }

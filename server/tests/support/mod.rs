@@ -34,6 +34,7 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) content_type: String,
     pub(crate) location: String,
+    pub(crate) etag: String,
     pub(crate) text: String,
 }
 
@@ -137,8 +138,16 @@ impl Server {
     }
 
     pub(crate) fn put(&self, path: &str, body: &str) -> Answer {
-        let request = self.agent.put(format!("{}{path}", self.url));
-        read(request.header("authorization", format!("Bearer {}", self.token)).send(body))
+        self.put_with(path, body, &[])
+    }
+
+    pub(crate) fn put_with(&self, path: &str, body: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut request = self.agent.put(format!("{}{path}", self.url));
+        request = request.header("authorization", format!("Bearer {}", self.token));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        read(request.send(body))
     }
 
     /// Writes a pipeline whose name stands in its text.
@@ -250,9 +259,9 @@ fn read(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Answer
     let mut answer = answer.unwrap();
     let header =
         |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
-    let (content_type, location) = (header("content-type"), header("location"));
+    let (content_type, location, etag) = (header("content-type"), header("location"), header("etag"));
     let text = answer.body_mut().with_config().limit(u64::MAX).read_to_string().unwrap();
-    Answer { status: answer.status().as_u16(), content_type, location, text }
+    Answer { status: answer.status().as_u16(), content_type, location, etag, text }
 }
 
 /// A live stream of events.

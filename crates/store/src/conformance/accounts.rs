@@ -9,7 +9,10 @@ use super::{
     Fixture,
     samples::{LONG, build, claim, create, granted, job, labels, pipeline, until},
 };
-use crate::model::{ExecutorRow, KeptCallback, TokenRow};
+use crate::{
+    MayPut,
+    model::{ExecutorRow, KeptCallback, Put, TokenRow},
+};
 
 /// A session is there until it expires or is deleted, can be written again, and is made only once.
 pub async fn sessions_end_at_their_time(fixture: &dyn Fixture) {
@@ -164,17 +167,42 @@ pub async fn executors_are_alive_while_they_are_heard(fixture: &dyn Fixture) {
     assert!(store.executors(LONG).await.unwrap()[0].alive);
 }
 
+fn always() -> MayPut {
+    Box::new(|_| true)
+}
+
+/// The rule sees what is there; where it says no, nothing changes. Of many that look at once, one finds what it saw.
+pub async fn a_pipeline_is_written_only_if_the_rule_says_so(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let spec = pipeline("p");
+    let absent = || -> MayPut { Box::new(|present| present.is_none()) };
+    let is = |text: &'static str| -> MayPut { Box::new(move |present| present == Some(text)) };
+    assert_eq!(store.put_pipeline(&spec, "x", is("first")).await.unwrap(), Put::Refused { exists: false });
+    assert_eq!(store.pipeline(&spec.name).await.unwrap(), None);
+    let both =
+        tokio::join!(store.put_pipeline(&spec, "first", absent()), store.put_pipeline(&spec, "first", absent()),);
+    let both = [both.0.unwrap(), both.1.unwrap()];
+    assert!(both.contains(&Put::Created) && both.contains(&Put::Refused { exists: true }), "{both:?}");
+    let texts: Vec<String> = (0..20).map(|n| format!("text {n}")).collect();
+    let asked = texts.iter().map(|text| store.put_pipeline(&spec, text, is("first")));
+    let done: Vec<Put> = futures_util::future::join_all(asked).await.into_iter().map(Result::unwrap).collect();
+    assert_eq!(done.iter().filter(|put| **put == Put::Replaced).count(), 1, "{done:?}");
+    let winner = done.iter().position(|put| *put == Put::Replaced).unwrap();
+    let (view, _) = store.pipeline(&spec.name).await.unwrap().unwrap();
+    assert_eq!((view.revision, &view.yaml), (2, &texts[winner]));
+}
+
 /// The same text changes nothing; another one is the next revision.
 pub async fn a_pipeline_counts_its_texts(fixture: &dyn Fixture) {
     let store = fixture.open().await;
     let spec = pipeline("p");
-    assert!(store.put_pipeline(&spec, "text 1").await.unwrap());
+    assert_eq!(store.put_pipeline(&spec, "text 1", always()).await.unwrap(), Put::Created);
     let (first, _) = store.pipeline(&spec.name).await.unwrap().unwrap();
-    assert!(!store.put_pipeline(&spec, "text 1").await.unwrap());
+    assert_eq!(store.put_pipeline(&spec, "text 1", always()).await.unwrap(), Put::Replaced);
     let (same, kept) = store.pipeline(&spec.name).await.unwrap().unwrap();
     assert_eq!((same.revision, &kept), (1, &spec));
     assert_eq!(same, first);
-    assert!(!store.put_pipeline(&spec, "text 2").await.unwrap());
+    assert_eq!(store.put_pipeline(&spec, "text 2", always()).await.unwrap(), Put::Replaced);
     let (second, _) = store.pipeline(&spec.name).await.unwrap().unwrap();
     assert_eq!((second.revision, second.yaml.as_str(), second.description.as_str()), (2, "text 2", "what it is for"));
     assert_eq!(store.pipeline(&"q".parse().unwrap()).await.unwrap(), None);
@@ -185,7 +213,7 @@ pub async fn a_pipeline_counts_its_texts(fixture: &dyn Fixture) {
 pub async fn pipelines_are_listed_with_their_last_builds(fixture: &dyn Fixture) {
     let store = fixture.open().await;
     for name in ["b", "a", "none"] {
-        store.put_pipeline(&pipeline(name), "text").await.unwrap();
+        store.put_pipeline(&pipeline(name), "text", always()).await.unwrap();
     }
     for _ in 0..12 {
         create(&*store, build("a", vec![job("x")])).await;

@@ -41,6 +41,7 @@ macro_rules! store_conformance {
             gateways_are_shown_until_they_leave
             the_installation_key_is_offered_once
             a_pipeline_counts_its_texts
+            a_pipeline_is_written_only_if_the_rule_says_so
             pipelines_are_listed_with_their_last_builds
             the_store_checks_itself
         );

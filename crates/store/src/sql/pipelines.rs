@@ -9,7 +9,7 @@ use wire::{
 };
 
 use super::{Details, SqlStore, connection::query, labels, now, rows, text, view, writer::Rank};
-use crate::{Answer, Pipelines, StoreError};
+use crate::{Answer, MayPut, Pipelines, StoreError, model::Put};
 
 /// The last builds of each pipeline. The inner query walks an index for each pipeline; numbering all builds by a window would
 /// read them all.
@@ -23,7 +23,7 @@ const LAST_POSTGRES: &str = "pipelines CROSS JOIN LATERAL (SELECT * FROM builds 
     ORDER BY builds.queued_at DESC, builds.id DESC";
 
 impl<D: Details> Pipelines for SqlStore<D> {
-    fn put_pipeline<'a>(&'a self, spec: &'a PipelineSpec, yaml: &'a str) -> Answer<'a, bool> {
+    fn put_pipeline<'a>(&'a self, spec: &'a PipelineSpec, yaml: &'a str, may: MayPut) -> Answer<'a, Put> {
         let (spec, yaml) = (spec.clone(), yaml.to_owned());
         Box::pin(self.writer.run(Rank::Command, move |connection| {
             Box::pin(async move {
@@ -32,10 +32,12 @@ impl<D: Details> Pipelines for SqlStore<D> {
                     .bind(name)
                     .fetch_optional(&mut *connection)
                     .await?;
-                if let Some(row) = &before
-                    && row.try_get::<&str>(0)? == yaml
-                {
-                    return Ok(false);
+                let before: Option<&str> = before.as_ref().map(|row| row.try_get(0)).transpose()?;
+                if !may(before) {
+                    return Ok(Put::Refused { exists: before.is_some() });
+                }
+                if before == Some(yaml.as_str()) {
+                    return Ok(Put::Replaced);
                 }
                 let at = now(&mut *connection).await?;
                 query(
@@ -50,7 +52,7 @@ impl<D: Details> Pipelines for SqlStore<D> {
                 .execute(&mut *connection)
                 .await?;
                 labels::note(connection, spec.jobs.iter().map(|job| &job.labels)).await?;
-                Ok(before.is_none())
+                Ok(if before.is_none() { Put::Created } else { Put::Replaced })
             })
         }))
     }
