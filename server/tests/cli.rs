@@ -167,6 +167,25 @@ fn escape_sequences_are_for_terminals_and_for_who_asks_for_them() {
 }
 
 #[test]
+fn without_a_token_it_is_told_how_one_is_made() {
+    let server = Server::start(&[]);
+    server.apply("p", "name: p\njobs: {a: {steps: [{run: x}]}}\n");
+    let id = "01a1f8d6-831d-7039-bae4-20cac630a59a";
+    for words in [["trigger", "p"], ["show", id], ["cancel", id]] {
+        let out = stepcast(&server, &words).env_remove("STEPCAST_TOKEN").output().unwrap();
+        let err = String::from_utf8(out.stderr).unwrap();
+        assert_eq!((out.status.code(), err.lines().count()), (Some(2), 1), "{err}");
+        for word in ["stepcast token create", "--data-dir", "STEPCAST_TOKEN"] {
+            assert!(err.contains(word) && !err.contains("Origin"), "{err}");
+        }
+    }
+    for command in ["apply", "trigger", "follow", "show", "cancel", "retry"] {
+        let help = run(&server, &[command, "--help"]).1;
+        assert!(help.contains("STEPCAST_URL") && help.contains("STEPCAST_TOKEN"), "{help}");
+    }
+}
+
+#[test]
 fn what_cannot_be_done_is_told_in_one_sentence_with_its_exit_status() {
     let mut server = Server::start(&[]);
     let folder = tempfile::tempdir().unwrap();

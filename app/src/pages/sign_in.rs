@@ -29,6 +29,10 @@ pub fn SignInRoute() -> impl IntoView {
                 " printed at its first start. Or make a token on the machine that runs Stepcast, and enter it here:"
             </p>
             <pre class="code">"stepcast token create --name me --role owner"</pre>
+            <p>
+                "Where the server was started with a " <code>"--data-dir"</code> " or " <code>"--store"</code>
+                " of its own, give the same one."
+            </p>
             <form class="sign-in" method="post" action="/sign-in">
                 <label for="token">"Token"</label>
                 <input id="token" name="token" type="password" autocomplete="current-password" required/>

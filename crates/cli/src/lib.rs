@@ -20,20 +20,31 @@ use clap::Subcommand;
 
 use client::{Client, Failure};
 
+/// What each of them reads besides its options.
+const ENVIRONMENT: &str = "Environment:\n  \
+    STEPCAST_URL    The server; http://127.0.0.1:3000 unless set\n  \
+    STEPCAST_TOKEN  A token that `stepcast token create` made where the server runs";
+
 /// What a client can do.
 #[derive(Subcommand)]
 pub enum ClientCommand {
     /// Create or update a pipeline from YAML.
+    #[command(after_help = ENVIRONMENT)]
     Apply(apply::Options),
     /// Start a build.
+    #[command(after_help = ENVIRONMENT)]
     Trigger(trigger::Options),
     /// Show the steps and lines of a build as they happen.
+    #[command(after_help = ENVIRONMENT)]
     Follow(follow::Options),
     /// Show a build.
+    #[command(after_help = ENVIRONMENT)]
     Show(show::Options),
     /// End a build.
+    #[command(after_help = ENVIRONMENT)]
     Cancel(cancel::Options),
     /// Run a finished build again.
+    #[command(after_help = ENVIRONMENT)]
     Retry(retry::Options),
 }
 

@@ -25,7 +25,9 @@ impl<S: Sync> FromRequestParts<S> for Who {
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Rejection> {
         parts.extensions.get::<Who>().cloned().ok_or_else(|| {
-            let sentence = "Sign in, or send `Authorization: Bearer <token>`; `stepcast token create` makes a token.";
+            let sentence = "Nobody is signed in: people open /sign-in, programs send `Authorization: Bearer <token>`. \
+                `stepcast token create --name NAME` makes a token where the server runs (with the --data-dir or --store \
+                of the server, unless they are the defaults).";
             Problem::new(401, "Not signed in", sentence).into()
         })
     }
@@ -103,11 +105,11 @@ pub(crate) fn owner() -> Authority {
 }
 
 /// Why an Origin is not the site's own; none if it is. A browser always sends it with a write and with an upgrade;
-/// a program that upgrades without one is no browser.
+/// a program that upgrades without one is no browser, nor is one that brings no session: that has nothing to lose.
 fn foreign_origin(headers: &HeaderMap, public_url: &str, upgrades: bool) -> Option<Problem> {
     let text = |name| headers.get(name).and_then(|value: &header::HeaderValue| value.to_str().ok());
     let Some(origin) = text(header::ORIGIN) else {
-        if upgrades {
+        if upgrades || !has_session(headers) {
             return None;
         }
         let sentence =
@@ -118,6 +120,15 @@ fn foreign_origin(headers: &HeaderMap, public_url: &str, upgrades: bool) -> Opti
     let own = origin == public_url || (host.is_some() && host == text(header::HOST));
     (!own).then(|| {
         Problem::new(403, "Foreign origin", format!("Requests from {origin} are refused: this is another site."))
+    })
+}
+
+/// Whether the session cookie came along.
+fn has_session(headers: &HeaderMap) -> bool {
+    let mut cookies = headers.get_all(header::COOKIE).iter().flat_map(|value| value.as_bytes().split(|b| *b == b';'));
+    cookies.any(|cookie| {
+        let name = cookie.trim_ascii_start().strip_prefix(super::COOKIE.as_bytes());
+        name.is_some_and(|rest| rest.first() == Some(&b'='))
     })
 }
 
@@ -141,6 +152,10 @@ mod tests {
         assert!(judge(&[host.clone(), (header::ORIGIN, "null")], true).is_some());
         assert!(judge(&[host.clone(), (header::ORIGIN, "http://127.0.0.1:3001")], true).is_some());
         assert!(judge(std::slice::from_ref(&host), true).is_none());
-        assert!(judge(&[host], false).is_some());
+        let cookie = (header::COOKIE, "theme=dark; stepcast_session=x");
+        assert!(judge(&[host.clone(), cookie.clone()], false).is_some());
+        assert!(judge(&[host.clone(), cookie], true).is_none());
+        assert!(judge(std::slice::from_ref(&host), false).is_none(), "nobody asks: that is said instead");
+        assert!(judge(&[host, (header::ORIGIN, "http://evil.example")], false).is_some());
     }
 }
