@@ -266,6 +266,8 @@ async fn what_is_not_there_says_so() {
 async fn signing_in_needs_no_scripts() {
     let html = page("http://x/sign-in", false).await;
     assert!(html.contains(r#"action="/sign-in""#) && html.contains(r#"name="token""#), "{html}");
+    let html = page("http://x/sign-in?next=%2Fbuilds%2Fx%3Fjob%3D%22y", false).await;
+    assert!(html.contains(r#"name="next" value="/builds/x?job=&quot;y""#), "{html}");
     let html = page("http://x/sign-in?link=secret", false).await;
     assert!(html.contains(r#"type="hidden""#) && html.contains(r#"value="secret""#), "{html}");
 }

@@ -190,6 +190,28 @@ fn nothing_answers_without_authority_but_health_readiness_and_the_sign_in_page()
 }
 
 #[test]
+fn who_signs_in_comes_to_where_they_wanted_to_go_on_this_site() {
+    let server = Server::start(&[]);
+    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).max_redirects(0).build().into();
+    let to = |answer: ureq::http::Response<ureq::Body>| {
+        assert_eq!(answer.status(), 303);
+        answer.headers()["location"].to_str().unwrap().to_owned()
+    };
+    let asked = |path: &str| to(agent.get(format!("{}{path}", server.url)).call().unwrap());
+    assert_eq!(asked("/builds/1?job=2"), "/sign-in?next=/builds/1%3fjob%3d2");
+    assert_eq!(asked("/"), "/sign-in");
+    assert_eq!(asked("//evil.example/"), "/sign-in");
+    let enter = |token: &str, next: &str| {
+        to(agent.post(format!("{}/sign-in", server.url)).send_form([("token", token), ("next", next)]).unwrap())
+    };
+    assert_eq!(enter("wrong", "/builds/1?job=2"), "/sign-in?wrong=1&next=/builds/1%3fjob%3d2");
+    assert_eq!(enter(&server.token, "/builds/1?job=2"), "/builds/1?job=2");
+    for elsewhere in ["", "//evil.example", "/\\evil.example", "/\t/evil.example", "https://evil.example", "evil"] {
+        assert_eq!(enter(&server.token, elsewhere), "/", "{elsewhere:?}");
+    }
+}
+
+#[test]
 fn an_artifact_is_kept_and_given_in_whole_and_in_parts() {
     let server = Server::start(&[]);
     let yaml =

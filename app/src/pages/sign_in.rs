@@ -11,6 +11,8 @@ pub fn SignInRoute() -> impl IntoView {
     let query = use_query_map();
     let of = |name: &str| query.with_untracked(|query| query.get(name)).filter(|value| !value.is_empty());
     let (link, was_wrong) = (of("link"), of("wrong").is_some());
+    // Where the person wanted to go; the server judges it.
+    let next = of("next").map(|next| view! { <input type="hidden" name="next" value=next/> });
     let wrong = was_wrong.then(|| {
         let text = "This is no token that is known here, and no link that can still be used.";
         view! { <p class="problem" role="alert">{text}</p> }
@@ -20,6 +22,7 @@ pub fn SignInRoute() -> impl IntoView {
             <p>"This link signs this browser in as the owner. It works once."</p>
             <form class="sign-in" method="post" action="/sign-in">
                 <input type="hidden" name="token" value=link/>
+                {next}
                 <button class="primary large" type="submit">"Sign in"</button>
             </form>
         }),
@@ -36,6 +39,7 @@ pub fn SignInRoute() -> impl IntoView {
             <form class="sign-in" method="post" action="/sign-in">
                 <label for="token">"Token"</label>
                 <input id="token" name="token" type="password" autocomplete="current-password" required/>
+                {next}
                 <button class="primary" type="submit">"Sign in"</button>
             </form>
         }),

@@ -22,7 +22,7 @@ use wire::{
 use crate::{
     assets,
     core::Core,
-    http::{problem::Rejection, who::Who},
+    http::{problem::Rejection, sign_in, who::Who},
     queries,
 };
 
@@ -35,7 +35,8 @@ pub(crate) fn run_on_tokio() {
 pub(crate) async fn render(State(core): State<Arc<Core>>, who: Option<Who>, request: Request<Body>) -> Response {
     let Some(Who(who)) = who else {
         if request.uri().path() != "/sign-in" {
-            return Redirect::to("/sign-in").into_response();
+            let wanted = request.uri().path_and_query().map_or("/", |wanted| wanted.as_str());
+            return Redirect::to(&sign_in::address(wanted, &[])).into_response();
         }
         return page(request, || {}).await;
     };

@@ -28,13 +28,39 @@ use crate::{
 pub(crate) struct SignIn {
     /// The secret of a sign-in link, or a token.
     token: String,
+    /// Where the person wanted to go.
+    #[serde(default)]
+    next: String,
+}
+
+/// The address of the sign-in page from which `next` goes on; `flags` are parameters of it.
+pub(crate) fn address(next: &str, flags: &[&str]) -> String {
+    let mut parameters: Vec<String> = flags.iter().map(|flag| format!("{flag}=1")).collect();
+    if next != "/" && is_here(next) {
+        let mut encoded = String::from("next=");
+        for byte in next.bytes() {
+            if byte.is_ascii_alphanumeric() || b"-_.~/".contains(&byte) {
+                encoded.push(char::from(byte));
+            } else {
+                encoded.push('%');
+                encoded.push_str(&secret::hex(&[byte]));
+            }
+        }
+        parameters.push(encoded);
+    }
+    if parameters.is_empty() { "/sign-in".to_owned() } else { format!("/sign-in?{}", parameters.join("&")) }
+}
+
+/// Whether it is a path of this site. Browsers take `//x` and `/\x` for another one, and leave out tabs and line ends.
+fn is_here(next: &str) -> bool {
+    next.starts_with('/') && !next.starts_with("//") && next.bytes().all(|b| b.is_ascii_graphic() && b != b'\\')
 }
 
 /// `POST /sign-in`: a link is used up by it, never by a GET, so that nothing that merely looks at the link spends it.
 pub(crate) async fn sign_in(State(core): State<Arc<Core>>, session: Session, Form(form): Form<SignIn>) -> Response {
     match begin(&core, &session, form.token.trim()).await {
-        Ok(true) => Redirect::to("/").into_response(),
-        Ok(false) => Redirect::to("/sign-in?wrong=1").into_response(),
+        Ok(true) => Redirect::to(if is_here(&form.next) { &form.next } else { "/" }).into_response(),
+        Ok(false) => Redirect::to(&address(&form.next, &["wrong"])).into_response(),
         Err(problem) => Rejection(problem).into_response(),
     }
 }
@@ -70,4 +96,21 @@ pub(crate) async fn sign_out(State(gateway): State<Arc<Gateway>>, who: Option<Wh
         gateway.sign_out(&who.subject);
     }
     (StatusCode::SEE_OTHER, [(header::LOCATION, "/sign-in")]).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_goes_on_to_a_path_of_this_site_only() {
+        assert_eq!(address("/builds/1?job=2&x=%20", &[]), "/sign-in?next=/builds/1%3fjob%3d2%26x%3d%2520");
+        assert_eq!(address("/a", &["wrong"]), "/sign-in?wrong=1&next=/a");
+        assert_eq!(address("/", &[]), "/sign-in");
+        for elsewhere in ["", "//evil", "/\\evil", "/\t/evil", "/a\\b", "https://evil", "javascript:x", "evil", "/a b"]
+        {
+            assert!(!is_here(elsewhere), "{elsewhere:?}");
+            assert_eq!(address(elsewhere, &["wrong"]), "/sign-in?wrong=1");
+        }
+    }
 }
