@@ -1,12 +1,13 @@
-//! What a terminal would show, line by line: carriage returns rewrite the line, ANSI sequences are kept, bytes that are not
-//! UTF-8 become U+FFFD, a line without an end is shown as open after a short while, a very long one is split.
+//! What a terminal would show, line by line: carriage returns and the sequences that mean the same rewrite the line, other
+//! ANSI sequences are kept, bytes that are not UTF-8 become U+FFFD, a line without an end is shown as open after a short
+//! while, a very long one is split.
 
 use std::{
     mem::take,
     time::{Duration, Instant},
 };
 
-use memchr::memchr2;
+use memchr::memchr3;
 use wire::{LogLine, Timestamp, log::LINE_BYTES_MAX};
 
 /// A line that has no end by then is shown as it is; and again no more often than this while it changes.
@@ -25,6 +26,8 @@ pub(crate) struct Lines {
     part: Vec<u8>,
     /// The last byte was a carriage return; what follows says whether it ends the line or rewrites it.
     returned: bool,
+    /// The beginning of what may be a [`Sequence`], cut by a read: at most 3 bytes.
+    cut: Vec<u8>,
     /// When the line's first byte was read.
     began: Option<Timestamp>,
     /// When the line may be shown open (next). None while it has no byte.
@@ -48,7 +51,12 @@ impl Lines {
         n: &mut u64,
         out: &mut impl FnMut(LogLine),
     ) {
+        let joined;
         let mut rest = bytes;
+        if !self.cut.is_empty() {
+            joined = [take(&mut self.cut).as_slice(), bytes].concat();
+            rest = &joined;
+        }
         while let Some(first) = rest.first() {
             if self.returned && *first != b'\r' {
                 self.returned = false;
@@ -57,13 +65,39 @@ impl Lines {
                     rest = &rest[1..];
                     continue;
                 }
-                let part = take(&mut self.part);
-                self.shown = overlay(take(&mut self.shown), &String::from_utf8_lossy(&part));
+                self.rewind();
             }
-            let Some(stop) = memchr2(b'\n', b'\r', rest) else {
+            let Some((stop, sequence)) = stop(rest) else {
                 self.append(rest, at, now, n, out);
                 break;
             };
+            if let Some(sequence) = sequence {
+                self.append(&rest[..stop], at, now, n, out);
+                rest = &rest[stop..];
+                let bytes = match sequence {
+                    Sequence::Cut => {
+                        self.cut = rest.to_vec();
+                        rest.len()
+                    }
+                    Sequence::Return { bytes } => {
+                        self.rewind();
+                        bytes
+                    }
+                    // Behind what was written since the line's beginning nothing is known to stand.
+                    Sequence::EraseRight { bytes } if !self.part.is_empty() => {
+                        self.append(&rest[..bytes], at, now, n, out);
+                        bytes
+                    }
+                    Sequence::EraseRight { bytes } | Sequence::EraseLine { bytes } => {
+                        self.changed |= self.began.is_some();
+                        self.shown.clear();
+                        self.part.clear();
+                        bytes
+                    }
+                };
+                rest = &rest[bytes..];
+                continue;
+            }
             let (text, end) = (&rest[..stop], rest[stop]);
             rest = &rest[stop + 1..];
             if end == b'\n' && self.began.is_none() && text.len() <= LINE_BYTES_MAX {
@@ -102,9 +136,21 @@ impl Lines {
     /// Nothing more comes: the open line ends here.
     pub(crate) fn close(&mut self, at: Timestamp, n: &mut u64, out: &mut impl FnMut(LogLine)) {
         self.returned = false;
-        if self.began.is_some() {
+        if !self.cut.is_empty() {
+            self.began.get_or_insert(at);
+            self.part.append(&mut self.cut);
+        }
+        // What was erased and never shown is no line.
+        let is_erased = self.part.is_empty() && self.shown.is_empty() && !self.is_shown;
+        if self.began.is_some() && !is_erased {
             self.end_line(at, n, out);
         }
+    }
+
+    /// What is written next stands over the line from its beginning.
+    fn rewind(&mut self) {
+        let part = take(&mut self.part);
+        self.shown = overlay(take(&mut self.shown), &String::from_utf8_lossy(&part));
     }
 
     fn append(&mut self, bytes: &[u8], at: Timestamp, now: Instant, n: &mut u64, out: &mut impl FnMut(LogLine)) {
@@ -144,6 +190,50 @@ impl Lines {
         }
         out(LogLine { n: *n, t, text, open: false, split, err: self.err });
         *n += 1;
+    }
+}
+
+/// Where a line ends or is rewritten: at a newline, a carriage return, or a sequence.
+fn stop(bytes: &[u8]) -> Option<(usize, Option<Sequence>)> {
+    let mut from = 0;
+    loop {
+        let at = from + memchr3(b'\n', b'\r', ESCAPE, &bytes[from..])?;
+        if bytes[at] != ESCAPE {
+            return Some((at, None));
+        }
+        if let Some(sequence) = Sequence::of(&bytes[at + 1..]) {
+            return Some((at, Some(sequence)));
+        }
+        from = at + 1;
+    }
+}
+
+const ESCAPE: u8 = b'\x1b';
+
+/// What spinners write between two pictures (ECMA-48: CHA to the first column, EL), with its length.
+enum Sequence {
+    /// As a carriage return.
+    Return { bytes: usize },
+    /// Erases what stands from the cursor on.
+    EraseRight { bytes: usize },
+    /// Erases all of the line.
+    EraseLine { bytes: usize },
+    /// The bytes end before it can be told.
+    Cut,
+}
+
+impl Sequence {
+    /// By what follows the escape.
+    fn of(rest: &[u8]) -> Option<Self> {
+        match rest {
+            [] | [b'['] | [b'[', b'0'..=b'2'] => Some(Self::Cut),
+            [b'[', b'G', ..] => Some(Self::Return { bytes: 3 }),
+            [b'[', b'0' | b'1', b'G', ..] => Some(Self::Return { bytes: 4 }),
+            [b'[', b'K', ..] => Some(Self::EraseRight { bytes: 3 }),
+            [b'[', b'0', b'K', ..] => Some(Self::EraseRight { bytes: 4 }),
+            [b'[', b'2', b'K', ..] => Some(Self::EraseLine { bytes: 4 }),
+            _ => None,
+        }
     }
 }
 
@@ -207,10 +297,28 @@ mod tests {
         assert_eq!(texts(&[b" 10%\r 50%\r100%\ndone\n"]), ["100%", "done"]);
         assert_eq!(texts(&[b"downloading\rdone\n"]), ["doneloading"]);
         assert_eq!(texts(&["größe\rGRÖ\n".as_bytes()]), ["GRÖße"]);
-        assert_eq!(texts(&[b"long text\r\x1b[Kdone\r\n"]), ["\x1b[Kdone"]);
+        assert_eq!(texts(&[b"long text\r\x1b[Kdone\r\n"]), ["done"]);
         assert_eq!(texts(&[b"\x1b[32mgreen\x1b[0m\rok\n"]), ["ok"]);
         assert_eq!(texts(&[b"50%\r"]), ["50%"]);
         assert_eq!(texts(&[b"a\r\r\nb\r", b"\nc\r", b"d"]), ["a", "b", "d"]);
+    }
+
+    #[test]
+    fn a_spinner_that_moves_by_sequences_rewrites_its_line_wherever_a_read_cuts_them() {
+        for (bytes, expected) in [
+            (&b"\x1b[2K\x1b[1G| one\x1b[2K\x1b[1G/ two\x1b[2K\x1b[1Gdone\nnext\n"[..], &["done", "next"][..]),
+            (b"\x1b[1G\x1b[0Klong one\x1b[0G\x1b[Ktwo\n", &["two"]),
+            (b"downloading\x1b[Gdone\n", &["doneloading"]),
+            (b"50%\x1b[1G\n", &["50%"]),
+            (b"working\r\x1b[2Kend", &["end"]),
+            (b"last\nspinner\x1b[2K\x1b[1G", &["last"]),
+            (b"\x1b[31m\x1b[Kred\x1b[m\x1b[K\n", &["\x1b[31m\x1b[Kred\x1b[m\x1b[K"]),
+            (b"\x1b[10Gtab\x1b[1m!\n\x1b[", &["\x1b[10Gtab\x1b[1m!", "\x1b["]),
+        ] {
+            assert_eq!(texts(&[bytes]), expected, "{bytes:?}");
+            let single: Vec<&[u8]> = bytes.chunks(1).collect();
+            assert_eq!(texts(&single), expected, "{bytes:?}, byte by byte");
+        }
     }
 
     #[test]
