@@ -212,6 +212,22 @@ fn who_signs_in_comes_to_where_they_wanted_to_go_on_this_site() {
 }
 
 #[test]
+fn a_page_that_does_not_exist_is_answered_404() {
+    let server = Server::start(&[]);
+    server.apply("quick", QUICK);
+    if !server.get("/pipelines/quick").text.contains("<html") {
+        return; // Built without the browser package.
+    }
+    assert_eq!(server.get("/pipelines/quick").status, 200);
+    let unknown = "/builds/01a1f8d6-831d-7039-bae4-20cac630a59a";
+    for path in [unknown, "/builds/xx", "/pipelines/xx", "/pipelines/a%20b", "/nothere"] {
+        let page = server.get(path);
+        assert_eq!(page.status, 404, "{path}");
+        assert!(page.text.contains("<title>Not found · Stepcast</title>"), "{path}: {}", page.text);
+    }
+}
+
+#[test]
 fn an_artifact_is_kept_and_given_in_whole_and_in_parts() {
     let server = Server::start(&[]);
     let yaml =

@@ -7,10 +7,11 @@ use leptos::{either::Either, prelude::*};
 use serde::{Deserialize, Serialize};
 use wire::{PipelineName, view::InstallationView};
 
-use super::{clock::Clock, problem_note::ProblemNote};
+use super::{at_once::AtOnce, clock::Clock, problem_note::ProblemNote};
 use crate::{
     api::{BuildPage, HomePage, PageError, PipelinePage, Stamped},
     json::Json,
+    pages::not_found::NotFound,
 };
 
 /// What the pages read.
@@ -73,6 +74,9 @@ pub fn page_data(data: Resource<Answer, Json>, view: Arc<dyn Fn(PageData) -> Any
                         Ok(Stamped { now, data }) => {
                             clock.set(now);
                             Either::Left(view(data))
+                        }
+                        Err(PageError(problem)) if problem.status == 404 => {
+                            Either::Left(AtOnce(view! { <NotFound/> }).into_any())
                         }
                         Err(PageError(problem)) => Either::Right(view! { <ProblemNote problem/> }),
                     }

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use app::{
     Assets,
     api::{Backend, BoxFuture},
+    pages::not_found::Missing,
 };
 use axum::{
     body::Body,
     extract::{Request, State},
+    http::StatusCode,
     response::{IntoResponse as _, Redirect, Response},
 };
 use leptos::prelude::provide_context;
@@ -54,7 +56,17 @@ async fn page(request: Request<Body>, context: impl Fn() + Clone + Send + Sync +
     };
     let (js, wasm, css) = (assets.js.to_owned(), assets.wasm.to_owned(), assets.css.to_owned());
     let shell = move || app::shell(Assets { js: js.clone(), wasm: wasm.clone(), css: css.clone() });
-    leptos_axum::render_app_async_with_context(context, shell)(request).await
+    let missing = Missing::default();
+    let told = missing.clone();
+    let context = move || {
+        provide_context(missing.clone());
+        context();
+    };
+    let mut response = leptos_axum::render_app_async_with_context(context, shell)(request).await;
+    if told.is_told() {
+        *response.status_mut() = StatusCode::NOT_FOUND;
+    }
+    response
 }
 
 /// A server function of a page.
