@@ -63,6 +63,10 @@ pub(crate) async fn pipeline(core: &Core, _who: &Authority, name: &PipelineName)
 
 /// Builds, newest first.
 pub(crate) async fn builds(core: &Core, _who: &Authority, query: &BuildsQuery) -> Result<Vec<BuildSummary>, Problem> {
+    if query.number.is_some() && query.pipeline.is_none() {
+        let sentence = "`number` counts the builds of one pipeline: send `pipeline` along.";
+        return Err(Problem::new(400, "Invalid parameter", sentence));
+    }
     core.store.builds(query).await.map_err(store_problem)
 }
 

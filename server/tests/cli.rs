@@ -167,6 +167,35 @@ fn escape_sequences_are_for_terminals_and_for_who_asks_for_them() {
 }
 
 #[test]
+fn a_build_is_named_by_its_pipeline_and_number() {
+    let server = Server::start(&[]);
+    for name in ["p", "empty"] {
+        server.apply(name, &format!("name: {name}\njobs: {{a: {{steps: [{{run: echo one}}]}}}}\n"));
+    }
+    for _ in 0..2 {
+        server.finished(&server.trigger("p"));
+    }
+    for (name, number) in [("p#1", "p #1 "), ("p#2", "p #2 "), ("p", "p #2 ")] {
+        let (code, out, err) = run(&server, &["show", name]);
+        assert!(code == Some(0) && out.starts_with(number), "{name}: {out}{err}");
+    }
+    assert_eq!(run(&server, &["follow", "p#1"]).0, Some(0));
+    assert!(run(&server, &["retry", "p#1", "--follow"]).1.contains("attempt 2"));
+    assert!(run(&server, &["cancel", "p"]).2.contains("build 2 of p has succeeded already"));
+    for (name, told) in [
+        ("p#3", "Pipeline p has no build #3"),
+        ("empty", "Pipeline empty has no build:"),
+        ("none#1", "There is no pipeline none."),
+        ("p#x", "it must be a build's id, or PIPELINE#NUMBER such as site#12"),
+    ] {
+        let (code, _, err) = run(&server, &["show", name]);
+        assert!(code == Some(2) && err.contains(told), "{name}: {err}");
+    }
+    let all = server.get("/api/v1/builds?number=1");
+    assert!(all.status == 400 && all.text.contains("`pipeline`"), "{}", all.text);
+}
+
+#[test]
 fn without_a_token_it_is_told_how_one_is_made() {
     let server = Server::start(&[]);
     server.apply("p", "name: p\njobs: {a: {steps: [{run: x}]}}\n");

@@ -19,6 +19,7 @@ use wire::{
 
 use crate::{
     Done,
+    build_name::BuildName,
     client::{Client, Events, Failure, Said},
     running::Running,
     terminal::{PICTURE_MILLIS, Terminal, Tone},
@@ -28,8 +29,9 @@ use crate::{
 /// Options of `stepcast follow`.
 #[derive(Args)]
 pub struct Options {
-    /// The build's id.
-    pub(crate) build: BuildId,
+    /// The build: its id, PIPELINE#NUMBER such as site#12, or PIPELINE for its last one.
+    #[arg(value_name = "BUILD")]
+    pub(crate) build: BuildName,
 }
 
 /// A connection that is lost is tried again for so long.

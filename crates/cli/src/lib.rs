@@ -4,6 +4,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod apply;
+mod build_name;
 mod cancel;
 mod client;
 mod follow;
@@ -63,7 +64,7 @@ pub fn run(command: ClientCommand) -> ExitCode {
     let result = Client::from_environment().and_then(|client| match command {
         ClientCommand::Apply(options) => apply::run(&client, &options),
         ClientCommand::Trigger(options) => trigger::run(&client, &options),
-        ClientCommand::Follow(options) => follow::run(&client, options.build),
+        ClientCommand::Follow(options) => follow::run(&client, options.build.find(&client)?),
         ClientCommand::Show(options) => show::run(&client, &options),
         ClientCommand::Cancel(options) => cancel::run(&client, &options),
         ClientCommand::Retry(options) => retry::run(&client, &options),

@@ -1,10 +1,11 @@
 //! `stepcast retry BUILD [--failed-only]`
 
 use clap::Args;
-use wire::{BuildId, command::Retry, view::BuildSummary};
+use wire::{command::Retry, view::BuildSummary};
 
 use crate::{
     Done,
+    build_name::BuildName,
     client::{Client, Failure},
     follow,
 };
@@ -12,8 +13,9 @@ use crate::{
 /// Options of `stepcast retry`.
 #[derive(Args)]
 pub struct Options {
-    /// The build's id.
-    build: BuildId,
+    /// The build: its id, PIPELINE#NUMBER such as site#12, or PIPELINE for its last one.
+    #[arg(value_name = "BUILD")]
+    build: BuildName,
     /// Only jobs that did not succeed, and what needs them.
     #[arg(long)]
     failed_only: bool,
@@ -23,10 +25,11 @@ pub struct Options {
 }
 
 pub(crate) fn run(client: &Client, options: &Options) -> Result<Done, Failure> {
-    let path = format!("/builds/{}/retry", options.build);
+    let build = options.build.find(client)?;
+    let path = format!("/builds/{build}/retry");
     let summary: BuildSummary = client.post(&path, &Retry { failed_only: options.failed_only }, None)?;
     if options.follow {
-        return follow::run(client, options.build);
+        return follow::run(client, build);
     }
     println!("{} #{} is queued again", summary.pipeline, summary.number);
     Ok(Done::Well)

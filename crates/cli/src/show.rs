@@ -1,10 +1,11 @@
 //! `stepcast show BUILD`
 
 use clap::Args;
-use wire::{BuildId, view::BuildView};
+use wire::view::BuildView;
 
 use crate::{
     Done,
+    build_name::BuildName,
     client::{Client, Failure},
     words::{duration, standing},
 };
@@ -12,15 +13,16 @@ use crate::{
 /// Options of `stepcast show`.
 #[derive(Args)]
 pub struct Options {
-    /// The build's id.
-    build: BuildId,
+    /// The build: its id, PIPELINE#NUMBER such as site#12, or PIPELINE for its last one.
+    #[arg(value_name = "BUILD")]
+    build: BuildName,
     /// Print the JSON of the API.
     #[arg(long)]
     json: bool,
 }
 
 pub(crate) fn run(client: &Client, options: &Options) -> Result<Done, Failure> {
-    let path = format!("/builds/{}", options.build);
+    let path = format!("/builds/{}", options.build.find(client)?);
     if options.json {
         println!("{}", client.get_text(&path)?);
         return Ok(Done::Well);

@@ -103,6 +103,9 @@ pub struct BuildsQuery {
     /// Of this pipeline only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pipeline: Option<PipelineName>,
+    /// The one with this number; of each pipeline, unless `pipeline` says which.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<u64>,
     /// In this state only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<crate::view::State>,

@@ -93,7 +93,7 @@ fn wait_seconds(headers: &HeaderMap) -> Option<u64> {
         .map(|seconds| seconds.min(WAIT_SECONDS_MAX))
 }
 
-/// `GET /builds?pipeline=&state=&outcome=&before=&after=&limit=`
+/// `GET /builds?pipeline=&number=&state=&outcome=&before=&after=&limit=`
 pub(crate) async fn list(
     State(core): State<Arc<Core>>,
     Who(who): Who,
@@ -104,6 +104,7 @@ pub(crate) async fn list(
         match name {
             _ if value.is_empty() => {}
             "pipeline" => wanted.pipeline = Some(pipeline_name(value)?),
+            "number" => wanted.number = Some(parse("`number`", value)?),
             "state" => wanted.state = Some(parse("`state`", value)?),
             "outcome" => wanted.outcome = Some(parse("`outcome`", value)?),
             "after" => wanted.after = Some(parse("`after`", value)?),
@@ -111,7 +112,7 @@ pub(crate) async fn list(
             "limit" => wanted.limit = Some(limit(value)?),
             other => {
                 let sentence =
-                    format!("`{other}` is not known here: use pipeline, state, outcome, before, after, limit.");
+                    format!("`{other}` is not known here: use pipeline, number, state, outcome, before, after, limit.");
                 return Err(Problem::new(400, "Invalid parameter", sentence).into());
             }
         }

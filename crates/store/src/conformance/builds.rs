@@ -204,6 +204,13 @@ pub async fn builds_are_listed_newest_first(fixture: &dyn Fixture) {
     assert_eq!(pages, made);
     let odd = BuildsQuery { pipeline: Some("odd".parse().unwrap()), ..BuildsQuery::default() };
     assert_eq!(listed(odd).await, [made[1], made[3], made[5]]);
+    let number = |pipeline: &str, number| BuildsQuery {
+        pipeline: Some(pipeline.parse().unwrap()),
+        number: Some(number),
+        ..BuildsQuery::default()
+    };
+    assert_eq!(listed(number("odd", 2)).await, [made[3]], "the second of its pipeline");
+    assert!(listed(number("odd", 4)).await.is_empty() && listed(number("odd", u64::MAX)).await.is_empty());
     granted(&*store, &claim("linux", LONG)).await;
     let running = BuildsQuery { state: Some(State::Running), ..BuildsQuery::default() };
     assert_eq!(listed(running).await, [made[6]], "the oldest was claimed first");

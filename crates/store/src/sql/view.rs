@@ -62,6 +62,9 @@ pub(super) async fn builds(connection: &mut Connection, asked: &BuildsQuery) -> 
     if asked.after.is_some() {
         conditions.push("(queued_at, id) > (SELECT queued_at, id FROM builds WHERE id = ?6)");
     }
+    if asked.number.is_some() {
+        conditions.push("number = ?7");
+    }
     let filter = if conditions.is_empty() { "?4 > 0".to_owned() } else { conditions.join(" AND ") };
     let order = if asked.after.is_some() { "ASC" } else { "DESC" };
     let sql = format!("SELECT {SUMMARY} FROM builds WHERE {filter} ORDER BY queued_at {order}, id {order} LIMIT ?4");
@@ -72,6 +75,7 @@ pub(super) async fn builds(connection: &mut Connection, asked: &BuildsQuery) -> 
         .bind(i64::from(asked.limit.unwrap_or(BUILDS_LIMIT).clamp(1, BUILDS_LIMIT_MAX)))
         .bind(asked.outcome.map(Outcome::as_str))
         .bind(asked.after.as_ref().map(|id| bytes(&id.0)))
+        .bind(asked.number.map(|number| i64::try_from(number).unwrap_or(i64::MAX)))
         .fetch_all(connection)
         .await?;
     let mut found = found.iter().map(summary).collect::<Result<Vec<_>, _>>()?;
