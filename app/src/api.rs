@@ -210,7 +210,7 @@ pub async fn read_build_page(
     let Some(build) = backend.build(id).await.map_err(PageError)? else { return Ok(stamped(None)) };
     let job = job
         .filter(|id| build.jobs.iter().any(|job| job.id == *id))
-        .or_else(|| crate::pages::build::first_choice(&build));
+        .or_else(|| crate::components::shown_job::first_choice(&build));
     let log = match build.jobs.iter().find(|known| Some(known.id) == job).filter(|known| known.attempt > 0) {
         None => None,
         Some(known) => {

@@ -34,6 +34,7 @@ pub mod pipeline_list;
 pub mod problem_note;
 pub mod scroll;
 pub mod shortcuts;
+pub mod shown_job;
 pub mod status;
 pub mod step_list;
 pub mod theme;

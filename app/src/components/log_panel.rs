@@ -132,7 +132,7 @@ pub fn LogPanel(
                     disabled=move || !active.get()
                     title="Keep the newest line in view"
                     on:click=move |_| {
-                        if following.get_untracked() { following.set(false) } else { handle.show_end(true) }
+                        if following.get_untracked() { handle.let_go() } else { handle.show_end(true) }
                     }
                 >
                     "Follow"

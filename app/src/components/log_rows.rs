@@ -226,6 +226,7 @@ impl Rows {
             let active = self.active.get_untracked();
             let marked = self.handle.marked.get_untracked();
             self.handle.following.set(active && marked.is_none());
+            self.handle.held.set(marked.is_some());
             let goal = match marked {
                 Some(range) => Goal::Line(range.first),
                 None if active || self.opens_at_end() => Goal::End,
@@ -290,11 +291,11 @@ impl Rows {
         }) else {
             return;
         };
-        let following = self.handle.following;
-        if top < before - 0.5 && following.get_untracked() {
-            following.set(false);
-        } else if top > before + 0.5 && is_at_end && self.active.get_untracked() && !following.get_untracked() {
-            following.set(true);
+        let is_following = self.handle.following.get_untracked();
+        if top < before - 0.5 {
+            self.handle.let_go();
+        } else if top > before + 0.5 && is_at_end && self.active.get_untracked() && !is_following {
+            self.handle.follow();
         }
     }
 

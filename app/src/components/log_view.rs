@@ -29,6 +29,8 @@ pub struct LogHandle {
     pub(super) followed: Followed,
     /// The end is kept in view.
     pub following: RwSignal<bool>,
+    /// The person looks at something in this log: it is not left for another job's.
+    pub held: RwSignal<bool>,
     /// Lines that a link, or the person, points at.
     pub marked: RwSignal<Option<LineRange>>,
     /// The time of each line is shown.
@@ -56,6 +58,7 @@ impl LogHandle {
         Self {
             followed,
             following: RwSignal::new(false),
+            held: RwSignal::new(false),
             marked: RwSignal::new(None),
             timed: RwSignal::new(false),
             wrapped: RwSignal::new(false),
@@ -87,6 +90,7 @@ impl LogHandle {
 
     /// Marks lines, for copying.
     pub fn mark_only(self, range: LineRange) {
+        self.held.set(true);
         self.said.set(String::new());
         self.marked.set(Some(range));
     }
@@ -111,13 +115,29 @@ impl LogHandle {
 
     /// Shows a line, and lets the end go.
     pub fn show_line(self, n: u64) {
-        self.following.set(false);
+        self.let_go();
         self.go.set(Some(Goal::Line(n)));
+    }
+
+    /// The end is not kept in view any more.
+    pub(super) fn let_go(self) {
+        self.following.set(false);
+        self.held.set(true);
+    }
+
+    /// The end is kept in view, whichever job's it is.
+    pub(super) fn follow(self) {
+        self.following.set(true);
+        self.held.set(false);
     }
 
     /// Shows the end; keeps it in view when asked to.
     pub fn show_end(self, follow: bool) {
-        self.following.set(follow);
+        if follow {
+            self.follow();
+        } else {
+            self.let_go();
+        }
         self.go.set(Some(Goal::End));
     }
 }

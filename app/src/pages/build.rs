@@ -6,9 +6,9 @@ use leptos::{either::Either, prelude::*};
 use leptos_meta::Title;
 use leptos_router::hooks::{use_params_map, use_query_map};
 use wire::{
-    BuildId, JobId, Outcome,
+    BuildId, JobId,
     command::Query,
-    view::{BuildSummary, BuildView, JobView, State},
+    view::{BuildSummary, BuildView, State},
 };
 
 use super::not_found::NotFound;
@@ -28,21 +28,13 @@ use crate::{
         log_view::LogHandle,
         neighbours::Neighbours,
         page_data::{PageData, page_data, read_once, reading},
+        shown_job::shown_job,
         status::{Status, StatusLabel},
         step_list::StepList,
         time::Time,
     },
     live::{Live, follow::Followed, keep_live},
 };
-
-/// The job that asks for attention: the first that failed, else the first that runs, else the first.
-#[must_use]
-pub fn first_choice(build: &BuildView) -> Option<JobId> {
-    let failed = |job: &&JobView| matches!(job.outcome, Some(Outcome::Failed | Outcome::TimedOut));
-    let running = |job: &&JobView| job.state == State::Running;
-    let jobs = &build.jobs;
-    jobs.iter().find(failed).or_else(|| jobs.iter().find(running)).or(jobs.first()).map(|job| job.id)
-}
 
 /// How many jobs are over, as long as some are not.
 fn progress(build: &BuildView) -> Option<String> {
@@ -93,16 +85,13 @@ fn Build(page: BuildPage, asked: Memo<Option<JobId>>) -> impl IntoView {
     let followed = Followed::new(live, build, first, log.as_ref());
     let view = followed.view;
     Effect::new(move |_| followed.start());
-    let chosen = Memo::new(move |_| {
-        let asked = asked.get().filter(|id| view.with(|view| view.jobs.iter().any(|job| job.id == *id)));
-        asked.or(first)
-    });
+    let handle = LogHandle::new(followed);
+    let chosen = shown_job(view, first, asked, handle);
     Effect::new(move |_| {
         if let Some(job) = chosen.get() {
             followed.choose(job);
         }
     });
-    let handle = LogHandle::new(followed);
     let show_line = Callback::new(move |n| handle.show_line(n));
     let artifacts = Signal::derive(move || {
         view.with(|view| {

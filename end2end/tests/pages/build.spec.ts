@@ -78,6 +78,60 @@ test("a million lines open and scroll, at most 300 of them in the document", asy
   await settled(999_880);
 });
 
+test("the page goes on to the job that runs, and stays with the one that failed, as a reload does", async ({ page, api, stepcast }) => {
+  const [first, second] = [new Gate(stepcast, "first"), new Gate(stepcast, "second")];
+  const jobs = {
+    fetch: `echo fetching; ${first.wait}`,
+    test: { needs: ["fetch"], steps: [{ run: `echo testing; ${second.wait}; exit 3` }] },
+    tell: { needs: ["test"], if: "always()", steps: [{ run: "echo told" }] },
+  };
+  await api.apply("chain", pipeline("chain", jobs));
+  const build = await api.trigger("chain");
+  await open(page, `/builds/${build}`);
+  const shown = page.locator(".jobs [aria-current] .name");
+  await expect(shown).toHaveText("fetch");
+  await expect(line(page, "fetching")).toBeVisible();
+  await first.open();
+  await expect(shown).toHaveText("test");
+  await expect(line(page, "testing")).toBeVisible();
+  await second.open();
+  await expect(page).toHaveTitle("failed · chain #1 · Stepcast");
+  await expect(shown).toHaveText("test");
+  await page.reload();
+  await expect(shown).toHaveText("test");
+});
+
+for (const choose of ["presses it", "presses k", "reads further up in it", "names it in the address"]) {
+  test(`the page stays with the job of a person who ${choose}`, async ({ page, api, stepcast }) => {
+    const [first, second] = [new Gate(stepcast, "first"), new Gate(stepcast, "second")];
+    const jobs = { fetch: `seq 1 300; ${first.wait}`, test: { needs: ["fetch"], steps: [{ run: second.wait }] } };
+    await api.apply("chain", pipeline("chain", jobs));
+    const build = await api.trigger("chain");
+    const { id } = (await api.build(build)).jobs[0];
+    await open(page, `/builds/${build}${choose.startsWith("names") ? `?job=${id}` : ""}`);
+    await reaches(page, 300);
+    const log = page.getByRole("region", { name: "Log" });
+    if (choose === "presses it") await page.locator(".jobs a").first().click();
+    if (choose === "presses k") {
+      await page.keyboard.press("j");
+      await expect(page.locator(".jobs [aria-current] .name")).toHaveText("test");
+      await page.keyboard.press("k");
+    }
+    if (choose.startsWith("reads")) {
+      await log.hover();
+      await page.mouse.wheel(0, -600);
+      await expect(page.getByRole("button", { name: "Follow" })).toHaveAttribute("aria-pressed", "false");
+    }
+    await first.open();
+    await api.until(build, ({ jobs }) => jobs[1].state === "running", "at its second job");
+    // Long enough that a page which goes on would have gone.
+    await expect(page.locator(".jobs li").nth(1).locator(".duration")).toHaveText(/^[1-9]/);
+    await expect(page.locator(".jobs [aria-current] .name")).toHaveText("fetch");
+    await second.open();
+    await expect(page).toHaveTitle("succeeded · chain #1 · Stepcast");
+  });
+}
+
 test("the end is followed until the person scrolls up, and again when they ask for it", async ({ page, api, stepcast }) => {
   const gate = new Gate(stepcast);
   await api.apply("talk", pipeline("talk", { work: gate.printUntilOpen }));
