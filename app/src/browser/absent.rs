@@ -73,8 +73,8 @@ pub fn address() -> String {
     String::new()
 }
 
-/// Changes the fragment of the address: nothing to do.
-pub fn set_fragment(_fragment: &str) {}
+/// Changes the address: nothing to do.
+pub fn set_place(_place: &str) {}
 
 /// Puts text where it can be pasted from: nowhere.
 #[allow(clippy::unused_async, reason = "as in a browser")]

@@ -214,15 +214,12 @@ pub fn address() -> String {
     window().and_then(|window| window.location().href().ok()).unwrap_or_default()
 }
 
-/// Changes the fragment of the address in place; an empty one goes.
-pub fn set_fragment(fragment: &str) {
-    let Some(window) = window() else { return };
-    let location = window.location();
-    let (path, query) = (location.pathname().unwrap_or_default(), location.search().unwrap_or_default());
-    if let Ok(history) = window.history() {
+/// Changes the address in place: what stands behind its path, from the `?` on.
+pub fn set_place(place: &str) {
+    if let Some(Ok(history)) = window().map(|window| window.history()) {
         let state = history.state().unwrap_or(JsValue::NULL);
         // Refused only for addresses of another site.
-        let _ = history.replace_state_with_url(&state, "", Some(&format!("{path}{query}{fragment}")));
+        let _ = history.replace_state_with_url(&state, "", Some(place));
     }
 }
 

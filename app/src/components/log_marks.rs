@@ -33,13 +33,13 @@ pub fn MarkBar(
     };
     let copy_link = move |_| {
         if let Some(range) = handle.marked.get_untracked() {
-            browser::set_fragment(&range.fragment());
+            handle.name_in_address(&range.fragment());
         }
         spawn_local(async move { copied(handle, browser::copy(&browser::address()).await, "Link") });
     };
     let forget = move |_| {
         handle.marked.set(None);
-        browser::set_fragment("");
+        handle.name_in_address("");
     };
     let name = |range: LineRange| match range.lines() {
         1 => format!("Line {}", range.first + 1),

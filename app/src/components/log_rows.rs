@@ -2,6 +2,7 @@
 //! scroll bar, the end, and what the person presses.
 
 use leptos::{ev, html, prelude::*, task::spawn_local};
+use leptos_router::hooks::use_location;
 use wire::JobId;
 
 use super::{
@@ -41,6 +42,8 @@ struct Rows {
     /// The row in which the person began to select.
     selecting_from: StoredValue<Option<u64>>,
     rows: RwSignal<Vec<Row>>,
+    /// Of the address that led here.
+    fragment: Memo<String>,
     outer: NodeRef<html::Div>,
     spacer: NodeRef<html::Div>,
     block: NodeRef<html::Div>,
@@ -68,6 +71,7 @@ pub(super) fn LiveRows(
         width: StoredValue::new(0),
         selecting_from: StoredValue::new(None),
         rows: RwSignal::new(Vec::new()),
+        fragment: use_location().hash,
         outer: NodeRef::new(),
         spacer: NodeRef::new(),
         block: NodeRef::new(),
@@ -219,14 +223,15 @@ impl Rows {
             // Marks and hits are lines of the log that was shown before; the job itself before its first attempt has none.
             let begins = |before: (JobId, u32)| before.1 == 0 && shown.is_some_and(|now| now.0 == before.0);
             if self.shown.get_value().is_some_and(|before| !begins(before)) {
-                self.handle.marked.set(None);
+                // What the address that led here names, going back too.
+                self.handle.marked.set(LineRange::parse(&self.fragment.get_untracked()));
                 self.handle.search.begin(String::new());
             }
             self.shown.set_value(shown);
             let active = self.active.get_untracked();
             let marked = self.handle.marked.get_untracked();
             self.handle.following.set(active && marked.is_none());
-            self.handle.held.set(marked.is_some());
+            self.handle.hold_if(marked.is_some());
             let goal = match marked {
                 Some(range) => Goal::Line(range.first),
                 None if active || self.opens_at_end() => Goal::End,

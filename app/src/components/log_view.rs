@@ -42,6 +42,8 @@ pub struct LogHandle {
     /// What came of copying, for the person.
     pub said: RwSignal<String>,
     pub(super) go: RwSignal<Option<Goal>>,
+    /// The address was made to name the job that is shown.
+    named: StoredValue<bool>,
 }
 
 /// Where the view is to go.
@@ -65,6 +67,7 @@ impl LogHandle {
             said: RwSignal::new(String::new()),
             search: Search::new(),
             go: RwSignal::new(None),
+            named: StoredValue::new(false),
         }
     }
 
@@ -85,7 +88,16 @@ impl LogHandle {
     pub fn mark(self, range: LineRange) {
         self.following.set(false);
         self.mark_only(range);
-        browser::set_fragment(&range.fragment());
+        self.name_in_address(&range.fragment());
+    }
+
+    /// Names in the address what is looked at: the job, and the lines of a fragment where there is one. From then on the
+    /// page shows the job that its address says.
+    pub(super) fn name_in_address(self, fragment: &str) {
+        if let Some((job, ..)) = self.log() {
+            browser::set_place(&format!("?job={job}{fragment}"));
+            self.named.set_value(true);
+        }
     }
 
     /// Marks lines, for copying.
@@ -128,7 +140,12 @@ impl LogHandle {
     /// The end is kept in view, whichever job's it is.
     pub(super) fn follow(self) {
         self.following.set(true);
-        self.held.set(false);
+        self.hold_if(false);
+    }
+
+    /// Whether the person looks at something in this log.
+    pub(super) fn hold_if(self, held: bool) {
+        self.held.set(held || self.named.get_value());
     }
 
     /// Shows the end; keeps it in view when asked to.

@@ -57,6 +57,43 @@ test("pressing a number marks a line, with Shift a range, and the address names 
   expect(new URL(page.url()).hash).toBe("");
 });
 
+test("a link to lines names their job, and going back leads to both", async ({ page, api }) => {
+  await api.apply("two", pipeline("two", { one: "seq 1 500", other: "seq 1001 1500" }));
+  const build = await api.trigger("two");
+  const { jobs } = await api.finished(build);
+  const other = jobs.find(({ name }) => name === "other")?.id;
+  await open(page, `/builds/${build}`);
+  await page.locator(".jobs").getByRole("link", { name: /other/ }).click();
+  await expect(row(page, 5).locator(".t")).toHaveText("1006");
+  await row(page, 5).locator(".n").click();
+  await expect(page).toHaveURL(`/builds/${build}?job=${other}#L6`);
+  await page.getByRole("button", { name: "Copy link" }).click();
+  await expect(page.getByText("Link copied")).toBeVisible();
+  const link = await page.evaluate(() => navigator.clipboard.readText());
+
+  await page.locator(".jobs").getByRole("link", { name: /one/ }).click();
+  await expect(row(page, 5).locator(".t")).toHaveText("6");
+  await expect(page.locator(".row.marked")).toHaveCount(0);
+  await page.goBack();
+  await expect(row(page, 5).locator(".t")).toHaveText("1006");
+  await expect(row(page, 5)).toHaveClass(/marked/);
+
+  await open(page, "/");
+  await open(page, link);
+  await expect(row(page, 5).locator(".t")).toHaveText("1006");
+  await expect(row(page, 5)).toHaveClass(/marked/);
+});
+
+test("a line that is marked where no job was asked for names the shown one", async ({ page, api }) => {
+  await api.apply("two", pipeline("two", { one: "seq 1 500", other: "seq 1001 1500; exit 1" }));
+  const build = await api.trigger("two");
+  const { jobs } = await api.finished(build);
+  await open(page, `/builds/${build}`);
+  await page.getByRole("button", { name: "Top" }).click();
+  await row(page, 3).locator(".n").click();
+  await expect(page).toHaveURL(`/builds/${build}?job=${jobs.find(({ name }) => name === "other")?.id}#L4`);
+});
+
 test("times are shown on demand, the exact one on hover", async ({ page, api }) => {
   await open(page, await longLog(api));
   await expect(page.locator(".row .at")).toHaveCount(0);
