@@ -124,7 +124,7 @@ pub fn LogPanel(
                     "Wrap"
                 </button>
                 <button class="needs-js small" type="button" on:click=move |_| handle.show_line(0)>"Top"</button>
-                <button class="needs-js small" type="button" on:click=move |_| handle.show_end(false)>"End"</button>
+                <button class="needs-js small" type="button" on:click=move |_| handle.show_end()>"End"</button>
                 <button
                     class="needs-js small follow"
                     type="button"
@@ -132,7 +132,7 @@ pub fn LogPanel(
                     disabled=move || !active.get()
                     title="Keep the newest line in view"
                     on:click=move |_| {
-                        if following.get_untracked() { handle.let_go() } else { handle.show_end(true) }
+                        if following.get_untracked() { handle.let_go() } else { handle.show_end() }
                     }
                 >
                     "Follow"

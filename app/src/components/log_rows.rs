@@ -358,9 +358,13 @@ impl Rows {
         copy_lines(self.handle, range);
     }
 
-    /// Ctrl+A means the log, all of it.
+    /// Ctrl+A means the log, all of it. End means its end, which the browser's own way there misses while lines come.
     fn typed(self, event: &ev::KeyboardEvent) {
         let total = self.total();
+        if event.key() == "End" && !event.shift_key() {
+            event.prevent_default();
+            self.handle.show_end();
+        }
         if (event.ctrl_key() || event.meta_key()) && event.key() == "a" && total > 0 {
             event.prevent_default();
             browser::select_nothing();

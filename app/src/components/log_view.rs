@@ -148,13 +148,9 @@ impl LogHandle {
         self.held.set(held || self.named.get_value());
     }
 
-    /// Shows the end; keeps it in view when asked to.
-    pub fn show_end(self, follow: bool) {
-        if follow {
-            self.follow();
-        } else {
-            self.let_go();
-        }
+    /// Shows the end, and keeps it in view.
+    pub fn show_end(self) {
+        self.follow();
         self.go.set(Some(Goal::End));
     }
 }

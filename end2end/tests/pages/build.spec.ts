@@ -151,6 +151,15 @@ test("the end is followed until the person scrolls up, and again when they ask f
   expect(await top()).toBe(before);
 
   await follow.click();
+  await expect(follow).toHaveAttribute("aria-pressed", "true");
+  // The button leads to the end as the key does: both follow it from there on.
+  const log = page.getByRole("region", { name: "Log" });
+  for (const goToTheEnd of [() => page.getByRole("button", { name: "End" }).click(), () => log.press("End")]) {
+    await page.getByRole("button", { name: "Top" }).click();
+    await expect(follow).toHaveAttribute("aria-pressed", "false");
+    await goToTheEnd();
+    await expect(follow).toHaveAttribute("aria-pressed", "true");
+  }
   await gate.open();
   await expect(line(page, "the end")).toBeInViewport();
 });
