@@ -13,6 +13,23 @@ pub enum Colour {
     Rgb(u8, u8, u8),
 }
 
+impl Colour {
+    /// Whether black is read better on it than white; none for the log's own.
+    fn is_light(self) -> Option<bool> {
+        match self {
+            Self::Own => None,
+            // As the style sheet draws them behind text.
+            Self::Named(n) => Some(!matches!(n, 0 | 1 | 4 | 5 | 8)),
+            Self::Rgb(r, g, b) => {
+                // The luminance by the weights of WCAG, with squares in the place of its curve; black and white contrast
+                // alike with a grey of 117.
+                let square = |part: u8| u32::from(part) * u32::from(part);
+                Some(2_126 * square(r) + 7_152 * square(g) + 722 * square(b) > 10_000 * 117 * 117)
+            }
+        }
+    }
+}
+
 /// How a run of text looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Style {
@@ -54,13 +71,17 @@ impl Style {
         match front {
             Colour::Named(n) => add(&format!("f{n}")),
             Colour::Rgb(..) => add("fx"),
-            Colour::Own if self.inverse => add("inv"),
-            Colour::Own => {}
+            // Text without a colour of its own is one that can be read on its ground.
+            Colour::Own => match back.is_light() {
+                Some(true) => add("bk"),
+                Some(false) => add("wt"),
+                None => {}
+            },
         }
         match back {
-            Colour::Named(n) => add(&format!("b{n}")),
-            Colour::Rgb(..) => add("bx"),
-            Colour::Own if self.inverse => add("binv"),
+            Colour::Named(n) => add(&format!("on b{n}")),
+            Colour::Rgb(..) => add("on bx"),
+            Colour::Own if self.inverse => add("inv"),
             Colour::Own => {}
         }
         let flags =
@@ -237,9 +258,20 @@ mod tests {
     fn colours_and_weights_become_runs() {
         assert_eq!(seen("a\u{1b}[1;31mb\u{1b}[0mc"), [pair("", "a"), pair("f1 bo", "b"), pair("", "c")]);
         assert_eq!(seen("\u{1b}[2;3;4;9mx\u{1b}[22;23;24;29my"), [pair("di it un st", "x"), pair("", "y")]);
-        assert_eq!(seen("\u{1b}[97;104mx\u{1b}[39;49my"), [pair("f15 b12", "x"), pair("", "y")]);
-        assert_eq!(seen("\u{1b}[7mx\u{1b}[31my"), [pair("inv binv", "x"), pair("inv b1", "y")]);
+        assert_eq!(seen("\u{1b}[97;104mx\u{1b}[39;49my"), [pair("f15 on b12", "x"), pair("", "y")]);
+        assert_eq!(seen("\u{1b}[7mx\u{1b}[31my"), [pair("inv", "x"), pair("wt on b1", "y")]);
+        assert_eq!(seen("\u{1b}[7;41mx"), [pair("f1 inv", "x")]);
         assert_eq!(seen("\u{1b}[32mx\u{1b}[my"), [pair("f2", "x"), pair("", "y")]);
+    }
+
+    #[test]
+    fn text_without_a_colour_of_its_own_is_black_or_white_on_a_ground() {
+        assert_eq!(seen("\u{1b}[1;44mx\u{1b}[42my"), [pair("wt on b4 bo", "x"), pair("bk on b2 bo", "y")]);
+        assert_eq!(seen("\u{1b}[48;5;231mx\u{1b}[48;5;19my"), [pair("bk on bx", "x"), pair("wt on bx", "y")]);
+        assert_eq!(
+            seen("\u{1b}[48;2;117;117;117mx\u{1b}[48;2;118;118;118my"),
+            [pair("wt on bx", "x"), pair("bk on bx", "y")]
+        );
     }
 
     #[test]
