@@ -48,6 +48,9 @@ pub fn set_icon(_url: &str) {}
 /// Scrolls the list that holds a row: nothing to do.
 pub fn reveal_in_list(_row: &leptos::web_sys::HtmlElement) {}
 
+/// Scrolls a view sideways: nothing to do.
+pub fn reveal_sideways(_view: &leptos::web_sys::Element, _selector: &str) {}
+
 /// Puts the cursor on a line of a text area: nothing to do.
 pub fn select_line(_area: &leptos::web_sys::HtmlTextAreaElement, _line: u32) {}
 

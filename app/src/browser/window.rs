@@ -159,6 +159,23 @@ pub fn reveal_in_list(row: &HtmlElement) {
     }
 }
 
+/// Scrolls a view sideways, where that is needed, so that the first element in it that a selector finds is seen: back to
+/// the edge if it is seen from there.
+pub fn reveal_sideways(view: &Element, selector: &str) {
+    let Ok(Some(element)) = view.query_selector(selector) else { return };
+    let (place, seen) = (element.get_bounding_client_rect(), view.get_bounding_client_rect());
+    let width = f64::from(view.client_width());
+    // Line numbers stand above the left of the view.
+    let margin = width / 8.0;
+    let (from, to) = (place.left() - seen.left(), place.right() - seen.left());
+    if from >= margin && to <= width {
+        return;
+    }
+    let scrolled = f64::from(view.scroll_left());
+    let left = if to + scrolled <= width { 0.0 } else { from + scrolled - width / 2.0 };
+    view.set_scroll_left(left.round() as i32);
+}
+
 /// Puts the cursor on a line of a text area, counted from 1, and selects it.
 pub fn select_line(area: &HtmlTextAreaElement, line: u32) {
     let text = area.value();

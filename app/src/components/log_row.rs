@@ -3,7 +3,10 @@
 use leptos::{either::Either, prelude::*};
 use wire::log::{Marker, marker};
 
-use super::{ansi, connection::grouped};
+use super::{
+    connection::grouped,
+    log_found::{Piece, pieces},
+};
 use crate::live::log::Line;
 
 /// A longer line is cut on screen, and says so; bytes of UTF-8. The raw log has it whole.
@@ -27,8 +30,8 @@ pub struct Marks {
     pub lost: bool,
     /// A link, or the person, points at it.
     pub marked: bool,
-    /// What is searched for stands in it.
-    pub hit: bool,
+    /// The search, by its number, whose text stands in it.
+    pub hit: Option<u64>,
     /// The search stands at it.
     pub current: bool,
     /// Its time is shown.
@@ -46,25 +49,29 @@ impl Row {
             (lost, " lost"),
             (self.line.as_ref().is_some_and(|line| line.open), " open"),
             (marked, " marked"),
-            (hit, " hit"),
+            (hit.is_some(), " hit"),
             (current, " current"),
         ];
         words.iter().filter(|(is, _)| *is).fold("row".to_owned(), |class, (_, word)| class + word)
     }
 }
 
-/// A row with its number; a placeholder of the same height while its line is not held.
-pub fn log_row(row: Row) -> impl IntoView {
+/// A row with its number; a placeholder of the same height while its line is not held. In the line of a hit, what is
+/// `wanted` is marked.
+pub fn log_row(row: Row, wanted: &str) -> impl IntoView + use<> {
     let (class, n) = (row.class(), row.n);
+    let wanted = if row.marks.hit.is_some() { wanted } else { "" };
     let is_err = row.line.as_ref().is_some_and(|line| line.err);
     let at = row.line.as_ref().filter(|_| row.marks.timed).map(|line| super::time::of_line(line.t));
     let at = at.map(|(text, exact)| view! { <time class="at" title=exact>{text}</time> });
-    let head =
-        row.line.as_ref().and_then(|line| marker(&line.text)).map(|marker| marked_group(n, marker, row.marks.hides));
+    let head = row
+        .line
+        .as_ref()
+        .and_then(|line| marker(&line.text))
+        .map(|marker| marked_group(n, marker, wanted, row.marks.hides));
     let text = row.line.filter(|_| head.is_none()).map(|line| {
         let cut = line.text.floor_char_boundary(SHOWN_BYTES_MAX);
         let hidden = line.text.len() - cut;
-        let runs = ansi::runs(&line.text[..cut]);
         let more = (hidden > 0).then(|| {
             let told = format!(" … {} more bytes in the raw log", grouped(hidden as u64));
             view! { <span class="more">{told}</span> }
@@ -72,7 +79,7 @@ pub fn log_row(row: Row) -> impl IntoView {
         let split = line
             .split
             .then(|| view! { <span class="more" title="The line goes on below: it was too long for one">"↩"</span> });
-        (runs.into_iter().map(run).collect::<Vec<_>>(), more, split)
+        (shown(&line.text[..cut], wanted), more, split)
     });
     view! {
         <div class=class data-n=n.to_string() title=is_err.then_some("Printed to standard error")>
@@ -84,11 +91,10 @@ pub fn log_row(row: Row) -> impl IntoView {
 }
 
 /// The head of a group, which folds it; or its end.
-fn marked_group(n: u64, marker: Marker<'_>, hides: Option<u64>) -> AnyView {
+fn marked_group(n: u64, marker: Marker<'_>, wanted: &str, hides: Option<u64>) -> AnyView {
     match marker {
         Marker::Begin(title) => {
-            let title = ansi::runs(&title[..title.floor_char_boundary(SHOWN_BYTES_MAX)]);
-            let title = title.into_iter().map(run).collect::<Vec<_>>();
+            let title = shown(&title[..title.floor_char_boundary(SHOWN_BYTES_MAX)], wanted);
             let title = view! { <span class="group">{title}</span> };
             let Some(hides) = hides else { return title.into_any() };
             let told = (hides > 0).then(|| format!(" {} lines", grouped(hides)));
@@ -104,10 +110,16 @@ fn marked_group(n: u64, marker: Marker<'_>, hides: Option<u64>) -> AnyView {
     }
 }
 
-fn run(run: ansi::Run) -> impl IntoView {
-    if run.style.is_plain() {
-        Either::Left(run.text)
-    } else {
-        Either::Right(view! { <span class=run.style.class() style=run.style.properties()>{run.text}</span> })
-    }
+fn shown(text: &str, wanted: &str) -> Vec<impl IntoView + use<>> {
+    let piece = |Piece { run, found }: Piece| {
+        if run.style.is_plain() && !found {
+            return Either::Left(run.text);
+        }
+        let mut class = run.style.class();
+        if found {
+            class.push_str(" wanted");
+        }
+        Either::Right(view! { <span class=class style=run.style.properties()>{run.text}</span> })
+    };
+    pieces(text, wanted).into_iter().map(piece).collect()
 }

@@ -23,6 +23,8 @@ use crate::{
 
 /// Line numbers have room for so many digits from the first line on.
 const DIGITS_MIN: u32 = 4;
+/// The width of a line's time, as the style sheet has it.
+const TIME_COLUMNS: usize = 13;
 
 /// The virtual rows' state, in one copyable place.
 #[derive(Clone, Copy)]
@@ -136,7 +138,7 @@ pub(super) fn LiveRows(
             {move || is_empty.get().then(|| view! { <p class="note">{move || empty.get()}</p> })}
             <div class="spacer" node_ref=rows.spacer>
                 <div class="block" node_ref=rows.block>
-                    <For each=move || rows.rows.get() key=key children=log_row/>
+                    <For each=move || rows.rows.get() key=key children=move |row| handle.search.with_wanted(|wanted| log_row(row, wanted))/>
                 </div>
             </div>
         </div>
@@ -209,7 +211,8 @@ impl Rows {
         }
         let content = self.content();
         let widest = self.followed.model.with_value(|model| model.log().map_or(0, JobLog::widest));
-        let widest = widest.min(super::log_row::SHOWN_BYTES_MAX + 64);
+        let times = if self.handle.timed.get_untracked() { TIME_COLUMNS } else { 0 };
+        let widest = widest.min(super::log_row::SHOWN_BYTES_MAX + 64) + times;
         set_style(&spacer, "height", &format!("{}px", Scroll::spacer(content)));
         set_style(&spacer, "--digits", &total.max(1).ilog10().max(DIGITS_MIN - 1).saturating_add(1).to_string());
         let width =
@@ -387,7 +390,8 @@ impl Rows {
             set_style(&block, "transform", &format!("translateY({offset}px)"));
         }
         let (marked, timed) = (self.handle.marked.get_untracked(), self.handle.timed.get_untracked());
-        let (hits, current) = (self.handle.search.hits_in(&range), self.handle.search.current());
+        let search = self.handle.search;
+        let (hits, turn, current) = (search.hits_in(&range), search.turn(), search.current());
         let drawn = self.followed.model.try_update_value(|model| {
             let lost: Vec<_> = model.lost().to_vec();
             let (job, attempt) = (model.chosen(), model.log().map(JobLog::attempt));
@@ -401,7 +405,7 @@ impl Rows {
             let marks = |n: u64| Marks {
                 lost: is_lost(n),
                 marked: marked.is_some_and(|range| range.contains(n)),
-                hit: hits.binary_search(&n).is_ok(),
+                hit: hits.binary_search(&n).is_ok().then_some(turn),
                 current: current == Some(n),
                 timed,
                 hides: Some(self.heights.with_value(|heights| heights.hides(n))),
@@ -411,6 +415,13 @@ impl Rows {
         });
         let Some(Some((drawn, missing))) = drawn else { return };
         let drawn_count = drawn.len() as u64;
+        if drawn.iter().any(|row| row.marks.current && row.line.is_some()) && search.is_to_be_seen() {
+            browser::next_frame(move || {
+                if let Some(outer) = self.outer.try_get_untracked().flatten() {
+                    browser::reveal_sideways(&outer, ".row.current .wanted");
+                }
+            });
+        }
         if self.rows.with_untracked(|rows| *rows != drawn) {
             self.rows.set(drawn);
         }

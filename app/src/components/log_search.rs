@@ -5,7 +5,7 @@ use std::ops::Range;
 use leptos::{ev, html, prelude::*, task::spawn_local};
 use serde::Deserialize;
 
-use super::{connection::grouped, log_view::LogHandle};
+use super::{connection::grouped, log_found::is_out_of_sight, log_view::LogHandle};
 use crate::{browser, rest};
 
 /// One line of the server's answer.
@@ -66,6 +66,8 @@ pub struct Search {
     wanted: RwSignal<String>,
     /// Counts the searches: answers to a former one are not wanted any more.
     turn: StoredValue<u64>,
+    /// The person was led to a hit, which may not be in the document yet.
+    leads: StoredValue<bool>,
     field: NodeRef<html::Input>,
 }
 
@@ -77,6 +79,7 @@ impl Search {
             found: RwSignal::default(),
             wanted: RwSignal::default(),
             turn: StoredValue::new(0),
+            leads: StoredValue::new(false),
             field: NodeRef::new(),
         }
     }
@@ -108,6 +111,25 @@ impl Search {
     /// The line that the search stands at.
     pub(super) fn current(self) -> Option<u64> {
         self.found.with_untracked(|found| found.lines.get(found.at?).copied())
+    }
+
+    /// The number of the search.
+    pub(super) fn turn(self) -> u64 {
+        self.turn.get_value()
+    }
+
+    pub(super) fn with_wanted<T>(self, read: impl FnOnce(&str) -> T) -> T {
+        self.wanted.with_untracked(|wanted| read(wanted))
+    }
+
+    /// Whether the person was led to the current hit and has not seen it yet; noted as seen.
+    pub(super) fn is_to_be_seen(self) -> bool {
+        self.leads.try_update_value(std::mem::take) == Some(true)
+    }
+
+    fn lead(self, handle: LogHandle, n: u64) {
+        self.leads.set_value(true);
+        handle.show_line(n);
     }
 
     /// Forgets what was found, and looks for something else. The number of the search that begins now.
@@ -146,7 +168,7 @@ impl Search {
                 if found.at.is_none() { found.step(false) } else { None }
             });
             if let Some(Some(n)) = first {
-                handle.show_line(n);
+                self.lead(handle, n);
             }
             true
         };
@@ -169,7 +191,7 @@ pub fn SearchBar(
     let search = handle.search;
     let step = move |back: bool| {
         if let Some(Some(n)) = search.found.try_update(|found| found.step(back)) {
-            handle.show_line(n);
+            search.lead(handle, n);
         }
     };
     let pressed = move |event: ev::KeyboardEvent| match event.key().as_str() {
@@ -193,6 +215,19 @@ pub fn SearchBar(
         on_cleanup(move || listener.remove());
     });
     let said = move || search.wanted.with(|wanted| !wanted.is_empty()).then(|| search.found.with(Found::say));
+    // The line may be fetched later than it was found.
+    let out_of_sight = Memo::new(move |_| {
+        search.track();
+        handle.followed.log_changes.track();
+        let line = handle.held(search.current()?)?;
+        let (job, attempt, _) = handle.log()?;
+        search.with_wanted(|wanted| is_out_of_sight(&line, wanted)).then_some((job, attempt))
+    });
+    let elsewhere = move || {
+        let (job, attempt) = out_of_sight.get()?;
+        let raw = format!("/api/v1/jobs/{job}/log.txt?attempt={attempt}");
+        Some(view! { " in the part that is not shown: " <a href=raw rel="external">"Raw"</a> })
+    };
     view! {
         <Show when=move || search.is_open.get()>
             <div class="search-bar" role="search">
@@ -206,7 +241,7 @@ pub fn SearchBar(
                     on:input=move |event| search.look(handle, event_target_value(&event))
                     on:keydown=pressed
                 />
-                <span class="found" role="status">{said}</span>
+                <span class="found" role="status">{said} {elsewhere}</span>
                 <button class="small" type="button" aria-label="Previous hit" title="Shift+Enter" on:click=move |_| step(true)>"↑"</button>
                 <button class="small" type="button" aria-label="Next hit" title="Enter" on:click=move |_| step(false)>"↓"</button>
                 <span class="muted hint">"Ctrl+F again: the browser’s own"</span>

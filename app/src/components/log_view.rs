@@ -198,7 +198,7 @@ fn still_rows(handle: LogHandle, empty: Signal<String>) -> impl IntoView {
     let earlier = left_out(1, from);
     let later = left_out(from + rows.len() as u64 + 1, total);
     let nothing = rows.is_empty().then(|| view! { <p class="note">{empty.get_untracked()}</p> });
-    let rows = rows.into_iter().map(|(n, line)| log_row(Row { n, line, marks: Marks::default() })).collect_view();
+    let rows = rows.into_iter().map(|(n, line)| log_row(Row { n, line, marks: Marks::default() }, "")).collect_view();
     view! {
         <div class="log still" tabindex="0">
             {earlier}
