@@ -37,6 +37,9 @@ pub fn YamlEditor(
     let etag = RwSignal::new(etag);
     let area = NodeRef::<leptos::html::Textarea>::new();
     let save = move |_| {
+        if busy.get_untracked() {
+            return;
+        }
         let yaml = text.get_untracked();
         let name = name.clone();
         busy.set(true);
@@ -99,7 +102,14 @@ pub fn YamlEditor(
             <div class="foot">
             {move || problem.get().map(|problem| view! { <ProblemNote problem/> })}
             <div class="bar">
-                <button class="primary needs-js" type="button" on:click=save disabled=move || busy.get()>
+                // A button that is disabled, or pressed by a mouse, would take the focus from the text.
+                <button
+                    class="primary needs-js"
+                    type="button"
+                    on:mousedown=|event| event.prevent_default()
+                    on:click=save
+                    aria-disabled=move || busy.get().to_string()
+                >
                     "Save"
                 </button>
                 <span class="hint" role="status">

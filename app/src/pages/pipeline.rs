@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use leptos::prelude::*;
+use leptos::{prelude::*, task::spawn_local};
 use leptos_meta::Title;
 use leptos_router::hooks::{use_params_map, use_query_map};
-use wire::{PipelineName, command::Query};
+use wire::{PipelineName, Problem, command::Query, view::PipelineView};
 
 use super::not_found::NotFound;
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
         duration,
         estimate::Usual,
         page_data::{PageData, page_data, read, reading},
+        problem_note::ProblemNote,
         trigger_form::{StartButton, TriggerForm},
         yaml_editor::YamlEditor,
     },
@@ -41,16 +42,15 @@ pub fn PipelineRoute() -> impl IntoView {
         };
         reading(page, PageData::Pipeline)
     });
-    let reload = Callback::new(move |_: String| data.refetch());
     let page = move |page| match page {
-        PageData::Pipeline(Some(page)) => AtOnce(view! { <Pipeline page filter on_saved=reload/> }).into_any(),
+        PageData::Pipeline(Some(page)) => AtOnce(view! { <Pipeline page filter/> }).into_any(),
         _ => AtOnce(view! { <NotFound/> }).into_any(),
     };
     page_data(data, Arc::new(page))
 }
 
 #[component]
-fn Pipeline(page: PipelinePage, filter: Memo<Filter>, on_saved: Callback<String>) -> impl IntoView {
+fn Pipeline(page: PipelinePage, filter: Memo<Filter>) -> impl IntoView {
     let PipelinePage { pipeline, etag, builds, usual } = page;
     let name = pipeline.name.clone();
     let builds = RwSignal::new(builds);
@@ -66,21 +66,56 @@ fn Pipeline(page: PipelinePage, filter: Memo<Filter>, on_saved: Callback<String>
     let usual: Usual = usual.map(|usual| (name.clone(), usual)).into_iter().collect();
     let usual = StoredValue::new(usual);
     let usual = Signal::derive(move || usual.get_value());
-    let start = pipeline.inputs.is_empty().then(|| {
-        view! {
-            <div id="build" class="start">
-                <StartButton name=name.clone() primary=true/>
-            </div>
+    let yaml = pipeline.yaml.clone();
+    // What a saved text says of it is read anew; the text stays with who writes it.
+    let (said, problem) = (RwSignal::new(pipeline), RwSignal::new(None::<Problem>));
+    let read_anew = {
+        let name = name.clone();
+        Callback::new(move |_: String| {
+            let asked = read_pipeline(name.clone(), filter.get_untracked().as_str().to_owned());
+            spawn_local(async move {
+                let refused = match asked.await {
+                    Ok(answer) => {
+                        if let Some(page) = answer.data {
+                            // The page may be gone when the answer is there.
+                            let _ = said.try_set(page.pipeline);
+                        }
+                        None
+                    }
+                    Err(PageError(refused)) => Some(refused),
+                };
+                let _ = problem.try_set(refused);
+            });
+        })
+    };
+    let inputs = Memo::new(move |_| said.with(|said: &PipelineView| said.inputs.clone()));
+    let start = {
+        let name = name.clone();
+        move || {
+            let name = name.clone();
+            inputs.with(Vec::is_empty).then(|| {
+                view! {
+                    <div id="build" class="start">
+                        <StartButton name primary=true/>
+                    </div>
+                }
+            })
         }
-    });
-    let form = (!pipeline.inputs.is_empty()).then(|| {
-        view! {
-            <section id="build" class="start-panel">
-                <h2>"Start a build"</h2>
-                <TriggerForm name=name.clone() inputs=pipeline.inputs/>
-            </section>
+    };
+    let form = {
+        let name = name.clone();
+        move || {
+            let name = name.clone();
+            Some(inputs.get()).filter(|inputs| !inputs.is_empty()).map(|inputs| {
+                view! {
+                    <section id="build" class="start-panel">
+                        <h2>"Start a build"</h2>
+                        <TriggerForm name inputs/>
+                    </section>
+                }
+            })
         }
-    });
+    };
     view! {
         <Title text=name.to_string()/>
         <nav class="crumbs" aria-label="Breadcrumb">
@@ -91,7 +126,8 @@ fn Pipeline(page: PipelinePage, filter: Memo<Filter>, on_saved: Callback<String>
             <span class="space"></span>
             {start}
         </div>
-        <p class="about">{pipeline.description}</p>
+        <p class="about">{move || said.with(|said| said.description.clone())}</p>
+        {move || problem.get().map(|problem| view! { <ProblemNote problem/> })}
         <div class="columns">
             {form}
             <section aria-labelledby="its-builds">
@@ -106,7 +142,7 @@ fn Pipeline(page: PipelinePage, filter: Memo<Filter>, on_saved: Callback<String>
         </div>
         <section>
             <h2>"Pipeline file"</h2>
-            <YamlEditor yaml=pipeline.yaml name=name.to_string() etag on_saved/>
+            <YamlEditor yaml name=name.to_string() etag on_saved=read_anew/>
         </section>
     }
 }

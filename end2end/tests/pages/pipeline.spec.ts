@@ -39,6 +39,33 @@ test("a corrected text is saved, and its inputs appear in the form", async ({ pa
   expect(kept.yaml).toBe(text);
 });
 
+test("who saves is told so, and goes on writing where they were", async ({ page, api }) => {
+  await api.apply("site", pipeline("site", { build: "true" }));
+  await open(page, "/pipelines/site");
+  const area = page.getByLabel("Pipeline in YAML");
+  const caret = () => area.evaluate((element) => (element as HTMLTextAreaElement).selectionStart);
+  const text = "name: site\ndescription: Builds it\njobs:\n  build:\n    steps: [{run: make}]\n";
+  await area.fill(text);
+  await area.press("Control+Home");
+  await page.keyboard.press("End");
+  await page.keyboard.type(" # the site");
+  const status = page.locator(".editor").getByRole("status");
+  await expect(status).toHaveText("Not saved yet");
+  await page.getByRole("button", { name: "Save" }).click();
+  await expect(status).toHaveText("Saved");
+  await expect(page.getByText("Builds it", { exact: true })).toBeVisible();
+  await expect(area).toBeFocused();
+  expect(await caret()).toBe("name: site # the site".length);
+  await page.keyboard.press("Control+z");
+  await expect(area).toHaveValue(text);
+  await expect(status).toHaveText("Not saved yet");
+
+  // By the keyboard the focus stays on what was pressed.
+  await page.getByRole("button", { name: "Save" }).press("Enter");
+  await expect(status).toHaveText("Saved");
+  await expect(page.getByRole("button", { name: "Save" })).toBeFocused();
+});
+
 test("a new pipeline is saved under the name in its text", async ({ page }) => {
   await open(page, "/pipelines/new");
   await page.getByRole("button", { name: "Save" }).click();
