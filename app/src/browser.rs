@@ -2,9 +2,11 @@
 //! same on both sides and the first render is equal.
 
 #[cfg(target_arch = "wasm32")]
+mod leaving;
+#[cfg(target_arch = "wasm32")]
 mod window;
 #[cfg(target_arch = "wasm32")]
-pub use window::*;
+pub use {leaving::AskBeforeLeaving, window::*};
 
 #[cfg(not(target_arch = "wasm32"))]
 mod absent;

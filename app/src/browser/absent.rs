@@ -129,3 +129,14 @@ pub fn prefer(_name: &str, _on: bool) {}
 
 /// Presses the first element that a selector finds: nothing to press.
 pub fn press(_selector: &str) {}
+
+/// A question before the person leaves: nobody does.
+pub struct AskBeforeLeaving;
+
+impl AskBeforeLeaving {
+    /// Asks nothing.
+    #[must_use]
+    pub fn new(_question: &'static str, _is_changed: impl Fn() -> bool + Clone + 'static) -> Self {
+        Self
+    }
+}

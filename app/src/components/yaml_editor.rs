@@ -9,6 +9,9 @@ use crate::{
     rest::{self, Saved},
 };
 
+/// What is asked before the person leaves.
+const NOT_SAVED: &str = "What you changed in the pipeline is not saved. Leave it?";
+
 /// The text as a text area's child. The renderer writes it as it stands, so that on the server it must not be able to
 /// end the element; in a browser it becomes a text node.
 fn area_text(yaml: String) -> String {
@@ -77,6 +80,11 @@ pub fn YamlEditor(
     let numbers = Memo::new(move |_| text.with(|text| text.split('\n').count()));
     let gutter = move || (1..=numbers.get()).map(|n| format!("{n}\n")).collect::<String>();
     let changed = move || text.get() != saved.get();
+    // It asks until it is dropped, with the editor.
+    Effect::new(move |_| {
+        let is_changed = move || untrack(|| text.try_get() != saved.try_get());
+        StoredValue::new_local(browser::AskBeforeLeaving::new(NOT_SAVED, is_changed));
+    });
     view! {
         <div class="editor">
             <div class="sheet">

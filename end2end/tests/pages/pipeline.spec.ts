@@ -66,6 +66,47 @@ test("who saves is told so, and goes on writing where they were", async ({ page,
   await expect(page.getByRole("button", { name: "Save" })).toBeFocused();
 });
 
+test("who leaves with changes is asked, by a link, the start of a build and the end of the tab, and nobody else", async ({ page, api }) => {
+  await api.apply("site", pipeline("site", { build: "true" }));
+  await open(page, "/");
+  await page.getByRole("link", { name: "site", exact: true }).click();
+  const area = page.getByLabel("Pipeline in YAML");
+  const asked: string[] = [];
+  let answer = false;
+  page.on("dialog", async (dialog) => {
+    asked.push(dialog.type());
+    await (answer ? dialog.accept() : dialog.dismiss());
+  });
+  await area.click();
+  await page.keyboard.type("# changed\n");
+  const text = await area.inputValue();
+  const home = page.getByRole("navigation", { name: "Breadcrumb" }).getByRole("link", { name: "Pipelines" });
+  await home.click();
+  await page.getByRole("button", { name: "Build site" }).click();
+  expect(asked).toEqual(["confirm", "confirm"]);
+  await page.close({ runBeforeUnload: true });
+  await expect.poll(() => asked).toEqual(["confirm", "confirm", "beforeunload"]);
+  await expect(page).toHaveURL(/\/pipelines\/site$/);
+  await expect(area).toHaveValue(text);
+  await expect(page.locator(".build-row")).toHaveCount(0);
+  // Where the text stays, nothing is asked.
+  await page.getByRole("navigation", { name: "Which builds" }).getByRole("link", { name: "Failed" }).click();
+  await expect(page).toHaveURL(/state=failed$/);
+  await expect(area).toHaveValue(text);
+  expect(asked.length).toBe(3);
+
+  answer = true;
+  await home.click();
+  await expect(page).toHaveURL(/\/$/);
+  expect(asked.length).toBe(4);
+  // It is over with the page that asked.
+  await page.getByRole("link", { name: "site", exact: true }).click();
+  await expect(area).not.toHaveValue(text);
+  await home.click();
+  await expect(page).toHaveURL(/\/$/);
+  expect(asked.length).toBe(4);
+});
+
 test("a new pipeline is saved under the name in its text", async ({ page }) => {
   await open(page, "/pipelines/new");
   await page.getByRole("button", { name: "Save" }).click();
