@@ -127,6 +127,9 @@ pub fn is_preferred(_name: &str) -> bool {
 /// Remembers whether the person turned it on: nowhere.
 pub fn prefer(_name: &str, _on: bool) {}
 
+/// Gives the focus away: to nothing.
+pub fn focus(_selector: &str) {}
+
 /// Presses the first element that a selector finds: nothing to press.
 pub fn press(_selector: &str) {}
 

@@ -320,10 +320,21 @@ pub fn prefer(name: &str, on: bool) {
     }
 }
 
+fn found(selector: &str) -> Option<HtmlElement> {
+    window()?.document()?.query_selector(selector).ok()??.dyn_into().ok()
+}
+
+/// Gives the focus to the first element that a selector finds.
+pub fn focus(selector: &str) {
+    if let Some(element) = found(selector) {
+        // Refused only for elements that are not in the document.
+        let _ = element.focus();
+    }
+}
+
 /// Presses the first element that a selector finds, as a click does.
 pub fn press(selector: &str) {
-    let found = window().and_then(|window| window.document()?.query_selector(selector).ok()?);
-    if let Some(element) = found.and_then(|element| element.dyn_into::<HtmlElement>().ok()) {
+    if let Some(element) = found(selector) {
         element.click();
     }
 }

@@ -141,9 +141,11 @@ impl Search {
         next
     }
 
+    /// Who goes on with the keyboard is in the log then.
     fn close(self) {
         self.begin(String::new());
         self.is_open.set(false);
+        browser::focus(".log");
     }
 
     fn is_now(self, turn: u64) -> bool {

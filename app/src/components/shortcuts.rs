@@ -42,6 +42,9 @@ pub fn Shortcuts() -> impl IntoView {
         if let Some(dialog) = dialog.get_untracked().filter(|dialog| !dialog.open()) {
             // Refused only while it is open.
             let _ = dialog.show_modal();
+            // The browser goes to the button at the end; where there is little room, that hides the beginning.
+            let _ = dialog.focus();
+            dialog.set_scroll_top(0);
         }
     };
     Effect::new(move |_| {
@@ -70,7 +73,7 @@ pub fn Shortcuts() -> impl IntoView {
         <button class="icon needs-js" type="button" aria-label="Keyboard shortcuts" title="Keyboard shortcuts (?)" on:click=move |_| show()>
             "?"
         </button>
-        <dialog node_ref=dialog class="keys" aria-label="Keyboard shortcuts">
+        <dialog node_ref=dialog class="keys" tabindex="-1" aria-label="Keyboard shortcuts">
             <h2>"Keyboard shortcuts"</h2>
             <dl>{keys.to_vec()}</dl>
             <form method="dialog"><button>"Close"</button></form>

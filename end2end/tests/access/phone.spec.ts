@@ -15,6 +15,18 @@ test("no page is wider than a phone", async ({ page, api, expectedComplaints }) 
   }
 });
 
+test("the help begins at its beginning", async ({ page }) => {
+  await page.setViewportSize({ width: 360, height: 400 });
+  await open(page, "/");
+  await page.keyboard.press("?");
+  const help = page.getByRole("dialog", { name: "Keyboard shortcuts" });
+  await expect(help.getByRole("heading")).toBeInViewport();
+  expect(await help.evaluate((element) => element.scrollHeight - element.clientHeight)).toBeGreaterThan(0);
+  expect(await help.evaluate((element) => element.scrollTop)).toBe(0);
+  await page.keyboard.press("Escape");
+  await expect(help).toBeHidden();
+});
+
 test("a build is started by touch and watched to its end", async ({ page, api, stepcast }) => {
   const gate = new Gate(stepcast);
   await api.apply("talk", pipeline("talk", { work: gate.printUntilOpen }));
