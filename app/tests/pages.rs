@@ -240,7 +240,7 @@ async fn a_build_reads_without_scripts_to_the_last_line_of_the_job_that_failed()
     assert!(html.contains("exit code 101") && html.contains("85 ms"), "{html}");
     assert!(html.contains("20 Nov, 09:24:19 UTC") && html.contains("4.2 s"));
     assert!(html.contains("line-2499") && html.contains("line-2300") && !html.contains("line-2299"));
-    assert!(html.contains("Lines 1 to 2300 are in the raw log.") && html.contains("log.txt?attempt=2"));
+    assert!(html.contains("Lines 1 to 2,300 are in the raw log.") && html.contains("log.txt?attempt=2"));
     assert!(html.contains("&lt;b&gt;not bold&lt;/b&gt;") && html.contains(r#"class="f1""#));
 }
 
@@ -250,7 +250,7 @@ async fn the_log_of_a_job_that_went_well_reads_from_its_begin() {
         page("http://x/builds/00000000-0000-0000-0000-000000000007?job=00000000-0000-0000-0000-000000000014", false)
             .await;
     assert!(html.contains("line-0") && html.contains("line-199") && !html.contains("line-200"));
-    assert!(html.contains("Lines 201 to 2500 are in the raw log."));
+    assert!(html.contains("Lines 201 to 2,500 are in the raw log."));
 }
 
 #[tokio::test]

@@ -42,8 +42,8 @@ pub fn MarkBar(
         handle.name_in_address("");
     };
     let name = |range: LineRange| match range.lines() {
-        1 => format!("Line {}", range.first + 1),
-        _ => format!("Lines {} to {}", range.first + 1, range.last + 1),
+        1 => format!("Line {}", grouped(range.first + 1)),
+        _ => format!("Lines {} to {}", grouped(range.first + 1), grouped(range.last + 1)),
     };
     view! {
         <Show when=move || handle.marked.get().is_some()>
@@ -104,7 +104,7 @@ async fn text_of(handle: LogHandle, range: LineRange) -> Result<(String, u64), S
         let (recorded, _) =
             rest::log_lines(job, attempt, n, READ_LINES.min(end - n)).await.map_err(|problem| problem.detail)?;
         if recorded.is_empty() {
-            return Err(format!("Line {} is not recorded yet: try again in a moment", n + 1));
+            return Err(format!("Line {} is not recorded yet: try again in a moment", grouped(n + 1)));
         }
         for of in recorded {
             plain(&of.line.text, &mut line);

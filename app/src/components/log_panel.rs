@@ -60,9 +60,9 @@ pub fn LogPanel(
     let lost = move || {
         let of = |lost: &crate::live::build::LostLines| {
             let lines = if lost.first == lost.last {
-                format!("line {} was", lost.first + 1)
+                format!("line {} was", grouped(lost.first + 1))
             } else {
-                format!("lines {} to {} were", lost.first + 1, lost.last + 1)
+                format!("lines {} to {} were", grouped(lost.first + 1), grouped(lost.last + 1))
             };
             let text = format!("Attempt {} was lost: its {lines} seen here but never recorded.", lost.attempt);
             view! { <p class="problem" role="status">{text}</p> }
@@ -128,7 +128,7 @@ pub fn LogPanel(
                 <button
                     class="needs-js small follow"
                     type="button"
-                    aria-pressed=move || following.get().to_string()
+                    aria-pressed=move || (active.get() && following.get()).to_string()
                     disabled=move || !active.get()
                     title="Keep the newest line in view"
                     on:click=move |_| {

@@ -8,6 +8,7 @@ use wire::JobId;
 
 use super::{
     clock::Clock,
+    connection::grouped,
     log_range::LineRange,
     log_row::{Marks, Row, log_row},
     log_rows::LiveRows,
@@ -193,7 +194,7 @@ fn still_rows(handle: LogHandle, empty: Signal<String>) -> impl IntoView {
         (total, from, (from..end).map(|n| (n, line(n))).collect::<Vec<_>>())
     });
     let left_out = |from: u64, to: u64| {
-        (from <= to).then(|| view! { <p class="note">{format!("Lines {from} to {to} are in the raw log.")}</p> })
+        (from <= to).then(|| view! { <p class="note">{format!("Lines {} to {} are in the raw log.", grouped(from), grouped(to))}</p> })
     };
     let earlier = left_out(1, from);
     let later = left_out(from + rows.len() as u64 + 1, total);

@@ -3,7 +3,7 @@
 use leptos::{prelude::*, task::spawn_local};
 use wire::Problem;
 
-use super::problem_note::ProblemNote;
+use super::{clock::Clock, problem_note::ProblemNote};
 use crate::{
     browser,
     rest::{self, Saved},
@@ -32,6 +32,8 @@ pub fn YamlEditor(
     /// What is done once it is saved, with the name.
     on_saved: Callback<String>,
 ) -> impl IntoView {
+    // Without scripts nothing can be saved.
+    let clock = Clock::get();
     let text = RwSignal::new(yaml.clone());
     let saved = RwSignal::new(yaml.clone());
     let problem = RwSignal::new(None::<Problem>);
@@ -98,6 +100,7 @@ pub fn YamlEditor(
                     spellcheck="false"
                     autocapitalize="off"
                     wrap="off"
+                    readonly=move || !clock.is_hydrated()
                     rows=move || numbers.get().max(12)
                     on:input=move |event| {
                         text.set(event_target_value(&event));

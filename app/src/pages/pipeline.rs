@@ -108,7 +108,7 @@ fn Pipeline(page: PipelinePage, filter: Memo<Filter>) -> impl IntoView {
             let name = name.clone();
             Some(inputs.get()).filter(|inputs| !inputs.is_empty()).map(|inputs| {
                 view! {
-                    <section id="build" class="start-panel">
+                    <section id="build" class="start-panel needs-js">
                         <h2>"Start a build"</h2>
                         <TriggerForm name inputs/>
                     </section>

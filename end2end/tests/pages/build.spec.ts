@@ -162,4 +162,7 @@ test("the end is followed until the person scrolls up, and again when they ask f
   }
   await gate.open();
   await expect(line(page, "the end")).toBeInViewport();
+  // Of a log that has ended no newest line is kept in view.
+  await expect(follow).toBeDisabled();
+  await expect(follow).toHaveAttribute("aria-pressed", "false");
 });

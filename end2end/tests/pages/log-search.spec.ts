@@ -18,6 +18,8 @@ async function search(page: Page, api: Api, print: string): Promise<Locator> {
 
 test("the found text itself is marked, whatever its case and its colours, the current one more than the others", async ({ page, api }) => {
   const field = await search(page, api, String.raw`printf 'an error and an ER\e[1;31mROR\e[0m <b>here</b>\nnothing\n\e[32mgreen Error\e[0m\n'`);
+  const looks = await field.evaluate((element) => [getComputedStyle(element).appearance, getComputedStyle(element).fontFamily]);
+  expect(looks, "as the other fields look").toEqual(["none", expect.stringContaining("monospace")]);
   await field.fill("error");
   const found = page.locator(".search-bar .found");
   await expect(found).toHaveText("1 of 2");

@@ -21,7 +21,7 @@ test("a link to a range of lines opens there, marks it, and copies it with lines
   await expect(row(page, 11_999)).toBeInViewport();
   await expect(row(page, 11_999)).toHaveClass(/marked/);
   await expect(row(page, 11_998)).not.toHaveClass(/marked/);
-  await expect(page.getByText("Lines 12000 to 12300")).toBeVisible();
+  await expect(page.getByText("Lines 12,000 to 12,300")).toBeVisible();
   await expect(row(page, 12_299)).toHaveCount(0);
 
   await page.getByRole("button", { name: "Copy lines" }).click();
@@ -222,7 +222,7 @@ test("Ctrl+A means the whole log, and Ctrl+C copies what is marked", async ({ pa
   await open(page, await longLog(api));
   await row(page, 3).locator(".t").click();
   await page.keyboard.press("Control+a");
-  await expect(page.getByText(`Lines 1 to ${LINES + 1}`)).toBeVisible();
+  await expect(page.getByText("Lines 1 to 30,001")).toBeVisible();
   await page.keyboard.press("Control+c");
   await expect(page.getByText("30,001 lines copied")).toBeVisible();
   const copied = await page.evaluate(() => navigator.clipboard.readText());

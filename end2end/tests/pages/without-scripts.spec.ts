@@ -9,6 +9,7 @@ test("home, pipeline and build pages read", async ({ page, api, expectedComplain
   expectedComplaints.push(/was preloaded using link preload but not used/);
   const jobs = { build: { steps: [{ name: "compile", run: "echo made it" }] }, check: { needs: ["build"], steps: [{ name: "lint", run: "echo '<found> 3'; exit 3" }] } };
   await api.apply("site", pipeline("site", jobs));
+  await api.apply("asks", JSON.stringify({ ...JSON.parse(pipeline("asks", { work: "true" })), inputs: { who: { description: "Whom" } } }));
   const build = await api.trigger("site");
   await api.finished(build);
 
@@ -19,6 +20,13 @@ test("home, pipeline and build pages read", async ({ page, api, expectedComplain
   await page.getByRole("link", { name: "site", exact: true }).click();
   await expect(page.getByRole("heading", { name: "site" })).toBeVisible();
   await expect(page.getByLabel("Pipeline in YAML")).toHaveValue(pipeline("site", jobs));
+
+  // What cannot be done is not offered.
+  await expect(page.getByLabel("Pipeline in YAML")).not.toBeEditable();
+  await page.goto("/pipelines/asks");
+  await expect(page.getByRole("heading", { name: "asks" })).toBeVisible();
+  await expect(page.getByRole("heading", { name: "Start a build" })).toBeHidden();
+  await page.goBack();
 
   await page.getByRole("link", { name: "Running", exact: true }).click();
   await expect(page.getByText("No build of it runs at the moment.")).toBeVisible();
