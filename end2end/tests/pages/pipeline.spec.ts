@@ -150,3 +150,35 @@ test("the builds that failed are listed under an address of their own, live, and
   await page.goBack();
   await expect(filter.locator("[aria-current]")).toHaveText("Running");
 });
+
+test("a text that was changed elsewhere meanwhile is overwritten only by who says so", async ({ page, api, expectedComplaints }) => {
+  expectedComplaints.push(/status of 412/);
+  const theirs = pipeline("site", { build: "echo theirs" });
+  const mine = pipeline("site", { build: "echo mine" });
+  await api.apply("site", pipeline("site", { build: "true" }));
+  await open(page, "/pipelines/site");
+  await api.apply("site", theirs);
+  await page.getByLabel("Pipeline in YAML").fill(mine);
+  await page.getByRole("button", { name: "Save" }).click();
+
+  await expect(page.getByRole("alert")).toContainText("changed meanwhile");
+  const kept = async () => ((await (await api.request("GET", "/pipelines/site")).json()) as { yaml: string }).yaml;
+  expect(await kept()).toBe(theirs);
+  await page.getByRole("button", { name: "Save" }).click();
+  await expect(page.locator(".editor").getByRole("status")).toHaveText("Saved");
+  expect(await kept()).toBe(mine);
+});
+
+test("a new pipeline does not take the place of one of the same name", async ({ page, api, expectedComplaints }) => {
+  expectedComplaints.push(/status of 412/);
+  const text = pipeline("site", { build: "true" });
+  await api.apply("site", text);
+  await open(page, "/pipelines/new");
+  await page.getByLabel("Pipeline in YAML").fill(pipeline("site", { build: "echo other" }));
+  await page.getByRole("button", { name: "Save" }).click();
+
+  await expect(page.getByRole("alert")).toContainText("There is a pipeline `site` already");
+  await expect(page).toHaveURL(/\/pipelines\/new$/);
+  const kept = (await (await api.request("GET", "/pipelines/site")).json()) as { yaml: string };
+  expect(kept.yaml).toBe(text);
+});
