@@ -18,10 +18,7 @@ use executor::ExecutorConfig;
 use gateway::{Gateway, GatewayConfig};
 use object_store::{ObjectStore, local::LocalFileSystem};
 use store::Store;
-use tokio::{
-    net::{TcpListener, TcpSocket},
-    task::JoinSet,
-};
+use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 use wire::{Timestamp, mac::InstallationKey};
@@ -50,8 +47,6 @@ const LINK_MICROS: i64 = 24 * 3600 * 1_000_000;
 const BALANCER_NOTICE: Duration = Duration::from_secs(2);
 /// Sockets are sent elsewhere within this time.
 const SPREAD: Duration = Duration::from_secs(2);
-/// Connections that wait to be taken.
-const BACKLOG: u32 = 1024;
 /// After a signal the parts have so long to end by themselves.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -60,8 +55,6 @@ pub(crate) async fn serve(options: ServeOptions) -> Result<(), String> {
     options.check()?;
     let stop = Stop::on_signals(options.drain())?;
     let shutdown = stop.shutdown.clone();
-    // First of all: where the port is taken nothing is made.
-    let port = if options.roles.has(Role::Gateway) { Some(reserve(&options)?) } else { None };
     let data_dir = DataDir::open(&options.data_dir)?;
     let store = backend::open_store(&options, &data_dir).await?;
     let _own = data_dir.own()?;
@@ -79,7 +72,7 @@ pub(crate) async fn serve(options: ServeOptions) -> Result<(), String> {
             }
         }
     });
-    start(&mut running, parts, port, store, &opened).await?;
+    start(&mut running, parts, store, &opened).await?;
     let ended = wait(running, &shutdown).await;
     broker_shutdown.cancel();
     opened.finished().await;
@@ -90,7 +83,6 @@ pub(crate) async fn serve(options: ServeOptions) -> Result<(), String> {
 async fn start(
     running: &mut Running,
     parts: Parts,
-    port: Option<TcpSocket>,
     store: Option<Arc<dyn Store>>,
     opened: &OpenBroker,
 ) -> Result<(), String> {
@@ -100,7 +92,7 @@ async fn start(
     let roles = parts.options.roles.clone();
     let mut told = format!("Running {roles}\n");
     if let Some(store) = store {
-        let listener = port.map(|port| listen(&parts.options, port)).transpose()?;
+        let listener = if roles.has(Role::Gateway) { Some(listen(&parts.options).await?) } else { None };
         let address = listener.as_ref().map(|(_, address)| *address);
         let shared = share(&parts, store, opened, address).await?;
         running.spawn({
@@ -137,24 +129,10 @@ async fn start(
     Ok(())
 }
 
-/// Has the port without answering on it yet: who connects is refused until the parts are there.
-fn reserve(options: &ServeOptions) -> Result<TcpSocket, String> {
-    let bound = (|| {
-        let socket = if options.listen.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-        // Connections of a former process may be on their way out.
-        socket.set_reuseaddr(true)?;
-        socket.bind(options.listen)?;
-        Ok(socket)
-    })();
-    bound.map_err(|failure| taken(options, &failure))
-}
-
-fn taken(options: &ServeOptions, failure: &std::io::Error) -> String {
-    format!("cannot listen on {}: {failure}; name another address by --listen", options.listen)
-}
-
-fn listen(options: &ServeOptions, port: TcpSocket) -> Result<(TcpListener, SocketAddr), String> {
-    let listener = port.listen(BACKLOG).map_err(|failure| taken(options, &failure))?;
+async fn listen(options: &ServeOptions) -> Result<(TcpListener, SocketAddr), String> {
+    let listener = TcpListener::bind(options.listen).await.map_err(|failure| {
+        format!("cannot listen on {}: {failure}; name another address by --listen", options.listen)
+    })?;
     let address = listener.local_addr().map_err(|failure| failure.to_string())?;
     Ok((listener, address))
 }

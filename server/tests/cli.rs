@@ -215,19 +215,6 @@ fn without_a_token_it_is_told_how_one_is_made() {
 }
 
 #[test]
-fn a_server_whose_port_is_taken_leaves_nothing_behind() {
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let data_dir = folder.path().join("new");
-    let address = taken.local_addr().unwrap().to_string();
-    let out =
-        Command::new(STEPCAST).args(["serve", "--listen", &address, "--data-dir"]).arg(&data_dir).output().unwrap();
-    assert_eq!(out.status.code(), Some(2));
-    assert!(String::from_utf8(out.stderr).unwrap().contains(&address));
-    assert!(!data_dir.exists());
-}
-
-#[test]
 fn what_cannot_be_done_is_told_in_one_sentence_with_its_exit_status() {
     let mut server = Server::start(&[]);
     let folder = tempfile::tempdir().unwrap();
