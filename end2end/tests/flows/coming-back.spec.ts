@@ -50,7 +50,7 @@ for (const own of [true, false]) {
 
     await gate.open();
     await expect(page).toHaveTitle("succeeded · talk #1 · Stepcast");
-    await expectEachLineOnce(page, await api.log(job));
+    await expectEachLineOnce(page, await api.logToItsEnd(job));
   });
 }
 
@@ -73,7 +73,7 @@ test("p3_a line that is cut and refuses for a while says reconnecting, then how 
 
     await gate.open();
     await expect(page).toHaveTitle("succeeded · talk #1 · Stepcast");
-    await expectEachLineOnce(page, await api.log(job));
+    await expectEachLineOnce(page, await api.logToItsEnd(job));
   } finally {
     await proxy.close();
   }
@@ -94,7 +94,7 @@ test("p3_a line that is cut again and again ends with each line once", async ({ 
     }
     await gate.open();
     await expect(page).toHaveTitle("succeeded · talk #1 · Stepcast");
-    await expectEachLineOnce(page, await api.log(job));
+    await expectEachLineOnce(page, await api.logToItsEnd(job));
   } finally {
     await proxy.close();
   }
@@ -110,7 +110,7 @@ test("p3_a page that is reloaded in the middle holds each line once", async ({ p
   }
   await gate.open();
   await expect(page).toHaveTitle("succeeded · talk #1 · Stepcast");
-  await expectEachLineOnce(page, await api.log(job));
+  await expectEachLineOnce(page, await api.logToItsEnd(job));
 });
 
 test.describe("the server is killed", () => {
@@ -132,7 +132,7 @@ test.describe("the server is killed", () => {
 
     await gate.open();
     await expect(page).toHaveTitle("succeeded · talk #1 · Stepcast");
-    await expectEachLineOnce(page, await api.log(job));
+    await expectEachLineOnce(page, await api.logToItsEnd(job));
     await page.getByRole("link", { name: "#1", exact: true }).waitFor();
     const first = await (await api.request("GET", `/jobs/${job}/log.txt?attempt=1`)).text();
     expect(first.split("\n").slice(0, 20)).toEqual(Array.from({ length: 20 }, (_, n) => `line ${n + 1}`));

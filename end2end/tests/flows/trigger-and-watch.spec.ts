@@ -58,7 +58,7 @@ test("p3_of two tabs of which one only watches, both show each line once", async
 
   await gate.open();
   const { jobs } = await api.finished(id);
-  const record = await api.log(jobs[0].id);
+  const record = await api.logToItsEnd(jobs[0].id);
   for (const tab of [page, watcher]) {
     await expect(tab).toHaveTitle("succeeded · talk #1 · Stepcast");
     await tab.bringToFront();
