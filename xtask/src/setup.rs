@@ -77,6 +77,11 @@ const PIKA: Need = Need {
     present: || ["python3", "/usr/bin/python3"].into_iter().any(|python| answers(python, "-cimport pika")),
     provide: || install("python3-pika", "the programs in examples/ are tested with it"),
 };
+const OPENSSL: Need = Need {
+    name: "OpenSSL",
+    present: || answers("openssl", "version"),
+    provide: || install("openssl", "the tests of TLS make their certificates with it"),
+};
 const CHROMIUM: Need = Need { name: "Chromium", present: || chromium().is_some(), provide: install_chromium };
 
 /// What the browser package needs.
@@ -103,7 +108,7 @@ pub(crate) fn for_cluster_bench() -> Result<()> {
 
 /// What the Rust tests need: they run real steps and real clones, a real database, a real broker and the examples.
 pub(crate) fn for_rust_tests() -> Result<()> {
-    provide(&[BASH, GIT, POSTGRES, RABBITMQ, PIKA, HAPROXY])
+    provide(&[BASH, GIT, POSTGRES, RABBITMQ, PIKA, HAPROXY, OPENSSL])
 }
 
 /// What the browser tests need beside a server that runs builds.
