@@ -146,13 +146,7 @@ fn p7_rabbitmq_is_killed_in_the_middle_of_20_builds_and_no_line_is_missing() {
     let cluster = Cluster::on(&node);
     let north = cluster.server("north", "gateway,control,projections");
     let _executors = [cluster.executor("east", "2"), cluster.executor("west", "2")];
-    let gate = cluster.data_dir("gate");
-    let text = format!(
-        "name: talk\njobs:\n  a:\n    steps:\n      - run: |\n          for n in $(seq 1 200); do echo \"line $n\"; done\n          \
-         until [ -e '{}' ]; do read -r -t 0.05 <> <(:) || :; done\n          \
-         for n in $(seq 201 400); do echo \"line $n\"; done\n",
-        gate.display()
-    );
+    let (gate, text) = cluster.talk();
     north.apply("talk", &text);
     let builds: Vec<String> = (0..20).map(|_| north.trigger("talk")).collect();
     north.until_recorded(job_of(&north.build(&builds[0]), "a"), 1, "line 200");

@@ -14,18 +14,6 @@ use cluster::{Cluster, node::Node};
 use serde_json::{Value, json};
 use support::PATIENCE;
 
-/// A build that prints 200 lines, waits for the gate, and prints 200 more.
-fn talk(cluster: &Cluster) -> (std::path::PathBuf, String) {
-    let gate = cluster.data_dir("gate");
-    let text = format!(
-        "name: talk\njobs:\n  a:\n    steps:\n      - run: |\n          for n in $(seq 1 200); do echo \"line $n\"; done\n          \
-         until [ -e '{}' ]; do read -r -t 0.05 <> <(:) || :; done\n          \
-         for n in $(seq 201 400); do echo \"line $n\"; done\n",
-        gate.display()
-    );
-    (gate, text)
-}
-
 fn job(build: &Value) -> &str {
     build["jobs"][0]["id"].as_str().unwrap()
 }
@@ -55,7 +43,7 @@ fn p7_a_node_of_three_is_killed_in_the_middle_of_20_builds_and_no_line_is_missin
     let list = queues(second);
     assert!(is_at(&list, &own_queue, first), "{own_queue} lives on the node to be killed: {list}");
 
-    let (gate, text) = talk(&cluster);
+    let (gate, text) = cluster.talk();
     north.apply("talk", &text);
     let builds: Vec<String> = (0..20).map(|_| north.trigger("talk")).collect();
     north.until_recorded(job(&north.build(&builds[0])), 1, "line 200");

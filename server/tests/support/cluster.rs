@@ -61,6 +61,18 @@ impl Cluster {
         Server::start_program(program, listen, &self.data_dir(name), &[&words[..], options].concat())
     }
 
+    /// A gate, and the pipeline `talk` that prints 200 lines, waits for the gate, and prints 200 more.
+    pub(crate) fn talk(&self) -> (PathBuf, String) {
+        let gate = self.data_dir("gate");
+        let text = format!(
+            "name: talk\njobs:\n  a:\n    steps:\n      - run: |\n          for n in $(seq 1 200); do echo \"line $n\"; done\n          \
+             until [ -e '{}' ]; do read -r -t 0.05 <> <(:) || :; done\n          \
+             for n in $(seq 201 400); do echo \"line $n\"; done\n",
+            gate.display()
+        );
+        (gate, text)
+    }
+
     /// The virtual host on the broker.
     pub(crate) fn vhost(&self) -> &str {
         self.broker.rsplit('/').next().unwrap()
