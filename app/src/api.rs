@@ -3,11 +3,15 @@
 
 use leptos::prelude::*;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use wire::{
     BuildId, JobId, PipelineName, Problem, Timestamp,
     command::BuildsQuery,
-    view::{BuildSummary, BuildView, InstallationView, JobView, LogPage, PipelineSummary, PipelineView, State},
+    view::{BuildSummary, BuildView, JobView, LogPage, PipelineSummary, PipelineView, State},
 };
+
+#[cfg(feature = "ssr")]
+use wire::view::InstallationView;
 
 #[cfg(feature = "ssr")]
 use crate::components::{build_filter::Filter, estimate};
@@ -52,13 +56,15 @@ pub trait Backend: Send + Sync {
     fn installation(&self) -> BoxFuture<'_, Result<InstallationView, Problem>>;
 }
 
-/// A page's data with the server's time, against which durations are first shown: the same on both sides.
+/// A page's data with the server's time, against which durations are first shown: the same on both sides. What type the
+/// data has is known to the page ([`HomePage`], [`PipelinePage`], [`BuildPage`], [`wire::view::InstallationView`]) and nobody else, so
+/// that a browser which opens one page need not load the reading of the others.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Stamped<T> {
+pub struct Stamped {
     /// When it was read.
     pub now: Timestamp,
     /// The data.
-    pub data: T,
+    pub data: Value,
 }
 
 /// Why a page could not be read.
@@ -131,8 +137,11 @@ fn now() -> Timestamp {
 }
 
 #[cfg(feature = "ssr")]
-fn stamped<T>(data: T) -> Stamped<T> {
-    Stamped { now: now(), data }
+fn stamped<T: Serialize>(data: T) -> Result<Stamped, PageError> {
+    let data = serde_json::to_value(data).map_err(|error| {
+        PageError(Problem::new(500, "internal error", format!("The page's data is no JSON: {error}.")))
+    })?;
+    Ok(Stamped { now: now(), data })
 }
 
 /// The server's time: what an open page measures its own clock by.
@@ -157,11 +166,11 @@ pub const PIPELINE_BUILDS: u32 = 50;
 
 /// Reads the home page.
 #[server(prefix = "/api/page", endpoint = "home", output = JsonAnswer)]
-pub async fn read_home() -> Result<Stamped<HomePage>, PageError> {
+pub async fn read_home() -> Result<Stamped, PageError> {
     let backend = backend()?;
     let pipelines = backend.pipelines().await.map_err(PageError)?;
     let running = backend.builds(running_builds()).await.map_err(PageError)?;
-    Ok(stamped(HomePage { pipelines, running }))
+    stamped(HomePage { pipelines, running })
 }
 
 /// The builds that the home page shows as running.
@@ -176,16 +185,16 @@ pub fn builds_of(pipeline: PipelineName) -> BuildsQuery {
     BuildsQuery { pipeline: Some(pipeline), limit: Some(PIPELINE_BUILDS), ..BuildsQuery::default() }
 }
 
-/// Reads the page of a pipeline; none if there is none of that name.
+/// Reads the page of a pipeline; null if there is none of that name.
 #[server(prefix = "/api/page", endpoint = "pipeline", output = JsonAnswer)]
 pub async fn read_pipeline(
     /// Its name.
     name: PipelineName,
     /// Which of its builds: `all`, `failed` or `running`.
     state: String,
-) -> Result<Stamped<Option<PipelinePage>>, PageError> {
+) -> Result<Stamped, PageError> {
     let backend = backend()?;
-    let Some(pipeline) = backend.pipeline(name.clone()).await.map_err(PageError)? else { return Ok(stamped(None)) };
+    let Some(pipeline) = backend.pipeline(name.clone()).await.map_err(PageError)? else { return stamped(Value::Null) };
     let filter = Filter::of(Some(&state));
     let last = backend.builds(builds_of(name.clone())).await.map_err(PageError)?;
     let usual = estimate::usual(&last);
@@ -194,10 +203,10 @@ pub async fn read_pipeline(
         other => backend.builds(other.narrow(builds_of(name))).await.map_err(PageError)?,
     };
     let etag = Some(wire::pipeline::etag(&pipeline.yaml));
-    Ok(stamped(Some(PipelinePage { pipeline, etag, builds, usual })))
+    stamped(PipelinePage { pipeline, etag, builds, usual })
 }
 
-/// Reads the page of a build; none if there is none of that id. Without `job`, the log is that of the job which asks
+/// Reads the page of a build; null if there is none of that id. Without `job`, the log is that of the job which asks
 /// for attention.
 #[server(prefix = "/api/page", endpoint = "build_page", output = JsonAnswer)]
 pub async fn read_build_page(
@@ -205,9 +214,9 @@ pub async fn read_build_page(
     id: BuildId,
     /// The job whose log is wanted.
     job: Option<JobId>,
-) -> Result<Stamped<Option<BuildPage>>, PageError> {
+) -> Result<Stamped, PageError> {
     let backend = backend()?;
-    let Some(build) = backend.build(id).await.map_err(PageError)? else { return Ok(stamped(None)) };
+    let Some(build) = backend.build(id).await.map_err(PageError)? else { return stamped(Value::Null) };
     let job = job
         .filter(|id| build.jobs.iter().any(|job| job.id == *id))
         .or_else(|| crate::components::shown_job::first_choice(&build));
@@ -223,7 +232,7 @@ pub async fn read_build_page(
     let past = backend.builds(past).await.map_err(PageError)?;
     let after = backend.builds(build_after(&build.summary)).await.map_err(PageError)?.pop();
     let usual = estimate::usual(&past);
-    Ok(stamped(Some(BuildPage { build, job, log, before: past.into_iter().next(), after, usual })))
+    stamped(BuildPage { build, job, log, before: past.into_iter().next(), after, usual })
 }
 
 /// Reads a build anew: what an open page asks when frames are missing.
@@ -237,6 +246,6 @@ pub async fn read_build(
 
 /// Reads the pages of the executors and of the gateways.
 #[server(prefix = "/api/page", endpoint = "installation", output = JsonAnswer)]
-pub async fn read_installation() -> Result<Stamped<InstallationView>, PageError> {
-    backend()?.installation().await.map(stamped).map_err(PageError)
+pub async fn read_installation() -> Result<Stamped, PageError> {
+    stamped(backend()?.installation().await.map_err(PageError)?)
 }

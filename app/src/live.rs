@@ -2,13 +2,14 @@
 //! nothing, because a page there is read once.
 //!
 //! The parts: `track` (one topic's position), `apply` (what an event does), `log` (lines held), `build` (all three for an
-//! open build), `unrecorded` (what the record has not confirmed), `heartbeat` (when to retry), `stray` (frames without a
+//! open build), `heard` (what a frame says), `unrecorded` (what the record has not confirmed), `heartbeat` (when to retry), `stray` (frames without a
 //! reader), `refusals` (what the server will not tell): all pure. `follow` ties them to signals, and `socket` alone knows
 //! the browser's WebSocket.
 
 pub mod apply;
 pub mod build;
 pub mod follow;
+pub mod heard;
 pub mod heartbeat;
 pub mod log;
 pub mod refusals;
@@ -25,7 +26,7 @@ use wire::{
     BuildId, ClientId, Position, SocketMeta, Topic,
     command::Query,
     event::Recorded,
-    frame::{EventFrame, Resumed},
+    frame::{EventFrameOf, Resumed},
 };
 
 use refusals::Refusal;
@@ -69,11 +70,14 @@ pub struct Live {
     pub refusal: RwSignal<Option<Refusal>>,
 }
 
+/// An event frame as the socket hands it on: what the event says is read where it is shown.
+pub type Unread = EventFrameOf<serde_json::Value>;
+
 /// What arrives for a watched topic.
 #[derive(Clone, Debug)]
 pub enum Arrival {
     /// An event, in the order of the socket.
-    Event(EventFrame),
+    Event(Unread),
     /// The answer to a subscription or to coming back.
     Resumed(Resumed),
     /// The record moved on.

@@ -13,7 +13,7 @@ use wire::{
 use super::{
     at_once::AtOnce,
     executor_row::said,
-    page_data::{PageData, page_data, read_once, reading},
+    page_data::{page_data, read_once, typed},
     time::Time,
 };
 use crate::{api::read_installation, live::keep_live, rest};
@@ -50,9 +50,8 @@ impl Answers {
 
 /// A page of it: `show` draws its part, anew whenever something has changed; what stays the same is left as it is.
 pub fn installation_page(title: &'static str, show: fn(&InstallationView, Answers) -> AnyView) -> impl IntoView {
-    let data = read_once(|| reading(read_installation(), PageData::Installation));
-    let page = move |page| {
-        let PageData::Installation(first) = page else { return ().into_any() };
+    let data = read_once(|| Box::pin(read_installation()));
+    let page = move |first: InstallationView| {
         let now = RwSignal::new(first);
         keep_live(Query::Installation {}, now);
         let answers = Answers(RwSignal::new(Vec::new()));
@@ -60,7 +59,7 @@ pub fn installation_page(title: &'static str, show: fn(&InstallationView, Answer
     };
     view! {
         <Title text=title/>
-        {page_data(data, Arc::new(page))}
+        {page_data(data, Arc::new(move |data| typed(data, page)))}
     }
 }
 

@@ -4,32 +4,19 @@
 use std::{pin::Pin, sync::Arc};
 
 use leptos::{either::Either, prelude::*};
-use serde::{Deserialize, Serialize};
-use wire::{PipelineName, view::InstallationView};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use wire::{PipelineName, Problem};
 
 use super::{at_once::AtOnce, clock::Clock, problem_note::ProblemNote};
 use crate::{
-    api::{BuildPage, HomePage, PageError, PipelinePage, Stamped},
+    api::{PageError, Stamped},
     json::Json,
     pages::not_found::NotFound,
 };
 
-/// What the pages read.
-#[allow(clippy::large_enum_variant, reason = "one at a time, taken apart at once")]
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum PageData {
-    /// The home page.
-    Home(HomePage),
-    /// The page of a pipeline; none if there is none of that name.
-    Pipeline(Option<PipelinePage>),
-    /// The page of a build; none if there is none of that id.
-    Build(Option<BuildPage>),
-    /// The pages of executors and of gateways.
-    Installation(InstallationView),
-}
-
-/// What a page's reading answers.
-pub type Answer = Result<Stamped<PageData>, PageError>;
+/// What a page's reading answers. The types of a page are read from it by that page.
+pub type Answer = Result<Stamped, PageError>;
 
 /// A reading under way.
 pub type Reading = Pin<Box<dyn Future<Output = Answer> + Send>>;
@@ -54,16 +41,19 @@ fn start(
     Resource::new_with_options(move || name.get(), read, false)
 }
 
-/// The reading of one page.
-pub fn reading<T: 'static>(
-    answer: impl Future<Output = Result<Stamped<T>, PageError>> + Send + 'static,
-    page: fn(T) -> PageData,
-) -> Reading {
-    Box::pin(async move { answer.await.map(|Stamped { now, data }| Stamped { now, data: page(data) }) })
+/// Shows data of the page's type, or that it is not of that type.
+pub fn typed<T: DeserializeOwned>(data: Value, view: impl FnOnce(T) -> AnyView) -> AnyView {
+    match serde_json::from_value(data) {
+        Ok(data) => view(data),
+        Err(error) => {
+            let detail = format!("The page's data could not be read: {error}. Load the page again.");
+            AtOnce(view! { <ProblemNote problem=Problem::new(500, "unreadable", detail)/> }).into_any()
+        }
+    }
 }
 
 /// Shows `view` of the data once it is there, or the problem in its place. The clock is set by the server's time first.
-pub fn page_data(data: Resource<Answer, Json>, view: Arc<dyn Fn(PageData) -> AnyView + Send + Sync>) -> impl IntoView {
+pub fn page_data(data: Resource<Answer, Json>, view: Arc<dyn Fn(Value) -> AnyView + Send + Sync>) -> impl IntoView {
     let clock = Clock::get();
     view! {
         <Suspense fallback=|| view! { <p class="loading" aria-busy="true">"Loading"</p> }>

@@ -133,7 +133,8 @@ impl Followed {
         }
         let is_hint = matches!(arrival, Arrival::Recorded(_));
         let changed = self.model.try_update_value(|model| match arrival {
-            Arrival::Event(frame) => model.event(frame),
+            // One that this version does not know is missing here, and is read from the record as the server tells it.
+            Arrival::Event(frame) => frame.read().map(|frame| model.event(frame)).unwrap_or_default(),
             Arrival::Resumed(resumed) => {
                 model.resumed(&resumed);
                 Changed::default()

@@ -15,11 +15,12 @@ use wasm_bindgen::{JsCast, closure::Closure};
 use web_sys::{CloseEvent, MessageEvent, WebSocket};
 use wire::{
     BuildId, ClientFrame, ClientId, CloseCode, Position, SUBPROTOCOL, SocketMeta, Topic, command::Query,
-    frame::Incoming, topic::TopicPosition,
+    topic::TopicPosition,
 };
 
 use super::{
     Arrival, Connection, Live, Watch, WatchId,
+    heard::{self, Heard},
     heartbeat::{Beat, beat, retry_millis},
     refusals::{Refusal, Refusals},
     stray::Stray,
@@ -335,30 +336,26 @@ fn check(live: Live) {
 
 fn hear(live: Live, text: &str) {
     with(|link| link.heard = browser::now_millis());
-    let Ok(frame) = crate::json::read::<Incoming>(text) else { return };
+    let Some(frame) = heard::read(text) else { return };
     match frame {
-        Incoming::Hello { client_id, server_id, resume, resumed, ping_seconds, .. } => {
-            let meta = SocketMeta { client_id, server_id };
-            greet(live, meta, resume, resumed, ping_seconds);
-        }
-        Incoming::Event(frame) => match with(|link| link.watch_of(frame.topic)) {
+        Heard::Hello { meta, resume, resumed, ping_seconds } => greet(live, meta, resume, resumed, ping_seconds),
+        Heard::Event(frame) => match with(|link| link.watch_of(frame.topic)) {
             Some(watch) => (watch.arrive)(Arrival::Event(frame)),
             None => with(|link| link.stray.keep(frame)),
         },
-        Incoming::Resumed(resumed) => {
+        Heard::Resumed(resumed) => {
             with(|link| link.refusals.answered(resumed.topic));
             tell_refusal();
             if let Some(watch) = with(|link| link.watch_of(resumed.topic)) {
                 (watch.arrive)(Arrival::Resumed(resumed));
             }
         }
-        Incoming::Recorded(recorded) => {
+        Heard::Recorded(recorded) => {
             if let Some(watch) = with(|link| link.watch_of(recorded.topic)) {
                 (watch.arrive)(Arrival::Recorded(recorded));
             }
         }
-        Incoming::Result { id, body } => {
-            let Ok(id) = id.parse() else { return };
+        Heard::Result { id, body } => {
             let arrive = with(|link| {
                 link.refusals.result(id);
                 link.queries.get(&WatchId(id)).map(|query| query.1.clone())
@@ -368,15 +365,15 @@ fn hear(live: Live, text: &str) {
                 arrive(body);
             }
         }
-        Incoming::Callback { message_id, .. } => with(|link| link.send(&ClientFrame::Receipt { message_id })),
-        Incoming::Problem { id, title, detail } => {
+        Heard::Callback { message_id } => with(|link| link.send(&ClientFrame::Receipt { message_id })),
+        Heard::Problem { id, title, detail } => {
             if with(|link| link.attaching) {
                 settle(live, false);
             } else {
                 refused(id, Refusal { title, detail });
             }
         }
-        Incoming::Reply { .. } | Incoming::Pong {} => {}
+        Heard::Pong => {}
     }
 }
 

@@ -27,7 +27,7 @@ use crate::{
         log_panel::LogPanel,
         log_view::LogHandle,
         neighbours::Neighbours,
-        page_data::{PageData, page_data, read_once, reading},
+        page_data::{page_data, read_once, typed},
         shown_job::shown_job,
         status::{Status, StatusLabel},
         step_list::StepList,
@@ -57,19 +57,18 @@ fn BuildOf(id: Option<BuildId>, asked: Memo<Option<JobId>>) -> impl IntoView {
     let data = read_once(move || {
         // Another job of the same build is followed in place, not read anew.
         let job = asked.get_untracked();
-        let page = async move {
+        Box::pin(async move {
             match id {
                 Some(id) => read_build_page(id, job).await,
                 None => Err(PageError(wire::Problem::new(404, "not found", "This is not the id of a build."))),
             }
-        };
-        reading(page, PageData::Build)
+        })
     });
     let page = move |page| match page {
-        PageData::Build(Some(page)) => AtOnce(view! { <Build page asked/> }).into_any(),
-        _ => AtOnce(view! { <NotFound/> }).into_any(),
+        Some(page) => AtOnce(view! { <Build page asked/> }).into_any(),
+        None => AtOnce(view! { <NotFound/> }).into_any(),
     };
-    page_data(data, Arc::new(page))
+    page_data(data, Arc::new(move |data| typed(data, page)))
 }
 
 #[component]

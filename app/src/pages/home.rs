@@ -12,7 +12,7 @@ use crate::{
         at_once::AtOnce,
         build_list::BuildList,
         estimate,
-        page_data::{PageData, page_data, read_once, reading},
+        page_data::{page_data, read_once, typed},
         pipeline_list::PipelineList,
         welcome::Welcome,
     },
@@ -22,14 +22,11 @@ use crate::{
 /// The route.
 #[component]
 pub fn HomeRoute() -> impl IntoView {
-    let data = read_once(|| reading(read_home(), PageData::Home));
-    let page = |page| match page {
-        PageData::Home(page) => AtOnce(view! { <Home page/> }).into_any(),
-        _ => ().into_any(),
-    };
+    let data = read_once(|| Box::pin(read_home()));
+    let page = |page| AtOnce(view! { <Home page/> }).into_any();
     view! {
         <Title text=""/>
-        {page_data(data, Arc::new(page))}
+        {page_data(data, Arc::new(move |data| typed(data, page)))}
     }
 }
 

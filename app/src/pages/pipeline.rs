@@ -16,7 +16,7 @@ use crate::{
         build_list::BuildList,
         duration,
         estimate::Usual,
-        page_data::{PageData, page_data, read, reading},
+        page_data::{page_data, read, typed},
         problem_note::ProblemNote,
         trigger_form::{StartButton, TriggerForm},
         yaml_editor::YamlEditor,
@@ -34,19 +34,18 @@ pub fn PipelineRoute() -> impl IntoView {
     let data = read(name.into(), move |name| {
         // Other builds of the same pipeline are asked for in place: what was written into its text stays.
         let state = filter.get_untracked().as_str().to_owned();
-        let page = async move {
+        Box::pin(async move {
             match name {
                 Some(name) => read_pipeline(name, state).await,
                 None => Err(PageError(wire::Problem::new(404, "not found", "This is not the name of a pipeline."))),
             }
-        };
-        reading(page, PageData::Pipeline)
+        })
     });
     let page = move |page| match page {
-        PageData::Pipeline(Some(page)) => AtOnce(view! { <Pipeline page filter/> }).into_any(),
-        _ => AtOnce(view! { <NotFound/> }).into_any(),
+        Some(page) => AtOnce(view! { <Pipeline page filter/> }).into_any(),
+        None => AtOnce(view! { <NotFound/> }).into_any(),
     };
-    page_data(data, Arc::new(page))
+    page_data(data, Arc::new(move |data| typed(data, page)))
 }
 
 #[component]
@@ -76,7 +75,8 @@ fn Pipeline(page: PipelinePage, filter: Memo<Filter>) -> impl IntoView {
             spawn_local(async move {
                 let refused = match asked.await {
                     Ok(answer) => {
-                        if let Some(page) = answer.data {
+                        // None: it is gone, which what is typed here survives.
+                        if let Ok(Some(page)) = serde_json::from_value::<Option<PipelinePage>>(answer.data) {
                             // The page may be gone when the answer is there.
                             let _ = said.try_set(page.pipeline);
                         }

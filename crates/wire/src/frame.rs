@@ -100,8 +100,11 @@ pub enum ResumeOutcome {
 }
 
 /// An event frame as a client reads it. The gateway writes it with the event's own bytes ([`event_frame`]).
+pub type EventFrame = EventFrameOf<crate::Event>;
+
+/// An [`EventFrame`] whose event may not have been read yet.
 #[derive(Clone, Debug, Deserialize)]
-pub struct EventFrame {
+pub struct EventFrameOf<E> {
     /// What it is about.
     pub topic: Topic,
     /// Which numbering.
@@ -111,7 +114,18 @@ pub struct EventFrame {
     /// When its writer wrote it.
     pub at: Timestamp,
     /// The fact.
-    pub event: crate::Event,
+    pub event: E,
+}
+
+impl EventFrameOf<serde_json::Value> {
+    /// Reads the event.
+    ///
+    /// # Errors
+    /// When it is none that this version knows.
+    pub fn read(self) -> serde_json::Result<EventFrame> {
+        let Self { topic, epoch, offset, at, event } = self;
+        Ok(EventFrame { topic, epoch, offset, at, event: serde_json::from_value(event)? })
+    }
 }
 
 /// Any frame of the server, as a client reads it.
