@@ -33,6 +33,7 @@ pub mod neighbours;
 pub mod page_data;
 pub mod pipeline_list;
 pub mod problem_note;
+pub mod rows;
 pub mod scroll;
 pub mod shortcuts;
 pub mod shown_job;

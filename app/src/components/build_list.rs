@@ -6,6 +6,7 @@ use wire::view::{BuildSummary, State};
 use super::{
     duration::Duration,
     estimate::{Estimate, Usual},
+    rows::rows,
     status::{Status, StatusLabel},
     time::Time,
 };
@@ -25,11 +26,11 @@ pub fn BuildList(
 ) -> impl IntoView {
     view! {
         <ul class="builds">
-            <For
-                each=move || builds.get()
-                key=|build| (build.id, build.state, build.outcome, build.started_at, build.jobs_finished)
-                children=move |build| view! { <BuildRow summary=build usual with_pipeline/> }
-            />
+            {rows(
+                move || builds.get(),
+                |build| (build.id, build.state, build.outcome, build.started_at, build.jobs_finished),
+                move |build| view! { <BuildRow summary=build usual with_pipeline/> },
+            )}
         </ul>
     }
 }
