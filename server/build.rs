@@ -45,6 +45,7 @@ fn site_dir() -> Result<PathBuf, Box<dyn Error>> {
 fn table(site: &Path, manifest: &str) -> Result<String, Box<dyn Error>> {
     let mut entries = Vec::new();
     let (mut js, mut wasm, mut css) = (None, None, None);
+    let mut parts = Vec::new();
     for line in manifest.lines() {
         let [role, name, hash] = line.split('\t').collect::<Vec<_>>()[..] else {
             return Err(format!("{}/manifest.txt: `{line}` is not role, path and hash", site.display()).into());
@@ -65,7 +66,10 @@ fn table(site: &Path, manifest: &str) -> Result<String, Box<dyn Error>> {
             "js" => js = Some(path),
             "wasm" => wasm = Some(path),
             "css" => css = Some(path),
-            _ => {}
+            _ => {
+                let needed_by = role.strip_prefix("part:").into_iter().flat_map(|names| names.split(','));
+                parts.extend(needed_by.map(|name| (name.to_owned(), path.clone())));
+            }
         }
     }
     entries.sort();
@@ -76,7 +80,7 @@ fn table(site: &Path, manifest: &str) -> Result<String, Box<dyn Error>> {
     source.push_str("];\n\nstatic MANIFEST: Option<Manifest> = ");
     match (js, wasm, css) {
         (Some(js), Some(wasm), Some(css)) => {
-            writeln!(source, "Some(Manifest {{ js: {js:?}, wasm: {wasm:?}, css: {css:?} }});")?;
+            writeln!(source, "Some(Manifest {{ js: {js:?}, wasm: {wasm:?}, css: {css:?}, parts: &{parts:?} }});")?;
         }
         (None, None, None) => source.push_str("None;\n"),
         _ => return Err(format!("{}/manifest.txt lacks one of js, wasm and css", site.display()).into()),

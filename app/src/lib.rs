@@ -12,6 +12,7 @@ pub mod components;
 pub mod json;
 pub mod live;
 pub mod pages;
+pub mod parts;
 pub mod rest;
 
 use leptos::prelude::*;
@@ -25,10 +26,8 @@ use leptos_router::{
 
 use components::{at_once::AtOnce, broker_note::BrokerNote, clock::Clock, header::Header};
 use live::Live;
-use pages::{
-    build::BuildRoute, executors::ExecutorsRoute, gateways::GatewaysRoute, home::HomeRoute,
-    new_pipeline::NewPipelineRoute, not_found::NotFound, pipeline::PipelineRoute, sign_in::SignInRoute,
-};
+use pages::{home::HomeRoute, not_found::NotFound, sign_in::SignInRoute};
+use parts::Page;
 
 /// Where the browser package is: URLs with the hash of their content.
 #[derive(Clone, Debug)]
@@ -37,6 +36,8 @@ pub struct Assets {
     pub js: String,
     /// Its WebAssembly.
     pub wasm: String,
+    /// The [`parts`] that this page needs besides.
+    pub parts: Vec<String>,
     /// The style sheet.
     pub css: String,
 }
@@ -51,7 +52,7 @@ pub(crate) const SIGN_IN: &str = "/sign-in";
 /// The whole document.
 #[must_use]
 pub fn shell(assets: Assets) -> impl IntoView {
-    let Assets { js, wasm, css } = assets;
+    let Assets { js, wasm, parts, css } = assets;
     let start = format!("import init,{{hydrate}} from {js:?};init({{module_or_path:{wasm:?}}}).then(()=>hydrate());");
     view! {
         <!DOCTYPE html>
@@ -64,7 +65,9 @@ pub fn shell(assets: Assets) -> impl IntoView {
                 <link rel="stylesheet" href=css/>
                 <link rel="icon" href="/favicon.svg" type="image/svg+xml"/>
                 <link rel="modulepreload" href=js/>
-                <link rel="preload" href=wasm r#as="fetch" r#type="application/wasm" crossorigin=""/>
+                {[wasm].into_iter().chain(parts).map(|file| view! {
+                    <link rel="preload" href=file r#as="fetch" r#type="application/wasm" crossorigin=""/>
+                }).collect_view()}
                 <script type="module">{start}</script>
                 <MetaTags/>
             </head>
@@ -92,11 +95,11 @@ pub fn App() -> impl IntoView {
             <main id="main">
                 <Routes fallback=|| AtOnce(NotFound())>
                     <Route path=path!("/") view=|| AtOnce(HomeRoute()) ssr=SsrMode::Async/>
-                    <Route path=path!("/pipelines/new") view=|| AtOnce(NewPipelineRoute()) ssr=SsrMode::Async/>
-                    <Route path=path!("/pipelines/:name") view=|| AtOnce(PipelineRoute()) ssr=SsrMode::Async/>
-                    <Route path=path!("/builds/:id") view=|| AtOnce(BuildRoute()) ssr=SsrMode::Async/>
-                    <Route path=path!("/executors") view=|| AtOnce(ExecutorsRoute()) ssr=SsrMode::Async/>
-                    <Route path=path!("/gateways") view=|| AtOnce(GatewaysRoute()) ssr=SsrMode::Async/>
+                    <Route path=path!("/pipelines/new") view=Page::NewPipeline ssr=SsrMode::Async/>
+                    <Route path=path!("/pipelines/:name") view=Page::Pipeline ssr=SsrMode::Async/>
+                    <Route path=path!("/builds/:id") view=Page::Build ssr=SsrMode::Async/>
+                    <Route path=path!("/executors") view=Page::Executors ssr=SsrMode::Async/>
+                    <Route path=path!("/gateways") view=Page::Gateways ssr=SsrMode::Async/>
                     <Route path=path!("/sign-in") view=|| AtOnce(SignInRoute()) ssr=SsrMode::Async/>
                 </Routes>
             </main>

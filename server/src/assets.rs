@@ -31,6 +31,15 @@ pub(crate) struct Manifest {
     pub(crate) wasm: &'static str,
     /// The stylesheet.
     pub(crate) css: &'static str,
+    /// Files of the program that are loaded only where one of its parts is wanted: the part's name, and the file.
+    parts: &'static [(&'static str, &'static str)],
+}
+
+impl Manifest {
+    /// The files that this part of the program needs.
+    pub(crate) fn part(&self, name: &str) -> impl Iterator<Item = &'static str> {
+        self.parts.iter().filter(move |(part, _)| *part == name).map(|(_, file)| *file)
+    }
 }
 
 /// The paths of the browser package; `None` when the server was built without it, which `cargo xtask build` mends.
@@ -132,8 +141,13 @@ mod tests {
     fn the_manifest_names_files_that_are_there_and_may_be_cached_for_ever() {
         assert!(all().is_sorted_by(|one, next| one.path < next.path));
         let cached: Vec<_> = all().iter().filter(|asset| asset.immutable).map(|asset| asset.path).collect();
-        let mut named = manifest().map_or_else(Vec::new, |manifest| vec![manifest.js, manifest.wasm, manifest.css]);
-        named.sort_unstable();
-        assert_eq!(cached, named);
+        let Some(manifest) = manifest() else { return assert!(cached.is_empty()) };
+        for part in app::parts::Part::ALL {
+            assert!(manifest.part(part.name()).next().is_some(), "{part:?}");
+        }
+        let parts = manifest.parts.iter().map(|(_, file)| *file);
+        for named in [manifest.js, manifest.wasm, manifest.css].into_iter().chain(parts) {
+            assert!(cached.contains(&named), "{named}");
+        }
     }
 }

@@ -1,6 +1,8 @@
-//! The browser package: `frontend` compiled for wasm, its JavaScript made by wasm-bindgen, the wasm made small by
-//! wasm-opt, and `style/` and `public/` beside it. How its files are named, compressed and laid out is in `bundle.rs`.
+//! The browser package: `frontend` compiled for wasm, cut into parts (`app/src/parts.rs` says where), its JavaScript made
+//! by wasm-bindgen, each part made small by wasm-opt, and `style/` and `public/` beside it; esbuild takes out of scripts
+//! and styles what only people read. How the files are named, compressed and laid out is in `bundle.rs`.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -10,7 +12,7 @@ use wasm_bindgen_cli_support::Bindgen;
 
 use crate::bundle::{Bundle, File, Role};
 use crate::failure::{Explain, Failure, Result};
-use crate::process::{cargo, command, root, run, say};
+use crate::process::{cargo, command, output, root, run, say};
 use crate::release::target_dir;
 
 /// What rustc makes use of on wasm32; wasm-opt must know it, for the section that says so does not survive wasm-bindgen.
@@ -43,13 +45,18 @@ const RECIPE: [&str; 2] = [include_str!("browser.rs"), include_str!("bundle.rs")
 pub(crate) fn package() -> Result<()> {
     say("browser package: compiling");
     run(cargo().args([
-        "build",
+        "rustc",
         "--package",
         "frontend",
         "--target",
         "wasm32-unknown-unknown",
         "--profile",
         "browser",
+        "--crate-type",
+        "cdylib",
+        "--",
+        // What refers to what, without which nothing can be cut apart.
+        "-Clink-args=--emit-relocs",
     ]))?;
     let wasm = read(&target_dir().join("wasm32-unknown-unknown/browser/frontend.wasm"))?;
     let css = stylesheet()?;
@@ -65,8 +72,10 @@ pub(crate) fn package() -> Result<()> {
 
     let started = Instant::now();
     let _ = fs::remove_dir_all(&work);
-    let mut files = Vec::from(bind(&wasm, &work)?);
-    files.push(File::new(Role::Css, "assets/stepcast.css".to_owned(), css));
+    let mut files = program(&wasm, &work)?;
+    let whole = work.join("stepcast.css");
+    write(&whole, &css)?;
+    files.push(File::new(Role::Css, "assets/stepcast.css".to_owned(), minified(&whole)?));
     files.extend(public);
     say("browser package: compressing");
     let sizes = bundle.write(files)?;
@@ -78,34 +87,96 @@ pub(crate) fn package() -> Result<()> {
     Ok(())
 }
 
-/// wasm-bindgen and wasm-opt: the script and the wasm.
-fn bind(wasm: &[u8], work: &Path) -> Result<[File; 2]> {
+/// The scripts and the parts of the wasm. They refer to each other by their names, in circles: so they are named and
+/// cached as one.
+fn program(wasm: &[u8], work: &Path) -> Result<Vec<File>> {
+    let cut = cut(wasm, work)?;
+    let bound = bind(&cut.main, work)?;
+    say("browser package: wasm-opt");
+    let mut files = vec![
+        (Role::Js, "stepcast.js".to_owned(), minified(&bound.join("stepcast.js"))?),
+        (Role::Wasm, "stepcast.wasm".to_owned(), optimised(&bound.join("stepcast_bg.wasm"), work)?),
+        (Role::Loader, LOADER.to_owned(), minified(&cut.folder.join(LOADER))?),
+    ];
+    for (name, parts) in cut.parts {
+        let file = format!("{name}.wasm");
+        let small = optimised(&cut.folder.join(&file), work)?;
+        files.push((Role::Part(parts), file, small));
+    }
+    Ok(File::set("assets", files))
+}
+
+/// The script that loads the parts. Also the name of the module from which the main part imports the loading of them.
+const LOADER: &str = "parts.js";
+
+/// The program in pieces.
+struct Cut {
+    folder: PathBuf,
+    /// The piece that wasm-bindgen works on.
+    main: PathBuf,
+    /// The stem of each other piece, with the parts of the program that need it.
+    parts: BTreeMap<String, Vec<String>>,
+}
+
+fn cut(wasm: &[u8], work: &Path) -> Result<Cut> {
+    say("browser package: cutting it into parts");
+    let folder = work.join("parts");
+    let main = folder.join("main.wasm");
+    let link = format!("./{LOADER}");
+    let mut options = wasm_split_cli_support::Options::new(wasm);
+    options.output_dir = &folder;
+    options.main_out_path = &main;
+    options.link_name = &link;
+    options.main_module = "./stepcast.js";
+    let pieces = wasm_split_cli_support::transform(options)
+        .map_err(|error| Failure(format!("the wasm that rustc made cannot be cut into parts: {error:#}")))?;
+    let mut parts = BTreeMap::<_, Vec<_>>::new();
+    for (part, files) in pieces.prefetch_map {
+        for file in files {
+            parts.entry(file).or_default().push(part.clone());
+        }
+    }
+    for needed_by in parts.values_mut() {
+        needed_by.sort();
+    }
+    Ok(Cut { folder, main, parts })
+}
+
+/// The folder in which wasm-bindgen leaves the script and the main part.
+fn bind(main: &Path, work: &Path) -> Result<PathBuf> {
     say("browser package: wasm-bindgen");
     let bound = work.join("bound");
     let mut bindgen = Bindgen::new();
-    bindgen.input_bytes("stepcast", wasm.to_vec()).remove_name_section(false).remove_producers_section(true);
+    bindgen.input_bytes("stepcast", read(main)?).remove_name_section(false).remove_producers_section(true);
+    // The other parts import what the linker exported.
+    bindgen.keep_lld_exports(true).demangle(false);
     // The page names the wasm file, whose name has a hash; the script must not.
     bindgen.omit_default_module_path(true).typescript(false);
     bindgen
         .web(true)
         .and_then(|bindgen| bindgen.generate(&bound))
         .explain(|| "wasm-bindgen refuses the wasm that rustc made".to_owned())?;
-
-    say("browser package: wasm-opt");
-    let small = work.join("small.wasm");
-    let mut optimise = command(root().join("end2end/node_modules/.bin/wasm-opt"));
-    run(optimise.arg(bound.join("stepcast_bg.wasm")).args(WASM_FOR_BROTLI).args(WASM_FEATURES).arg("-o").arg(&small))?;
-
     if let Some((snippet, _)) = files_below(&bound.join("snippets"))?.first() {
         // They would be imported by a name without a hash, which could not be cached beside a script that can.
         return Err(Failure(format!(
             "a crate brings JavaScript of its own ({snippet}); say it in Rust, through web-sys"
         )));
     }
-    Ok([
-        File::new(Role::Js, "assets/stepcast.js".to_owned(), read(&bound.join("stepcast.js"))?),
-        File::new(Role::Wasm, "assets/stepcast.wasm".to_owned(), read(&small)?),
-    ])
+    Ok(bound)
+}
+
+/// A script or a stylesheet without what only people read.
+fn minified(file: &Path) -> Result<Vec<u8>> {
+    let mut minify = command(root().join("end2end/node_modules/.bin/esbuild"));
+    Ok(output(minify.arg(file).args(["--minify", "--log-level=warning"]))?.into_bytes())
+}
+
+/// What wasm-opt makes of a file.
+fn optimised(wasm: &Path, work: &Path) -> Result<Vec<u8>> {
+    let small = work.join("small.wasm");
+    let mut optimise = command(root().join("end2end/node_modules/.bin/wasm-opt"));
+    run(optimise.arg(wasm).args(WASM_FOR_BROTLI).args(WASM_FEATURES).arg("-o").arg(&small))?;
+    read(&small)
 }
 
 /// All of `style/*.css` in the order of the names.

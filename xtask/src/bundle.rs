@@ -1,9 +1,10 @@
 //! The layout of `target/site`, from which `server/build.rs` embeds: names with a content hash, each file compressed
 //! ahead of time, and a manifest. What the files are is decided in `browser.rs`.
 //!
-//! `manifest.txt` has one line for each file, three words with a tab between: its role (`js`, `wasm`, `css`, `other`), its path
-//! below the folder, which is its path in the URL too, and the hash of its content. Beside a file lie `FILE.br` and `FILE.gz`
-//! where they are smaller than the file.
+//! `manifest.txt` has one line for each file, three words with a tab between: its role (`js`, `wasm`, `loader`,
+//! `part:NAME,NAME` with the parts of the program that need it, `css`, `other`), its path below the folder, which is its
+//! path in the URL too, and the hash of its content. Beside a file lie `FILE.br` and `FILE.gz` where they are smaller than
+//! the file.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -25,22 +26,29 @@ const BROTLI_WINDOW_LOG2: u32 = 24;
 const GZIP_LEVEL: u32 = 9;
 
 /// What a file is to the page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
+    /// What a page begins with.
     Js,
     Wasm,
+    /// Loads the parts.
+    Loader,
+    /// Loaded where one of these parts of the program is wanted.
+    Part(Vec<String>),
     Css,
     /// Served under its own name, which stays the same when its content changes.
     Other,
 }
 
 impl Role {
-    fn word(self) -> &'static str {
+    fn word(&self) -> String {
         match self {
-            Role::Js => "js",
-            Role::Wasm => "wasm",
-            Role::Css => "css",
-            Role::Other => "other",
+            Role::Js => "js".to_owned(),
+            Role::Wasm => "wasm".to_owned(),
+            Role::Loader => "loader".to_owned(),
+            Role::Part(parts) => format!("part:{}", parts.join(",")),
+            Role::Css => "css".to_owned(),
+            Role::Other => "other".to_owned(),
         }
     }
 }
@@ -56,12 +64,30 @@ pub(crate) struct File {
 impl File {
     /// The hash of the content enters the name, before the last dot, unless the role says that the name stays.
     pub(crate) fn new(role: Role, name: String, bytes: Vec<u8>) -> File {
-        let hash = hex(&Sha256::digest(&bytes)[..HASH_DIGITS / 2]);
-        let name = match (role, name.rsplit_once('.')) {
-            (Role::Js | Role::Wasm | Role::Css, Some((stem, extension))) => format!("{stem}-{hash}.{extension}"),
-            _ => name,
+        let hash = short_hash(&bytes);
+        let name = match (&role, name.rsplit_once('.')) {
+            (Role::Other, _) | (_, None) => name,
+            (_, Some((stem, extension))) => format!("{stem}-{hash}.{extension}"),
         };
         File { role, name, hash, bytes }
+    }
+
+    /// Files that name each other, so that none of them can carry the hash of its own content: they lie in a folder below
+    /// `folder` that is named by the contents of all.
+    pub(crate) fn set(folder: &str, files: Vec<(Role, String, Vec<u8>)>) -> Vec<File> {
+        let mut all = Sha256::new();
+        for (_, name, bytes) in &files {
+            all.update((name.len() as u64).to_le_bytes());
+            all.update(name);
+            all.update((bytes.len() as u64).to_le_bytes());
+            all.update(bytes);
+        }
+        let all = hex(&all.finalize()[..HASH_DIGITS / 2]);
+        let placed = |(role, name, bytes): (Role, String, Vec<u8>)| {
+            let (name, hash) = (format!("{folder}/{all}/{name}"), short_hash(&bytes));
+            File { role, name, hash, bytes }
+        };
+        files.into_iter().map(placed).collect()
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -172,6 +198,10 @@ fn kilobytes(bytes: usize) -> String {
     format!("{:.1} kB", bytes as f64 / 1e3)
 }
 
+fn short_hash(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes)[..HASH_DIGITS / 2])
+}
+
 /// Lower-case hex digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -210,6 +240,21 @@ mod tests {
         assert!(one.name().starts_with("assets/stepcast-") && one.name().ends_with(".js"));
         let other = File::new(Role::Other, "favicon.svg".to_owned(), b"one".to_vec());
         assert_eq!(other.name(), "favicon.svg");
+    }
+
+    #[test]
+    fn a_set_moves_to_another_folder_when_one_of_its_files_changes() {
+        let set = |part: &str| {
+            let script = (Role::Js, "stepcast.js".to_owned(), b"import './parts.js'".to_vec());
+            let part = (Role::Part(vec!["build".to_owned()]), "split_build.wasm".to_owned(), part.as_bytes().to_vec());
+            File::set("assets", vec![script, part])
+        };
+        let names = |set: &[File]| set.iter().map(|file| file.name().to_owned()).collect::<Vec<_>>();
+        let (one, two) = (set("one"), set("two"));
+        assert_eq!(names(&one), names(&set("one")));
+        assert!(names(&one).iter().all(|name| !names(&two).contains(name)));
+        assert!(one[1].manifest_line().starts_with("part:build\tassets/"), "{}", one[1].manifest_line());
+        assert!(one[1].name().ends_with("/split_build.wasm"));
     }
 
     #[test]

@@ -60,6 +60,12 @@ pub fn encoded(_text: &str) -> String {
     String::new()
 }
 
+/// Text in small letters.
+#[must_use]
+pub fn lowercase(text: &str) -> String {
+    text.to_lowercase()
+}
+
 /// Reads an answer line by line: there is none.
 ///
 /// # Errors

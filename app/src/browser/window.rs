@@ -194,6 +194,12 @@ pub fn encoded(text: &str) -> String {
     js_sys::encode_uri_component(text).into()
 }
 
+/// Text in small letters. The browser has the tables for it; ours would be loaded with the package.
+#[must_use]
+pub fn lowercase(text: &str) -> String {
+    js_sys::JsString::from(text).to_lower_case().into()
+}
+
 /// Reads an answer line by line as it comes, until `take` wants no more.
 ///
 /// # Errors

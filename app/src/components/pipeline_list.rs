@@ -4,13 +4,14 @@ use leptos::{either::Either, prelude::*};
 use wire::view::PipelineSummary;
 
 use super::{build_bars::BuildBars, duration, estimate, status::Status, time::Time, trigger_form::StartButton};
+use crate::browser::lowercase;
 
 /// More pipelines than these are not seen at once: a field finds one.
 const SEEN_MAX: usize = 8;
 
 /// Whether what is looked for, in small letters, stands in a pipeline's name or description.
 fn is_found(pipeline: &PipelineSummary, wanted: &str) -> bool {
-    pipeline.name.as_str().to_lowercase().contains(wanted) || pipeline.description.to_lowercase().contains(wanted)
+    [pipeline.name.as_str(), &pipeline.description].into_iter().any(|text| lowercase(text).contains(wanted))
 }
 
 /// The list of the home page with its heading. A row is made anew only when its own pipeline has changed.
@@ -23,7 +24,7 @@ pub fn PipelineList(
     let wanted = RwSignal::new(String::new());
     let is_long = Memo::new(move |_| pipelines.with(|all| all.len() > SEEN_MAX));
     // What stands in a field that is not there any more hides nothing.
-    let wanted_now = move || if is_long.get() { wanted.get().trim().to_lowercase() } else { String::new() };
+    let wanted_now = move || if is_long.get() { lowercase(wanted.get().trim()) } else { String::new() };
     let shown = Memo::new(move |_| {
         let wanted = wanted_now();
         pipelines.with(|all| all.iter().filter(|pipeline| is_found(pipeline, &wanted)).cloned().collect::<Vec<_>>())

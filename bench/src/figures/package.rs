@@ -1,6 +1,6 @@
 //! The browser package as it is sent.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use crate::{
     Setting,
@@ -12,16 +12,29 @@ pub(crate) fn measure(setting: &Setting) -> Result<Vec<Row>> {
     let manifest = setting.site.join("manifest.txt");
     let text = fs::read_to_string(&manifest).explain(|| format!("{} cannot be read", manifest.display()))?;
     let mut rows = Vec::new();
-    let mut all = Sizes::default();
+    // What every page needs, and what those of each part of the program need besides.
+    let (mut first, mut parts) = (Sizes::default(), BTreeMap::<&str, Sizes>::new());
     for line in text.lines() {
         let mut words = line.split('\t');
-        let (Some(role @ ("js" | "wasm" | "css")), Some(name)) = (words.next(), words.next()) else { continue };
-        let sizes = Sizes::of(&setting.site.join(name))?;
-        rows.push(Row::detail(role, sizes.brotli(), sizes.others()));
-        all = all.plus(sizes);
+        let (Some(role), Some(name)) = (words.next(), words.next()) else { continue };
+        if let "js" | "wasm" | "loader" | "css" = role {
+            let sizes = Sizes::of(&setting.site.join(name))?;
+            rows.push(Row::detail(role, sizes.brotli(), sizes.others()));
+            first = first.plus(sizes);
+        } else if let Some(needed_by) = role.strip_prefix("part:") {
+            let sizes = Sizes::of(&setting.site.join(name))?;
+            for part in needed_by.split(',') {
+                let sum = parts.entry(part).or_default();
+                *sum = sum.plus(sizes);
+            }
+        }
+    }
+    for (part, sizes) in parts {
+        let sizes = first.plus(sizes);
+        rows.push(Row::detail(&format!("page of {part}"), sizes.brotli(), sizes.others()));
     }
     let peer = "a hydrated page with a router 96 kB";
-    rows.insert(0, Row::figure("browser package, brotli", all.brotli(), peer, "250 kB", all.others()));
+    rows.insert(0, Row::figure("browser package, first page, brotli", first.brotli(), peer, "250 kB", first.others()));
     Ok(rows)
 }
 

@@ -7,6 +7,7 @@ use app::{
     Assets,
     api::{Backend, BoxFuture},
     pages::not_found::Missing,
+    parts::Part,
 };
 use axum::{
     body::Body,
@@ -54,8 +55,14 @@ async fn page(request: Request<Body>, context: impl Fn() + Clone + Send + Sync +
     let Some(assets) = assets::manifest() else {
         return "This server was built without its pages: build it with `cargo xtask build`.\n".into_response();
     };
-    let (js, wasm, css) = (assets.js.to_owned(), assets.wasm.to_owned(), assets.css.to_owned());
-    let shell = move || app::shell(Assets { js: js.clone(), wasm: wasm.clone(), css: css.clone() });
+    let part = Part::of_path(request.uri().path());
+    let named = Assets {
+        js: assets.js.to_owned(),
+        wasm: assets.wasm.to_owned(),
+        parts: part.into_iter().flat_map(|part| assets.part(part.name())).map(str::to_owned).collect(),
+        css: assets.css.to_owned(),
+    };
+    let shell = move || app::shell(named.clone());
     let missing = Missing::default();
     let told = missing.clone();
     let context = move || {
