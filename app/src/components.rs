@@ -22,6 +22,7 @@ pub mod job_graph;
 pub mod job_list;
 pub mod log_fetch;
 pub mod log_found;
+pub mod log_links;
 pub mod log_marks;
 pub mod log_panel;
 pub mod log_range;

@@ -1,46 +1,52 @@
-//! Where in a line the text stands that is searched for. Pure; which lines it stands in is found by the server.
+//! What a line is made of: its runs, taken apart where the text stands that is searched for, and where an address does.
+//! Pure; which lines a text stands in is found by the server.
 
 use super::{
     ansi::{Run, runs},
+    log_links::links,
     log_row::SHOWN_BYTES_MAX,
 };
 
 /// So many places are marked in one line at most: a letter that is looked for may stand in it thousands of times.
 const PLACES_MAX: usize = 100;
 
-/// A part of a run that is found, or is not.
+/// A part of a run that is found, or is not, and leads somewhere, or does not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Piece {
     /// How it looks, and what it says.
     pub run: Run,
     /// It belongs to what is searched for.
     pub found: bool,
+    /// It belongs to this address.
+    pub link: Option<String>,
 }
 
-/// The runs of a text, those in which `wanted` stands taken apart there. Whatever the case, as the server looks; nothing is
-/// found where nothing is wanted.
+/// The runs of a text, taken apart where `wanted` stands in them and where addresses do. Whatever the case, as the server
+/// looks; nothing is found where nothing is wanted.
 #[must_use]
 pub fn pieces(text: &str, wanted: &str) -> Vec<Piece> {
     let runs = runs(text);
     let places = places(&runs, wanted);
-    let mut pieces = Vec::with_capacity(runs.len() + places.len());
-    let mut put = |run: &Run, text: &str, found| {
-        if !text.is_empty() {
-            pieces.push(Piece { run: Run { style: run.style, text: text.to_owned() }, found });
+    let whole: String = runs.iter().map(|run| run.text.as_str()).collect();
+    let links = links(&whole);
+    let mut cuts: Vec<usize> = places.iter().chain(&links).flat_map(|(first, last)| [*first, *last]).collect();
+    cuts.sort_unstable();
+    let mut cuts = cuts.into_iter().peekable();
+    let around =
+        |ranges: &[(usize, usize)], at| ranges.iter().find(|(first, last)| (*first..*last).contains(&at)).copied();
+    let mut pieces = Vec::with_capacity(runs.len());
+    let mut end = 0;
+    for run in runs {
+        let mut at = end;
+        end += run.text.len();
+        while at < end {
+            while cuts.next_if(|cut| *cut <= at).is_some() {}
+            let next = cuts.peek().map_or(end, |cut| (*cut).min(end));
+            let found = around(&places, at).is_some();
+            let link = around(&links, at).map(|(first, last)| whole[first..last].to_owned());
+            pieces.push(Piece { run: Run { style: run.style, text: whole[at..next].to_owned() }, found, link });
+            at = next;
         }
-    };
-    let mut begin = 0;
-    for run in &runs {
-        let end = begin + run.text.len();
-        let mut at = begin;
-        for (first, last) in places.iter().filter(|(first, last)| *first < end && *last > begin) {
-            let (first, last) = ((*first).max(begin), (*last).min(end));
-            put(run, &run.text[at - begin..first - begin], false);
-            put(run, &run.text[first - begin..last - begin], true);
-            at = last;
-        }
-        put(run, &run.text[at - begin..], false);
-        begin = end;
     }
     pieces
 }
@@ -109,6 +115,22 @@ mod tests {
             ]
         );
         assert_eq!(seen("\u{1b}[31mred", "31m"), [part("f1", "red", false)]);
+    }
+
+    #[test]
+    fn an_address_is_whole_wherever_it_is_taken_apart() {
+        let pieces = pieces("at \u{1b}[4mhttps://a.b\u{1b}[0m/c now", "b/c");
+        let told: Vec<_> =
+            pieces.iter().map(|piece| (piece.run.text.as_str(), piece.found, piece.link.as_deref())).collect();
+        let link = Some("https://a.b/c");
+        let parts = [
+            ("at ", false, None),
+            ("https://a.", false, link),
+            ("b", true, link),
+            ("/c", true, link),
+            (" now", false, None),
+        ];
+        assert_eq!(told, parts);
     }
 
     #[test]

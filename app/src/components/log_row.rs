@@ -1,6 +1,6 @@
 //! One row of a log. Text from builds becomes text nodes here, and nothing else.
 
-use leptos::{either::Either, prelude::*};
+use leptos::{either::EitherOf3, prelude::*};
 use wire::log::{Marker, marker};
 
 use super::{
@@ -94,7 +94,7 @@ pub fn log_row(row: Row, wanted: &str) -> impl IntoView + use<> {
 fn marked_group(n: u64, marker: Marker<'_>, wanted: &str, hides: Option<u64>) -> AnyView {
     match marker {
         Marker::Begin(title) => {
-            let title = shown(&title[..title.floor_char_boundary(SHOWN_BYTES_MAX)], wanted);
+            let title = titled(&title[..title.floor_char_boundary(SHOWN_BYTES_MAX)], wanted);
             let title = view! { <span class="group">{title}</span> };
             let Some(hides) = hides else { return title.into_any() };
             let told = (hides > 0).then(|| format!(" {} lines", grouped(hides)));
@@ -111,15 +111,30 @@ fn marked_group(n: u64, marker: Marker<'_>, wanted: &str, hides: Option<u64>) ->
 }
 
 fn shown(text: &str, wanted: &str) -> Vec<impl IntoView + use<>> {
-    let piece = |Piece { run, found }: Piece| {
-        if run.style.is_plain() && !found {
-            return Either::Left(run.text);
+    let piece = |Piece { run, found, link }: Piece| {
+        if run.style.is_plain() && !found && link.is_none() {
+            return EitherOf3::A(run.text);
         }
         let mut class = run.style.class();
         if found {
             class.push_str(" wanted");
         }
-        Either::Right(view! { <span class=class style=run.style.properties()>{run.text}</span> })
+        let style = run.style.properties();
+        match link {
+            None => EitherOf3::B(view! { <span class=class style=style>{run.text}</span> }),
+            Some(link) => EitherOf3::C(view! {
+                <a class=class style=style href=link target="_blank" rel="noopener noreferrer nofollow">{run.text}</a>
+            }),
+        }
+    };
+    pieces(text, wanted).into_iter().map(piece).collect()
+}
+
+/// As [`shown`], within something that is pressed itself.
+fn titled(text: &str, wanted: &str) -> Vec<impl IntoView + use<>> {
+    let piece = |Piece { run, found, .. }: Piece| {
+        let class = run.style.class() + if found { " wanted" } else { "" };
+        view! { <span class=class style=run.style.properties()>{run.text}</span> }
     };
     pieces(text, wanted).into_iter().map(piece).collect()
 }

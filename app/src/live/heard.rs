@@ -113,7 +113,7 @@ mod tests {
     fn what_the_gateway_writes_is_heard() {
         let topic = Topic::Build(BuildId(Uuid::from_u128(1)));
         let client_id: ClientId = ClientId(Uuid::from_u128(7));
-        let server_id: ServerId = "north-1".parse().unwrap();
+        let server_id = ServerId::try_from("north-1".to_owned()).unwrap();
         let hello = ServerFrame::Hello {
             client_id: client_id.clone(),
             server_id: server_id.clone(),
