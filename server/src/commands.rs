@@ -8,7 +8,7 @@ use broker::{
 use control::{graph, pipeline, plan};
 use store::{
     ChangeError,
-    model::{Created, Idempotency, NewBuild, Put},
+    model::{Announcement, Created, Idempotency, NewBuild, Put},
 };
 use uuid::Uuid;
 use wire::{
@@ -133,13 +133,13 @@ pub(crate) async fn cancel(core: &Core, _who: &Authority, build: BuildId) -> Res
 }
 
 /// Runs a finished build again, or what of it did not succeed.
-pub(crate) async fn retry(
-    core: &Core,
-    _who: &Authority,
-    build: BuildId,
-    retry: Retry,
-) -> Result<BuildSummary, Problem> {
-    let decide = move |build: &mut store::model::Build, now| graph::retry(build, retry.failed_only, now);
+pub(crate) async fn retry(core: &Core, who: &Authority, build: BuildId, retry: Retry) -> Result<BuildSummary, Problem> {
+    let by = who.subject.clone();
+    let decide = move |build: &mut store::model::Build, now| {
+        let mut announcements = graph::retry(build, retry.failed_only, now)?;
+        announcements.push(Announcement::TakenUp { by: by.clone() });
+        Ok(announcements)
+    };
     let changed = core.store.change_build(build, Box::new(decide)).await;
     changed.map(|build| graph::summary(&build)).map_err(change_problem)
 }

@@ -30,8 +30,9 @@ use std::{future::Future, pin::Pin, time::Duration};
 use tokio::sync::watch;
 use uuid::Uuid;
 use wire::{
-    BuildId, ClientId, EventMessage, ExecutorId, JobId, LabelSet, PipelineName, Timestamp,
+    BuildId, ClientId, DeadLetterId, EventMessage, ExecutorId, JobId, LabelSet, PipelineName, Timestamp,
     command::BuildsQuery,
+    dead_letter::{DeadLetterCount, DeadLetterView, DeadLettersQuery},
     event::Recorded,
     pipeline::PipelineSpec,
     task::LeaseRef,
@@ -44,6 +45,7 @@ use wire::{
 use model::{
     Announcement, Build, Claim, Claimed, Created, ExecutorRow, Expired, JournalChange, JournalContents, KeptCallback,
     NamedLease, NewBuild, OutboxRow, Put, QueuedJobs, RecordBatch, Recording, Refusal, Renewal, TokenRow,
+    dead_letter::{DeadLetter, NewDeadLetter, Retention, Settled},
 };
 
 /// A boxed future, as object-safe traits return it.
@@ -106,7 +108,7 @@ pub const LOG_PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Everything that a database keeps for Stepcast.
 pub trait Store:
-    Pipelines + Builds + Leases + Outbox + Record + Executors + Gateways + Accounts + Callbacks + Journal
+    Pipelines + Builds + Leases + Outbox + Record + Executors + Gateways + Accounts + Callbacks + DeadLetters + Journal
 {
     /// Reads and writes something, to tell whether the database works.
     fn check(&self) -> Answer<'_, ()>;
@@ -263,6 +265,22 @@ pub trait Callbacks: Send + Sync + 'static {
     fn clients_with_callbacks<'a>(&'a self, clients: &'a [ClientId]) -> Answer<'a, Vec<ClientId>>;
     /// It was handed over, as it was read: if it has come back meanwhile, it stays.
     fn forget_callback<'a>(&'a self, callback: &'a KeptCallback) -> Answer<'a, ()>;
+}
+
+/// Messages that could not be processed and jobs that were given up, until a person has decided. Jobs come by
+/// [`Announcement::JobGivenUp`], in the transaction in which they are given up.
+pub trait DeadLetters: Send + Sync + 'static {
+    /// Keeps messages. One that is there already makes no second row: it has died once more and is open again. What is too
+    /// old or too much by `retention` is forgotten; the number of those that nobody had decided on.
+    fn bury(&self, letters: Vec<NewDeadLetter>, retention: Retention) -> Answer<'_, u64>;
+    /// Newest first. `limit` is 50 unless given and at most [`wire::dead_letter::DEAD_LETTERS_LIMIT_MAX`].
+    fn dead_letters<'a>(&'a self, query: &'a DeadLettersQuery) -> Answer<'a, Vec<DeadLetterView>>;
+    /// One, with all that it takes to hand it in again.
+    fn dead_letter(&self, id: DeadLetterId) -> Answer<'_, Option<DeadLetter>>;
+    /// Writes what became of an open one, if it has not died again since it was read: whether it was so.
+    fn settle_dead_letter<'a>(&'a self, letter: &'a DeadLetter, settled: Settled, by: &'a str) -> Answer<'a, bool>;
+    /// By cause, for every cause.
+    fn dead_letter_counts(&self) -> Answer<'_, Vec<DeadLetterCount>>;
 }
 
 /// Where the embedded broker keeps what must survive. The bytes are its own.

@@ -1,5 +1,7 @@
 //! What a store keeps, as types that cannot be wrong. What readers are shown stands in `wire::view`.
 
+pub mod dead_letter;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
@@ -155,7 +157,7 @@ pub struct JobPlan {
     pub artifacts: Vec<String>,
 }
 
-/// What is announced together with a change.
+/// What is announced, or written down, together with a change.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Announcement {
     /// An event of the build's topic: it gets the next revision.
@@ -168,6 +170,18 @@ pub enum Announcement {
         executor: ExecutorId,
         /// What.
         notice: ExecutorNotice,
+    },
+    /// A job was lost as often as it may be: it becomes a dead letter.
+    JobGivenUp {
+        /// Which.
+        job: JobId,
+        /// Why. One sentence.
+        reason: String,
+    },
+    /// A person has retried the build: what was given up of it is taken up again.
+    TakenUp {
+        /// Who.
+        by: String,
     },
 }
 

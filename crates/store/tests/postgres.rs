@@ -78,6 +78,7 @@ two_processes! {
     p2_a_named_lease_has_one_holder_in_all_processes
     an_idempotency_key_makes_one_build_in_all_processes
     p1_changes_of_two_processes_follow_one_another
+    a_dead_letter_has_one_row_in_all_processes
     p1_a_relay_that_goes_by_ids_misses_no_row_of_any_process
     p1_a_row_of_another_process_is_told
     p5_two_recorders_at_once_apply_each_event_once

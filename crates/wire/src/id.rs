@@ -47,6 +47,10 @@ uuid_id!(
     /// One file that a job left behind.
     ArtifactId
 );
+uuid_id!(
+    /// One message that could not be processed, or one job that was given up. Version 7.
+    DeadLetterId
+);
 
 /// `<instance>-<n>`: names one worker of one gateway instance. Both an AMQP routing key and part of a queue's name,
 /// so it holds letters, digits, `_` and one `-` only.

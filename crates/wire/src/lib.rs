@@ -9,6 +9,7 @@
 pub mod authority;
 pub mod callback;
 pub mod command;
+pub mod dead_letter;
 pub mod event;
 pub mod frame;
 pub mod id;
@@ -25,7 +26,7 @@ pub use authority::Authority;
 pub use callback::Callback;
 pub use event::{Event, EventMessage, GatewayMessage};
 pub use frame::{ClientFrame, CloseCode, ServerFrame};
-pub use id::{ArtifactId, BuildId, ClientId, ExecutorId, JobId, ServerId, SocketMeta};
+pub use id::{ArtifactId, BuildId, ClientId, DeadLetterId, ExecutorId, JobId, ServerId, SocketMeta};
 pub use log::LogLine;
 pub use pipeline::{LabelSet, Outcome, PipelineName};
 pub use problem::Problem;

@@ -146,6 +146,7 @@ pub fn lost(build: &mut Build, attempt: LeaseRef, loss: &Loss, now: Timestamp) -
             1 => format!("its executor was lost: {}", loss.reason),
             times => format!("its executor was lost {times} times; the last time {}", loss.reason),
         };
+        announcements.push(Announcement::JobGivenUp { job: job.id, reason: reason.clone() });
         finished(job, Outcome::Failed, Some(reason), now, &mut announcements);
     }
     settle(build, now, &mut announcements);

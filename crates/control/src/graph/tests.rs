@@ -139,7 +139,7 @@ impl Reader {
             match announcement {
                 Announcement::Event(event) => self.event(event),
                 Announcement::Hint(_) => self.hints += 1,
-                Announcement::Notice { .. } => {}
+                Announcement::Notice { .. } | Announcement::JobGivenUp { .. } | Announcement::TakenUp { .. } => {}
             }
         }
     }
@@ -265,6 +265,8 @@ fn a_lost_attempt_is_closed_and_too_many_of_them_are_a_dead_letter_that_can_be_r
             matches!(events[2], Event::JobFinished { outcome: Outcome::Failed, .. })
         };
         assert!(next, "{events:?}");
+        let given_up = announcements.iter().filter(|one| matches!(one, Announcement::JobGivenUp { .. })).count();
+        assert_eq!(given_up, usize::from(attempt == 2));
     }
     assert!(matches!(build.state, BuildState::Finished { outcome: Outcome::Failed, .. }));
     retry(&mut build, true, Timestamp(2)).unwrap();

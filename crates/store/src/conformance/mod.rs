@@ -7,6 +7,7 @@
 
 pub mod accounts;
 pub mod builds;
+pub mod dead_letters;
 pub mod journal;
 pub mod leases;
 pub mod logs;
@@ -56,6 +57,15 @@ macro_rules! store_conformance {
             many_writers_at_once_are_all_answered
             builds_are_listed_newest_first
             the_outbox_tells_of_new_rows_and_forgets_confirmed_ones
+        );
+        $crate::store_conformance!(@ $fixture, dead_letters:
+            p7_a_dead_letter_comes_back_as_it_was_kept
+            a_dead_letter_has_one_row_however_often_it_comes
+            a_dead_letter_is_settled_only_as_it_was_read
+            dead_letters_are_listed_newest_first
+            a_body_that_is_too_large_is_cut_and_cannot_be_retried
+            dead_letters_are_bounded_in_number_bytes_and_age
+            p2_a_job_that_is_given_up_is_a_dead_letter_until_its_build_is_retried
         );
         $crate::store_conformance!(@ $fixture, leases:
             claims_go_by_priority_then_by_time

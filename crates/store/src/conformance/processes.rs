@@ -4,12 +4,15 @@
 use std::collections::BTreeSet;
 
 use uuid::Uuid;
-use wire::{Event, JobId, Topic};
+use wire::{Event, JobId, Topic, dead_letter::DeadLettersQuery};
 
-use super::samples::{LONG, build, claim, create, find, grant, granted, job, line, log, message, record, step_started};
+use super::{
+    dead_letters::letter,
+    samples::{LONG, build, claim, create, find, grant, granted, job, line, log, message, record, step_started},
+};
 use crate::{
     Store,
-    model::{Announcement, Created, Idempotency},
+    model::{Announcement, Created, Idempotency, dead_letter::Retention},
 };
 
 /// Both ask for more jobs than there are, all at once: no job is given twice, and none is left.
@@ -114,6 +117,22 @@ pub async fn p1_a_row_of_another_process_is_told(one: &dyn Store, other: &dyn St
     create(one, build("p", vec![job("a")])).await;
     tokio::time::timeout(LONG, changed.changed()).await.unwrap().unwrap();
     assert_eq!(other.outbox(0, 10).await.unwrap().len(), 2);
+}
+
+/// A message that died is delivered to both: one row, and each death is counted.
+pub async fn a_dead_letter_has_one_row_in_all_processes(one: &dyn Store, other: &dyn Store) {
+    let same = letter(Uuid::new_v4(), b"x");
+    let kept = (0..20).map(|n| {
+        let letters = vec![letter(Uuid::new_v4(), b"y"), same.clone()];
+        if n % 2 == 0 { one } else { other }.bury(letters, Retention::default())
+    });
+    for kept in futures_util::future::join_all(kept).await {
+        kept.unwrap();
+    }
+    let all = one.dead_letters(&DeadLettersQuery::default()).await.unwrap();
+    let deaths: Vec<u32> =
+        all.iter().filter(|view| view.message_id == same.message_id).map(|view| view.deaths).collect();
+    assert_eq!((all.len(), deaths), (21, vec![20]));
 }
 
 /// A stale holder of a group's lease records what the present one records: each event has its effect once.

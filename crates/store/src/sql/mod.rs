@@ -7,6 +7,7 @@ mod builds;
 mod callbacks;
 mod chunk;
 mod connection;
+mod dead_letters;
 mod executors;
 mod failure;
 mod gateways;

@@ -6,7 +6,7 @@ use wire::{EventMessage, Timestamp, Topic, VERSION, event::raw};
 use super::{
     Details, SqlStore,
     connection::{Connection, query},
-    insert, now, rows,
+    dead_letters, insert, now, rows,
     writer::Rank,
 };
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     model::{Announcement, Build, Outbound, OutboxRow},
 };
 
-/// Writes announcements of a build. Each event gets the build's next revision as its offset.
+/// Writes announcements of a build, and what goes with them. Each event gets the build's next revision as its offset.
 pub(super) async fn announce(
     connection: &mut Connection,
     build: &mut Build,
@@ -42,6 +42,14 @@ pub(super) async fn announce(
             }
             Announcement::Hint(label_set) => Outbound::Hint { label_set },
             Announcement::Notice { executor, notice } => Outbound::Notice { executor, notice },
+            Announcement::JobGivenUp { job, reason } => {
+                dead_letters::give_up(connection, build, job, reason, now).await?;
+                continue;
+            }
+            Announcement::TakenUp { by } => {
+                dead_letters::take_up(connection, build.id, &by, now).await?;
+                continue;
+            }
         };
         bodies.push(body(&outbound)?);
     }
