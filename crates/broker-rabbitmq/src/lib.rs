@@ -146,7 +146,7 @@ impl RabbitBroker {
 
         let (verdicts, settling) = mpsc::unbounded_channel();
         let gone = CancellationToken::new();
-        let grave = grave(queue, kind.as_ref());
+        let grave = (queue.to_owned(), grave(queue, kind.as_ref()));
         // A private queue's consumer says at once what it has: its reader waits for room.
         let ahead = if is_private { 0 } else { options.prefetch };
         let (intake, refusals) = (Arc::clone(&self.intake), Arc::clone(&self.refusals));

@@ -2,12 +2,15 @@
 //!
 //! - `type` is `hint` where a message bears a topic's key and is no event: `utils` leads it to the stream as well, and readers
 //!   of the stream pass over it. On RabbitMQ before 4.0 the stream keeps no headers that could say so.
-//! - The header [`DEATH`] is the sentence of who rejected a message; RabbitMQ's own `x-death` knows only the kind of death.
+//! - The header [`DEATH`] is the sentence of who rejected a message, and [`ORIGIN`] where it is handed in again (name of the
+//!   exchange, `/`, key); RabbitMQ's own `x-death` knows only the kind of death and the queue.
+//! - A dead letter of another program that named its message by no UUID is named by its body, so that it has the same name
+//!   whenever it is delivered.
 
 use std::sync::Arc;
 
 use broker::{
-    BrokerError, Incoming, Outgoing,
+    BrokerError, Incoming, NEVER_SETTLED, Origin, Outgoing, name_of,
     topology::{self, Exchange},
 };
 use lapin::{
@@ -21,6 +24,8 @@ use crate::setup::short;
 
 /// The header with the reason of a rejection.
 pub(crate) const DEATH: &str = "x-stepcast-death";
+/// The header with the origin of a dead letter.
+pub(crate) const ORIGIN: &str = "x-stepcast-origin";
 /// The type of what bears a topic's key and is no event.
 pub(crate) const HINT: &str = "hint";
 /// The offset of an entry of a stream.
@@ -60,6 +65,9 @@ impl Parcel {
         if let Some(reason) = message.death {
             headers.insert(DEATH.into(), AMQPValue::LongString(reason.into()));
         }
+        if let Some(origin) = &message.origin {
+            headers.insert(ORIGIN.into(), written(origin));
+        }
         if !headers.inner().is_empty() {
             properties = properties.with_headers(headers);
         }
@@ -78,12 +86,15 @@ impl Parcel {
         (id.unwrap_or_default(), self.key.to_string())
     }
 
-    /// A dead letter: what a consumer rejected, with its reason, under the key that it had.
-    pub(crate) fn buried(message: Incoming, grave: &str, reason: &str) -> Result<Self, BrokerError> {
+    /// A dead letter: what a consumer of `queue` rejected, with its reason, under the key that it had.
+    pub(crate) fn buried(message: Incoming, queue: &str, grave: &str, reason: &str) -> Result<Self, BrokerError> {
         let key = short(&message.key)?;
+        let origin = message.origin.unwrap_or_else(|| origin_of(queue, &message.key));
+        let mut headers = header(DEATH, AMQPValue::LongString(LongString::from(reason)));
+        headers.insert(ORIGIN.into(), written(&origin));
         let properties = properties(message.message_id, message.correlation_id, message.reply_to)?
             .with_delivery_mode(PERSISTENT)
-            .with_headers(header(DEATH, AMQPValue::LongString(LongString::from(reason))));
+            .with_headers(headers);
         Ok(Self { exchange: grave.into(), key, mandatory: false, properties, body: message.body })
     }
 }
@@ -93,13 +104,16 @@ pub(crate) fn incoming(delivery: Delivery) -> Incoming {
     let properties = delivery.properties;
     let text = |value: &Option<ShortString>| value.as_ref().map(ToString::to_string);
     let id = properties.message_id().as_ref().and_then(|id| Uuid::try_parse(id.as_str()).ok());
+    let is_dead = delivery.exchange.as_str() == topology::DEAD;
+    let key = delivery.routing_key.to_string();
     Incoming {
-        key: delivery.routing_key.to_string(),
-        message_id: id.unwrap_or_else(Uuid::new_v4),
+        message_id: id.unwrap_or_else(|| if is_dead { name_of(&delivery.data) } else { Uuid::new_v4() }),
         correlation_id: text(properties.correlation_id()),
         reply_to: text(properties.reply_to()),
         redelivered: delivery.redelivered,
         death: properties.headers().as_ref().and_then(death),
+        origin: properties.headers().as_ref().and_then(|headers| origin(headers, &key)),
+        key,
         body: delivery.data.into(),
     }
 }
@@ -134,13 +148,40 @@ fn header(name: &str, value: AMQPValue) -> FieldTable {
     headers
 }
 
+fn written(origin: &Origin) -> AMQPValue {
+    AMQPValue::LongString(format!("{}/{}", origin.exchange.name(), origin.key).into())
+}
+
+/// What died in a gateway's queue is handed in under its key: its queue may be gone then.
+fn origin_of(queue: &str, key: &str) -> Origin {
+    if queue.starts_with("gateway.") { Origin::utils(key) } else { Origin::named(queue) }
+}
+
+fn origin(headers: &FieldTable, key: &str) -> Option<Origin> {
+    if let Some(AMQPValue::LongString(origin)) = headers.inner().get(ORIGIN) {
+        let origin = origin.to_string();
+        let (exchange, key) = origin.split_once('/')?;
+        return Some(Origin { exchange: Exchange::of_name(exchange)?, key: key.to_owned() });
+    }
+    // The name of the queue is all that RabbitMQ tells of a message whose consumers all went.
+    match last_death(headers)?.inner().get("queue") {
+        Some(AMQPValue::LongString(queue)) => Some(origin_of(&queue.to_string(), key)),
+        _ => None,
+    }
+}
+
+fn last_death(headers: &FieldTable) -> Option<&FieldTable> {
+    let AMQPValue::FieldArray(deaths) = headers.inner().get("x-death")? else { return None };
+    // The latest stands first.
+    let AMQPValue::FieldTable(death) = deaths.as_slice().first()? else { return None };
+    Some(death)
+}
+
 fn death(headers: &FieldTable) -> Option<String> {
     if let Some(AMQPValue::LongString(reason)) = headers.inner().get(DEATH) {
         return Some(reason.to_string());
     }
-    let AMQPValue::FieldArray(deaths) = headers.inner().get("x-death")? else { return None };
-    // The latest stands first.
-    let AMQPValue::FieldTable(death) = deaths.as_slice().first()? else { return None };
+    let death = last_death(headers)?;
     let text = |name: &str| match death.inner().get(name) {
         Some(AMQPValue::LongString(value)) => value.to_string(),
         _ => "?".to_owned(),
@@ -149,7 +190,7 @@ fn death(headers: &FieldTable) -> Option<String> {
     Some(match text("reason").as_str() {
         "expired" => format!("it waited too long in {queue}"),
         "maxlen" => format!("{queue} was full"),
-        "delivery_limit" => format!("it was delivered from {queue} too often and never settled"),
+        "delivery_limit" => format!("it was delivered from {queue} too often and {NEVER_SETTLED}"),
         "rejected" => format!("a consumer of {queue} rejected it"),
         other => format!("{queue} let go of it: {other}"),
     })
@@ -181,11 +222,14 @@ mod tests {
     #[test]
     fn a_dead_letter_keeps_its_key_and_has_its_reason() {
         let message = arrived(Parcel::new(Outgoing::new(Exchange::Tasks, "linux", b"{}".to_vec())).unwrap());
-        let parcel = Parcel::buried(message.clone(), topology::DEAD, "it makes no sense").unwrap();
+        let parcel = Parcel::buried(message.clone(), "tasks.linux", topology::DEAD, "it makes no sense").unwrap();
         assert_eq!(parcel.exchange.as_str(), topology::DEAD);
         let buried = arrived(parcel);
-        assert_eq!((buried.key, buried.message_id), (message.key, message.message_id));
+        assert_eq!((&buried.key, buried.message_id), (&message.key, message.message_id));
         assert_eq!(buried.death.as_deref(), Some("it makes no sense"));
+        assert_eq!(buried.origin, Some(Origin::named("tasks.linux")));
+        let again = Parcel::buried(buried, topology::UNROUTED, topology::DEAD, "it still makes none").unwrap();
+        assert_eq!(arrived(again).origin, Some(Origin::named("tasks.linux")), "where it first came from");
     }
 
     #[test]
@@ -213,7 +257,9 @@ mod tests {
             let mut table = header("reason", AMQPValue::LongString(reason.into()));
             table.insert("queue".into(), AMQPValue::LongString("gateway.a-0".into()));
             let deaths = FieldArray::from(vec![AMQPValue::FieldTable(table)]);
-            assert_eq!(death(&header("x-death", AMQPValue::FieldArray(deaths))).as_deref(), Some(sentence));
+            let headers = header("x-death", AMQPValue::FieldArray(deaths));
+            assert_eq!(death(&headers).as_deref(), Some(sentence));
+            assert_eq!(origin(&headers, "a-0"), Some(Origin::utils("a-0")));
         }
         assert_eq!(death(&FieldTable::default()), None);
     }

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use broker::{BoxFuture, BrokerError, Incoming, Settlement, topology};
+use broker::{BoxFuture, BrokerError, Incoming, NEVER_SETTLED, Settlement, topology};
 use futures_util::{StreamExt, future::join_all, stream::FuturesUnordered};
 use lapin::{
     Channel,
@@ -80,6 +80,7 @@ pub(crate) struct Settler {
     consumer_tag: ShortString,
     intake: Arc<Intake>,
     refusals: Arc<Refusals>,
+    queue: String,
     /// The exchange for what dies in the queue; none where it just goes.
     grave: Option<&'static str>,
     /// How long verdicts are gathered.
@@ -97,12 +98,12 @@ impl Settler {
         consumer_tag: ShortString,
         intake: Arc<Intake>,
         refusals: Arc<Refusals>,
-        grave: Option<&'static str>,
+        (queue, grave): (String, Option<&'static str>),
         prefetch: u16,
     ) -> Self {
         let (settled, burials) = (BTreeSet::new(), FuturesUnordered::new());
         let gather = if prefetch >= GATHER_PREFETCH_MIN { GATHER } else { Duration::ZERO };
-        Self { channel, consumer_tag, intake, refusals, grave, gather, settled_to: 0, settled, burials }
+        Self { channel, consumer_tag, intake, refusals, queue, grave, gather, settled_to: 0, settled, burials }
     }
 
     /// Works until the consumer is gone and all it said before is carried out. Errors mean that the channel went: then
@@ -162,7 +163,7 @@ impl Settler {
                     if count < topology::DELIVERY_LIMIT {
                         self.nack(tag, true).await;
                     } else {
-                        self.bury(tag, message, &format!("it was given back {count} times")).await;
+                        self.bury(tag, message, &format!("it was given back {count} times and {NEVER_SETTLED}")).await;
                     }
                 }
             }
@@ -191,7 +192,7 @@ impl Settler {
 
     async fn bury(&mut self, tag: u64, message: Incoming, reason: &str) {
         let Some(grave) = self.grave else { return self.nack(tag, false).await };
-        let confirm = self.intake.send(Parcel::buried(message, grave, reason));
+        let confirm = self.intake.send(Parcel::buried(message, &self.queue, grave, reason));
         self.burials.push(Box::pin(async move { (tag, confirm.await) }));
     }
 

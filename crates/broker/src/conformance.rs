@@ -93,6 +93,7 @@ macro_rules! conformance_tests {
             the_stream_keeps_the_order,
             a_reader_begins_where_it_asks,
             the_streams_end_is_told,
+            the_stream_is_published_to_by_its_name,
             readers_are_independent,
             offsets_and_incarnation_survive_a_restart,
             another_incarnation_is_told,

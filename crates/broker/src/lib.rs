@@ -13,11 +13,13 @@
 //! - **At least once.** A delivery that is neither acked nor rejected when its consumer goes is delivered again,
 //!   `redelivered` set. Nothing is taken twice by two consumers at the same time.
 //! - **Nobody's message is not lost.** What is addressed to somebody (its key is no topic's) and `utils` cannot route reaches `unrouted`; what dies in a queue with
-//!   a dead-letter exchange reaches `unrouted` (gateway queues) or `dead` (work queues), with the reason.
+//!   a dead-letter exchange reaches `unrouted` (gateway queues) or `dead` (work queues), with the reason and with its
+//!   [`Origin`]: handed in there again, under its id, it reaches who could not process it, and nobody else.
 //! - **Exclusive is exclusive.** A second exclusive consumer of a queue is refused with [`BrokerError::InUse`].
 //! - **Bounded.** A consumer is given at most `prefetch` messages that are not settled. A private queue whose consumer does
 //!   not keep up ([`topology::PRIVATE_BYTES_MAX`], [`topology::PRIVATE_LENGTH_MAX`]) is deleted: its consumer gets none at
 //!   once and resumes from the record, instead of missing messages without a word. `dead` and `unrouted` are bounded too.
+//! - **The stream has a name.** What is published to [`topology::EVENTS`] by name reaches its readers, and no watcher.
 //! - **The stream keeps its offsets.** They rise, survive restarts, and belong to an incarnation; a reader that asks for
 //!   what was trimmed or for another incarnation is told so, never given something else.
 
@@ -32,6 +34,7 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use tokio::sync::oneshot;
 use uuid::Uuid;
+pub use wire::dead_letter::name_of;
 
 /// A boxed future, as object-safe traits return it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -120,6 +123,8 @@ pub struct Outgoing {
     pub mandatory: bool,
     /// Why it is a dead letter: see [`Outgoing::dead`].
     pub death: Option<String>,
+    /// Where the dead letter came from.
+    pub origin: Option<Origin>,
     /// JSON.
     pub body: Arc<[u8]>,
 }
@@ -138,16 +143,17 @@ impl Outgoing {
             reply_to: None,
             mandatory: false,
             death: None,
+            origin: None,
             body: body.into(),
         }
     }
 
     /// A dead letter, with one sentence that says why: for who reads what cannot be rejected (an entry of the stream, a
-    /// notice in a queue of its own). A delivery is rejected instead: [`Delivery::reject`].
+    /// notice in a queue of its own), and where it came from. A delivery is rejected instead: [`Delivery::reject`].
     #[must_use]
-    pub fn dead(body: Arc<[u8]>, reason: impl Into<String>) -> Self {
+    pub fn dead(body: Arc<[u8]>, reason: impl Into<String>, origin: Origin) -> Self {
         let mut message = Self::new(topology::Exchange::Direct, topology::DEAD, Vec::new());
-        message.death = Some(reason.into());
+        (message.death, message.origin) = (Some(reason.into()), Some(origin));
         message.body = body;
         message
     }
@@ -168,6 +174,32 @@ impl Outgoing {
         message
     }
 }
+
+/// Where a dead letter is handed in again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Where to.
+    pub exchange: topology::Exchange,
+    /// The routing key; for [`topology::Exchange::Direct`] the name of the queue in which it died, or of the stream.
+    pub key: String,
+}
+
+impl Origin {
+    /// A queue, or the stream.
+    #[must_use]
+    pub fn named(queue: impl Into<String>) -> Self {
+        Self { exchange: topology::Exchange::Direct, key: queue.into() }
+    }
+
+    /// The exchange `utils`, under a key.
+    #[must_use]
+    pub fn utils(key: impl Into<String>) -> Self {
+        Self { exchange: topology::Exchange::Utils, key: key.into() }
+    }
+}
+
+/// What every implementation's sentence says of a message that died because its consumers got it too often.
+pub const NEVER_SETTLED: &str = "never settled";
 
 /// Resolves when the message is safe, or with the reason why it is not.
 #[derive(Debug)]
@@ -215,6 +247,8 @@ pub struct Incoming {
     pub redelivered: bool,
     /// Why it died, where it comes through a dead-letter exchange.
     pub death: Option<String>,
+    /// Where it can be handed in again then, if that is known.
+    pub origin: Option<Origin>,
     /// JSON.
     pub body: Arc<[u8]>,
 }

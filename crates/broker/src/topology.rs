@@ -12,11 +12,17 @@ pub enum Exchange {
     Utils,
     /// `tasks`, a direct exchange: hints by label set.
     Tasks,
-    /// The default exchange: the key is a queue's name.
+    /// The default exchange: the key is the name of a queue, or of the stream [`EVENTS`].
     Direct,
 }
 
 impl Exchange {
+    /// The one of this name.
+    #[must_use]
+    pub fn of_name(name: &str) -> Option<Self> {
+        [Exchange::Utils, Exchange::Tasks, Exchange::Direct].into_iter().find(|exchange| exchange.name() == name)
+    }
+
     /// Its name on the broker.
     #[must_use]
     pub fn name(self) -> &'static str {

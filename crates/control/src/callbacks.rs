@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use broker::{Broker, BrokerError, ConsumeOptions, Delivery, Outgoing, topology};
+use broker::{Broker, BrokerError, ConsumeOptions, Delivery, Incoming, Origin, Outgoing, topology};
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use store::{Store, model::KeptCallback};
 use tokio_util::sync::CancellationToken;
@@ -82,7 +82,8 @@ pub(crate) async fn keep(broker: &dyn Broker, store: &dyn Store, delivery: Deliv
                         callbacks.push((id, callback, body));
                     }
                     Err(refused) => {
-                        if !bury(broker, id, refused.body.get().as_bytes().into(), refused.reason).await {
+                        let origin = origin(message);
+                        if !bury(broker, id, refused.body.get().as_bytes().into(), refused.reason, origin).await {
                             return false;
                         }
                     }
@@ -98,7 +99,8 @@ pub(crate) async fn keep(broker: &dyn Broker, store: &dyn Store, delivery: Deliv
             tracing::warn!(%error, key = message.key, "a message that nobody took cannot be read and goes to the dead letters");
             // Published, not rejected: this queue is where others' rejected messages come, and what is rejected here is lost.
             let reason = format!("nobody took it under the key {}, and it cannot be kept: {error}", message.key);
-            let is_buried = bury(broker, message.message_id, Arc::clone(&message.body), reason).await;
+            let (id, origin) = (message.message_id, origin(message));
+            let is_buried = bury(broker, id, Arc::clone(&message.body), reason, origin).await;
             if is_buried {
                 delivery.ack();
             }
@@ -127,9 +129,19 @@ pub(crate) async fn keep(broker: &dyn Broker, store: &dyn Store, delivery: Deliv
     true
 }
 
+/// Where what came to this queue came from: it died in a gateway's queue, or `utils` knew no queue for its key, or it was
+/// published to this queue by name.
+fn origin(message: &Incoming) -> Origin {
+    let here = || match &*message.key {
+        topology::UNROUTED => Origin::named(topology::UNROUTED),
+        key => Origin::utils(key),
+    };
+    message.origin.clone().unwrap_or_else(here)
+}
+
 /// Makes a dead letter of what is no callback; false when the broker does not take it now.
-async fn bury(broker: &dyn Broker, id: Uuid, body: Arc<[u8]>, reason: String) -> bool {
-    let mut letter = Outgoing::dead(body, reason);
+async fn bury(broker: &dyn Broker, id: Uuid, body: Arc<[u8]>, reason: String, origin: Origin) -> bool {
+    let mut letter = Outgoing::dead(body, reason, origin);
     letter.message_id = id;
     let buried = broker.publish(letter).await;
     buried.inspect_err(|error| tracing::warn!(%error, "a dead letter is not taken now: trying again")).is_ok()

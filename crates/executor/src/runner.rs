@@ -13,7 +13,7 @@ use std::{
 };
 
 use broker::{
-    Broker, BrokerError, ConsumeOptions, Consumer, Incoming, Outgoing,
+    Broker, BrokerError, ConsumeOptions, Consumer, Incoming, Origin, Outgoing,
     rpc::{self, Requester},
     topology,
 };
@@ -234,7 +234,10 @@ impl Executor {
             Err(error) => {
                 tracing::warn!(%error, "a notice to this executor cannot be read and goes to the dead letters");
                 let reason = format!("executor {} cannot read this notice: {error}", self.config.name);
-                drop(self.broker.publish(Outgoing::dead(Arc::clone(&message.body), reason))); // Who sent it asks again.
+                let origin = Origin::named(topology::executor(self.config.id).name);
+                let mut letter = Outgoing::dead(Arc::clone(&message.body), reason, origin);
+                letter.message_id = message.message_id;
+                drop(self.broker.publish(letter)); // Who sent it asks again.
             }
         }
     }

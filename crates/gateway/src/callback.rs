@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use broker::{Delivery, Incoming, Outgoing, topology};
+use broker::{Delivery, Incoming, Origin, Outgoing, topology};
 use tracing::{error, warn};
 use wire::{Callback, ClientId, GatewayMessage, callback::Refused, frame::callback_frame};
 
@@ -61,7 +61,8 @@ impl Worker {
     fn bury(&self, message: &Incoming, refused: &Refused, part: Part) {
         let (key, message_id, reason) = (&message.key, message.message_id, &refused.reason);
         warn!(server_id = %self.context.server_id, %key, %message_id, reason, "a callback of a batch was refused");
-        let mut letter = Outgoing::dead(refused.body.get().as_bytes().into(), reason.clone());
+        let origin = Origin::utils(key.as_str());
+        let mut letter = Outgoing::dead(refused.body.get().as_bytes().into(), reason.clone(), origin);
         letter.message_id = message_id;
         self.send_on(letter, Some(part));
     }
@@ -170,6 +171,7 @@ fn passed_on(client: ClientId, callback: Incoming, to_control: bool) -> Outgoing
         reply_to: callback.reply_to,
         mandatory: to_control,
         death: None,
+        origin: None,
         body: callback.body,
     }
 }

@@ -82,6 +82,7 @@ mod tests {
             reply_to: None,
             redelivered: false,
             death: None,
+            origin: None,
             body: vec![b' '; bytes].into(),
         }
     }

@@ -132,6 +132,7 @@ mod tests {
             reply_to: None,
             redelivered: false,
             death: None,
+            origin: None,
             body: Vec::new().into(),
         };
         let settled = Arc::clone(settled);

@@ -6,12 +6,15 @@
 
 use std::sync::Arc;
 
-use broker::{Broker, Outgoing, StreamEntry, topology::Exchange};
+use broker::{
+    Broker, Origin, Outgoing, StreamEntry,
+    topology::{self, Exchange},
+};
 use store::{Store, StoreError, model::RecordBatch};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 use uuid::Uuid;
-use wire::{EventMessage, Topic, event::encode_recorded, mac::InstallationKey};
+use wire::{EventMessage, Topic, dead_letter::name_of, event::encode_recorded, mac::InstallationKey};
 
 use crate::group::{self, Effect};
 
@@ -46,7 +49,10 @@ impl Recorder {
         let offset = entry.offset;
         warn!(offset, reason, "an event of the stream is left out of the record and goes to the dead letters");
         let reason = format!("the record leaves it out, at offset {offset} of the stream: {reason}");
-        if let Err(failure) = self.broker.publish(Outgoing::dead(Arc::clone(&entry.body), reason)).await {
+        let mut letter = Outgoing::dead(Arc::clone(&entry.body), reason, Origin::named(topology::EVENTS));
+        // An entry may be read again, and watchers bury it too: it is one letter.
+        letter.message_id = name_of(&entry.body);
+        if let Err(failure) = self.broker.publish(letter).await {
             warn!(offset, %failure, "and it did not get there");
         }
     }

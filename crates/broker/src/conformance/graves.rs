@@ -9,7 +9,7 @@ use super::{
     },
 };
 use crate::{
-    ConsumeOptions, Outgoing,
+    ConsumeOptions, NEVER_SETTLED, Origin, Outgoing,
     topology::{self, DELIVERY_LIMIT, Queue, QueueKind},
 };
 
@@ -28,6 +28,18 @@ async fn rejected(fixture: &impl Fixture, queue: Queue) {
     let reason = found.death.expect("a dead letter has a reason");
     assert!(reason.contains("it makes no sense"), "the reason is {reason:?}");
     nothing_more(&*broker, &queue, &mut consumer).await;
+
+    // Handed in where it came from, it is there again, under its id, and alive.
+    let origin = found.origin.expect("a dead letter tells where it came from");
+    let mut again = Outgoing::new(origin.exchange, origin.key, found.body.to_vec());
+    (again.message_id, again.mandatory) = (id, true);
+    send(&*broker, again).await;
+    let delivery = next(&mut consumer).await;
+    let message = &delivery.message;
+    assert_eq!((message.message_id, text(&message.body).as_str()), (id, "bad"));
+    assert_eq!((message.death.as_ref(), message.origin.as_ref()), (None, None));
+    delivery.ack();
+    nothing_more(&*broker, &queue, &mut consumer).await;
 }
 
 /// What a consumer of a work queue rejects reaches `dead`.
@@ -39,11 +51,13 @@ pub async fn rejected_work_is_dead_with_its_reason(fixture: &impl Fixture) {
 pub async fn a_dead_letter_can_be_published_with_its_reason(fixture: &impl Fixture) {
     let broker = fixture.broker();
     broker.declare(&topology::dead()).await.unwrap();
-    let message = Outgoing::dead(Arc::from(&b"{}"[..]), "it has version 9");
+    let origin = Origin::utils("north-0");
+    let message = Outgoing::dead(Arc::from(&b"{}"[..]), "it has version 9", origin.clone());
     let id = message.message_id;
     confirmed(&*broker, message).await.unwrap();
     let found = find(&*broker, topology::DEAD, id).await;
     assert_eq!((found.death.as_deref(), &*found.body), (Some("it has version 9"), &b"{}"[..]));
+    assert_eq!(found.origin, Some(origin));
 }
 
 /// What a consumer of a gateway's queue rejects reaches `unrouted`.
@@ -87,7 +101,8 @@ pub async fn work_that_is_never_settled_dies(fixture: &impl Fixture) {
     }
     assert!(deliveries >= DELIVERY_LIMIT, "it died after {deliveries} deliveries");
     let found = find(&*broker, grave(&queue.kind), id).await;
-    assert!(found.death.is_some_and(|reason| !reason.is_empty()));
+    assert!(found.death.is_some_and(|reason| reason.contains(NEVER_SETTLED)));
+    assert_eq!(found.origin, Some(Origin::named(queue.name)));
 }
 
 /// A consumer that goes without having settled says nothing about what it held: work outlives many of them.

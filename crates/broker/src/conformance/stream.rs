@@ -4,9 +4,12 @@ use uuid::Uuid;
 
 use super::{
     Fixture,
-    probe::{event, find_entries, find_entry, send, soon, text, unique},
+    probe::{consume, event, find_entries, find_entry, json, nothing_more, private, send, soon, text, unique},
 };
-use crate::{StreamError, StreamFrom, StreamReader};
+use crate::{
+    Outgoing, StreamError, StreamFrom, StreamReader,
+    topology::{self, Exchange},
+};
 
 async fn read(fixture: &impl Fixture, from: StreamFrom) -> Result<StreamReader, StreamError> {
     soon("reading", fixture.broker().read_stream(from)).await
@@ -56,6 +59,21 @@ pub async fn a_reader_begins_where_it_asks(fixture: &impl Fixture) {
     let mut from_middle = read(fixture, from).await.unwrap();
     let next = soon("an entry", from_middle.next_batch(1)).await.unwrap();
     assert_eq!((next[0].offset, text(&next[0].body)), (found[2].offset, all[2].clone()));
+}
+
+/// What is published to the stream's name is in the stream, and with nobody who watches topics.
+pub async fn the_stream_is_published_to_by_its_name(fixture: &impl Fixture) {
+    let broker = fixture.broker();
+    let mut reader = read(fixture, StreamFrom::Next).await.unwrap();
+    let watcher = private(&*broker).await;
+    broker.bind(&watcher.name, "#").await.unwrap();
+    let mut watching = consume(&*broker, &watcher.name).await;
+    let text = Uuid::new_v4().to_string();
+    let mut message = Outgoing::new(Exchange::Direct, topology::EVENTS, json(&text));
+    message.mandatory = true;
+    send(&*broker, message).await;
+    find_entry(&mut reader, &text).await;
+    nothing_more(&*broker, &watcher, &mut watching).await;
 }
 
 /// Readers do not take entries from each other, and one that waits is woken.

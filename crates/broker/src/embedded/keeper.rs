@@ -36,16 +36,18 @@ impl State {
         for queue in self.queues.values_mut() {
             let QueueKind::Gateway { expires, message_ttl } = queue.kind else { continue };
             let reason = format!("it waited longer than {} s for its gateway", message_ttl.as_secs_f64());
-            due.extend(queue.expired(now).into_iter().map(|kept| (queue.kind.clone(), kept, reason.clone())));
+            due.extend(queue.expired(now).into_iter().map(|kept| (Arc::clone(&queue.name), kept, reason.clone())));
             if queue.ends_at().is_some_and(|at| at <= now) {
                 // Whatever still waits dies first, so that nothing goes with the queue.
                 let reason = format!("its gateway was away for {} s", expires.as_secs_f64());
-                due.extend(queue.drain().into_iter().map(|kept| (queue.kind.clone(), kept, reason.clone())));
+                due.extend(queue.drain().into_iter().map(|kept| (Arc::clone(&queue.name), kept, reason.clone())));
                 unused.push(Arc::clone(&queue.name));
             }
         }
-        for (kind, kept, reason) in due {
-            self.bury(&kind, kept, reason);
+        // Only the kind of queue matters here.
+        let kind = QueueKind::Gateway { expires: super::ORPHAN_PATIENCE, message_ttl: super::ORPHAN_PATIENCE };
+        for (name, kept, reason) in due {
+            self.bury(&name, &kind, kept, reason);
         }
         for name in unused {
             tracing::info!(queue = &*name, "a gateway's queue was not used and was deleted");
@@ -68,7 +70,7 @@ impl State {
             for orphan in lost {
                 // Only the kind of queue matters here.
                 let kind = QueueKind::Gateway { expires: super::ORPHAN_PATIENCE, message_ttl: super::ORPHAN_PATIENCE };
-                self.bury(&kind, orphan.kept, format!("queue {name} did not come back after a restart"));
+                self.bury(&name, &kind, orphan.kept, format!("queue {name} did not come back after a restart"));
             }
             if !waiting.is_empty() {
                 self.orphans.insert(name, waiting);

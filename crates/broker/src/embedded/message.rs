@@ -6,7 +6,7 @@ use std::{borrow::Cow, sync::Arc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Incoming, Outgoing};
+use crate::{Incoming, Origin, Outgoing, topology::Exchange};
 
 /// The layout of [`Message::encode`]; another number means another layout.
 const LAYOUT: u8 = 1;
@@ -19,6 +19,7 @@ pub(super) struct Message {
     pub(super) correlation_id: Option<String>,
     pub(super) reply_to: Option<String>,
     pub(super) death: Option<String>,
+    pub(super) origin: Option<Origin>,
     pub(super) body: Arc<[u8]>,
 }
 
@@ -33,6 +34,9 @@ struct Head<'a> {
     reply_to: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     death: Option<Cow<'a, str>>,
+    /// Name of the exchange and key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    origin: Option<(Cow<'a, str>, Cow<'a, str>)>,
     /// It stands in a gateway's queue: if nobody declares that queue again, it goes to `unrouted`.
     gateway: bool,
 }
@@ -45,6 +49,7 @@ impl From<Outgoing> for Message {
             correlation_id: message.correlation_id,
             reply_to: message.reply_to,
             death: message.death,
+            origin: message.origin,
             body: message.body,
         }
     }
@@ -65,13 +70,14 @@ impl Message {
             reply_to: self.reply_to.clone(),
             redelivered,
             death: self.death.clone(),
+            origin: self.origin.clone(),
             body: Arc::clone(&self.body),
         }
     }
 
-    /// The same message, dead.
-    pub(super) fn buried(&self, reason: String) -> Self {
-        Self { death: Some(reason), ..self.clone() }
+    /// The same message, dead. One that was dead before keeps where it first came from.
+    pub(super) fn buried(&self, reason: String, origin: Origin) -> Self {
+        Self { death: Some(reason), origin: self.origin.clone().or(Some(origin)), ..self.clone() }
     }
 
     /// Layout, length of the head (4 bytes, little endian), head in JSON, body.
@@ -82,6 +88,7 @@ impl Message {
             correlation_id: self.correlation_id.as_deref().map(Cow::Borrowed),
             reply_to: self.reply_to.as_deref().map(Cow::Borrowed),
             death: self.death.as_deref().map(Cow::Borrowed),
+            origin: self.origin.as_ref().map(|origin| (origin.exchange.name().into(), origin.key.as_str().into())),
             gateway,
         };
         let mut bytes = Vec::with_capacity(self.body.len() + self.key.len() + 128);
@@ -109,6 +116,9 @@ impl Message {
             correlation_id: head.correlation_id.map(Cow::into_owned),
             reply_to: head.reply_to.map(Cow::into_owned),
             death: head.death.map(Cow::into_owned),
+            origin: head.origin.and_then(|(exchange, key)| {
+                Exchange::of_name(&exchange).map(|exchange| Origin { exchange, key: key.into_owned() })
+            }),
             body: body.into(),
         };
         Ok((message, head.gateway))
@@ -124,13 +134,21 @@ mod tests {
     fn a_message_comes_back_as_it_was_written_and_damage_is_told() {
         let mut outgoing = Outgoing::new(Exchange::Utils, "a.b", b"{}".to_vec());
         outgoing.reply_to = Some("reply.x".to_owned());
-        let message = Message::from(outgoing).buried("too \"old\"".to_owned());
+        let message = Message::from(outgoing).buried("too \"old\"".to_owned(), Origin::utils("a.b"));
         let bytes = message.encode(true).unwrap();
         let (read, gateway) = Message::decode(&bytes).unwrap();
         assert!(gateway);
         assert_eq!(
-            (read.key, read.reply_to, read.correlation_id, read.death, read.message_id, &*read.body),
-            (message.key, message.reply_to, None, message.death, message.message_id, b"{}".as_slice())
+            (read.key, read.reply_to, read.correlation_id, read.death, read.origin, read.message_id, &*read.body),
+            (
+                message.key,
+                message.reply_to,
+                None,
+                message.death,
+                Some(Origin::utils("a.b")),
+                message.message_id,
+                b"{}".as_slice()
+            )
         );
         for length in 0..bytes.len() - 2 {
             assert!(Message::decode(&bytes[..length]).is_err(), "the first {length} bytes were taken for a message");

@@ -16,7 +16,7 @@ use super::{
     stream::Stream,
 };
 use crate::{
-    BrokerError, ConsumeOptions, Outgoing, Settlement,
+    BrokerError, ConsumeOptions, NEVER_SETTLED, Origin, Outgoing, Settlement,
     topology::{self, Exchange, QueueKind},
 };
 
@@ -111,7 +111,8 @@ impl State {
     }
 
     /// Routes a message to its queues and the stream, and settles `confirm` now or when the journal has it.
-    pub(super) fn publish(&mut self, message: Outgoing, confirm: ConfirmSender) {
+    pub(super) fn publish(&mut self, mut message: Outgoing, confirm: ConfirmSender) {
+        message.stream |= message.exchange == Exchange::Direct && message.key == topology::EVENTS;
         match self.route(&message) {
             Ok(targets) => self.hand_over(message, &targets, confirm),
             Err(error) => {
@@ -214,7 +215,7 @@ impl State {
         let (kind, is_grave) = (queue.kind.clone(), queue.is_grave());
         for kept in leaving {
             if !is_grave {
-                self.bury(&kind, kept, "its queue held more messages than it may".to_owned());
+                self.bury(name, &kind, kept, "its queue held more messages than it may".to_owned());
                 continue;
             }
             self.lost += 1;
@@ -262,7 +263,7 @@ impl State {
             }
             Settlement::Dead(reason) => {
                 let kind = queue.kind.clone();
-                self.bury(&kind, kept, reason);
+                self.bury(name, &kind, kept, reason);
             }
         }
     }
@@ -284,22 +285,23 @@ impl State {
         let dead = queue.give_back(returned);
         let (kind, deadline) = (queue.kind.clone(), queue.deadline());
         for kept in dead {
-            let reason = format!("it was delivered {} times and never settled", kept.deliveries);
-            self.bury(&kind, kept, reason);
+            let reason = format!("it was delivered {} times and {NEVER_SETTLED}", kept.deliveries);
+            self.bury(name, &kind, kept, reason);
         }
         self.note_deadline(deadline);
     }
 
     /// Makes a dead letter of a message that left its queue. The dead letter is written before the message is removed:
     /// in between, there are two rather than none. What dies in a private queue has nowhere to go and is dropped.
-    pub(super) fn bury(&mut self, kind: &QueueKind, kept: Kept, reason: String) {
+    pub(super) fn bury(&mut self, name: &str, kind: &QueueKind, kept: Kept, reason: String) {
         let grave = match kind {
-            QueueKind::Gateway { .. } => Some(topology::UNROUTED),
-            QueueKind::Work => Some(topology::DEAD),
+            // Its queue may be gone when it is handed in again; its key leads on.
+            QueueKind::Gateway { .. } => Some((topology::UNROUTED, Origin::utils(kept.message.key.clone()))),
+            QueueKind::Work => Some((topology::DEAD, Origin::named(name))),
             QueueKind::Private => None,
         };
         match grave {
-            Some(grave) => self.enqueue(grave, &Arc::new(kept.message.buried(reason)), true),
+            Some((grave, origin)) => self.enqueue(grave, &Arc::new(kept.message.buried(reason, origin)), true),
             None => {
                 self.dropped += 1;
                 // Told at 1, 2, 4, 8, ...: a queue that overflows must not flood the log as well.
