@@ -10,9 +10,9 @@ use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use store::{Store, model::KeptCallback};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-use wire::{Callback, ClientId, GatewayMessage};
+use wire::{Callback, ClientId, GatewayMessage, dead_letter::name_of};
 
-use crate::{ControlError, attached, service::RECONNECT_PAUSE};
+use crate::{ControlError, attached, dead_letters, service::RECONNECT_PAUSE};
 
 /// How long a callback waits for its client: a day, so that a laptop may sleep over night.
 pub const KEEP: Duration = Duration::from_secs(24 * 60 * 60);
@@ -99,7 +99,12 @@ pub(crate) async fn keep(broker: &dyn Broker, store: &dyn Store, delivery: Deliv
             tracing::warn!(%error, key = message.key, "a message that nobody took cannot be read and goes to the dead letters");
             // Published, not rejected: this queue is where others' rejected messages come, and what is rejected here is lost.
             let reason = format!("nobody took it under the key {}, and it cannot be kept: {error}", message.key);
-            let (id, origin) = (message.message_id, origin(message));
+            let (id, origin) = if dead_letters::names_a_topic(message) {
+                // The recorder cannot read it either: one letter, and its way back leads to the stream.
+                (name_of(&message.body), Origin::named(topology::EVENTS))
+            } else {
+                (message.message_id, origin(message))
+            };
             let is_buried = bury(broker, id, Arc::clone(&message.body), reason, origin).await;
             if is_buried {
                 delivery.ack();

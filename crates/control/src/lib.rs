@@ -1,6 +1,6 @@
 //! Control: what may happen, and to whom. Pipelines are read ([`pipeline`]) and builds planned ([`plan`]) here; the graph
 //! decides ([`graph`]), executors claim, renew and finish ([`service`]), dead leases are taken back, hints are topped up,
-//! and callbacks that nobody took are kept ([`callbacks`]).
+//! callbacks that nobody took are kept ([`callbacks`]), and so is what nobody could process ([`dead_letters`]).
 //!
 //! Any number of processes may run control over one store and one broker: every decision is a transaction of the store,
 //! and what control remembers by itself only saves it questions. It holds no socket and speaks no HTTP.
@@ -10,6 +10,7 @@
 //! | function | error |
 //! |---|---|
 //! | what a person wrote ([`pipeline::parse`], [`plan::plan`]) | [`wire::Problem`] |
+//! | handing a dead letter in again ([`dead_letters::retry`]) | [`dead_letters::RetryError`] |
 //! | a rule of the graph | [`store::model::Refusal`] |
 //! | what runs ([`service::run`], [`ensure_queues`]) | [`ControlError`] |
 
@@ -18,6 +19,7 @@
 pub mod attached;
 pub mod callbacks;
 mod claims;
+pub mod dead_letters;
 mod expression;
 pub mod gateways;
 pub mod graph;

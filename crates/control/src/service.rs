@@ -1,5 +1,5 @@
 //! What runs: one loop that takes executors' requests, one that looks after leases and hints (`reaper`), one that
-//! keeps callbacks ([`crate::callbacks`]).
+//! keeps callbacks ([`crate::callbacks`]), one that keeps dead letters ([`crate::dead_letters`]).
 //!
 //! # Who waits for whom
 //!
@@ -32,7 +32,7 @@ use wire::{
 use crate::{
     ControlError, callbacks,
     claims::{Arrival, Desk},
-    reaper,
+    dead_letters, reaper,
 };
 
 /// How long a lease lasts unless configured: long enough for a short stall, short enough that a person still waits.
@@ -93,6 +93,7 @@ pub async fn run(
         take_requests(&*broker, &desk, &shutdown),
         reaper::run(&*broker, &*store, &config, &shutdown),
         callbacks::run(&*broker, &*store, &shutdown),
+        dead_letters::run(&*broker, &*store, &shutdown),
     );
     Ok(())
 }

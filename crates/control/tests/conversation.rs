@@ -6,7 +6,7 @@ mod world;
 
 use std::{collections::HashSet, time::Duration};
 
-use broker::{Broker, Outgoing, topology};
+use broker::{Broker, Origin, Outgoing, topology};
 use control::{attached::Attachments, callbacks::deliver_kept, graph, waiting::waiting_for};
 use store::{
     Builds, Callbacks, Executors,
@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 use wire::{
     Callback, ClientId, LabelSet, Outcome, ServerId,
+    dead_letter::{Cause, DeadLetterOrigin},
     task::{ControlReply, ControlRequest, ExecutorNotice, to_bytes},
 };
 use world::{Executor, LONG, PATIENCE, World, labels};
@@ -247,13 +248,14 @@ async fn p4_callbacks_that_nobody_takes_are_kept_and_what_cannot_be_read_is_a_de
     message.reply_to = Some("receipts".to_owned());
     let message_id = message.message_id;
     world.broker.publish(message).await.unwrap();
-    let mut dead = world.consume(topology::DEAD).await;
-    for exchange in [topology::Exchange::Utils, topology::Exchange::Direct] {
-        let key = if exchange == topology::Exchange::Utils { "gone-0" } else { topology::CONTROL };
-        world.broker.publish(Outgoing::new(exchange, key, b"nonsense".to_vec())).await.unwrap();
-        let letter = timeout(PATIENCE, dead.next()).await.expect("no dead letter came").unwrap();
-        assert!(letter.message.death.as_deref().is_some_and(|reason| reason.contains("not valid")), "{letter:?}");
-        letter.ack();
+    for (n, origin) in [Origin::utils("gone-0"), Origin::named(topology::CONTROL)].into_iter().enumerate() {
+        let poison = Outgoing::new(origin.exchange, origin.key.clone(), b"nonsense".to_vec());
+        let id = poison.message_id;
+        world.broker.publish(poison).await.unwrap();
+        let letter = &world.dead_letters(n + 1).await[n].view;
+        assert!(letter.reason.contains("not valid"), "{letter:?}");
+        let from = DeadLetterOrigin { exchange: origin.exchange.name().to_owned(), key: origin.key };
+        assert_eq!((letter.message_id, letter.cause, letter.origin.as_ref()), (id, Cause::NotJson, Some(&from)));
     }
     // The dead letter came behind the callback, so that has been looked at by now: its client was tried where it may be now,
     // and it comes back from there to be kept.
@@ -358,14 +360,12 @@ async fn p4_what_was_kept_for_a_client_reaches_it_when_it_attached_also_what_was
 async fn p4_each_callback_of_a_batch_that_nobody_took_is_kept_for_its_client() {
     let world = World::start(LONG).await;
     let clients = [ClientId(Uuid::new_v4()), ClientId(Uuid::new_v4())];
-    let mut dead = world.consume(topology::DEAD).await;
     let [one, two] = clients.map(|client| format!(r#"{{"client_id":"{client}","payload":1}}"#));
     let batch = Outgoing::new(topology::Exchange::Utils, "gone-0", format!("[{one},7,{two}]").into_bytes());
     let id = batch.message_id;
     world.broker.publish(batch).await.unwrap();
-    let letter = timeout(PATIENCE, dead.next()).await.expect("no dead letter came").unwrap();
-    assert_eq!((letter.message.message_id, &*letter.message.body), (Callback::id_in_batch(id, 1), &b"7"[..]));
-    letter.ack();
+    let letter = world.dead_letters(1).await.remove(0);
+    assert_eq!((letter.view.message_id, &*letter.body), (Callback::id_in_batch(id, 1), &b"7"[..]));
     for (client, n) in clients.into_iter().zip([0, 2]) {
         let at = ServerId::new("here", n).unwrap();
         let queue = topology::gateway(&at, LONG);

@@ -1,6 +1,8 @@
 //! A store, a broker, a relay and control as they run in one process, and an executor that is scripted by the test: it
 //! speaks over the broker as any executor does, and runs nothing.
 
+#![allow(dead_code, reason = "each test file uses its part of the world")]
+
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
@@ -20,8 +22,8 @@ use control::{
     service::{self, Brake, ControlConfig},
 };
 use store::{
-    Builds, Outbox,
-    model::{Build, Created, NewBuild, Outbound},
+    Builds, DeadLetters, Outbox,
+    model::{Build, Created, NewBuild, Outbound, dead_letter::DeadLetter},
     sqlite::SqliteStore,
 };
 use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
@@ -30,6 +32,7 @@ use uuid::Uuid;
 use wire::{
     BuildId, ExecutorId, LabelSet, Outcome,
     command::Trigger,
+    dead_letter::DeadLettersQuery,
     mac::InstallationKey,
     task::{ControlReply, ControlRequest, ExecutorNotice, Grant, Hint, LeaseRef, from_bytes, to_bytes},
 };
@@ -48,7 +51,7 @@ pub struct World {
     control: Option<(JoinHandle<()>, CancellationToken)>,
     relay: Option<JoinHandle<()>>,
     _shutdown: tokio_util::sync::DropGuard,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl World {
@@ -59,7 +62,7 @@ impl World {
         let broker = EmbeddedBroker::start(Arc::new(MemoryJournal::default()), shutdown.clone()).await.unwrap();
         let brake = Brake::default();
         let _shutdown = shutdown.drop_guard();
-        let mut world = Self { store, broker, brake, lease, control: None, relay: None, _shutdown, _folder: folder };
+        let mut world = Self { store, broker, brake, lease, control: None, relay: None, _shutdown, folder };
         world.start_relay();
         world.start_control();
         world
@@ -75,6 +78,19 @@ impl World {
         };
         let running = service::run(self.broker.clone(), self.store.clone(), config, stop.clone());
         self.control = Some((tokio::spawn(async move { running.await.unwrap() }), stop));
+    }
+
+    /// The store fails from now on: what is asked of it has no effect.
+    pub async fn close_store(&mut self) {
+        self.stop_relay().await;
+        self.store.close().await;
+    }
+
+    /// The same database, opened anew, with a control that uses it.
+    pub async fn reopen_store(&mut self) {
+        self.store = SqliteStore::open(&self.folder.path().join("stepcast.db")).await.unwrap();
+        self.start_relay();
+        self.start_control();
     }
 
     pub async fn stop_control(&mut self) {
@@ -124,6 +140,24 @@ impl World {
         let holding = tokio::spawn(async move { drop(store.change_build(id, Box::new(decide)).await.unwrap()) });
         timeout(PATIENCE, has_begun).await.unwrap().unwrap();
         HeldWriter { let_go, holding }
+    }
+
+    /// The dead letters, oldest first, once there are so many.
+    pub async fn dead_letters(&self, count: usize) -> Vec<DeadLetter> {
+        let found = timeout(PATIENCE, async {
+            loop {
+                let found = self.store.dead_letters(&DeadLettersQuery::default()).await.unwrap();
+                if found.len() >= count {
+                    break found;
+                }
+                tokio::task::yield_now().await;
+            }
+        });
+        let mut letters = Vec::new();
+        for view in found.await.expect("no dead letter came").iter().rev() {
+            letters.push(self.store.dead_letter(view.id).await.unwrap().unwrap());
+        }
+        letters
     }
 
     pub async fn load(&self, build: &Build) -> Build {
