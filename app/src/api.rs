@@ -11,7 +11,7 @@ use wire::{
 };
 
 #[cfg(feature = "ssr")]
-use wire::view::InstallationView;
+use wire::{dead_letter::DeadLettersPage, view::InstallationView};
 
 #[cfg(feature = "ssr")]
 use crate::components::{build_filter::Filter, estimate};
@@ -54,11 +54,12 @@ pub trait Backend: Send + Sync {
     fn log(&self, job: JobId, attempt: Option<u32>, from: u64, limit: u32) -> BoxFuture<'_, Result<LogPage, Problem>>;
     /// What the installation is made of.
     fn installation(&self) -> BoxFuture<'_, Result<InstallationView, Problem>>;
+    /// What nobody could process.
+    fn dead_letters(&self) -> BoxFuture<'_, Result<DeadLettersPage, Problem>>;
 }
 
 /// A page's data with the server's time, against which durations are first shown: the same on both sides. What type the
-/// data has is known to the page ([`HomePage`], [`PipelinePage`], [`BuildPage`], [`wire::view::InstallationView`]) and nobody else, so
-/// that a browser which opens one page need not load the reading of the others.
+/// data has is known to the page ([`HomePage`], [`PipelinePage`], [`BuildPage`] and so on) and nobody else, so that a browser which opens one page need not load the reading of the others.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Stamped {
     /// When it was read.
@@ -248,4 +249,10 @@ pub async fn read_build(
 #[server(prefix = "/api/page", endpoint = "installation", output = JsonAnswer)]
 pub async fn read_installation() -> Result<Stamped, PageError> {
     stamped(backend()?.installation().await.map_err(PageError)?)
+}
+
+/// Reads the page of the dead letters.
+#[server(prefix = "/api/page", endpoint = "dead_letters", output = JsonAnswer)]
+pub async fn read_dead_letters() -> Result<Stamped, PageError> {
+    stamped(backend()?.dead_letters().await.map_err(PageError)?)
 }

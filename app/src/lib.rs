@@ -24,7 +24,7 @@ use leptos_router::{
     path,
 };
 
-use components::{at_once::AtOnce, broker_note::BrokerNote, clock::Clock, header::Header};
+use components::{at_once::AtOnce, broker_note::BrokerNote, clock::Clock, header::Header, health::Health};
 use live::Live;
 use pages::{home::HomeRoute, not_found::NotFound, sign_in::SignInRoute};
 use parts::Page;
@@ -48,6 +48,8 @@ const BEFORE_PAINT: &str = "document.documentElement.classList.add('js');\
 
 /// The page that is seen without a session.
 pub(crate) const SIGN_IN: &str = "/sign-in";
+/// The page of what nobody could process.
+pub(crate) const DEAD_LETTERS: &str = "/dead-letters";
 
 /// The whole document.
 #[must_use]
@@ -83,6 +85,7 @@ pub fn shell(assets: Assets) -> impl IntoView {
 pub fn App() -> impl IntoView {
     provide_meta_context();
     Live::provide();
+    Health::provide();
     let clock = Clock::provide();
     Effect::new(move |_| clock.hydrated());
     view! {
@@ -100,6 +103,7 @@ pub fn App() -> impl IntoView {
                     <Route path=path!("/builds/:id") view=Page::Build ssr=SsrMode::Async/>
                     <Route path=path!("/executors") view=Page::Executors ssr=SsrMode::Async/>
                     <Route path=path!("/gateways") view=Page::Gateways ssr=SsrMode::Async/>
+                    <Route path=path!("/dead-letters") view=Page::DeadLetters ssr=SsrMode::Async/>
                     <Route path=path!("/sign-in") view=|| AtOnce(SignInRoute()) ssr=SsrMode::Async/>
                 </Routes>
             </main>

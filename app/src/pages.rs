@@ -1,6 +1,7 @@
 //! One file per URL. A page reads its data, says what stands where, and leaves the rest to components.
 
 pub mod build;
+pub mod dead_letters;
 pub mod executors;
 pub mod gateways;
 pub mod home;

@@ -11,8 +11,8 @@ use leptos_router::ChooseView;
 use crate::{
     components::at_once::AtOnce,
     pages::{
-        build::BuildRoute, executors::ExecutorsRoute, gateways::GatewaysRoute, new_pipeline::NewPipelineRoute,
-        pipeline::PipelineRoute,
+        build::BuildRoute, dead_letters::DeadLettersRoute, executors::ExecutorsRoute, gateways::GatewaysRoute,
+        new_pipeline::NewPipelineRoute, pipeline::PipelineRoute,
     },
 };
 
@@ -23,7 +23,7 @@ pub enum Part {
     Build,
     /// A pipeline, and making one.
     Pipeline,
-    /// What is known of the installation's processes.
+    /// What is known of the installation's processes, and of what they could not process.
     Processes,
 }
 
@@ -37,7 +37,7 @@ impl Part {
         match path.split('/').nth(1)? {
             "builds" => Some(Part::Build),
             "pipelines" => Some(Part::Pipeline),
-            "executors" | "gateways" => Some(Part::Processes),
+            "executors" | "gateways" | "dead-letters" => Some(Part::Processes),
             _ => None,
         }
     }
@@ -70,6 +70,7 @@ pub(crate) enum Page {
     NewPipeline,
     Executors,
     Gateways,
+    DeadLetters,
 }
 
 impl Page {
@@ -77,7 +78,7 @@ impl Page {
         match self {
             Page::Build => Part::Build,
             Page::Pipeline | Page::NewPipeline => Part::Pipeline,
-            Page::Executors | Page::Gateways => Part::Processes,
+            Page::Executors | Page::Gateways | Page::DeadLetters => Part::Processes,
         }
     }
 }
@@ -117,6 +118,7 @@ fn pipeline(page: Page) -> Result<AnyView, SplitLoaderError> {
 fn processes(page: Page) -> Result<AnyView, SplitLoaderError> {
     Ok(match page {
         Page::Executors => AtOnce(ExecutorsRoute()).into_any(),
+        Page::DeadLetters => AtOnce(DeadLettersRoute()).into_any(),
         _ => AtOnce(GatewaysRoute()).into_any(),
     })
 }

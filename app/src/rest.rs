@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 use wire::{
-    BuildId, ExecutorId, JobId, PipelineName, Problem, Topic,
+    BuildId, DeadLetterId, ExecutorId, JobId, PipelineName, Problem, Topic,
     command::{Retry, Trigger},
+    dead_letter::DeadLetterBody,
     event::Recorded,
     log::{Group, RecordedLine},
     task::ExecutorNow,
@@ -134,6 +135,31 @@ pub async fn search_log(job: JobId, attempt: u32, wanted: &str, take: impl FnMut
 pub async fn executor_now(id: ExecutorId) -> Result<ExecutorNow, Problem> {
     let answer = send("GET", &format!("/api/v1/executors/{id}/now"), JSON, None, None).await?;
     json::read(&answer.body).map_err(unreadable)
+}
+
+/// A dead letter with its body.
+///
+/// # Errors
+/// When there is none, or the server cannot be reached.
+pub async fn dead_letter(id: DeadLetterId) -> Result<DeadLetterBody, Problem> {
+    let answer = send("GET", &format!("/api/v1/dead-letters/{id}"), JSON, None, None).await?;
+    json::read(&answer.body).map_err(unreadable)
+}
+
+/// Hands a dead letter in again.
+///
+/// # Errors
+/// When it cannot be retried, or the server cannot be reached.
+pub async fn retry_dead_letter(id: DeadLetterId) -> Result<(), Problem> {
+    send("POST", &format!("/api/v1/dead-letters/{id}/retry"), JSON, None, None).await.map(drop)
+}
+
+/// Says that a dead letter is not needed.
+///
+/// # Errors
+/// When somebody else has decided, or the server cannot be reached.
+pub async fn discard_dead_letter(id: DeadLetterId) -> Result<(), Problem> {
+    send("POST", &format!("/api/v1/dead-letters/{id}/discard"), JSON, None, None).await.map(drop)
 }
 
 /// The lines of the group that a line begins.

@@ -13,6 +13,7 @@ use leptos_router::location::RequestUrl;
 use wire::{
     BuildId, JobId, LogLine, Outcome, PipelineName, Position, Problem, Timestamp,
     command::BuildsQuery,
+    dead_letter::{Cause, DeadLetterOrigin, DeadLetterState, DeadLetterView, DeadLettersPage},
     log::RecordedLine,
     view::{
         BuildSummary, BuildView, ExecutorView, GatewayView, InstallationView, JobView, LogPage, PipelineSummary,
@@ -134,6 +135,36 @@ impl Backend for Record {
         let attempt = attempt.unwrap_or(1);
         let position = Some(Position { epoch: attempt, offset: 9 });
         Box::pin(async move { Ok(LogPage { attempt, total: LINES, position, sealed: true, lines }) })
+    }
+
+    fn dead_letters(&self) -> BoxFuture<'_, Result<DeadLettersPage, Problem>> {
+        let letter = |n: u128, cause, state| DeadLetterView {
+            id: wire::DeadLetterId(uuid::Uuid::from_u128(n)),
+            message_id: uuid::Uuid::from_u128(n + 100),
+            cause,
+            reason: format!("reason <{n}>"),
+            deaths: 2,
+            first_at: Timestamp(1_763_630_659_000_000),
+            died_at: Timestamp(1_763_630_659_000_000),
+            origin: (cause != Cause::JobLost)
+                .then(|| DeadLetterOrigin { exchange: String::new(), key: "control".into() }),
+            content_type: "text/plain".into(),
+            correlation_id: None,
+            size: 8,
+            build: (cause == Cause::JobLost).then(build_id),
+            pipeline: (cause == Cause::JobLost).then(|| "site".parse().unwrap()),
+            number: (cause == Cause::JobLost).then_some(12),
+            job: None,
+            state,
+            settled_by: (state != DeadLetterState::Open).then(|| "token:a".into()),
+            settled_at: (state != DeadLetterState::Open).then_some(Timestamp(1_763_630_660_000_000)),
+            not_retriable: None,
+        };
+        let open =
+            vec![letter(1, Cause::NotJson, DeadLetterState::Open), letter(2, Cause::JobLost, DeadLetterState::Open)];
+        let settled = vec![letter(3, Cause::Refused, DeadLetterState::Discarded)];
+        let page = DeadLettersPage { open_total: 2, open, settled };
+        Box::pin(async move { Ok(if self.is_empty { DeadLettersPage::default() } else { page }) })
     }
 
     fn installation(&self) -> BoxFuture<'_, Result<InstallationView, Problem>> {
@@ -295,4 +326,20 @@ async fn gateways_are_shown_with_their_workers_and_the_sums() {
     let html = page("http://x/gateways", false).await;
     assert!(html.contains("2,000 sockets, 6 topics") && html.contains("north-1"), "{html}");
     assert!(html.contains("alive") && html.contains("last heard"), "{html}");
+}
+
+#[tokio::test]
+async fn dead_letters_are_shown_with_their_reasons_and_those_that_were_decided_on_apart() {
+    let html = page("http://x/dead-letters", false).await;
+    let (open, settled) = html.split_once("Decided on").unwrap();
+    assert!(open.contains("Not JSON") && open.contains("from the queue control") && open.contains("2 open"), "{open}");
+    assert!(
+        open.contains("reason &lt;1&gt;") && open.contains("2 times") && open.contains("Message, 8 bytes"),
+        "{open}"
+    );
+    assert!(open.contains("Job given up") && open.contains("site #12"), "{open}");
+    assert!(settled.contains("reason &lt;3&gt;") && settled.contains("Discarded "), "{settled}");
+    assert!(open.contains("Retry: Not JSON") && !settled.contains("Retry: "), "{settled}");
+    let empty = page("http://x/dead-letters", true).await;
+    assert!(empty.contains("There are none."), "{empty}");
 }

@@ -5,15 +5,22 @@ use broker::{
     Outgoing,
     topology::{self, Exchange},
 };
-use control::{graph, pipeline, plan};
+use control::{
+    dead_letters::{self, RetryError},
+    graph, pipeline, plan,
+};
 use store::{
     ChangeError,
-    model::{Announcement, Created, Idempotency, NewBuild, Put},
+    model::{
+        Announcement, Created, Idempotency, NewBuild, Put,
+        dead_letter::{DeadLetter, Settled},
+    },
 };
 use uuid::Uuid;
 use wire::{
-    Authority, BuildId, PipelineName, Problem,
+    Authority, BuildId, DeadLetterId, PipelineName, Problem,
     command::{ReplyMode, Retry, Trigger},
+    dead_letter::{Cause, DeadLetterState, DeadLetterView},
     task::{PipelineChanged, Reply, to_bytes},
     view::{BuildSummary, State},
 };
@@ -21,7 +28,7 @@ use wire::{
 use crate::{
     core::Core,
     precondition::Precondition,
-    queries::{not_found, store_problem},
+    queries::{not_found, store_problem, whole_dead_letter},
     secret,
 };
 
@@ -142,6 +149,66 @@ pub(crate) async fn retry(core: &Core, who: &Authority, build: BuildId, retry: R
     };
     let changed = core.store.change_build(build, Box::new(decide)).await;
     changed.map(|build| graph::summary(&build)).map_err(change_problem)
+}
+
+/// Hands a message in again, or runs again what failed of a job's build. Gives the letter as it is then.
+pub(crate) async fn retry_dead_letter(
+    core: &Core,
+    who: &Authority,
+    id: DeadLetterId,
+) -> Result<DeadLetterView, Problem> {
+    let letter = open_letter(core, id).await?;
+    match (letter.view.cause, letter.view.build) {
+        (Cause::JobLost, Some(build)) => {
+            retry(core, who, build, Retry { failed_only: true }).await?;
+        }
+        _ => {
+            let retried = dead_letters::retry(&*core.broker, &*core.store, &letter, &who.subject).await;
+            retried.map_err(retry_problem)?;
+        }
+    }
+    tracing::info!(letter = %id, by = who.subject, "a dead letter was retried");
+    core.hub.changed();
+    Ok(whole_dead_letter(core, id).await?.view)
+}
+
+/// Writes that a dead letter is not needed. Gives it as it is then.
+pub(crate) async fn discard_dead_letter(
+    core: &Core,
+    who: &Authority,
+    id: DeadLetterId,
+) -> Result<DeadLetterView, Problem> {
+    let letter = open_letter(core, id).await?;
+    let settled = core.store.settle_dead_letter(&letter, Settled::Discarded, &who.subject).await;
+    if !settled.map_err(store_problem)? {
+        let sentence = "It died again, or somebody else decided, while this was asked: look at it once more.";
+        return Err(Problem::new(409, "Not possible now", sentence));
+    }
+    tracing::info!(letter = %id, by = who.subject, "a dead letter was discarded");
+    core.hub.changed();
+    Ok(whole_dead_letter(core, id).await?.view)
+}
+
+/// A letter that nobody has decided on.
+async fn open_letter(core: &Core, id: DeadLetterId) -> Result<DeadLetter, Problem> {
+    let letter = whole_dead_letter(core, id).await?;
+    let decided = match letter.view.state {
+        DeadLetterState::Open => return Ok(letter),
+        DeadLetterState::Retried => "retried",
+        DeadLetterState::Discarded => "discarded",
+    };
+    Err(Problem::new(409, "Not possible now", format!("This dead letter was {decided} already.")))
+}
+
+fn retry_problem(failure: RetryError) -> Problem {
+    match failure {
+        RetryError::Not(_) | RetryError::Unroutable(_) => Problem::new(409, "Not possible now", failure.to_string()),
+        RetryError::Broker(failure) => {
+            let sentence = format!("The message could not be handed in: {}. Try again later.", failure.reason());
+            Problem::new(503, "Broker unavailable", sentence)
+        }
+        RetryError::Store(failure) => store_problem(failure),
+    }
 }
 
 fn change_problem(failure: ChangeError) -> Problem {

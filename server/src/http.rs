@@ -3,6 +3,7 @@
 
 mod artifacts;
 mod builds;
+mod dead_letters;
 mod events;
 mod files;
 mod jobs;
@@ -89,6 +90,10 @@ pub(crate) fn router(site: Site) -> Router {
         .route("/executors/{id}/now", get(status::executor_now))
         .route("/gateways", get(status::gateways))
         .route("/groups", get(status::groups))
+        .route("/dead-letters", get(dead_letters::list))
+        .route("/dead-letters/{id}", get(dead_letters::show))
+        .route("/dead-letters/{id}/retry", post(dead_letters::retry))
+        .route("/dead-letters/{id}/discard", post(dead_letters::discard))
         .fallback(files::no_such_address)
         .method_not_allowed_fallback(files::no_such_method);
     let signed_in_or_public: Router<Site> = Router::new()

@@ -23,7 +23,9 @@ const REFRESH_WITHOUT_EVENTS: Duration = Duration::from_secs(2);
 
 fn refresh(query: &Query) -> Duration {
     match query {
-        Query::Executors {} | Query::Installation {} | Query::Health {} => REFRESH_WITHOUT_EVENTS,
+        Query::Executors {} | Query::Installation {} | Query::Health {} | Query::DeadLetters {} => {
+            REFRESH_WITHOUT_EVENTS
+        }
         _ => REFRESH,
     }
 }

@@ -1,12 +1,15 @@
 //! What can be read, for HTTP, sockets and pages alike: one function for each question, each under an authority.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use control::waiting::waiting_for;
 use gateway::Gateway;
 use serde_json::Value;
+use store::model::dead_letter::DeadLetter;
 use tracing::error;
 use wire::{
-    Authority, BuildId, ExecutorId, JobId, PipelineName, Problem, Topic,
+    Authority, BuildId, DeadLetterId, ExecutorId, JobId, PipelineName, Problem, Topic,
     command::{BuildsQuery, Query},
+    dead_letter::{Cause, DeadLetterBody, DeadLetterState, DeadLetterView, DeadLettersPage, DeadLettersQuery},
     task::{self, ExecutorNotice, ExecutorNow},
     view::{
         BuildSummary, BuildView, ExecutorView, GatewayView, HealthView, InstallationView, LogPage, PipelineSummary,
@@ -46,6 +49,7 @@ pub(crate) async fn answer(core: &Core, who: &Authority, query: &Query) -> Resul
         Query::ExecutorNow { id } => serde_json::to_value(executor_now(core, who, *id).await?),
         Query::Installation {} => serde_json::to_value(installation(core, who).await?),
         Query::Health {} => serde_json::to_value(health(core).await),
+        Query::DeadLetters {} => serde_json::to_value(dead_letters_page(core, who).await?),
     };
     json.map_err(|failure| Problem::new(500, "Internal error", failure.to_string()))
 }
@@ -117,7 +121,9 @@ pub(crate) async fn installation(core: &Core, who: &Authority) -> Result<Install
 /// Whether what every build needs is there.
 pub(crate) async fn health(core: &Core) -> HealthView {
     let reason = core.broker.health().await.err().map(|failure| failure.reason());
-    HealthView { broker: reason.is_none(), reason }
+    // A store that does not answer is told by whatever else is asked of it.
+    let dead_letters = open_dead_letters(core).await.unwrap_or(0);
+    HealthView { broker: reason.is_none(), reason, dead_letters }
 }
 
 /// What an executor says that it runs now: asked over the broker.
@@ -132,6 +138,60 @@ pub(crate) async fn executor_now(core: &Core, who: &Authority, id: ExecutorId) -
     };
     let answer = asked.map_err(|failure| silent(&failure))?;
     task::from_bytes(&answer.body).map_err(|failure| silent(&failure))
+}
+
+/// Dead letters, newest first.
+pub(crate) async fn dead_letters(
+    core: &Core,
+    _who: &Authority,
+    query: &DeadLettersQuery,
+) -> Result<Vec<DeadLetterView>, Problem> {
+    core.store.dead_letters(query).await.map_err(store_problem)
+}
+
+/// A dead letter with all that is kept of it.
+pub(crate) async fn whole_dead_letter(core: &Core, id: DeadLetterId) -> Result<DeadLetter, Problem> {
+    core.store.dead_letter(id).await.map_err(store_problem)?.ok_or_else(|| not_found("dead letter", id))
+}
+
+/// A dead letter with its body.
+pub(crate) async fn dead_letter(core: &Core, _who: &Authority, id: DeadLetterId) -> Result<DeadLetterBody, Problem> {
+    let found = whole_dead_letter(core, id).await?;
+    let whole = found.is_whole();
+    let DeadLetter { view: letter, body, .. } = found;
+    if letter.cause == Cause::JobLost {
+        return Ok(DeadLetterBody { letter, body: None, body_base64: None, whole });
+    }
+    // Where it was cut, the last letter may have been cut too.
+    let end = match std::str::from_utf8(&body) {
+        Err(failure) if !whole && failure.error_len().is_none() => failure.valid_up_to(),
+        _ => body.len(),
+    };
+    Ok(match std::str::from_utf8(&body[..end]) {
+        Ok(text) => DeadLetterBody { letter, body: Some(text.to_owned()), body_base64: None, whole },
+        Err(_) => DeadLetterBody { letter, body: None, body_base64: Some(STANDARD.encode(&body)), whole },
+    })
+}
+
+/// Dead letters on the page that are open, and that were decided on.
+const PAGE_LETTERS_MAX: (u32, u32) = (100, 20);
+
+/// What the page of dead letters shows.
+pub(crate) async fn dead_letters_page(core: &Core, who: &Authority) -> Result<DeadLettersPage, Problem> {
+    let (open_max, settled_max) = PAGE_LETTERS_MAX;
+    let of = |state, limit| DeadLettersQuery { state: Some(state), before: None, limit: Some(limit) };
+    let open = dead_letters(core, who, &of(DeadLetterState::Open, open_max)).await?;
+    let mut settled = dead_letters(core, who, &of(DeadLetterState::Retried, settled_max)).await?;
+    settled.extend(dead_letters(core, who, &of(DeadLetterState::Discarded, settled_max)).await?);
+    settled.sort_by_key(|letter| std::cmp::Reverse(letter.settled_at));
+    settled.truncate(settled_max as usize);
+    Ok(DeadLettersPage { open_total: open_dead_letters(core).await?, open, settled })
+}
+
+/// How many dead letters nobody has decided on.
+pub(crate) async fn open_dead_letters(core: &Core) -> Result<u64, Problem> {
+    let counts = core.store.dead_letter_counts().await.map_err(store_problem)?;
+    Ok(counts.iter().map(|count| count.open).sum())
 }
 
 /// Whether `who` may watch a topic. One owner sees everything; roles come with accounts.

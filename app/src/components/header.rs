@@ -3,8 +3,8 @@
 use leptos::prelude::*;
 use leptos_router::hooks::use_location;
 
-use super::{connection::ConnectionPill, shortcuts::Shortcuts, theme::ThemeSwitch};
-use crate::SIGN_IN;
+use super::{connection::ConnectionPill, health::Health, shortcuts::Shortcuts, theme::ThemeSwitch};
+use crate::{DEAD_LETTERS, SIGN_IN};
 
 /// Where one looks at the installation itself.
 const PLACES: [(&str, &str); 2] = [("Executors", "/executors"), ("Gateways", "/gateways")];
@@ -13,6 +13,15 @@ const PLACES: [(&str, &str); 2] = [("Executors", "/executors"), ("Gateways", "/g
 #[component]
 pub fn Header() -> impl IntoView {
     let path = use_location().pathname;
+    let health = Health::get();
+    let open = move || health.known().map_or(0, |health| health.dead_letters);
+    let is_here = move || (path.get() == DEAD_LETTERS).then_some("page");
+    // A place to go to while something waits there for a person.
+    let class = move || if open() > 0 || is_here().is_some() { "dead" } else { "dead absent" };
+    // Without a word from the browser's side the number stands as the server wrote it.
+    let number = move || {
+        Some(open()).filter(|open| *open > 0).map(|open| if open > 99 { "99+".to_owned() } else { open.to_string() })
+    };
     view! {
         <header class="top">
             <a class="brand" href="/" aria-label="Stepcast">
@@ -24,7 +33,9 @@ pub fn Header() -> impl IntoView {
             <nav class="places" aria-label="Installation">{PLACES.map(|(name, url)| {
                 let is_here = move || (path.get() == url).then_some("page");
                 view! { <a href=url aria-current=is_here>{name}</a> }
-            }).to_vec()}</nav>
+            }).to_vec()}
+                <a class=class href=DEAD_LETTERS aria-current=is_here>"Dead letters" <span class="number">{number}</span></a>
+            </nav>
             <span class="space"></span>
             {move || (path.get() != SIGN_IN).then(|| view! { <ConnectionPill/> })}
             <ThemeSwitch/>

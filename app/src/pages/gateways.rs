@@ -29,7 +29,9 @@ fn show(now: &InstallationView, _: Answers) -> AnyView {
             <h1>"Gateways"</h1>
             <span class="count">{count}</span>
         </div>
-        <p class="about">"A gateway holds the sockets of open pages. Each tells of itself every few seconds."</p>
+        <p class="about">"A gateway holds the sockets of open pages. Each tells of itself every few seconds. What none of them could read is among the "
+            <a href="/dead-letters">"dead letters"</a> "."
+        </p>
         {now.gateways.iter().map(gateway).collect_view()}
     })
     .into_any()

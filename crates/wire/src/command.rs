@@ -94,6 +94,8 @@ pub enum Query {
     Installation {},
     /// Whether what every build needs is there. Result: a [`crate::view::HealthView`].
     Health {},
+    /// Dead letters. Result: a [`crate::dead_letter::DeadLettersPage`].
+    DeadLetters {},
 }
 
 /// Which builds.

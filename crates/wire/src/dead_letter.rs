@@ -164,6 +164,17 @@ pub struct DeadLetterBody {
     pub whole: bool,
 }
 
+/// What the page shows: those that nobody has decided on, and the last ones that somebody has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadLettersPage {
+    /// How many are open.
+    pub open_total: u64,
+    /// The newest of them.
+    pub open: Vec<DeadLetterView>,
+    /// Newest first.
+    pub settled: Vec<DeadLetterView>,
+}
+
 /// Which dead letters, newest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -304,6 +304,9 @@ pub struct HealthView {
     /// Why it does not, in a sentence without its full stop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Dead letters that nobody has decided on.
+    #[serde(default)]
+    pub dead_letters: u64,
 }
 
 /// A consumer group.

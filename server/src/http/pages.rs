@@ -19,6 +19,7 @@ use leptos::prelude::provide_context;
 use wire::{
     Authority, BuildId, JobId, PipelineName, Problem,
     command::BuildsQuery,
+    dead_letter::DeadLettersPage,
     view::{BuildSummary, BuildView, InstallationView, LogPage, PipelineSummary, PipelineView},
 };
 
@@ -123,6 +124,10 @@ impl Backend for PageBackend {
 
     fn log(&self, job: JobId, attempt: Option<u32>, from: u64, limit: u32) -> BoxFuture<'_, Result<LogPage, Problem>> {
         Box::pin(async move { queries::log(&self.core, &self.who, job, attempt, from, limit).await })
+    }
+
+    fn dead_letters(&self) -> BoxFuture<'_, Result<DeadLettersPage, Problem>> {
+        Box::pin(queries::dead_letters_page(&self.core, &self.who))
     }
 
     fn installation(&self) -> BoxFuture<'_, Result<InstallationView, Problem>> {

@@ -14,6 +14,7 @@ use axum::{
 use gateway::Gateway;
 use wire::{
     Problem,
+    dead_letter::DeadLetterCount,
     task::ExecutorNow,
     view::{ExecutorView, GatewayView, GroupView, WorkerView},
 };
@@ -84,7 +85,8 @@ pub(crate) async fn readyz(State(core): State<Arc<Core>>) -> Response {
 pub(crate) async fn metrics(State(site): State<Site>, Who(_who): Who) -> Answer<Response> {
     let mut text = String::new();
     let mut family = |name: &str, help: &str, rows: Vec<(String, u64)>| {
-        let _ = writeln!(text, "# HELP stepcast_{name} {help}\n# TYPE stepcast_{name} gauge"); // A String takes all.
+        let kind = if name.ends_with("_total") { "counter" } else { "gauge" };
+        let _ = writeln!(text, "# HELP stepcast_{name} {help}\n# TYPE stepcast_{name} {kind}"); // A String takes all.
         for (labels, value) in rows {
             let _ = writeln!(text, "stepcast_{name}{labels} {value}");
         }
@@ -108,5 +110,11 @@ pub(crate) async fn metrics(State(site): State<Site>, Who(_who): Who) -> Answer<
         "Rows that the broker has not confirmed, up to 500.",
         vec![(String::new(), waiting as u64)],
     );
+    let letters = site.core.store.dead_letter_counts().await.map_err(queries::store_problem)?;
+    let by_cause = |value: fn(&DeadLetterCount) -> u64| {
+        letters.iter().map(|count| (format!("{{cause=\"{}\"}}", count.cause.as_str()), value(count))).collect()
+    };
+    family("dead_letters_open", "Dead letters that nobody has decided on.", by_cause(|count| count.open));
+    family("dead_letters_total", "Deaths of messages and jobs.", by_cause(|count| count.total));
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response())
 }
