@@ -70,6 +70,8 @@ fn view() -> BuildView {
         outcome: Some(outcome),
         attempt,
         attempts: 1,
+        lost_attempts: 3,
+        lost: Vec::new(),
         waiting_for: None,
         reason: None,
         executor: Some("here".into()),

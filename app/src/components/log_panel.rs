@@ -1,7 +1,10 @@
 //! The log of the chosen job with its toolbar: whose it is, how far it goes, and what is said of it.
 
 use leptos::prelude::*;
-use wire::{JobId, view::State};
+use wire::{
+    JobId,
+    view::{JobView, State},
+};
 
 use super::{
     connection::grouped,
@@ -79,6 +82,17 @@ pub fn LogPanel(
             (waits || reason.is_some()).then(|| view! { <p class="why">{reason.clone()} " " {executors}</p> })
         })
     };
+    let losses = Memo::new(move |_| {
+        followed.view.with(|view| {
+            let job = view.jobs.iter().find(|job| Some(job.id) == chosen.get());
+            job.map(lost_attempts).unwrap_or_default()
+        })
+    });
+    let losses = move || {
+        let of =
+            |(sentence, reason): (String, String)| view! { <p class="why lost-attempt" title=reason>{sentence}</p> };
+        losses.get().into_iter().map(of).collect_view()
+    };
     let about = move || {
         job.with(|job| {
             let (_, name, attempt, .., executor) = job.as_ref()?;
@@ -141,8 +155,42 @@ pub fn LogPanel(
             <SearchBar handle/>
             <MarkBar handle/>
             {lost}
+            {losses}
             {reason}
             <LogView handle job=chosen active empty/>
         </section>
+    }
+}
+
+/// Of each attempt that was lost: who ran it and what follows, and how that was noticed.
+fn lost_attempts(job: &JobView) -> Vec<(String, String)> {
+    let of = job.lost_attempts.max(1);
+    let sentence = |(lost, n): (&wire::view::LostAttempt, u32)| {
+        let then = if n <= of { format!("attempt {n} of {of}") } else { format!("none of {of} attempts is left") };
+        (format!("Executor {} was lost; {then}.", lost.executor), lost.reason.clone())
+    };
+    job.lost.iter().zip(2..).map(sentence).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::view::LostAttempt;
+
+    use super::*;
+
+    #[test]
+    fn each_lost_attempt_is_told_with_what_follows() {
+        let mut job = crate::live::sample::build(1).jobs.remove(0);
+        let lost = |attempt| LostAttempt { attempt, executor: format!("ex-{attempt}"), reason: "gone".to_owned() };
+        job.lost = vec![lost(1), lost(2), lost(3)];
+        let told: Vec<String> = lost_attempts(&job).into_iter().map(|(sentence, _)| sentence).collect();
+        assert_eq!(
+            told,
+            [
+                "Executor ex-1 was lost; attempt 2 of 3.",
+                "Executor ex-2 was lost; attempt 3 of 3.",
+                "Executor ex-3 was lost; none of 3 attempts is left."
+            ]
+        );
     }
 }

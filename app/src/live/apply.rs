@@ -4,7 +4,7 @@
 use wire::{
     Event, JobId, Outcome, Timestamp, Topic,
     frame::EventFrame,
-    view::{ArtifactView, BuildView, JobView, State, StepView},
+    view::{ArtifactView, BuildView, JobView, LostAttempt, State, StepView},
 };
 
 /// Applies the next event of a topic of this build. True when something that the page shows has changed.
@@ -39,6 +39,10 @@ pub fn begin_attempt(view: &mut BuildView, id: JobId, attempt: u32, at: Option<T
 fn of_build(view: &mut BuildView, at: Timestamp, event: &Event) -> bool {
     match event {
         Event::BuildQueued { .. } => {
+            // What did not succeed is queued by a person: what was lost before does not count any more.
+            for job in view.jobs.iter_mut().filter(|job| job.outcome != Some(Outcome::Succeeded)) {
+                job.lost.clear();
+            }
             view.summary.state = State::Queued;
             (view.summary.outcome, view.summary.finished_at, view.cancelling) = (None, None, false);
         }
@@ -77,8 +81,14 @@ fn of_build(view: &mut BuildView, at: Timestamp, event: &Event) -> bool {
                 }
             }
         }
-        Event::JobLost { job, attempt, reason, .. } => {
-            if let Some(job) = view.jobs.iter_mut().find(|known| known.id == *job && known.attempt <= *attempt) {
+        Event::JobLost { job: id, attempt, reason, executor_name, .. } => {
+            if let Some(job) = view.jobs.iter_mut().find(|known| known.id == *id)
+                && job.lost.iter().all(|known| known.attempt != *attempt)
+            {
+                let (executor, reason) = (executor_name.clone(), reason.clone());
+                job.lost.push(LostAttempt { attempt: *attempt, executor, reason });
+            }
+            if let Some(job) = view.jobs.iter_mut().find(|known| known.id == *id && known.attempt <= *attempt) {
                 (job.state, job.outcome, job.reason) = (State::Queued, None, Some(reason.clone()));
                 for step in job.steps.iter_mut().filter(|step| step.state == State::Running) {
                     (step.state, step.finished_at, step.reason) =

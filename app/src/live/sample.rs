@@ -30,6 +30,8 @@ pub(crate) fn build(jobs: u32) -> BuildView {
         outcome: None,
         attempt: 0,
         attempts: 1,
+        lost_attempts: 3,
+        lost: Vec::new(),
         waiting_for: None,
         reason: None,
         executor: None,

@@ -52,7 +52,7 @@ pub fn plan(
             let plan = job_plan(job, matrix, &needs, spec.source.as_ref(), &inputs, &room)?;
             let id = JobId(Uuid::now_v7());
             let plan = Arc::new(plan);
-            jobs.push(Job { id, plan, attempt: 0, failures: 0, losses: 0, state: JobState::Waiting });
+            jobs.push(Job { id, plan, attempt: 0, failures: 0, losses: 0, lost: Vec::new(), state: JobState::Waiting });
         }
     }
     let now = now();

@@ -12,6 +12,7 @@ use wire::{
     event::Recorded,
     pipeline::{Condition, SourceSpec, StepSpec},
     task::{ExecutorNotice, LeaseRef, Reply},
+    view::LostAttempt,
 };
 
 /// A build with all its jobs: what one decision sees and changes.
@@ -75,6 +76,8 @@ pub struct Job {
     pub failures: u32,
     /// Attempts that were lost since it was last queued by a person.
     pub losses: u32,
+    /// These, the first one first.
+    pub lost: Vec<LostAttempt>,
     /// Where it stands.
     pub state: JobState,
 }

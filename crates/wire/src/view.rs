@@ -107,6 +107,12 @@ pub struct JobView {
     pub attempt: u32,
     /// How many attempts may fail.
     pub attempts: u32,
+    /// How many may be lost; 0 from a Stepcast that does not tell.
+    #[serde(default)]
+    pub lost_attempts: u32,
+    /// Those that were lost since a person last queued it, the first one first.
+    #[serde(default)]
+    pub lost: Vec<LostAttempt>,
     /// What it waits for, while queued: other jobs, a free executor, or labels that nobody offers. One sentence.
     pub waiting_for: Option<String>,
     /// Why it ended so, where the steps do not tell. One sentence.
@@ -129,6 +135,17 @@ pub struct JobView {
     pub steps: Vec<StepView>,
     /// Files kept by the last attempt.
     pub artifacts: Vec<ArtifactView>,
+}
+
+/// An attempt whose executor was lost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LostAttempt {
+    /// The attempt.
+    pub attempt: u32,
+    /// The executor's name, for people.
+    pub executor: String,
+    /// How that was noticed. One sentence.
+    pub reason: String,
 }
 
 /// A step.

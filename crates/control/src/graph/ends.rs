@@ -5,7 +5,7 @@
 
 use store::model::{Announcement, Build, Job, JobLease, JobState, Refusal};
 use uuid::Uuid;
-use wire::{Event, ExecutorId, Outcome, Timestamp, task::LeaseRef};
+use wire::{Event, ExecutorId, Outcome, Timestamp, task::LeaseRef, view::LostAttempt};
 
 use super::settle::{finished, queued, settle};
 
@@ -136,6 +136,11 @@ pub fn lost(build: &mut Build, attempt: LeaseRef, loss: &Loss, now: Timestamp) -
         Announcement::Event(Event::AttemptClosed { job: job.id, attempt: job.attempt }),
     ];
     job.losses += 1;
+    job.lost.push(LostAttempt {
+        attempt: job.attempt,
+        executor: loss.executor_name.clone(),
+        reason: loss.reason.clone(),
+    });
     if cancelling || !may_go_on {
         let reason = format!("it was being cancelled when {}", loss.reason);
         finished(job, Outcome::Cancelled, Some(reason), now, &mut announcements);

@@ -132,6 +132,7 @@ pub fn retry(build: &mut Build, failed_only: bool, now: Timestamp) -> Result<Vec
     }
     for (job, _) in build.jobs.iter_mut().zip(again).filter(|(_, again)| *again) {
         (job.failures, job.losses, job.state) = (0, 0, JobState::Waiting);
+        job.lost.clear();
     }
     build.cancelling = false;
     build.state = BuildState::Queued;

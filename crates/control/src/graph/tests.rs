@@ -47,7 +47,7 @@ fn job(n: usize, needs: &[usize], condition: Condition, attempts: u32, lost_atte
         artifacts: Vec::new(),
     };
     let id = JobId(Uuid::from_u128(100 + n as u128));
-    Job { id, plan: Arc::new(plan), attempt: 0, failures: 0, losses: 0, state: JobState::Waiting }
+    Job { id, plan: Arc::new(plan), attempt: 0, failures: 0, losses: 0, lost: Vec::new(), state: JobState::Waiting }
 }
 
 fn build(jobs: Vec<Job>) -> Build {
@@ -267,6 +267,10 @@ fn a_lost_attempt_is_closed_and_too_many_of_them_are_a_dead_letter_that_can_be_r
         assert!(next, "{events:?}");
         let given_up = announcements.iter().filter(|one| matches!(one, Announcement::JobGivenUp { .. })).count();
         assert_eq!(given_up, usize::from(attempt == 2));
+        assert_eq!(
+            build.jobs[0].lost.iter().map(|lost| lost.attempt).collect::<Vec<_>>(),
+            (1..=attempt).collect::<Vec<_>>()
+        );
     }
     assert!(matches!(build.state, BuildState::Finished { outcome: Outcome::Failed, .. }));
     retry(&mut build, true, Timestamp(2)).unwrap();

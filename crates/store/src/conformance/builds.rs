@@ -1,6 +1,10 @@
 //! Builds, their announcements, and what an answer promises.
 
-use wire::{Event, Outcome, Timestamp, Topic, command::BuildsQuery, view::State};
+use wire::{
+    Event, Outcome, Timestamp, Topic,
+    command::BuildsQuery,
+    view::{LostAttempt, State},
+};
 
 use super::{
     Fixture,
@@ -140,6 +144,8 @@ pub async fn every_state_comes_back_as_it_was_written(fixture: &dyn Fixture) {
         };
         build.jobs[0].state = finished(Some(lease.executor), Some(since), Some("late".to_owned()), Some(9));
         (build.jobs[0].failures, build.jobs[0].losses) = (2, 1);
+        let lost = LostAttempt { attempt: 1, executor: "ex-3".to_owned(), reason: "it was not heard".to_owned() };
+        build.jobs[0].lost.push(lost);
         build.jobs[1].state = JobState::Waiting;
         build.jobs[2].state = finished(None, None, None, None);
         Ok(Vec::new())

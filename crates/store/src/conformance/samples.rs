@@ -47,7 +47,7 @@ pub(super) fn job(name: &str) -> Job {
         artifacts: vec!["out/*".to_owned()],
     };
     let state = JobState::Queued { since: Timestamp(0) };
-    Job { id: JobId(Uuid::now_v7()), plan: Arc::new(plan), attempt: 0, failures: 0, losses: 0, state }
+    Job { id: JobId(Uuid::now_v7()), plan: Arc::new(plan), attempt: 0, failures: 0, losses: 0, lost: Vec::new(), state }
 }
 
 pub(super) fn job_of(name: &str, label_set: &str, priority: i32) -> Job {

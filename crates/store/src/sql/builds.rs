@@ -133,12 +133,12 @@ async fn insert_jobs(connection: &mut Connection, build: &Build) -> Result<(), S
     let mut jobs = Vec::with_capacity(build.jobs.len());
     for (place, job) in build.jobs.iter().enumerate() {
         let place = i64::try_from(place).unwrap_or(i64::MAX);
-        jobs.push((place, job, rows::to_json(&*job.plan)?, job.plan.labels.to_string()));
+        jobs.push((place, job, rows::to_json(&*job.plan)?, job.plan.labels.to_string(), rows::to_json(&job.lost)?));
     }
     let head = "INSERT INTO jobs (id, build, place, label_set, priority, plan, attempt, failures, losses, state, \
                 queued_at, started_at, finished_at, executor, incarnation, claim_id, expires_at, cancelling, outcome, \
-                reason, last_offset)";
-    insert::rows(connection, head, 21, "", &jobs, |query, (place, job, plan, label_set)| {
+                reason, last_offset, lost)";
+    insert::rows(connection, head, 22, "", &jobs, |query, (place, job, plan, label_set, lost)| {
         let columns = JobColumns::of(&job.state);
         query
             .bind(bytes(&job.id.0))
@@ -162,6 +162,7 @@ async fn insert_jobs(connection: &mut Connection, build: &Build) -> Result<(), S
             .bind(columns.outcome)
             .bind(columns.reason)
             .bind(columns.last_offset)
+            .bind(lost.as_str())
     })
     .await
 }
@@ -221,7 +222,7 @@ async fn update_job(connection: &mut Connection, job: &Job) -> Result<(), StoreE
         "UPDATE jobs SET attempt = ?1, failures = ?2, losses = ?3, state = ?4, \
          queued_at = CASE ?4 WHEN 'waiting' THEN NULL WHEN 'queued' THEN ?5 ELSE queued_at END, \
          started_at = ?6, finished_at = ?7, executor = ?8, incarnation = ?9, claim_id = ?10, expires_at = ?11, \
-         cancelling = ?12, outcome = ?13, reason = ?14, last_offset = ?15 WHERE id = ?16",
+         cancelling = ?12, outcome = ?13, reason = ?14, last_offset = ?15, lost = ?16 WHERE id = ?17",
     )
     .bind(i64::from(job.attempt))
     .bind(i64::from(job.failures))
@@ -238,6 +239,7 @@ async fn update_job(connection: &mut Connection, job: &Job) -> Result<(), StoreE
     .bind(columns.outcome)
     .bind(columns.reason)
     .bind(columns.last_offset)
+    .bind(rows::to_json(&job.lost)?)
     .bind(bytes(&job.id.0))
     .execute(connection)
     .await?;

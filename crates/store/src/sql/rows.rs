@@ -19,7 +19,7 @@ pub(super) const BUILD: &str = "id, pipeline, number, inputs, reply, epoch, revi
 
 /// Columns of [`job`].
 pub(super) const JOB: &str = "id, plan, attempt, failures, losses, state, queued_at, started_at, finished_at, executor, \
-                              incarnation, claim_id, expires_at, cancelling, outcome, reason, last_offset";
+                              incarnation, claim_id, expires_at, cancelling, outcome, reason, last_offset, lost";
 
 /// An id's bytes, as they are bound.
 pub(super) fn bytes(id: &Uuid) -> &[u8] {
@@ -164,6 +164,7 @@ pub(super) fn job(row: &Row) -> Result<Job, StoreError> {
         attempt: number(row, 2)?,
         failures: number(row, 3)?,
         losses: number(row, 4)?,
+        lost: json(row, 17)?,
         state,
     })
 }

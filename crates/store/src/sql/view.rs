@@ -117,7 +117,7 @@ impl Jobs {
 
 /// Columns of [`rows::job`], qualified, then the queueing, the executor's name and the topic of the last attempt.
 const JOBS: &str = "SELECT jobs.id, plan, attempt, failures, losses, state, jobs.queued_at, started_at, finished_at, \
-    executor, jobs.incarnation, claim_id, expires_at, cancelling, outcome, reason, last_offset, executors.name, \
+    executor, jobs.incarnation, claim_id, expires_at, cancelling, outcome, reason, last_offset, lost, executors.name, \
     topics.last, topics.sealed, topics.lines FROM jobs LEFT JOIN executors ON executors.id = jobs.executor \
     LEFT JOIN topics ON topics.kind = 1 AND topics.id = jobs.id AND topics.epoch = jobs.attempt \
     WHERE build = ? ORDER BY place";
@@ -139,8 +139,8 @@ fn view(job: Job, row: &Row, names: &[String]) -> Result<JobView, StoreError> {
             (State::Finished, Some(outcome), executor, since, Some(until), reason)
         }
     };
-    let name: Option<String> = row.try_get(17)?;
-    let last: Option<i64> = row.try_get(18)?;
+    let name: Option<String> = row.try_get(18)?;
+    let last: Option<i64> = row.try_get(19)?;
     Ok(JobView {
         id: job.id,
         name: job.plan.name.clone(),
@@ -151,6 +151,8 @@ fn view(job: Job, row: &Row, names: &[String]) -> Result<JobView, StoreError> {
         outcome,
         attempt: job.attempt,
         attempts: job.plan.attempts,
+        lost_attempts: job.plan.lost_attempts,
+        lost: job.lost,
         waiting_for: None,
         reason,
         executor: executor.map(|id| name.unwrap_or_else(|| id.to_string())),
@@ -158,8 +160,8 @@ fn view(job: Job, row: &Row, names: &[String]) -> Result<JobView, StoreError> {
         started_at,
         finished_at,
         position: last.and_then(|last| u64::try_from(last).ok()).map(|offset| Position { epoch: job.attempt, offset }),
-        lines: rows::number_if(row, 20)?.unwrap_or(0),
-        sealed: rows::number_if::<u8>(row, 19)?.unwrap_or(0) != 0,
+        lines: rows::number_if(row, 21)?.unwrap_or(0),
+        sealed: rows::number_if::<u8>(row, 20)?.unwrap_or(0) != 0,
         steps: Vec::new(),
         artifacts: Vec::new(),
     })
