@@ -7,6 +7,7 @@ mod apply;
 mod build_name;
 mod cancel;
 mod client;
+mod dead_letters;
 mod follow;
 mod retry;
 mod running;
@@ -47,6 +48,9 @@ pub enum ClientCommand {
     /// Run a finished build again.
     #[command(after_help = ENVIRONMENT)]
     Retry(retry::Options),
+    /// List what could not be processed, and decide on it.
+    #[command(after_help = ENVIRONMENT)]
+    DeadLetters(dead_letters::Options),
 }
 
 /// How a command ended, where it did not fail itself.
@@ -68,6 +72,7 @@ pub fn run(command: ClientCommand) -> ExitCode {
         ClientCommand::Show(options) => show::run(&client, &options),
         ClientCommand::Cancel(options) => cancel::run(&client, &options),
         ClientCommand::Retry(options) => retry::run(&client, &options),
+        ClientCommand::DeadLetters(options) => dead_letters::run(&client, &options),
     });
     match result {
         Ok(Done::Well) => ExitCode::SUCCESS,
