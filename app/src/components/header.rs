@@ -18,10 +18,13 @@ pub fn Header() -> impl IntoView {
     let is_here = move || (path.get() == DEAD_LETTERS).then_some("page");
     // A place to go to while something waits there for a person.
     let class = move || if open() > 0 || is_here().is_some() { "dead" } else { "dead absent" };
-    // Without a word from the browser's side the number stands as the server wrote it.
-    let number = move || {
-        Some(open()).filter(|open| *open > 0).map(|open| if open > 99 { "99+".to_owned() } else { open.to_string() })
+    // A text in any case: until the socket has told, the browser takes over the one that the server wrote.
+    let number = move || match open() {
+        0 => String::new(),
+        open @ 1..100 => open.to_string(),
+        _ => "99+".to_owned(),
     };
+    let number_class = move || if open() > 0 { "number" } else { "number absent" };
     view! {
         <header class="top">
             <a class="brand" href="/" aria-label="Stepcast">
@@ -34,7 +37,7 @@ pub fn Header() -> impl IntoView {
                 let is_here = move || (path.get() == url).then_some("page");
                 view! { <a href=url aria-current=is_here>{name}</a> }
             }).to_vec()}
-                <a class=class href=DEAD_LETTERS aria-current=is_here>"Dead letters" <span class="number">{number}</span></a>
+                <a class=class href=DEAD_LETTERS aria-current=is_here>"Dead letters" <span class=number_class>{number}</span></a>
             </nav>
             <span class="space"></span>
             {move || (path.get() != SIGN_IN).then(|| view! { <ConnectionPill/> })}
