@@ -10,7 +10,7 @@ mod cluster;
 mod journal;
 mod support;
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{collections::BTreeMap, process::Command, sync::Arc, time::Instant};
 
 use broker::{Broker, Origin, Outgoing, embedded::EmbeddedBroker, topology, topology::Exchange};
 use broker_rabbitmq::RabbitBroker;
@@ -18,7 +18,7 @@ use client::{As, connect};
 use cluster::{Cluster, node::Node};
 use serde_json::{Value, json};
 use store::sqlite::SqliteStore;
-use support::{PATIENCE, Server};
+use support::{PATIENCE, STEPCAST, Server};
 use tokio_util::sync::CancellationToken;
 
 const QUICK: &str = "name: quick\njobs: {a: {steps: [{run: echo hi}]}}\n";
@@ -78,6 +78,14 @@ fn letters(server: &Server, query: &str) -> Vec<Value> {
 
 fn letter(server: &Server, id: &Value) -> Value {
     server.get(&format!("/api/v1/dead-letters/{}", id.as_str().unwrap())).json()
+}
+
+/// The command line: its exit status and what it printed.
+fn stepcast(server: &Server, words: &[&str]) -> (Option<i32>, String) {
+    let mut command = Command::new(STEPCAST);
+    command.arg("dead-letters").args(words).env("STEPCAST_URL", &server.url).env("STEPCAST_TOKEN", &server.token);
+    let output = command.output().unwrap();
+    (output.status.code(), String::from_utf8(output.stdout).unwrap())
 }
 
 /// Looks again until `done`.
@@ -275,9 +283,21 @@ fn a_job_that_was_given_up_is_listed_and_retried_with_its_build() {
     assert_eq!(letter(&server, &view["id"])["body"], Value::Null);
     assert_eq!((metric(&server, "open", "job_lost"), metric(&server, "total", "job_lost")), (1, 1));
     std::fs::write(&gate, "").unwrap();
-    let retried = server.post(&format!("/api/v1/dead-letters/{}/retry", view["id"].as_str().unwrap()), &json!({}));
-    assert_eq!((retried.status, retried.json()["state"].as_str()), (200, Some("retried")), "{}", retried.text);
+    let lost = &server.build(&id)["jobs"][0]["lost"];
+    assert_eq!((lost.as_array().unwrap().len(), &lost[0]["attempt"]), (1, &json!(1)), "{lost}");
+    assert!(lost[0]["executor"].as_str().unwrap().starts_with("ex-"), "{lost}");
+    let letter_id = view["id"].as_str().unwrap();
+    let (code, out) = stepcast(&server, &[]);
+    let row = format!("{letter_id}  job_lost  fragile#1  its executor was lost: ");
+    assert!(code == Some(0) && out.starts_with(&row) && out.lines().count() == 1, "{out}");
+    let (code, out) = stepcast(&server, &["show", letter_id]);
+    assert!(code == Some(0) && out.starts_with("job_lost  fragile#1  open\n"), "{out}");
+    assert_eq!(stepcast(&server, &["retry", letter_id]), (Some(0), format!("{letter_id} retried\n")));
+    assert_eq!(stepcast(&server, &["discard", letter_id]).0, Some(2), "it was decided on");
+    assert_eq!(stepcast(&server, &["list"]), (Some(0), String::new()));
+    assert!(stepcast(&server, &["list", "--all"]).1.starts_with(&format!("{letter_id}  retried  job_lost")));
     assert_eq!(server.finished(&id)["outcome"], "succeeded");
+    assert_eq!(server.build(&id)["jobs"][0]["lost"], json!([]), "a person has queued it anew");
     assert_eq!((metric(&server, "open", "job_lost"), metric(&server, "total", "job_lost")), (0, 1));
     let unknown = server.get(&format!("/api/v1/dead-letters/{ID}"));
     assert_eq!((unknown.status, unknown.content_type.as_str()), (404, "application/problem+json"));
