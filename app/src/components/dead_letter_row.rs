@@ -129,12 +129,15 @@ fn decision(letter: &DeadLetterView, on_done: Callback<()>) -> impl IntoView + u
         problem.set(None);
         spawn_local(async move {
             let answer = if retry { rest::retry_dead_letter(id).await } else { rest::discard_dead_letter(id).await };
-            if busy.try_set(false).is_some() {
-                return;
-            }
+            // The row may have gone before its answer came, by what the socket told; or the person has left the page.
+            let _ = busy.try_set(false);
             match answer {
-                Ok(()) => on_done.run(()),
-                Err(refused) => problem.set(Some(refused)),
+                Ok(()) => {
+                    let _ = on_done.try_run(());
+                }
+                Err(refused) => {
+                    let _ = problem.try_set(Some(refused));
+                }
             }
         });
     };

@@ -37,7 +37,7 @@ pub fn Header() -> impl IntoView {
                 let is_here = move || (path.get() == url).then_some("page");
                 view! { <a href=url aria-current=is_here>{name}</a> }
             }).to_vec()}
-                <a class=class href=DEAD_LETTERS aria-current=is_here>"Dead letters" <span class=number_class>{number}</span></a>
+                <a class=class href=DEAD_LETTERS aria-current=is_here>"Dead letters " <span class=number_class>{number}</span></a>
             </nav>
             <span class="space"></span>
             {move || (path.get() != SIGN_IN).then(|| view! { <ConnectionPill/> })}
