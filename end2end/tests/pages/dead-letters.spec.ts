@@ -66,7 +66,8 @@ test("what is retried and dies again stays, what is discarded goes, and the ques
   await expect(page.locator("header").getByRole("link", { name: "Dead letters 1" })).toBeVisible();
 });
 
-test("a job that was given up leads to its build and is retried from here", async ({ page, api, stepcast }) => {
+test("a job that was given up leads to its build and is retried from here", async ({ page, api, stepcast, expectedComplaints }) => {
+  expectedComplaints.push(LOST_LINE);
   const work = { lost_attempts: 1, steps: [{ run: "if [ -e ../up ]; then exit 0; fi; echo up; exec sleep 600" }] };
   await api.apply("fragile", pipeline("fragile", { work }));
   const id = await api.trigger("fragile");
