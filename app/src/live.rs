@@ -2,9 +2,9 @@
 //! nothing, because a page there is read once.
 //!
 //! The parts: `track` (one topic's position), `apply` (what an event does), `log` (lines held), `build` (all three for an
-//! open build), `heard` (what a frame says), `unrecorded` (what the record has not confirmed), `heartbeat` (when to retry), `stray` (frames without a
-//! reader), `refusals` (what the server will not tell): all pure. `follow` ties them to signals, and `socket` alone knows
-//! the browser's WebSocket.
+//! open build), `heard` (what a frame says), `unrecorded` (what the record has not confirmed), `heartbeat` (when to
+//! retry), `stray` (frames without a reader), `refusals` (what the server will not tell), `own` (which builds' events come
+//! unasked): all pure. `follow` ties them to signals, and `socket` alone knows the browser's WebSocket.
 
 pub mod apply;
 pub mod build;
@@ -12,6 +12,7 @@ pub mod follow;
 pub mod heard;
 pub mod heartbeat;
 pub mod log;
+pub mod own;
 pub mod refusals;
 #[cfg(test)]
 pub(crate) mod sample;
@@ -23,7 +24,7 @@ pub mod unrecorded;
 
 use leptos::prelude::*;
 use wire::{
-    BuildId, ClientId, Position, SocketMeta, Topic,
+    BuildId, Position, SocketMeta, Topic,
     command::Query,
     event::Recorded,
     frame::{EventFrameOf, Resumed},
@@ -124,12 +125,12 @@ impl Live {
         None
     }
 
-    /// This tab asked for the build under this client id: its events come addressed, without a subscription.
-    pub fn asked_for(self, build: BuildId, client: ClientId) {
+    /// This tab asked for the build and named this socket: its events come addressed there, without a subscription.
+    pub fn asked_for(self, build: BuildId, socket: SocketMeta) {
         #[cfg(target_arch = "wasm32")]
-        socket::asked_for(build, client);
+        socket::asked_for(build, socket);
         #[cfg(not(target_arch = "wasm32"))]
-        let _ = (build, client);
+        let _ = (build, socket);
     }
 
     /// Watches the topics of one build. A topic is subscribed unless the build is this tab's own.

@@ -52,7 +52,7 @@ impl Start {
                 Ok(build) => {
                     self.key.set_value(String::new());
                     if let (Some(live), Some(socket)) = (live, &trigger.socket) {
-                        live.asked_for(build, socket.client_id);
+                        live.asked_for(build, socket.clone());
                     }
                     go(&format!("/builds/{build}"));
                 }

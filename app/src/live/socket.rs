@@ -14,14 +14,14 @@ use leptos::prelude::*;
 use wasm_bindgen::{JsCast, closure::Closure};
 use web_sys::{CloseEvent, MessageEvent, WebSocket};
 use wire::{
-    BuildId, ClientFrame, ClientId, CloseCode, Position, SUBPROTOCOL, SocketMeta, Topic, command::Query,
-    topic::TopicPosition,
+    BuildId, ClientFrame, CloseCode, Position, SUBPROTOCOL, SocketMeta, Topic, command::Query, topic::TopicPosition,
 };
 
 use super::{
     Arrival, Connection, Live, Watch, WatchId,
     heard::{self, Heard},
     heartbeat::{Beat, beat, retry_millis},
+    own::Own,
     refusals::{Refusal, Refusals},
     stray::Stray,
 };
@@ -78,8 +78,7 @@ struct Link {
     attached: HashSet<Topic>,
     /// Topics that the server was asked for.
     subscribed: HashSet<Topic>,
-    /// Builds that this tab asked for, under the client id that it had.
-    own: HashMap<BuildId, ClientId>,
+    own: Own,
     stray: Stray,
 }
 
@@ -110,8 +109,8 @@ pub(super) fn meta() -> Option<SocketMeta> {
     with(|link| if link.ready { link.meta.clone() } else { None })
 }
 
-pub(super) fn asked_for(build: BuildId, client: ClientId) {
-    with(|link| link.own.insert(build, client));
+pub(super) fn asked_for(build: BuildId, socket: SocketMeta) {
+    with(|link| link.own.asked_for(build, socket));
 }
 
 pub(super) fn watch(build: BuildId, watch: Watch) -> WatchId {
@@ -198,8 +197,7 @@ impl Link {
     }
 
     fn is_own(&self, build: BuildId) -> bool {
-        let own = self.own.get(&build);
-        own.is_some() && own == self.meta.as_ref().map(|meta| &meta.client_id)
+        self.own.comes_to(build, self.meta.as_ref())
     }
 
     fn send(&self, frame: &ClientFrame) {
