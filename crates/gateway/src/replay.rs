@@ -197,7 +197,7 @@ impl Replay {
 }
 
 /// Whether an event of an older epoch is new; epochs before the previous one are left to the reader to judge.
-fn late(previous: &mut Option<Position>, position: Position) -> bool {
+pub(crate) fn late(previous: &mut Option<Position>, position: Position) -> bool {
     match previous {
         Some(last) if last.epoch == position.epoch => {
             let is_new = position.offset > last.offset;

@@ -10,9 +10,7 @@ use std::sync::Arc;
 use broker::BoxFuture;
 use serde_json::Value;
 use tracing::error;
-use wire::{
-    ClientFrame, CloseCode, Position, Problem, ServerFrame, SocketMeta, Topic, command::Query, frame::ResumeOutcome,
-};
+use wire::{ClientFrame, CloseCode, Position, Problem, ServerFrame, SocketMeta, Topic, command::Query};
 
 use crate::{
     attach::FIRST_EPOCH,
@@ -136,10 +134,13 @@ impl Worker {
         let Some(reader) = self.subscriptions.get(topic, id) else { return };
         let (resumed, following) = self.replay.resume(topic, position, epoch);
         reader.pending = false;
-        reader.seen = match (resumed.outcome, resumed.to) {
-            (_, Some(offset)) => Some(Position { epoch: resumed.epoch, offset }),
-            (ResumeOutcome::Complete | ResumeOutcome::Gap, None) => reader.seen.max(position),
+        let told = match resumed.to {
+            Some(offset) => Some(Position { epoch: resumed.epoch, offset }),
+            None => reader.seen.max(position),
         };
+        if let Some(told) = told {
+            reader.has_seen(told);
+        }
         socket.queue.push(frames::resumed(resumed), Tag::Resumed(resumed));
         for frame in following {
             let tag = Tag::Event { topic, position: frame.position, log: frame.log };

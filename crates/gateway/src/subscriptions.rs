@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use wire::{Position, Topic};
 
-use crate::socket::SocketId;
+use crate::{replay::late, socket::SocketId};
 
 /// How one socket reads one topic.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub(crate) struct Reader {
     pub(crate) muted: bool,
     /// The newest event that it was sent or told of.
     pub(crate) seen: Option<Position>,
+    /// The last one of the epoch before. The queue may give its events again when the replay knows nothing of them any more.
+    pub(crate) former: Option<Position>,
 }
 
 impl Reader {
@@ -27,12 +29,21 @@ impl Reader {
             return false;
         }
         match self.seen {
+            Some(seen) if seen.epoch > position.epoch => late(&mut self.former, position),
             Some(seen) if seen.epoch == position.epoch && position.offset <= seen.offset => false,
-            seen => {
-                self.seen = seen.max(Some(position));
+            _ => {
+                self.has_seen(position);
                 true
             }
         }
+    }
+
+    /// It was sent or told of everything up to here, and nothing beyond.
+    pub(crate) fn has_seen(&mut self, position: Position) {
+        if let Some(seen) = self.seen.filter(|seen| seen.epoch < position.epoch) {
+            self.former = Some(seen);
+        }
+        self.seen = Some(position);
     }
 }
 
@@ -113,9 +124,14 @@ mod tests {
         assert!(!reader.takes(Position { epoch: 1, offset: 0 }));
         assert!(reader.takes(Position { epoch: 2, offset: 0 }));
         assert!(reader.takes(Position { epoch: 1, offset: 1 }));
+        assert!(!reader.takes(Position { epoch: 1, offset: 1 }), "its queue gave it again");
+        assert!(!reader.takes(Position { epoch: 1, offset: 0 }));
         assert_eq!(reader.seen, Some(Position { epoch: 2, offset: 0 }));
+        reader.has_seen(Position { epoch: 3, offset: 4 });
+        assert!(!reader.takes(Position { epoch: 2, offset: 0 }) && !reader.takes(Position { epoch: 3, offset: 4 }));
+        assert!(reader.takes(Position { epoch: 2, offset: 1 }) && reader.takes(Position { epoch: 3, offset: 5 }));
         reader.muted = true;
-        assert!(!reader.takes(Position { epoch: 2, offset: 1 }));
+        assert!(!reader.takes(Position { epoch: 3, offset: 6 }));
     }
 
     #[test]
