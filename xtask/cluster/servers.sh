@@ -6,6 +6,9 @@
 #   CLUSTER_POSTGRES        host:port, user stepcast
 #   CLUSTER_POSTGRES_BIN    the folder with createdb
 #   PGPASSWORD              the password
+# COMMAND may kill them and start them again on the same data:
+#   CLUSTER_RABBITMQ_PID, CLUSTER_POSTGRES_PID        files whose first line is the process id
+#   CLUSTER_RABBITMQ_SERVE, CLUSTER_POSTGRES_SERVE    programs that become the server
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/free-port.sh"
 
@@ -17,8 +20,10 @@ command_pid=
 stop() {
     trap '' INT TERM EXIT
     [ -z "$command_pid" ] || { kill -TERM "$command_pid" 2>/dev/null && wait "$command_pid" 2>/dev/null || true; }
-    [ ! -d "$folder/postgres/data" ] || as_postgres "$postgres_bin/pg_ctl" -s -D "$folder/postgres/data" -m immediate stop || true
+    [ ! -d "$folder/postgres/data" ] || as_postgres "$postgres_bin/pg_ctl" -s -D "$folder/postgres/data" -m immediate stop 2>/dev/null || true
     for group in "${started[@]}"; do kill -KILL -- "-$group" 2>/dev/null || true; done
+    # One that COMMAND has started is in no group of ours.
+    [ ! -s "$folder/rabbitmq/pid" ] || kill -KILL "$(cat "$folder/rabbitmq/pid")" 2>/dev/null || true
     rm -rf "$folder"
 }
 trap stop EXIT
@@ -49,10 +54,15 @@ echo "$PGPASSWORD" >"$folder/postgres/password"
 as_postgres "$postgres_bin/initdb" -N -D "$folder/postgres/data" -U stepcast -A scram-sha-256 \
     --pwfile "$folder/postgres/password" -E UTF8 --locale C.UTF-8 >"$folder/initdb.log" 2>&1 ||
     { cat "$folder/initdb.log" >&2; exit 1; }
-as_postgres "$postgres_bin/pg_ctl" -s -w -t 60 -D "$folder/postgres/data" -l "$folder/postgres/log" \
-    -o "-c listen_addresses=127.0.0.1 -c port=$port -c unix_socket_directories=$folder/postgres -c max_connections=300" start ||
+options="-c listen_addresses=127.0.0.1 -c port=$port -c unix_socket_directories=$folder/postgres -c max_connections=300"
+as_postgres "$postgres_bin/pg_ctl" -s -w -t 60 -D "$folder/postgres/data" -l "$folder/postgres/log" -o "$options" start ||
     { cat "$folder/postgres/log" >&2; exit 1; }
-export CLUSTER_POSTGRES=127.0.0.1:$port CLUSTER_POSTGRES_BIN=$postgres_bin
+as=
+[ "$(id -u)" != 0 ] || as='setpriv --reuid postgres --regid postgres --init-groups'
+printf '#!/usr/bin/env bash\ncd / && exec %s %q -D %q %s\n' "$as" "$postgres_bin/postgres" "$folder/postgres/data" "$options" >"$folder/postgres/serve"
+chmod +x "$folder/postgres/serve"
+export CLUSTER_POSTGRES=127.0.0.1:$port CLUSTER_POSTGRES_BIN=$postgres_bin CLUSTER_POSTGRES_SERVE=$folder/postgres/serve
+export CLUSTER_POSTGRES_PID=$folder/postgres/data/postmaster.pid
 
 rabbit=$folder/rabbitmq
 mkdir "$rabbit"
@@ -74,10 +84,16 @@ cat >"$rabbit/rabbitmqctl" <<SCRIPT
 . '$rabbit/variables'
 cd '$rabbit' && exec '$scripts/rabbitmqctl' --quiet "\$@"
 SCRIPT
-chmod +x "$rabbit/rabbitmqctl"
+cat >"$rabbit/serve" <<SCRIPT
+#!/usr/bin/env bash
+. '$rabbit/variables'
+cd '$rabbit' && exec '$scripts/rabbitmq-server'
+SCRIPT
+chmod +x "$rabbit/rabbitmqctl" "$rabbit/serve"
 start "$rabbit/epmd.out" epmd -port "$mapper" -address 127.0.0.1
-start "$rabbit/out" bash -c ". '$rabbit/variables'; cd '$rabbit'; exec '$scripts/rabbitmq-server'"
-export CLUSTER_AMQP=127.0.0.1:$port CLUSTER_RABBITMQCTL=$rabbit/rabbitmqctl
+start "$rabbit/out" "$rabbit/serve"
+export CLUSTER_AMQP=127.0.0.1:$port CLUSTER_RABBITMQCTL=$rabbit/rabbitmqctl CLUSTER_RABBITMQ_SERVE=$rabbit/serve
+export CLUSTER_RABBITMQ_PID=$rabbit/pid
 "$CLUSTER_RABBITMQCTL" wait --timeout 90 "$rabbit/pid" >/dev/null 2>"$rabbit/wait.err" &&
     "$CLUSTER_RABBITMQCTL" await_startup --timeout 90 >/dev/null 2>>"$rabbit/wait.err" ||
     { cat "$rabbit/out" "$rabbit/wait.err" >&2; echo "servers.sh: RabbitMQ does not start" >&2; exit 1; }
