@@ -9,6 +9,7 @@ use failure::{Failure, Result};
 mod bench;
 mod browser;
 mod bundle;
+mod chaos;
 mod cluster;
 mod failure;
 mod former;
@@ -29,6 +30,9 @@ cargo xtask browser                build the browser package alone, into target/
 cargo xtask bench [--cluster] [--quick] [--only NAME]...
                                    measure a release build; --cluster measures a cluster and its callback gateway beside a bare
                                    loop and a peer, --quick takes fewer samples, --only picks figures
+cargo xtask chaos --minutes N --seed S [--embedded]
+                                   builds on a cluster, or on one process, while processes are killed, paused, cut off and
+                                   slowed down; reports every promise that is broken
 cargo xtask test [--all] [--only PART]...
                                    every check; --all adds the long ones, --only picks parts:
                                    ";
@@ -53,6 +57,10 @@ fn main() -> ExitCode {
         },
         ["bench", options @ ..] => match bench::Options::parse(options) {
             Ok(options) => bench::bench(&options),
+            Err(failure) => return wrong_usage(&failure),
+        },
+        ["chaos", options @ ..] => match chaos::Options::parse(options) {
+            Ok(options) => chaos::chaos(&options),
             Err(failure) => return wrong_usage(&failure),
         },
         [run::OPEN_LINK] => run::open_link(),

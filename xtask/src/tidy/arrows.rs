@@ -25,6 +25,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["app", "broker", "broker-rabbitmq", "cli", "control", "executor", "gateway", "projections", "store", "wire"],
     ),
     ("bench", &["wire"]),
+    ("chaos", &["wire"]),
     ("xtask", &[]),
 ];
 
