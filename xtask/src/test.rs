@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::failure::{Failure, Result};
 use crate::process::{answers, cargo, command, root, run, say, watch};
 use crate::release::{SERVER_SIDE, build_server, target_dir};
-use crate::{browser, cluster, former, setup, tidy};
+use crate::{browser, chaos, cluster, former, setup, tidy};
 
 /// The version that is installed where none is.
 const CARGO_DENY: &str = "0.20.2";
@@ -21,6 +21,8 @@ const ON_RABBITMQ: [&str; 8] =
     ["conformance", "failures", "tls", "cluster", "affinity", "broker_trouble", "nodes", "three_nodes"];
 /// Set to 1 for the tests of Rust and Playwright under `--all`: those that take long look at it.
 const ALL: &str = "STEPCAST_TEST_ALL";
+/// Another seed for the part `chaos`.
+const CHAOS_SEED: &str = "STEPCAST_TEST_CHAOS_SEED";
 
 /// What to run.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -88,6 +90,7 @@ const PARTS: &[Part] = &[
     Part { name: "rust", needs: &["browser"], run: rust_tests, is_long: false },
     Part { name: "binary", needs: &["browser"], run: binary, is_long: false },
     Part { name: "playwright", needs: &["browser", "binary"], run: playwright, is_long: false },
+    Part { name: "chaos", needs: &["browser", "binary"], run: chaos_of_two_minutes, is_long: false },
     Part { name: "former", needs: &["browser"], run: side_by_side, is_long: true },
     Part { name: "cluster", needs: &["browser", "binary"], run: playwright_on_a_cluster, is_long: true },
     Part { name: "rabbitmq4", needs: &["browser"], run: rust_tests_on_rabbitmq_4, is_long: true },
@@ -226,6 +229,17 @@ fn playwright(options: &Options, tally: &mut Tally) -> Result<()> {
     let mut tests = command(end2end.join("node_modules/.bin/playwright"));
     tests.env(ALL, if options.all { "1" } else { "0" }).env("STEPCAST_BIN", program());
     browser_tests(tests, tally)
+}
+
+/// On RabbitMQ and on the embedded broker.
+fn chaos_of_two_minutes(_: &Options, tally: &mut Tally) -> Result<()> {
+    setup::for_cluster()?;
+    let seed = std::env::var(CHAOS_SEED).unwrap_or_else(|_| "1".to_owned());
+    for options in [&["--minutes", "2", "--seed", &seed][..], &["--minutes", "1.5", "--seed", &seed, "--embedded"]] {
+        chaos::strike(&chaos::Options::parse(options)?, &program())?;
+        tally.passed += 1;
+    }
+    Ok(())
 }
 
 /// The tests of two versions over one broker and one database, with the program of the former commit as the other one.
