@@ -221,7 +221,8 @@ async fn page(url: &str, is_empty: bool) -> String {
                 provide_context(backend);
                 provide_context(meta);
                 provide_context(RequestUrl::new(&url));
-                let assets = Assets { js: "/a.js".into(), wasm: "/a.wasm".into(), css: "/a.css".into() };
+                let assets =
+                    Assets { js: "/a.js".into(), wasm: "/a.wasm".into(), parts: Vec::new(), css: "/a.css".into() };
                 app::shell(assets).into_view().to_html_stream_in_order()
             });
             futures_util::StreamExt::collect::<Vec<String>>(stream).await.concat()

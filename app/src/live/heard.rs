@@ -115,7 +115,7 @@ mod tests {
         let client_id: ClientId = ClientId(Uuid::from_u128(7));
         let server_id = ServerId::try_from("north-1".to_owned()).unwrap();
         let hello = ServerFrame::Hello {
-            client_id: client_id.clone(),
+            client_id,
             server_id: server_id.clone(),
             resume: "token".into(),
             resumed: true,
