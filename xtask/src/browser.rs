@@ -29,13 +29,15 @@ const WASM_FEATURES: [&str; 7] = [
 /// What counts is the size in brotli, not that of the wasm. A function that stands many times, each for another type, costs
 /// little there as long as its copies are alike and near to each other: so they are not inlined into their callers, and
 /// are sorted by their names, which are of use for nothing else.
-const WASM_FOR_BROTLI: [&str; 6] = [
+const WASM_FOR_BROTLI: [&str; 8] = [
     "-Oz",
     "--one-caller-inline-max-function-size=0",
     "--flexible-inline-max-function-size=0",
     "--always-inline-max-function-size=0",
     "--reorder-functions-by-name",
     "--strip-debug",
+    "--strip-producers",
+    "--strip-target-features",
 ];
 
 /// A change of how the package is made changes the package.
