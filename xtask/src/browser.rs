@@ -170,7 +170,7 @@ fn bind(main: &Path, work: &Path) -> Result<PathBuf> {
 /// A script or a stylesheet without what only people read.
 fn minified(file: &Path) -> Result<Vec<u8>> {
     let mut minify = command(root().join("end2end/node_modules/.bin/esbuild"));
-    Ok(output(minify.arg(file).args(["--minify", "--log-level=warning"]))?.into_bytes())
+    Ok(output(minify.arg(file).args(["--minify", "--log-level=error"]))?.into_bytes())
 }
 
 /// What wasm-opt makes of a file.

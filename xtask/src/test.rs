@@ -231,11 +231,14 @@ fn playwright(options: &Options, tally: &mut Tally) -> Result<()> {
     browser_tests(tests, tally)
 }
 
-/// On RabbitMQ and on the embedded broker.
-fn chaos_of_two_minutes(_: &Options, tally: &mut Tally) -> Result<()> {
+/// On RabbitMQ and on the embedded broker: two minutes for both together, and so much for each under `--all`.
+fn chaos_of_two_minutes(options: &Options, tally: &mut Tally) -> Result<()> {
     setup::for_cluster()?;
     let seed = std::env::var(CHAOS_SEED).unwrap_or_else(|_| "1".to_owned());
-    for options in [&["--minutes", "2", "--seed", &seed][..], &["--minutes", "1.5", "--seed", &seed, "--embedded"]] {
+    let [cluster, embedded] = if options.all { ["2", "2"] } else { ["1.25", "0.75"] };
+    for options in
+        [&["--minutes", cluster, "--seed", &seed][..], &["--minutes", embedded, "--seed", &seed, "--embedded"]]
+    {
         chaos::strike(&chaos::Options::parse(options)?, &program())?;
         tally.passed += 1;
     }
