@@ -6,7 +6,8 @@
 mod client;
 #[path = "support/cluster.rs"]
 mod cluster;
-#[path = "support/journal.rs"]
+// The program's own, to hand messages in while it does not run.
+#[path = "../src/journal.rs"]
 mod journal;
 mod support;
 
@@ -179,7 +180,8 @@ fn poison_in_the_embedded_brokers_queues_is_listed_once_and_blocks_nothing() {
     let sent = tokio::runtime::Runtime::new().unwrap().block_on(async {
         let store = SqliteStore::open(&data_dir.join("stepcast.db")).await.unwrap();
         let shutdown = CancellationToken::new();
-        let broker = EmbeddedBroker::start(Arc::new(journal::InStore(store.clone())), shutdown.clone()).await.unwrap();
+        let broker =
+            EmbeddedBroker::start(Arc::new(journal::StoreJournal(store.clone())), shutdown.clone()).await.unwrap();
         let north: wire::ServerId = "north-0".to_owned().try_into().unwrap();
         broker.declare(&topology::gateway(&north, PATIENCE * 60)).await.unwrap();
         let sent = poison(
