@@ -36,18 +36,16 @@ impl State {
         for queue in self.queues.values_mut() {
             let QueueKind::Gateway { expires, message_ttl } = queue.kind else { continue };
             let reason = format!("it waited longer than {} s for its gateway", message_ttl.as_secs_f64());
-            due.extend(queue.expired(now).into_iter().map(|kept| (Arc::clone(&queue.name), kept, reason.clone())));
+            due.extend(queue.expired(now).into_iter().map(|kept| (kept, reason.clone())));
             if queue.ends_at().is_some_and(|at| at <= now) {
                 // Whatever still waits dies first, so that nothing goes with the queue.
                 let reason = format!("its gateway was away for {} s", expires.as_secs_f64());
-                due.extend(queue.drain().into_iter().map(|kept| (Arc::clone(&queue.name), kept, reason.clone())));
+                due.extend(queue.drain().into_iter().map(|kept| (kept, reason.clone())));
                 unused.push(Arc::clone(&queue.name));
             }
         }
-        // Only the kind of queue matters here.
-        let kind = QueueKind::Gateway { expires: super::ORPHAN_PATIENCE, message_ttl: super::ORPHAN_PATIENCE };
-        for (name, kept, reason) in due {
-            self.bury(&name, &kind, kept, reason);
+        for (kept, reason) in due {
+            self.bury_unrouted(kept, reason);
         }
         for name in unused {
             tracing::info!(queue = &*name, "a gateway's queue was not used and was deleted");
@@ -68,9 +66,7 @@ impl State {
         for (name, orphans) in std::mem::take(&mut self.orphans) {
             let (lost, waiting): (Vec<_>, Vec<_>) = orphans.into_iter().partition(|orphan| orphan.gateway);
             for orphan in lost {
-                // Only the kind of queue matters here.
-                let kind = QueueKind::Gateway { expires: super::ORPHAN_PATIENCE, message_ttl: super::ORPHAN_PATIENCE };
-                self.bury(&name, &kind, orphan.kept, format!("queue {name} did not come back after a restart"));
+                self.bury_unrouted(orphan.kept, format!("queue {name} did not come back after a restart"));
             }
             if !waiting.is_empty() {
                 self.orphans.insert(name, waiting);

@@ -294,15 +294,13 @@ impl State {
     /// Makes a dead letter of a message that left its queue. The dead letter is written before the message is removed:
     /// in between, there are two rather than none. What dies in a private queue has nowhere to go and is dropped.
     pub(super) fn bury(&mut self, name: &str, kind: &QueueKind, kept: Kept, reason: String) {
-        let grave = match kind {
-            // Its queue may be gone when it is handed in again; its key leads on.
-            QueueKind::Gateway { .. } => Some((topology::UNROUTED, Origin::utils(kept.message.key.clone()))),
-            QueueKind::Work => Some((topology::DEAD, Origin::named(name))),
-            QueueKind::Private => None,
-        };
-        match grave {
-            Some((grave, origin)) => self.enqueue(grave, &Arc::new(kept.message.buried(reason, origin)), true),
-            None => {
+        match kind {
+            QueueKind::Gateway { .. } => return self.bury_unrouted(kept, reason),
+            QueueKind::Work => {
+                let dead = Arc::new(kept.message.buried(reason, Origin::named(name)));
+                self.enqueue(topology::DEAD, &dead, true);
+            }
+            QueueKind::Private => {
                 self.dropped += 1;
                 // Told at 1, 2, 4, 8, ...: a queue that overflows must not flood the log as well.
                 if self.dropped.is_power_of_two() {
@@ -316,6 +314,14 @@ impl State {
                 }
             }
         }
+        self.forget(&kept);
+        self.work.notify_one();
+    }
+
+    /// The same for what waited for a gateway, whose queue may be gone when it is handed in again: its key leads on.
+    pub(super) fn bury_unrouted(&mut self, kept: Kept, reason: String) {
+        let dead = Arc::new(kept.message.buried(reason, Origin::utils(kept.message.key.clone())));
+        self.enqueue(topology::UNROUTED, &dead, true);
         self.forget(&kept);
         self.work.notify_one();
     }
