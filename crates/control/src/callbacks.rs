@@ -5,14 +5,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use broker::{Broker, BrokerError, ConsumeOptions, Delivery, Incoming, Origin, Outgoing, topology};
+use broker::{Broker, BrokerError, Delivery, Incoming, Origin, Outgoing, topology};
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use store::{Store, model::KeptCallback};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use wire::{Callback, ClientId, GatewayMessage, dead_letter::name_of};
 
-use crate::{ControlError, attached, dead_letters, service::RECONNECT_PAUSE};
+use crate::{ControlError, attached, dead_letters, service::Consumers};
 
 /// How long a callback waits for its client: a day, so that a laptop may sleep over night.
 pub const KEEP: Duration = Duration::from_secs(24 * 60 * 60);
@@ -21,48 +21,30 @@ const PREFETCH: u16 = 64;
 
 /// Keeps callbacks until `shutdown`.
 pub(crate) async fn run(broker: &dyn Broker, store: &dyn Store, shutdown: &CancellationToken) {
-    let mut has_failed = false;
     let mut later = FuturesUnordered::new();
-    loop {
-        let begun = async {
-            broker.declare(&topology::unrouted()).await?;
-            broker.consume(topology::UNROUTED, ConsumeOptions { prefetch: PREFETCH, exclusive: false }).await
-        };
-        match begun.await {
-            Ok(mut consumer) => {
-                has_failed = false;
-                loop {
-                    let delivery = tokio::select! {
-                        () = shutdown.cancelled() => return,
-                        Some(_) = later.next() => continue,
-                        delivery = consumer.next() => delivery,
-                    };
-                    let Some(delivery) = delivery else { break };
-                    if let Some(notice) = attached::notice(&delivery.message) {
-                        if !attached::hand_over(&notice, broker, store).await {
-                            break;
-                        }
-                        delivery.ack();
-                        later.push(async move {
-                            tokio::time::sleep(attached::LOOK_AGAIN).await;
-                            attached::hand_over(&notice, broker, store).await
-                        });
-                        continue;
-                    }
-                    if !keep(broker, store, delivery).await {
-                        break;
-                    }
+    let mut consumers = Consumers::of(broker, topology::unrouted(), PREFETCH, shutdown);
+    while let Some(mut consumer) = consumers.next().await {
+        loop {
+            let delivery = tokio::select! {
+                () = shutdown.cancelled() => return,
+                Some(_) = later.next() => continue,
+                delivery = consumer.next() => delivery,
+            };
+            let Some(delivery) = delivery else { break };
+            if let Some(notice) = attached::notice(&delivery.message) {
+                if !attached::hand_over(&notice, broker, store).await {
+                    break;
                 }
+                delivery.ack();
+                later.push(async move {
+                    tokio::time::sleep(attached::LOOK_AGAIN).await;
+                    attached::hand_over(&notice, broker, store).await
+                });
+                continue;
             }
-            Err(error) if !has_failed => {
-                tracing::warn!(%error, "the queue of unrouted messages cannot be consumed: trying until it can");
-                has_failed = true;
+            if !keep(broker, store, delivery).await {
+                break;
             }
-            Err(_) => {}
-        }
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            () = tokio::time::sleep(RECONNECT_PAUSE) => {}
         }
     }
 }

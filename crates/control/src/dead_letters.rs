@@ -15,7 +15,7 @@
 use std::time::Duration;
 
 use broker::{
-    Broker, BrokerError, ConsumeOptions, Delivery, Incoming, NEVER_SETTLED, Outgoing,
+    Broker, BrokerError, Delivery, Incoming, NEVER_SETTLED, Outgoing,
     topology::{self, Exchange},
 };
 use serde_json::Value;
@@ -30,7 +30,7 @@ use wire::{
     dead_letter::{Cause, DeadLetterOrigin},
 };
 
-use crate::service::RECONNECT_PAUSE;
+use crate::service::{Consumers, RECONNECT_PAUSE};
 
 /// Letters that are stored in one transaction, at most.
 const BATCH_MAX: u16 = 64;
@@ -43,44 +43,26 @@ const TEXT_BYTES_MAX: usize = 4096;
 
 /// Keeps dead letters until `shutdown`.
 pub(crate) async fn run(broker: &dyn Broker, store: &dyn Store, shutdown: &CancellationToken) {
-    let mut has_failed = false;
-    loop {
-        let begun = async {
-            broker.declare(&topology::dead()).await?;
-            broker.consume(topology::DEAD, ConsumeOptions { prefetch: BATCH_MAX, exclusive: false }).await
-        };
-        match begun.await {
-            Ok(mut consumer) => {
-                has_failed = false;
-                loop {
-                    let delivery = tokio::select! {
-                        () = shutdown.cancelled() => return,
-                        delivery = consumer.next() => delivery,
-                    };
-                    let Some(delivery) = delivery else { break };
-                    let mut bytes = delivery.message.body.len();
-                    let mut batch = vec![delivery];
-                    while bytes < BATCH_BYTES_MAX
-                        && batch.len() < usize::from(BATCH_MAX)
-                        && let Some(next) = consumer.try_next()
-                    {
-                        bytes += next.message.body.len();
-                        batch.push(next);
-                    }
-                    if !keep(store, batch, shutdown).await {
-                        return;
-                    }
-                }
+    let mut consumers = Consumers::of(broker, topology::dead(), BATCH_MAX, shutdown);
+    while let Some(mut consumer) = consumers.next().await {
+        loop {
+            let delivery = tokio::select! {
+                () = shutdown.cancelled() => return,
+                delivery = consumer.next() => delivery,
+            };
+            let Some(delivery) = delivery else { break };
+            let mut bytes = delivery.message.body.len();
+            let mut batch = vec![delivery];
+            while bytes < BATCH_BYTES_MAX
+                && batch.len() < usize::from(BATCH_MAX)
+                && let Some(next) = consumer.try_next()
+            {
+                bytes += next.message.body.len();
+                batch.push(next);
             }
-            Err(error) if !has_failed => {
-                tracing::warn!(%error, "the queue of dead letters cannot be consumed: trying until it can");
-                has_failed = true;
+            if !keep(store, batch, shutdown).await {
+                return;
             }
-            Err(_) => {}
-        }
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            () = tokio::time::sleep(RECONNECT_PAUSE) => {}
         }
     }
 }

@@ -19,7 +19,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use broker::{Broker, ConsumeOptions, Consumer, Delivery, rpc, topology};
+use broker::{
+    Broker, ConsumeOptions, Consumer, Delivery, rpc,
+    topology::{self, Queue},
+};
 use store::Store;
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -195,6 +198,47 @@ async fn begin(broker: &dyn Broker, shutdown: &CancellationToken) -> Option<(Con
         tokio::select! {
             () = shutdown.cancelled() => return None,
             () = tokio::time::sleep(RECONNECT_PAUSE) => {}
+        }
+    }
+}
+
+/// Consumers of a queue, one after the other.
+pub(crate) struct Consumers<'a> {
+    broker: &'a dyn Broker,
+    queue: Queue,
+    prefetch: u16,
+    shutdown: &'a CancellationToken,
+    has_begun: bool,
+}
+
+impl<'a> Consumers<'a> {
+    pub(crate) fn of(broker: &'a dyn Broker, queue: Queue, prefetch: u16, shutdown: &'a CancellationToken) -> Self {
+        Self { broker, queue, prefetch, shutdown, has_begun: false }
+    }
+
+    /// The first one, or another one, after a pause, for one that was given up. None at shutdown.
+    pub(crate) async fn next(&mut self) -> Option<Consumer> {
+        let mut has_failed = false;
+        loop {
+            if std::mem::replace(&mut self.has_begun, true) {
+                tokio::select! {
+                    () = self.shutdown.cancelled() => return None,
+                    () = tokio::time::sleep(RECONNECT_PAUSE) => {}
+                }
+            }
+            let begun = async {
+                self.broker.declare(&self.queue).await?;
+                let options = ConsumeOptions { prefetch: self.prefetch, exclusive: false };
+                self.broker.consume(&self.queue.name, options).await
+            };
+            match begun.await {
+                Ok(consumer) => return Some(consumer),
+                Err(error) if !has_failed => {
+                    tracing::warn!(%error, queue = self.queue.name, "a queue cannot be consumed: trying until it can");
+                    has_failed = true;
+                }
+                Err(_) => {}
+            }
         }
     }
 }
