@@ -109,7 +109,7 @@ pub(crate) async fn list(
             "outcome" => wanted.outcome = Some(parse("`outcome`", value)?),
             "after" => wanted.after = Some(parse("`after`", value)?),
             "before" => wanted.before = Some(parse("`before`", value)?),
-            "limit" => wanted.limit = Some(limit(value)?),
+            "limit" => wanted.limit = Some(limit(value, BUILDS_LIMIT_MAX)?),
             other => {
                 let sentence =
                     format!("`{other}` is not known here: use pipeline, number, state, outcome, before, after, limit.");
@@ -120,10 +120,11 @@ pub(crate) async fn list(
     Ok(Json(queries::builds(&core, &who, &wanted).await?))
 }
 
-fn limit(value: &str) -> Answer<u32> {
+/// How many are wanted, of `most` that there may be in one answer.
+pub(crate) fn limit(value: &str, most: u32) -> Answer<u32> {
     match parse("`limit`", value)? {
-        limit @ 1..=BUILDS_LIMIT_MAX => Ok(limit),
-        _ => Err(Problem::new(400, "Invalid parameter", format!("`limit` must be 1 to {BUILDS_LIMIT_MAX}.")).into()),
+        limit if (1..=most).contains(&limit) => Ok(limit),
+        _ => Err(Problem::new(400, "Invalid parameter", format!("`limit` must be 1 to {most}.")).into()),
     }
 }
 

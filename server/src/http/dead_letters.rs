@@ -15,7 +15,7 @@ use crate::{
     commands,
     core::Core,
     http::{
-        builds::pairs,
+        builds::{limit, pairs},
         problem::{Answer, parse},
         who::Who,
     },
@@ -34,7 +34,7 @@ pub(crate) async fn list(
             _ if value.is_empty() => {}
             "state" => wanted.state = Some(parse("`state`", value)?),
             "before" => wanted.before = Some(parse("`before`", value)?),
-            "limit" => wanted.limit = Some(limit(value)?),
+            "limit" => wanted.limit = Some(limit(value, DEAD_LETTERS_LIMIT_MAX)?),
             other => {
                 let sentence = format!("`{other}` is not known here: use state, before, limit.");
                 return Err(Problem::new(400, "Invalid parameter", sentence).into());
@@ -42,16 +42,6 @@ pub(crate) async fn list(
         }
     }
     Ok(Json(queries::dead_letters(&core, &who, &wanted).await?))
-}
-
-fn limit(value: &str) -> Answer<u32> {
-    match parse("`limit`", value)? {
-        limit @ 1..=DEAD_LETTERS_LIMIT_MAX => Ok(limit),
-        _ => {
-            let sentence = format!("`limit` must be 1 to {DEAD_LETTERS_LIMIT_MAX}.");
-            Err(Problem::new(400, "Invalid parameter", sentence).into())
-        }
-    }
 }
 
 /// `GET /dead-letters/{id}`
