@@ -102,8 +102,10 @@ fn list(client: &Client, options: &List) -> Result<(), Failure> {
 
 fn row(letter: &DeadLetterView) -> String {
     let DeadLetterView { id, reason, .. } = letter;
-    let state = if letter.state == DeadLetterState::Open { "" } else { letter.state.as_str() };
-    let state = if state.is_empty() { String::new() } else { format!("{state}  ") };
+    let state = match letter.state {
+        DeadLetterState::Open => String::new(),
+        settled => format!("{}  ", settled.as_str()),
+    };
     let times = if letter.deaths > 1 { format!("  {} times", letter.deaths) } else { String::new() };
     format!("{id}  {state}{}{times}  {}  {reason}", letter.cause.as_str(), place(letter))
 }
