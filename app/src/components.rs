@@ -3,6 +3,7 @@
 
 pub mod ansi;
 pub mod artifact_list;
+pub mod ask_first;
 pub mod at_once;
 pub mod broker_note;
 pub mod build_actions;

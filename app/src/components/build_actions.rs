@@ -1,12 +1,12 @@
 //! What a person can do to a build: cancel it while it runs, retry it when it is over.
 
-use leptos::{html::Button, prelude::*, task::spawn_local};
+use leptos::{prelude::*, task::spawn_local};
 use wire::{
     BuildId, Outcome, Problem,
     view::{BuildView, State},
 };
 
-use super::problem_note::ProblemNote;
+use super::{ask_first::AskFirst, problem_note::ProblemNote};
 use crate::rest;
 
 /// Which of the commands.
@@ -33,14 +33,12 @@ pub fn BuildActions(
 ) -> impl IntoView {
     let build = view.with_untracked(|view| view.summary.id);
     let busy = RwSignal::new(false);
-    let asking = RwSignal::new(false);
     let problem = RwSignal::new(None::<Problem>);
     let run = move |act: Act| {
         if busy.get_untracked() {
             return;
         }
         busy.set(true);
-        asking.set(false);
         problem.set(None);
         spawn_local(async move {
             let answer = ask(build, act).await;
@@ -58,57 +56,21 @@ pub fn BuildActions(
             }
         });
     };
-    // The buttons change places: the focus goes along, for who has no mouse.
-    let (cancel, keep) = (NodeRef::<Button>::new(), NodeRef::<Button>::new());
-    let focus = |button: NodeRef<Button>| {
-        if let Some(button) = button.get() {
-            // Refused only where there is nothing to focus.
-            let _ = button.focus();
-        }
-    };
-    Effect::new(move |_| focus(keep));
-    let came_back = StoredValue::new(false);
-    Effect::new(move |_| {
-        cancel.track();
-        if came_back.get_value() {
-            came_back.set_value(false);
-            focus(cancel);
-        }
-    });
-    let let_run = move || {
-        came_back.set_value(true);
-        asking.set(false);
-    };
     let is_over = Memo::new(move |_| view.with(|view| view.summary.state == State::Finished));
     let may_cancel = Memo::new(move |_| view.with(|view| view.summary.state != State::Finished && !view.cancelling));
     let failed =
         Memo::new(move |_| view.with(|view| view.summary.outcome.is_some_and(|outcome| outcome != Outcome::Succeeded)));
     view! {
         <div class="actions needs-js">
-            <Show when=move || may_cancel.get() && !asking.get()>
-                <button node_ref=cancel type="button" on:click=move |_| asking.set(true) disabled=move || busy.get()>
-                    "Cancel"
-                </button>
-            </Show>
-            <Show when=move || may_cancel.get() && asking.get()>
-                <span
-                    class="asks"
-                    role="group"
-                    aria-label="Cancel this build?"
-                    on:keydown=move |event| {
-                        if event.key() == "Escape" {
-                            let_run();
-                        }
-                    }
-                >
-                    "Cancel this build?"
-                    <button class="danger" type="button" on:click=move |_| run(Act::Cancel)>
-                        "Cancel it"
-                    </button>
-                    <button node_ref=keep type="button" on:click=move |_| let_run()>
-                        "Let it run"
-                    </button>
-                </span>
+            <Show when=move || may_cancel.get()>
+                <AskFirst
+                    label="Cancel"
+                    question="Cancel this build?"
+                    yes="Cancel it"
+                    no="Let it run"
+                    busy
+                    run=Callback::new(move |()| run(Act::Cancel))
+                />
             </Show>
             <Show when=move || is_over.get() && failed.get()>
                 <button

@@ -1,12 +1,12 @@
 //! A dead letter: when, what, where from, why, its body when that is asked for, and what a person decides.
 
-use leptos::{html::Button, prelude::*, task::spawn_local};
+use leptos::{prelude::*, task::spawn_local};
 use wire::{
     Problem,
     dead_letter::{Cause, DeadLetterBody, DeadLetterOrigin, DeadLetterState, DeadLetterView},
 };
 
-use super::{at_once::AtOnce, connection::grouped, problem_note::ProblemNote, time::Time};
+use super::{ask_first::AskFirst, at_once::AtOnce, connection::grouped, problem_note::ProblemNote, time::Time};
 use crate::rest;
 
 /// Characters of a body that are shown: some screens of them.
@@ -118,14 +118,12 @@ fn message(letter: &DeadLetterView) -> impl IntoView + use<> {
 fn decision(letter: &DeadLetterView, on_done: Callback<()>) -> impl IntoView + use<> {
     let id = letter.id;
     let busy = RwSignal::new(false);
-    let asking = RwSignal::new(false);
     let problem = RwSignal::new(None::<Problem>);
     let run = move |retry: bool| {
         if busy.get_untracked() {
             return;
         }
         busy.set(true);
-        asking.set(false);
         problem.set(None);
         spawn_local(async move {
             let answer = if retry { rest::retry_dead_letter(id).await } else { rest::discard_dead_letter(id).await };
@@ -140,27 +138,6 @@ fn decision(letter: &DeadLetterView, on_done: Callback<()>) -> impl IntoView + u
                 }
             }
         });
-    };
-    // The buttons change places: the focus goes along, for who has no mouse.
-    let (discard, keep) = (NodeRef::<Button>::new(), NodeRef::<Button>::new());
-    let focus = |button: NodeRef<Button>| {
-        if let Some(button) = button.get() {
-            // Refused only where there is nothing to focus.
-            let _ = button.focus();
-        }
-    };
-    Effect::new(move |_| focus(keep));
-    let came_back = StoredValue::new(false);
-    Effect::new(move |_| {
-        discard.track();
-        if came_back.get_value() {
-            came_back.set_value(false);
-            focus(discard);
-        }
-    });
-    let keep_it = move || {
-        came_back.set_value(true);
-        asking.set(false);
     };
     let of = format!("{}, {}", title(letter.cause), letter.message_id);
     let (retry_label, discard_label) = (format!("Retry: {of}"), format!("Discard: {of}"));
@@ -183,38 +160,16 @@ fn decision(letter: &DeadLetterView, on_done: Callback<()>) -> impl IntoView + u
             >
                 "Retry"
             </button>
-            <Show when=move || !asking.get()>
-                <button
-                    node_ref=discard
-                    class="small"
-                    type="button"
-                    aria-label=discard_label.clone()
-                    disabled=move || busy.get()
-                    on:click=move |_| asking.set(true)
-                >
-                    "Discard"
-                </button>
-            </Show>
-            <Show when=move || asking.get()>
-                <span
-                    class="asks"
-                    role="group"
-                    aria-label="Discard it?"
-                    on:keydown=move |event| {
-                        if event.key() == "Escape" {
-                            keep_it();
-                        }
-                    }
-                >
-                    "Discard it?"
-                    <button class="small danger" type="button" on:click=move |_| run(false)>
-                        "Discard it"
-                    </button>
-                    <button node_ref=keep class="small" type="button" on:click=move |_| keep_it()>
-                        "Keep it"
-                    </button>
-                </span>
-            </Show>
+            <AskFirst
+                label="Discard"
+                spoken=Some(discard_label)
+                question="Discard it?"
+                yes="Discard it"
+                no="Keep it"
+                small=true
+                busy
+                run=Callback::new(move |()| run(false))
+            />
             <span class="muted">{not}</span>
             {move || problem.get().map(|problem| view! { <ProblemNote problem/> })}
         </div>
