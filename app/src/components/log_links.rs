@@ -34,20 +34,20 @@ pub fn links(text: &str) -> Vec<(usize, usize)> {
 }
 
 /// Where an address that a text begins with ends: before what cannot stand in one, and before what belongs to the sentence
-/// around it.
+/// around it. In one pass each way, whatever a build prints.
 fn end(text: &str) -> usize {
     let stop = |c: char| c.is_whitespace() || c.is_control() || "\"'`<>|\\^{}".contains(c);
     let mut address = &text[..text.find(stop).unwrap_or(text.len())];
+    // Brackets that are closed here and were opened before: those at the end are not the address's.
+    let strange =
+        |open, close| address.matches::<char>(close).count().saturating_sub(address.matches::<char>(open).count());
+    let (mut round, mut square) = (strange('(', ')'), strange('[', ']'));
     while let Some(last) = address.chars().next_back() {
-        let opening = match last {
-            ')' => '(',
-            ']' => '[',
-            '.' | ',' | ';' | ':' | '!' | '?' => '\0',
+        match last {
+            ')' if round > 0 => round -= 1,
+            ']' if square > 0 => square -= 1,
+            '.' | ',' | ';' | ':' | '!' | '?' => {}
             _ => break,
-        };
-        // A bracket that was opened within the address belongs to it.
-        if opening != '\0' && address.matches(opening).count() >= address.matches(last).count() {
-            break;
         }
         address = &address[..address.len() - last.len_utf8()];
     }
@@ -71,6 +71,7 @@ mod tests {
             ["https://en.wikipedia.org/wiki/Rust_(fungus)"]
         );
         assert_eq!(found("\"https://a.b/c\": 1, 'http://[::1]:80/x'"), ["https://a.b/c", "http://[::1]:80/x"]);
+        assert_eq!(found("((see http://a/(b)[c]))..."), ["http://a/(b)[c]"]);
         assert_eq!(found("größe=https://ä.example/ü!"), ["https://ä.example/ü"]);
     }
 
