@@ -9,8 +9,10 @@ use wasm_bindgen::prelude::wasm_bindgen;
 pub async fn hydrate() {
     console_error_panic_hook::set_once();
     if let Some(part) = location_pathname().and_then(|path| Part::of_path(&path)) {
-        // The document is taken over in one piece, so what shows it must be there. Without, it stays as the server made it.
+        // The document is taken over in one piece, so what shows it must be there. Without, it stays as the server made it,
+        // and is what it is without scripts.
         if part.load().await.is_err() {
+            app::browser::is_without_scripts();
             return;
         }
     }

@@ -194,6 +194,13 @@ pub fn encoded(text: &str) -> String {
     js_sys::encode_uri_component(text).into()
 }
 
+/// What works only with scripts is not shown any more.
+pub fn is_without_scripts() {
+    if let Some(root) = window().and_then(|window| window.document()).and_then(|document| document.document_element()) {
+        root.set_class_name("");
+    }
+}
+
 /// Text in small letters. The browser has the tables for it; ours would be loaded with the package.
 #[must_use]
 pub fn lowercase(text: &str) -> String {

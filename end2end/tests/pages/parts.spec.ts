@@ -44,6 +44,8 @@ test("a document whose part cannot be loaded stays as the server made it", async
   await page.route(PART, (route) => route.abort());
   await page.goto(`/builds/${build}`);
   await expect(page.locator(".log .row .t")).toHaveText(["hi"]);
+  // No button is offered that does nothing.
+  await expect(page.getByRole("button", { name: "Retry" })).toBeHidden();
   await page.getByRole("link", { name: "Pipelines", exact: true }).click();
   await expect(page.getByRole("heading", { name: "Pipelines", exact: true })).toBeVisible();
 });
