@@ -6,7 +6,7 @@ use wire::view::{BuildSummary, State};
 use super::{
     duration::Duration,
     estimate::{Estimate, Usual},
-    rows::rows,
+    rows::{leave_sources, rows},
     status::{Status, StatusLabel},
     time::Time,
 };
@@ -46,9 +46,10 @@ fn BuildRow(summary: BuildSummary, usual: Signal<Usual>, with_pipeline: bool) ->
         (build.state != State::Finished).then(|| format!("{} of {} jobs", build.jobs_finished, build.jobs_total));
     let pipeline = build.pipeline.clone();
     let estimate = (build.state == State::Running).then(|| {
-        let usual = Memo::new(move |_| {
+        let usual = ArcMemo::new(move |_| {
             usual.with(|usual| usual.iter().find(|(name, _)| *name == pipeline).map(|(_, usual)| *usual))
         });
+        leave_sources(&usual);
         view! { <Estimate from=from until=until usual=usual/> }
     });
     view! {

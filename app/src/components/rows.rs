@@ -4,6 +4,7 @@ use std::hash::Hash;
 
 use leptos::{
     prelude::*,
+    reactive::graph::{Subscriber as _, ToAnySubscriber},
     tachys::{
         reactive_graph::OwnedView,
         view::keyed::{SerializableKey, keyed},
@@ -26,10 +27,9 @@ where
     K: Eq + Hash + SerializableKey + 'static,
     N: IntoView + 'static,
 {
-    let parent = Owner::current().unwrap_or_default();
     let (clock, live) = (Clock::get(), use_context::<Live>());
     let row = move |_, item| {
-        let owner = owner_of_row(&parent);
+        let owner = owner_of_row();
         let view = owner.with(|| {
             provide_context(clock);
             if let Some(live) = live {
@@ -42,8 +42,15 @@ where
     move || keyed(each(), key.clone(), row.clone())
 }
 
+/// Lets what a row derives from something that outlives it be forgotten there when the row goes: a source keeps an entry of
+/// each subscriber until it has something to tell them.
+pub fn leave_sources(derived: &impl ToAnySubscriber) {
+    let subscriber = derived.to_any_subscriber();
+    on_cleanup(move || subscriber.clear_sources(&subscriber));
+}
+
 #[cfg(target_arch = "wasm32")]
-fn owner_of_row(_: &Owner) -> Owner {
+fn owner_of_row() -> Owner {
     let present = Owner::current();
     let root = Owner::new_root(Owner::current_shared_context());
     // A new root takes the place of the present owner, which is to go on.
@@ -55,6 +62,6 @@ fn owner_of_row(_: &Owner) -> Owner {
 
 /// A page on the server is rendered once, and its signals are in an arena that only children have.
 #[cfg(not(target_arch = "wasm32"))]
-fn owner_of_row(parent: &Owner) -> Owner {
-    parent.with(Owner::new)
+fn owner_of_row() -> Owner {
+    Owner::new()
 }
