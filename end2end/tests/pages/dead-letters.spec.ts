@@ -1,10 +1,11 @@
 // The page of the dead letters: what could not be processed and why, and what a person decides on it.
 
 import AxeBuilder from "@axe-core/playwright";
+import type { Page } from "@playwright/test";
 
 import { pipeline } from "../../fixtures/gate";
 import { poison } from "../../fixtures/poison";
-import { expect, LOST_LINE, open, test } from "../../fixtures/stepcast";
+import { expect, LOST_LINE, open, test, type Api, type Installation } from "../../fixtures/stepcast";
 
 const UNKNOWN = JSON.stringify({ version: 9, what: "<b>from the future</b>", list: [1, 2] });
 
@@ -66,15 +67,20 @@ test("what is retried and dies again stays, what is discarded goes, and the ques
   await expect(page.locator("header").getByRole("link", { name: "Dead letters 1" })).toBeVisible();
 });
 
-test("a job that was given up leads to its build and is retried from here", async ({ page, api, stepcast, expectedComplaints }) => {
-  expectedComplaints.push(LOST_LINE);
-  const work = { lost_attempts: 1, steps: [{ run: "if [ -e ../up ]; then exit 0; fi; echo up; exec sleep 600" }] };
-  await api.apply("fragile", pipeline("fragile", { work }));
+/** A build of `fragile` whose page is open, and whose executor was killed with the server while its job ran. */
+async function buildThatLostItsExecutor(page: Page, api: Api, stepcast: Installation, lostAttempts: number): Promise<string> {
+  await api.apply("fragile", pipeline("fragile", { work: { lost_attempts: lostAttempts, steps: [{ run: "echo up; exec sleep 600" }] } }));
   const id = await api.trigger("fragile");
   await open(page, `/builds/${id}`);
   await expect(page.locator(".log")).toContainText("up");
   await stepcast.kill();
   await stepcast.restart();
+  return id;
+}
+
+test("a job that was given up leads to its build and is retried from here", async ({ page, api, stepcast, expectedComplaints }) => {
+  expectedComplaints.push(LOST_LINE);
+  const id = await buildThatLostItsExecutor(page, api, stepcast, 1);
   await open(page, "/dead-letters");
   const letter = page.getByRole("list", { name: "Open" }).locator("> li");
   await expect(letter).toContainText("Job given up");
@@ -89,13 +95,7 @@ test("a job that was given up leads to its build and is retried from here", asyn
 
 test("a build says which attempt was lost and what follows, where it is open and where it is read again", async ({ page, api, stepcast, expectedComplaints }) => {
   expectedComplaints.push(LOST_LINE);
-  const work = { lost_attempts: 3, steps: [{ run: "echo up; exec sleep 600" }] };
-  await api.apply("fragile", pipeline("fragile", { work }));
-  const id = await api.trigger("fragile");
-  await open(page, `/builds/${id}`);
-  await expect(page.locator(".log")).toContainText("up");
-  await stepcast.kill();
-  await stepcast.restart();
+  const id = await buildThatLostItsExecutor(page, api, stepcast, 3);
   const told = page.getByText(/^Executor ex-\w{4} was lost; attempt 2 of 3\.$/);
   await expect(told).toBeVisible();
   await page.reload();
