@@ -59,7 +59,8 @@ pub trait Backend: Send + Sync {
 }
 
 /// A page's data with the server's time, against which durations are first shown: the same on both sides. What type the
-/// data has is known to the page ([`HomePage`], [`PipelinePage`], [`BuildPage`] and so on) and nobody else, so that a browser which opens one page need not load the reading of the others.
+/// data has is known to the page ([`HomePage`], [`PipelinePage`], [`BuildPage`] and so on) and to nobody else, so that a
+/// browser which opens one page need not load the reading of the others.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Stamped {
     /// When it was read.
