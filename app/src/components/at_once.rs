@@ -11,8 +11,9 @@ use leptos::{
 };
 
 /// A view that waits for nothing while the browser takes it over. Whoever forgets a view's type (as the router does with
-/// a route's) keeps a way to take it over piece by piece, for packages that load some pages later. This package has all
-/// of them, and the code of that way, one state machine for each type of each page, is not in it.
+/// a route's) keeps a way to take it over piece by piece, for packages that load some pages later. Here what shows the first
+/// page is loaded before it is taken over ([`crate::parts`]), and the code of that way, one state machine for each type of
+/// each page, is not in the package.
 pub struct AtOnce<V>(pub V);
 
 impl<V: Render> Render for AtOnce<V> {
