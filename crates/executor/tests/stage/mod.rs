@@ -9,7 +9,10 @@ use std::{
     collections::{BTreeMap, VecDeque},
     os::unix::fs::PermissionsExt as _,
     path::PathBuf,
-    sync::{Arc, Mutex, atomic::AtomicUsize},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -74,6 +77,7 @@ pub(crate) struct Stage {
     pub executor: JoinHandle<()>,
     /// Taken from their queue at once: it ends when its reader is slow.
     events: mpsc::UnboundedReceiver<Incoming>,
+    flaky: Arc<flaky::Flaky>,
     stop: CancellationToken,
 }
 
@@ -169,10 +173,15 @@ impl Stage {
         let flaky = Arc::new(flaky::Flaky { inner: Arc::clone(&broker), events: AtomicUsize::new(0), loses });
         let executor = tokio::spawn({
             let config = ExecutorConfig { guard_program, ..config(id, dir.path().join("work")) };
-            let (broker, shutdown) = (flaky, shutdown.clone());
+            let (broker, shutdown) = (flaky.clone(), shutdown.clone());
             async move { executor::run_with(broker, config, KILL_AFTER, shutdown).await.unwrap() }
         });
-        Self { broker, journal, script, finished, registered, id, dir, shutdown, executor, events, stop }
+        Self { broker, journal, script, finished, registered, id, dir, shutdown, executor, events, flaky, stop }
+    }
+
+    /// How many events the executor published, those included that were lost.
+    pub(crate) fn published(&self) -> usize {
+        self.flaky.events.load(Ordering::Relaxed)
     }
 
     /// Makes a job runnable and hints at it.
