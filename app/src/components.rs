@@ -14,6 +14,7 @@ pub mod clock;
 pub mod connection;
 pub mod copy_button;
 pub mod dead_letter_row;
+pub mod derived;
 pub mod duration;
 pub mod estimate;
 pub mod executor_row;

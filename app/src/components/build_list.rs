@@ -4,9 +4,10 @@ use leptos::prelude::*;
 use wire::view::{BuildSummary, State};
 
 use super::{
+    derived::derived,
     duration::Duration,
     estimate::{Estimate, Usual},
-    rows::{leave_sources, rows},
+    rows::rows,
     status::{Status, StatusLabel},
     time::Time,
 };
@@ -46,10 +47,9 @@ fn BuildRow(summary: BuildSummary, usual: Signal<Usual>, with_pipeline: bool) ->
         (build.state != State::Finished).then(|| format!("{} of {} jobs", build.jobs_finished, build.jobs_total));
     let pipeline = build.pipeline.clone();
     let estimate = (build.state == State::Running).then(|| {
-        let usual = ArcMemo::new(move |_| {
+        let usual = derived(move || {
             usual.with(|usual| usual.iter().find(|(name, _)| *name == pipeline).map(|(_, usual)| *usual))
         });
-        leave_sources(&usual);
         view! { <Estimate from=from until=until usual=usual/> }
     });
     view! {

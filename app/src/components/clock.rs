@@ -198,7 +198,7 @@ impl Clock {
     }
 
     /// Whether the browser has taken the page over; tracked until it has. Then nothing changes any more, and who listened all
-    /// the same would never be forgotten: a signal lets go of those that are gone only when it changes.
+    /// the same would never be forgotten (see [`super::derived`]).
     #[must_use]
     pub fn is_hydrated(self) -> bool {
         self.hydrated.get_untracked() || self.hydrated.get()

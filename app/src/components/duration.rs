@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 use wire::Timestamp;
 
-use super::clock::Clock;
+use super::{clock::Clock, derived::derived};
 
 /// As people say it: `85 ms`, `4.2 s`, `1 m 04 s`, `2 h 05 m`. While it counts, milliseconds would only flicker.
 #[must_use]
@@ -29,7 +29,7 @@ pub fn Duration(
     until: Signal<Option<Timestamp>>,
 ) -> impl IntoView {
     let clock = Clock::get();
-    let shown = Memo::new(move |_| match (from.get(), until.get()) {
+    let shown = derived(move || match (from.get(), until.get()) {
         (None, _) => String::new(),
         (Some(from), Some(until)) => text(until.since(from), false),
         (Some(from), None) => text(clock.now().since(from), true),

@@ -6,7 +6,7 @@ use wire::{
     view::{BuildSummary, PipelineSummary},
 };
 
-use super::{clock::Clock, duration};
+use super::{clock::Clock, derived::derived, duration};
 
 /// So many of the last builds that succeeded say what is usual.
 const BUILDS_MAX: usize = 10;
@@ -59,15 +59,15 @@ pub fn Estimate(
     usual: Signal<Option<u64>>,
 ) -> impl IntoView {
     let clock = Clock::get();
-    let counted = Memo::new(move |_| match (from.get(), until.get(), usual.get()) {
+    let counted = derived(move || match (from.get(), until.get(), usual.get()) {
         (Some(from), None, Some(usual)) => Some(progress(clock.now().since(from), usual)),
         _ => None,
     });
-    let is_longer = Memo::new(move |_| counted.get().is_some_and(|(_, is_longer)| is_longer));
+    let is_longer = derived(move || counted.get().is_some_and(|(_, is_longer)| is_longer));
     let bar = move || {
         counted.get().map_or_else(|| "width:0".to_owned(), |(share, _)| format!("width:{}.{}%", share / 10, share % 10))
     };
-    let known = Memo::new(move |_| usual.get().map(|usual| duration::text(usual, false)));
+    let known = derived(move || usual.get().map(|usual| duration::text(usual, false)));
     move || {
         let known = known.get()?;
         Some(view! {

@@ -4,7 +4,6 @@ use std::hash::Hash;
 
 use leptos::{
     prelude::*,
-    reactive::graph::{Subscriber as _, ToAnySubscriber},
     tachys::{
         reactive_graph::OwnedView,
         view::keyed::{SerializableKey, keyed},
@@ -40,13 +39,6 @@ where
         (drop, OwnedView::new_with_owner(view, owner))
     };
     move || keyed(each(), key.clone(), row.clone())
-}
-
-/// Lets what a row derives from something that outlives it be forgotten there when the row goes: a source keeps an entry of
-/// each subscriber until it has something to tell them.
-pub fn leave_sources(derived: &impl ToAnySubscriber) {
-    let subscriber = derived.to_any_subscriber();
-    on_cleanup(move || subscriber.clear_sources(&subscriber));
 }
 
 #[cfg(target_arch = "wasm32")]

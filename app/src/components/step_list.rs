@@ -9,6 +9,7 @@ use wire::{
 use super::{
     clock::Clock,
     copy_button::CopyButton,
+    derived::derived,
     duration::{self, Duration},
     status::{Shape, Status},
 };
@@ -50,7 +51,7 @@ pub fn StepList(
 #[component]
 fn StepAxis(view: RwSignal<BuildView>, chosen: Signal<Option<JobId>>) -> impl IntoView {
     let clock = Clock::get();
-    let marks = Memo::new(move |_| {
+    let marks = derived(move || {
         let time = view.with(|view| view.jobs.iter().find(|job| Some(job.id) == chosen.get()).and_then(time_of));
         time.map(|(from, until)| match until {
             Some(until) => axis(until.since(from), false),
@@ -133,7 +134,7 @@ fn StepRow(view: RwSignal<BuildView>, job: JobId, step: u32, show_line: Callback
         row.with(|row| row.as_ref().map(|step| format!("Copy the command of {}", step.name.trim())).unwrap_or_default())
     });
     let clock = Clock::get();
-    let span = Memo::new(move |_| {
+    let span = derived(move || {
         let known = view.with(|view| view.jobs.iter().find(|known| known.id == job).and_then(time_of));
         let (job_from, job_until) = known?;
         let (from, until) =
