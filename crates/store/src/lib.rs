@@ -24,6 +24,7 @@ pub mod model;
 pub mod postgres;
 pub mod sql;
 pub mod sqlite;
+pub mod standing;
 
 use std::{future::Future, pin::Pin, time::Duration};
 

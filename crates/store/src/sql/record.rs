@@ -17,6 +17,7 @@ use super::{
 use crate::{
     StoreError,
     model::{RecordBatch, Recording, Refused},
+    standing::{self, Standing, Taken},
 };
 
 /// Events in one transaction, and bytes of their JSON: together below the 10 ms that a transaction may take.
@@ -73,12 +74,10 @@ fn parts(events: Vec<EventMessage>) -> Vec<Vec<Read>> {
     parts
 }
 
-/// Where a topic's epoch stands.
-#[derive(Clone, Copy)]
-struct Standing {
-    last: i64,
-    until: Option<i64>,
-    sealed: bool,
+/// What is kept of a topic's epoch.
+#[derive(Clone, Copy, Default)]
+struct Kept {
+    standing: Standing,
     lines: u64,
     open: u64,
     /// To be written.
@@ -87,15 +86,12 @@ struct Standing {
     moved: bool,
 }
 
-const FRESH: Standing =
-    Standing { last: -1, until: None, sealed: false, lines: 0, open: 0, changed: false, moved: false };
-
 type Key = (Topic, u32);
 
 /// What a part has come to, before it is written.
 #[derive(Default)]
 struct Part {
-    topics: HashMap<Key, Standing>,
+    topics: HashMap<Key, Kept>,
     /// Topics in the order in which they were met, so that what is told has an order too.
     met: Vec<Key>,
     logs: BTreeMap<(JobId, u32), Lines>,
@@ -151,8 +147,8 @@ impl Part {
     async fn load(&mut self, connection: &mut Connection, events: &[Read]) -> Result<(), StoreError> {
         for (message, event) in events {
             self.meet((message.topic, message.epoch));
-            if let Ok(Event::AttemptClosed { job, attempt } | Event::JobFinished { job, attempt, .. }) = event {
-                self.meet((Topic::Job(*job), *attempt));
+            if let Some(end) = event.as_ref().ok().and_then(standing::end) {
+                self.meet((Topic::Job(end.job), end.attempt));
             }
         }
         let asked: Vec<(i64, String, u32)> = self
@@ -175,15 +171,12 @@ impl Part {
         for row in &found {
             let id = rows::uuid(row, 1)?;
             let topic = if rows::flag(row, 0)? { Topic::Job(JobId(id)) } else { Topic::Build(BuildId(id)) };
-            let standing = Standing {
-                last: row.try_get(3)?,
-                until: row.try_get(4)?,
-                sealed: rows::flag(row, 5)?,
-                lines: rows::number(row, 6)?,
-                open: rows::number(row, 7)?,
-                ..FRESH
-            };
-            self.topics.insert((topic, rows::number(row, 2)?), standing);
+            let offset = |place: Option<i64>| place.and_then(|place| u64::try_from(place).ok());
+            let standing =
+                Standing { last: offset(row.try_get(3)?), until: offset(row.try_get(4)?), sealed: rows::flag(row, 5)? };
+            let (lines, open) = (rows::number(row, 6)?, rows::number(row, 7)?);
+            let kept = Kept { standing, lines, open, ..Kept::default() };
+            self.topics.insert((topic, rows::number(row, 2)?), kept);
         }
         Ok(())
     }
@@ -191,7 +184,7 @@ impl Part {
     fn meet(&mut self, key: Key) {
         self.topics.entry(key).or_insert_with(|| {
             self.met.push(key);
-            FRESH
+            Kept::default()
         });
     }
 
@@ -203,22 +196,20 @@ impl Part {
         event: Result<Event, String>,
     ) -> Result<(), StoreError> {
         let (topic, position, key) = (message.topic, message.position(), (message.topic, message.epoch));
-        let standing = self.topics.entry(key).or_insert(FRESH);
-        let offset = signed(message.offset);
+        let kept = self.topics.entry(key).or_default();
         let mut refuse = |reason: String| self.refused.push(Refused { topic, position, reason });
-        if offset <= standing.last {
-            return Ok(());
+        match kept.standing.take(message.offset) {
+            Taken::Next => (kept.changed, kept.moved) = (true, true),
+            Taken::Repeat => return Ok(()),
+            Taken::Sealed => {
+                refuse("its attempt is closed and its record sealed".to_owned());
+                return Ok(());
+            }
+            Taken::Hole { next } => {
+                refuse(format!("it is behind a hole: {next} comes next"));
+                return Ok(());
+            }
         }
-        if standing.sealed {
-            refuse("its attempt is closed and its record sealed".to_owned());
-            return Ok(());
-        }
-        if offset > standing.last + 1 {
-            refuse(format!("it is behind a hole: {} comes next", standing.last + 1));
-            return Ok(());
-        }
-        (standing.last, standing.changed, standing.moved) = (offset, true, true);
-        standing.sealed = standing.until.is_some_and(|until| offset >= until);
         // What cannot be read must not stop its topic for good: the place moves on, and the refusal is told.
         match (topic, event) {
             (_, Err(reason)) => refuse(format!("it cannot be read and has no effect: {reason}")),
@@ -257,8 +248,8 @@ impl Part {
                 let log = match self.logs.entry((job, attempt)) {
                     std::collections::btree_map::Entry::Occupied(log) => log.into_mut(),
                     std::collections::btree_map::Entry::Vacant(vacant) => {
-                        let standing = self.topics.get(&(Topic::Job(job), attempt)).unwrap_or(&FRESH);
-                        let log = Lines::load(connection, (job, attempt), standing.lines, standing.open).await?;
+                        let kept = self.topics.get(&(Topic::Job(job), attempt)).copied().unwrap_or_default();
+                        let log = Lines::load(connection, (job, attempt), kept.lines, kept.open).await?;
                         vacant.insert(log)
                     }
                 };
@@ -273,21 +264,11 @@ impl Part {
 
     /// What an event of a build says of its jobs' topics.
     fn build_event(&mut self, event: &Event) {
-        let (job, attempt, until) = match event {
-            Event::AttemptClosed { job, attempt } => (*job, *attempt, None),
-            Event::JobFinished { job, attempt, last_offset, .. } if *attempt > 0 => (*job, *attempt, *last_offset),
-            _ => return,
-        };
-        let standing = self.topics.entry((Topic::Job(job), attempt)).or_insert(FRESH);
-        if standing.sealed {
-            return;
-        }
-        match (until.map(signed), standing.until) {
-            // A job that waited for its next attempt was cancelled: nothing is new of this one, which is complete at the
-            // offset that its holder gave.
-            (None, Some(_)) if matches!(event, Event::JobFinished { .. }) => {}
-            (Some(until), _) if standing.last < until => (standing.until, standing.changed) = (Some(until), true),
-            _ => (standing.sealed, standing.changed, standing.moved) = (true, true, true),
+        let Some(end) = standing::end(event) else { return };
+        let kept = self.topics.entry((Topic::Job(end.job), end.attempt)).or_default();
+        if kept.standing.end(&end) {
+            kept.changed = true;
+            kept.moved |= kept.standing.sealed;
         }
     }
 
@@ -297,32 +278,31 @@ impl Part {
         self.write_steps(connection).await?;
         let mut gathered = Gathered::default();
         for (key, log) in std::mem::take(&mut self.logs) {
-            if let Some(standing) = self.topics.get_mut(&(Topic::Job(key.0), key.1)) {
-                (standing.lines, standing.open) = (log.next, log.open());
+            if let Some(kept) = self.topics.get_mut(&(Topic::Job(key.0), key.1)) {
+                (kept.lines, kept.open) = (log.next, log.open());
             }
             log.write(connection, &mut gathered).await?;
         }
         gathered.write(connection).await?;
-        let met: Vec<(Key, Standing)> =
-            self.met.iter().filter_map(|key| Some((*key, *self.topics.get(key)?))).collect();
-        let changed: Vec<(Key, Standing)> = met.iter().filter(|(_, standing)| standing.changed).copied().collect();
+        let met: Vec<(Key, Kept)> = self.met.iter().filter_map(|key| Some((*key, *self.topics.get(key)?))).collect();
+        let changed: Vec<(Key, Kept)> = met.iter().filter(|(_, kept)| kept.changed).copied().collect();
         let head = "INSERT INTO topics (kind, id, epoch, last, until, sealed, lines, open)";
         let tail = "ON CONFLICT (kind, id, epoch) DO UPDATE SET last = excluded.last, until = excluded.until, \
                     sealed = excluded.sealed, lines = excluded.lines, open = excluded.open";
-        insert::rows(connection, head, 8, tail, &changed, |query, ((topic, epoch), standing)| {
-            let (kind, id) = columns(topic);
-            let query = query.bind(kind).bind(bytes(id)).bind(i64::from(*epoch)).bind(standing.last);
-            let query = query.bind(standing.until).bind(i64::from(standing.sealed));
-            query.bind(signed(standing.lines)).bind(signed(standing.open))
+        insert::rows(connection, head, 8, tail, &changed, |query, ((topic, epoch), kept)| {
+            let ((kind, id), Kept { standing, lines, open, .. }) = (columns(topic), kept);
+            let query = query.bind(kind).bind(bytes(id)).bind(i64::from(*epoch)).bind(standing.last.map_or(-1, signed));
+            let query = query.bind(standing.until.map(signed)).bind(i64::from(standing.sealed));
+            query.bind(signed(*lines)).bind(signed(*open))
         })
         .await?;
         let recorded = met
             .iter()
-            .filter(|(_, standing)| standing.moved)
-            .map(|((topic, epoch), standing)| Recorded {
+            .filter(|(_, kept)| kept.moved)
+            .map(|((topic, epoch), Kept { standing, .. })| Recorded {
                 topic: *topic,
                 epoch: *epoch,
-                offset: u64::try_from(standing.last).ok(),
+                offset: standing.last,
                 sealed: standing.sealed,
             })
             .collect();
