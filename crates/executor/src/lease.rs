@@ -101,7 +101,9 @@ impl Lease {
     }
 }
 
-fn trusted_until(sent_at: u64, lease_ms: u64) -> u64 {
+/// Until when a lease is trusted that was asked for at `sent_at`: milliseconds of the boot clock, read before the request was sent.
+#[must_use]
+pub fn trusted_until(sent_at: u64, lease_ms: u64) -> u64 {
     sent_at.saturating_add(lease_ms.saturating_mul(TRUST_PERCENT) / 100)
 }
 

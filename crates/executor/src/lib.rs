@@ -29,6 +29,8 @@ use broker::Broker;
 use tokio_util::sync::CancellationToken;
 use wire::{ExecutorId, LabelSet};
 
+pub use lease::trusted_until;
+
 /// Between SIGTERM and SIGKILL, when a job is cancelled or its time is up.
 pub const KILL_AFTER: Duration = Duration::from_secs(10);
 

@@ -16,6 +16,7 @@
 //! | `bindings`, `subscriptions`, `replay`, `clients`, `receipts`, `unsettled`, `seldom` | the state of a worker, without any I/O |
 //! | `socket`, `send_queue` | reading, writing, pings; the bounded way to one client |
 //! | `live` | live queries |
+//! | `driven` | a worker driven by hand, for simulations |
 //!
 //! | error | of |
 //! |---|---|
@@ -32,6 +33,7 @@ mod clients;
 mod config;
 mod delivery;
 mod desk;
+pub mod driven;
 mod frames;
 mod gateway;
 mod intake;

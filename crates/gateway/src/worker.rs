@@ -164,7 +164,8 @@ impl Worker {
         }
     }
 
-    fn handle(&mut self, event: Event) {
+    /// The effect of one event.
+    pub(crate) fn handle(&mut self, event: Event) {
         match event {
             Event::Opened { socket, authority, session, queue } => self.opened(socket, authority, session, queue),
             Event::Text { socket, text } => self.text(socket, &text),
@@ -314,7 +315,8 @@ impl Worker {
         }
         if again {
             self.replay = Replay::new(&self.context.config.limits);
-            let topics: Vec<Topic> = self.subscriptions.topics().collect();
+            let mut topics: Vec<Topic> = self.subscriptions.topics().collect();
+            topics.sort_unstable();
             topics.into_iter().for_each(|topic| self.reread(topic, false));
         }
     }
