@@ -151,7 +151,10 @@ pub(crate) async fn carry_out(
         // Fails when the worker's life ended: then nobody waits for it.
         let _ = inbox.send(Event::Settled(step)).await;
     };
+    // In this order: a step that waited for a queue must not begin when there is one, if the steps for that one have
+    // begun. An unbinding would undo the binding that was made again, and nothing would tell.
     tokio::select! {
+        biased;
         () = era.cancelled() => {}
         () = work => {}
     }
