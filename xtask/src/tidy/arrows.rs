@@ -24,6 +24,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "server",
         &["app", "broker", "broker-rabbitmq", "cli", "control", "executor", "gateway", "projections", "store", "wire"],
     ),
+    // Its test drives the pure parts of all of them; nobody uses it.
+    ("simulation", &["app", "broker", "control", "executor", "gateway", "store", "wire"]),
     ("bench", &["wire"]),
     ("chaos", &["wire"]),
     ("xtask", &[]),
