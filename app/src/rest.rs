@@ -6,11 +6,11 @@ use wire::{
     command::{Retry, Trigger},
     dead_letter::DeadLetterBody,
     event::Recorded,
-    log::{Group, RecordedLine},
+    log::Group,
     task::ExecutorNow,
 };
 
-use crate::json;
+use crate::{json, live::build::Fetched};
 
 /// An answer with a status below 400.
 #[cfg_attr(not(target_arch = "wasm32"), allow(dead_code, reason = "only a browser makes one"))]
@@ -92,20 +92,15 @@ pub async fn retry(build: BuildId, failed_only: bool) -> Result<(), Problem> {
     send("POST", &format!("/api/v1/builds/{build}/retry"), JSON, None, Some(body)).await.map(drop)
 }
 
-/// Lines of a log from line `from`, and how many are recorded in all.
+/// Lines of a log from line `from`.
 ///
 /// # Errors
 /// When there is no such log, or the server cannot be reached.
-pub async fn log_lines(
-    job: JobId,
-    attempt: u32,
-    from: u64,
-    limit: u64,
-) -> Result<(Vec<RecordedLine>, Option<u64>), Problem> {
+pub async fn log_lines(job: JobId, attempt: u32, from: u64, limit: u64) -> Result<Fetched, Problem> {
     let url = format!("/api/v1/jobs/{job}/log?attempt={attempt}&from={from}&limit={limit}");
     let answer = send("GET", &url, JSON, None, None).await?;
     let lines = answer.body.lines().map(json::read).collect::<Result<_, _>>().map_err(unreadable)?;
-    Ok((lines, answer.total))
+    Ok(Fetched { lines, total: answer.total, offset: answer.offset })
 }
 
 /// How far an attempt's log is recorded, and whether that is all of it.

@@ -66,18 +66,12 @@ impl Fetches {
         spawn_local(async move {
             let answer = rest::log_lines(job, attempt, from, (page + 1) * PAGE_LINES - from).await;
             let is_whole = self.followed.model.try_update_value(|model| {
-                let is_shown = model.chosen() == Some(job);
-                let Some(log) = model.log_mut().filter(|log| is_shown && log.attempt() == attempt) else { return true };
-                match answer {
-                    Ok((lines, total)) => {
-                        if let Some(total) = total {
-                            log.reach(total);
-                        }
-                        log.put_recorded(&lines);
-                        log.missing(page * PAGE_LINES..(page + 1) * PAGE_LINES).is_empty()
-                    }
-                    Err(_) => false,
+                if let Ok(fetched) = &answer {
+                    model.fetched(job, attempt, fetched);
                 }
+                let is_shown = model.chosen() == Some(job);
+                let Some(log) = model.log().filter(|log| is_shown && log.attempt() == attempt) else { return true };
+                answer.is_ok() && log.missing(page * PAGE_LINES..(page + 1) * PAGE_LINES).is_empty()
             });
             let again = move || {
                 if self.under_way.try_update_value(|under_way| under_way.remove(&key)).is_some() {

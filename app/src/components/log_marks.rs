@@ -101,8 +101,8 @@ async fn text_of(handle: LogHandle, range: LineRange) -> Result<(String, u64), S
             n += 1;
             continue;
         }
-        let (recorded, _) =
-            rest::log_lines(job, attempt, n, READ_LINES.min(end - n)).await.map_err(|problem| problem.detail)?;
+        let fetched = rest::log_lines(job, attempt, n, READ_LINES.min(end - n)).await;
+        let recorded = fetched.map_err(|problem| problem.detail)?.lines;
         if recorded.is_empty() {
             return Err(format!("Line {} is not recorded yet: try again in a moment", grouped(n + 1)));
         }

@@ -8,6 +8,7 @@ use wire::{
     Event, JobId, Position, Topic,
     event::Recorded,
     frame::{EventFrame, ResumeOutcome, Resumed},
+    log::RecordedLine,
     view::{BuildView, JobView, LogPage, State},
 };
 
@@ -44,6 +45,17 @@ pub struct LostLines {
     pub first: u64,
     /// The last of them.
     pub last: u64,
+}
+
+/// Lines of a log that were fetched.
+#[derive(Clone, Debug, Default)]
+pub struct Fetched {
+    /// From the one that was asked for.
+    pub lines: Vec<RecordedLine>,
+    /// How many were recorded then.
+    pub total: Option<u64>,
+    /// The last event of the job's topic that was recorded then.
+    pub offset: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -97,6 +109,20 @@ impl LiveBuild {
     /// The chosen job's log, to put in what was fetched.
     pub fn log_mut(&mut self) -> Option<&mut JobLog> {
         self.chosen.as_mut().map(|chosen| &mut chosen.log)
+    }
+
+    /// Puts in what was fetched. A line without its end counts only if it is as new as all that was applied here: what
+    /// ended it may be among that, and does not come again.
+    pub fn fetched(&mut self, job: JobId, attempt: u32, fetched: &Fetched) {
+        let is_of = |chosen: &&mut Chosen| (chosen.job, chosen.log.attempt()) == (job, attempt);
+        let Some(chosen) = self.chosen.as_mut().filter(is_of) else { return };
+        if let Some(total) = fetched.total {
+            chosen.log.reach(total);
+        }
+        let is_old = fetched.offset.map_or(0, |offset| offset + 1) < chosen.track.next();
+        for line in fetched.lines.iter().filter(|line| !(is_old && line.line.open)) {
+            chosen.log.put_recorded(std::slice::from_ref(line));
+        }
     }
 
     /// Lines seen that were never recorded, of all attempts seen.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::live::sample::{build, frame_of_build, frame_of_job, line};
-use wire::{ExecutorId, Outcome, log::RecordedLine, view::State};
+use wire::{ExecutorId, LogLine, Outcome, log::RecordedLine, view::State};
 
 fn log_frame(job: JobId, attempt: u32, offset: u64, lines: std::ops::Range<u64>) -> EventFrame {
     let lines = lines.map(|n| line(n, &format!("line {n}"))).collect();
@@ -89,6 +89,24 @@ fn p3_a_record_that_lags_behind_what_was_seen_takes_nothing_away() {
     assert_eq!(live.log().unwrap().total(), 10);
     assert_eq!(live.view().jobs[0].lines, 10);
     assert_eq!(live.positions()[1].1, Some(Position { epoch: 1, offset: 9 }));
+}
+
+#[test]
+fn p3_lines_fetched_before_a_reading_do_not_bring_a_line_back_to_what_it_was() {
+    let (mut live, job) = watching();
+    let half = LogLine { open: true, ..line(10, "half") };
+    live.event(frame_of_job(job, 1, 10, Event::Log { step: 0, lines: vec![half.clone()] }));
+    live.force();
+    live.reading();
+    live.adopt(record(&live, 1, 11, 11, false));
+    let fetched = |line, offset| {
+        let lines = vec![RecordedLine { step: 0, line }];
+        Fetched { lines, total: Some(11), offset: Some(offset) }
+    };
+    live.fetched(job, 1, &fetched(half, 10));
+    assert!(live.log().unwrap().get(10).is_none(), "asked for before the reading, which has its end");
+    live.fetched(job, 1, &fetched(line(10, "whole"), 11));
+    assert_eq!(texts(&live)[10].as_deref(), Some("whole"));
 }
 
 #[test]
