@@ -4,7 +4,7 @@
 use std::collections::{HashSet, VecDeque};
 
 use app::live::{
-    build::LiveBuild,
+    build::{Fetched, LiveBuild},
     heard::{self, Heard},
     own::Own,
     stray::Stray,
@@ -21,6 +21,8 @@ use wire::{
 pub(crate) struct Link {
     pub(crate) worker: usize,
     pub(crate) socket: u64,
+    /// Nothing comes twice.
+    once: bool,
     ready: bool,
     attaching: bool,
     /// It has its former client id, and may be told of topics that it does not watch any more.
@@ -78,11 +80,11 @@ impl Page {
         page
     }
 
-    pub(crate) fn connect(&mut self, worker: usize, socket: u64) {
+    pub(crate) fn connect(&mut self, worker: usize, socket: u64, once: bool) {
         let (up, down) = (VecDeque::new(), VecDeque::new());
         let (ready, attaching, taken_up) = (false, false, false);
         let (heard, again) = (HashSet::new(), HashSet::new());
-        self.link = Some(Link { worker, socket, ready, attaching, taken_up, heard, again, up, down });
+        self.link = Some(Link { worker, socket, once, ready, attaching, taken_up, heard, again, up, down });
     }
 
     /// The socket is lost.
@@ -174,6 +176,7 @@ impl Page {
         let Some(frame) = heard::read(text) else { return Err(format!("a page cannot read the frame {text}")) };
         if let (Heard::Event(event), Some(link)) = (&frame, &mut self.link)
             && !link.heard.insert((event.topic, event.epoch, event.offset))
+            && link.once
             && !link.again.contains(&event.topic)
         {
             let (topic, epoch, offset) = (event.topic, event.epoch, event.offset);
@@ -293,11 +296,8 @@ impl Page {
             }
             Asked::Build(_) => self.live.force(),
             Asked::Log(job, attempt, _, Some(page)) if !failed => {
-                let is_shown = self.live.chosen() == Some(job);
-                if let Some(log) = self.live.log_mut().filter(|log| is_shown && log.attempt() == attempt) {
-                    log.reach(page.total);
-                    log.put_recorded(&page.lines);
-                }
+                let offset = page.position.map(|position| position.offset);
+                self.live.fetched(job, attempt, &Fetched { lines: page.lines, total: Some(page.total), offset });
             }
             Asked::Head(job, attempt, head) if !failed => {
                 let nothing = Recorded { topic: Topic::Job(job), epoch: attempt, offset: None, sealed: false };

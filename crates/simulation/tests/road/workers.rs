@@ -68,6 +68,9 @@ pub(crate) struct Worker {
     server: Arc<Server>,
 }
 
+/// More than a schedule has. With fewer a worker forgets topics, and may send again what it has forgotten.
+pub(crate) const ADDRESSED_TOPICS: usize = 100;
+
 /// Limits that are met in a short schedule, most of the time.
 pub(crate) fn limits(dice: &mut Dice) -> Limits {
     if dice.percent(30) {
@@ -77,7 +80,7 @@ pub(crate) fn limits(dice: &mut Dice) -> Limits {
         send_queue_frames_max: dice.between(6, 40),
         replay_frames_max: dice.between(4, 60),
         replay_topics_max: dice.between(2, 8),
-        addressed_topics_per_client_max: dice.between(2, 8),
+        addressed_topics_per_client_max: if dice.percent(30) { dice.between(2, 8) } else { ADDRESSED_TOPICS },
         ..Limits::default()
     }
 }

@@ -66,6 +66,8 @@ pub(crate) struct World {
     pub(crate) pages: Vec<Page>,
     /// Sockets whose worker has not noticed that they are gone.
     gone: Vec<(usize, u64)>,
+    /// Workers may forget what they have sent, and send it twice.
+    forgets: bool,
     next: u64,
     server: Arc<Server>,
     pub(crate) key: InstallationKey,
@@ -79,6 +81,7 @@ impl World {
         let mut dice = Dice::new(seed);
         let (key, server) = (InstallationKey([7; 32]), Arc::<Server>::default());
         let limits = workers::limits(&mut dice);
+        let forgets = limits.addressed_topics_per_client_max < workers::ADDRESSED_TOPICS;
         let count = dice.between(1, 3);
         let workers = (0..count).map(|n| Worker::new(n, &key, limits.clone(), &server)).collect();
         let executor = |n: usize| Executor {
@@ -110,6 +113,7 @@ impl World {
             workers,
             pages: Vec::new(),
             gone: Vec::new(),
+            forgets,
             next: 100,
             server,
             key,
@@ -221,7 +225,7 @@ impl World {
         if !self.workers[worker].open(socket) {
             return false;
         }
-        self.pages[place].connect(worker, socket);
+        self.pages[place].connect(worker, socket, !self.forgets);
         self.note(|| format!("page {place} connects to worker {worker} as socket {socket}"));
         true
     }
