@@ -17,7 +17,7 @@ import argparse, base64, collections, hashlib, hmac, json, logging, os, platform
 import uuid
 
 import pika
-from pika.exceptions import AMQPError, UnroutableError
+from pika.exceptions import AMQPError, NackError, UnroutableError
 
 PATIENCE = 3  # Seconds until a request that was not answered is sent again.
 TRUST = 0.8  # The part of a lease in which it is trusted, counted from before it was asked for.
@@ -166,7 +166,10 @@ class Job:
         head.update({"client_id": reply["client_id"]} if reply else {})
         key, headers = (reply["server_id"], {"CC": [topic]}) if reply else (topic, None)
         body = f'{json.dumps(head)[:-1]}, "event": {event}}}'
-        self.executor.channel.basic_publish("utils", key, body.encode(), properties(delivery_mode=2, headers=headers), mandatory=True)
+        try:
+            self.executor.channel.basic_publish("utils", key, body.encode(), properties(delivery_mode=2, headers=headers), mandatory=True)
+        except NackError:  # By a watcher whose node is down, perhaps; what counts is that the stream has it.
+            self.executor.channel.basic_publish("", "events", body.encode(), properties(delivery_mode=2), mandatory=True)
         self.next_offset += 1
 
     def run(self):

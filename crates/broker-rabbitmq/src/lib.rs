@@ -21,6 +21,9 @@
 //! - Bindings that go because an operator deletes an exchange are made again when their queue is declared, not before.
 //! - RabbitMQ writes down which quorum queues and streams there are a little after they were declared: one that was made in the
 //!   last seconds before kill -9 may be empty afterwards, confirmed messages included.
+//! - From RabbitMQ 4.2 on (Khepri), an exclusive queue of a node that is gone stays, and nobody can delete it or declare it
+//!   anew: its owner takes another name or waits. Events that are routed there as well are safe all the same ([`publisher`]);
+//!   another program that publishes them with confirms has to do as we do.
 //! - A confirm from the stream says that it is replicated, not that it is on the disk: it survives kill -9, and on a single node
 //!   not a loss of power.
 

@@ -38,6 +38,8 @@ pub(crate) struct Parcel {
     pub(crate) exchange: ShortString,
     pub(crate) key: ShortString,
     pub(crate) mandatory: bool,
+    /// It goes to the stream.
+    pub(crate) is_event: bool,
     pub(crate) properties: BasicProperties,
     pub(crate) body: Arc<[u8]>,
 }
@@ -75,9 +77,15 @@ impl Parcel {
             exchange: message.exchange.name().into(),
             key: short(&message.key)?,
             mandatory: message.mandatory,
+            is_event: message.stream,
             properties,
             body: message.body,
         })
+    }
+
+    /// It is about a topic, and need not arrive.
+    pub(crate) fn is_hint(&self) -> bool {
+        self.properties.kind().as_ref().is_some_and(|kind| kind.as_str() == HINT)
     }
 
     /// Its id and its key.
@@ -95,7 +103,7 @@ impl Parcel {
         let properties = properties(message.message_id, message.correlation_id, message.reply_to)?
             .with_delivery_mode(PERSISTENT)
             .with_headers(headers);
-        Ok(Self { exchange: grave.into(), key, mandatory: false, properties, body: message.body })
+        Ok(Self { exchange: grave.into(), key, mandatory: false, is_event: false, properties, body: message.body })
     }
 }
 

@@ -12,6 +12,9 @@
 //! - When a node of a cluster goes, channels of the others can be left behind: one keeps to the leader that a queue had, so that
 //!   its messages are refused for ever, or never confirmed. A new channel finds the new leader. So one on which something was
 //!   refused is replaced when what is on the way has come, and one on which nothing comes any more at once.
+//! - RabbitMQ 4 keeps the classic queues of a node that is gone, and refuses what is routed to one of them, also where all
+//!   others took it. An event is safe when the stream has it: from the first one that is refused on, each is published to the
+//!   stream by name as well, and that confirm is enough ([`DETOUR`]). The stream has it twice then; readers drop what they have.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -22,11 +25,12 @@ use std::{
     time::Duration,
 };
 
-use broker::{BoxFuture, BrokerError, Confirm, Outgoing};
-use futures_util::{FutureExt, StreamExt, poll, stream::FuturesOrdered};
+use broker::{BoxFuture, BrokerError, Confirm, Outgoing, topology};
+use futures_util::{FutureExt, StreamExt, future::OptionFuture, join, poll, stream::FuturesOrdered};
 use lapin::{
-    Channel, Confirmation,
+    BasicProperties, Channel, Confirmation,
     options::{BasicPublishOptions, ConfirmSelectOptions},
+    types::{FieldTable, ShortString},
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -55,6 +59,8 @@ const CONFIRM_PATIENCE_MIN: Duration = Duration::from_secs(5);
 const CONFIRM_PATIENCE_MAX: Duration = Duration::from_secs(60);
 /// A channel is this old before it is replaced because something was refused: a full queue refuses all the time.
 const REFUSING_AGE_MIN: Duration = Duration::from_secs(1);
+/// How long events go to the stream by name as well, after the last that a queue refused.
+const DETOUR: Duration = Duration::from_secs(60);
 /// How long what was handed over may take after a shutdown.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -85,8 +91,14 @@ impl Intake {
     pub(crate) fn start(link: Arc<Link>, shutdown: CancellationToken, finished: CancellationToken) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
         let waiting = VecDeque::new();
-        let publisher =
-            Publisher { link, intake: receiver, waiting, careful: 0, confirm_patience: CONFIRM_PATIENCE_MIN };
+        let publisher = Publisher {
+            link,
+            intake: receiver,
+            waiting,
+            careful: 0,
+            confirm_patience: CONFIRM_PATIENCE_MIN,
+            detour_until: None,
+        };
         let ending = shutdown.clone();
         tokio::spawn(async move {
             let _finished = finished.drop_guard();
@@ -158,15 +170,38 @@ struct Publisher {
     careful: usize,
     /// See [`CONFIRM_PATIENCE_MIN`].
     confirm_patience: Duration,
+    /// See [`DETOUR`].
+    detour_until: Option<Instant>,
+}
+
+/// What RabbitMQ says of a message.
+struct Answer {
+    confirmation: Confirmation,
+    /// Of the same message, published to the stream by name.
+    of_stream: Option<Confirmation>,
+}
+
+impl Answer {
+    fn is_refusal(&self) -> bool {
+        [Some(&self.confirmation), self.of_stream.as_ref()]
+            .into_iter()
+            .flatten()
+            .all(|confirmation| matches!(confirmation, Confirmation::Nack(_)))
+    }
+
+    /// Not every queue took it.
+    fn is_partial(&self) -> bool {
+        matches!(self.confirmation, Confirmation::Nack(_))
+    }
 }
 
 /// Those on the way, in the order of the calls, and their confirms.
 #[derive(Default)]
 struct Window {
     flying: VecDeque<Pending>,
-    confirms: FuturesOrdered<BoxFuture<'static, lapin::Result<Confirmation>>>,
+    confirms: FuturesOrdered<BoxFuture<'static, lapin::Result<Answer>>>,
     /// Confirmed, and held until all are.
-    held: VecDeque<(Pending, Confirmation)>,
+    held: VecDeque<(Pending, Answer)>,
     /// Id and key of those that no queue takes.
     returned: HashSet<(String, String)>,
     /// Of those on the way and held.
@@ -185,13 +220,23 @@ impl Window {
                 && self.bytes + next.body.len() <= WINDOW_BYTES_MAX
     }
 
-    async fn send(&mut self, channel: &Channel, pending: Pending) {
+    async fn send(&mut self, channel: &Channel, pending: Pending, by_detour: bool) {
         let parcel = &pending.parcel;
-        let (channel, exchange, key) = (channel.clone(), parcel.exchange.clone(), parcel.key.clone());
-        let (body, properties) = (Arc::clone(&parcel.body), parcel.properties.clone());
         let options = BasicPublishOptions { mandatory: parcel.mandatory, immediate: false };
-        let mut sending: BoxFuture<'static, _> =
-            Box::pin(async move { channel.basic_publish(exchange, key, options, &body, properties).await?.await });
+        let publish = |exchange: ShortString, key: ShortString, properties: BasicProperties| {
+            let (channel, body) = (channel.clone(), Arc::clone(&parcel.body));
+            async move { channel.basic_publish(exchange, key, options, &body, properties).await?.await }
+        };
+        let routed = publish(parcel.exchange.clone(), parcel.key.clone(), parcel.properties.clone());
+        let of_stream = (by_detour && parcel.is_event).then(|| {
+            // Without the keys that it was routed by.
+            let properties = parcel.properties.clone().with_headers(FieldTable::default());
+            publish("".into(), topology::EVENTS.into(), properties)
+        });
+        let mut sending: BoxFuture<'static, _> = Box::pin(async move {
+            let (confirmation, of_stream) = join!(routed, OptionFuture::from(of_stream));
+            Ok(Answer { confirmation: confirmation?, of_stream: of_stream.transpose()? })
+        });
         // The first look hands the message to lapin: that has to happen in the order of the calls.
         if let std::task::Poll::Ready(outcome) = poll!(sending.as_mut()) {
             sending = Box::pin(std::future::ready(outcome));
@@ -203,25 +248,27 @@ impl Window {
     }
 
     /// The first on the way is confirmed.
-    fn landed(&mut self, mut confirmation: Confirmation) {
-        if let Confirmation::Ack(message) | Confirmation::Nack(message) = &mut confirmation
-            && let Some(message) = message.take()
-        {
-            let id = message.delivery.properties.message_id().as_ref().map(ToString::to_string);
-            self.returned.insert((id.unwrap_or_default(), message.delivery.routing_key.to_string()));
+    fn landed(&mut self, mut answer: Answer) {
+        for confirmation in [Some(&mut answer.confirmation), answer.of_stream.as_mut()].into_iter().flatten() {
+            if let Confirmation::Ack(message) | Confirmation::Nack(message) = confirmation
+                && let Some(message) = message.take()
+            {
+                let id = message.delivery.properties.message_id().as_ref().map(ToString::to_string);
+                self.returned.insert((id.unwrap_or_default(), message.delivery.routing_key.to_string()));
+            }
         }
         let Some(pending) = self.flying.pop_front() else { return };
         if pending.parcel.mandatory || !self.held.is_empty() {
-            self.held.push_back((pending, confirmation));
+            self.held.push_back((pending, answer));
         } else {
             self.bytes -= pending.parcel.body.len();
-            pending.settle(outcome(&confirmation));
+            pending.settle(outcome(&answer));
         }
         if self.flying.is_empty() {
-            for (pending, confirmation) in std::mem::take(&mut self.held) {
+            for (pending, answer) in std::mem::take(&mut self.held) {
                 let (id, key) = pending.parcel.name();
                 let is_returned = pending.parcel.mandatory && self.returned.contains(&(id, key.clone()));
-                pending.settle(if is_returned { Err(BrokerError::Unroutable(key)) } else { outcome(&confirmation) });
+                pending.settle(if is_returned { Err(BrokerError::Unroutable(key)) } else { outcome(&answer) });
             }
             self.returned.clear();
             (self.bytes, self.has_mandatory, self.is_closed) = (0, false, false);
@@ -229,13 +276,11 @@ impl Window {
     }
 }
 
-fn outcome(confirmation: &Confirmation) -> Result<(), BrokerError> {
-    match confirmation {
-        Confirmation::Ack(_) | Confirmation::NotRequested => Ok(()),
-        Confirmation::Nack(_) => {
-            Err(BrokerError::Unavailable("a queue that should take it is full or cannot be reached".to_owned()))
-        }
+fn outcome(answer: &Answer) -> Result<(), BrokerError> {
+    if answer.is_refusal() {
+        return Err(BrokerError::Unavailable("a queue that should take it is full or cannot be reached".to_owned()));
     }
+    Ok(())
 }
 
 impl Publisher {
@@ -293,18 +338,31 @@ impl Publisher {
                 && window.has_room_for(&next.parcel, self.careful > 0)
                 && let Some(next) = self.waiting.pop_front()
             {
-                window.send(channel, next).await;
+                window.send(channel, next, self.detour_until.is_some_and(|until| Instant::now() < until)).await;
             }
             window.is_closed = window.has_mandatory || has_refused;
             let is_idle = window.flying.is_empty() && self.waiting.is_empty();
             tokio::select! {
                 biased;
                 Some(confirmed) = window.confirms.next() => match confirmed {
-                    Ok(confirmation) => {
+                    Ok(answer) => {
                         (last_confirm, self.confirm_patience) = (Instant::now(), CONFIRM_PATIENCE_MIN);
-                        has_refused |= matches!(confirmation, Confirmation::Nack(_)) && opened.elapsed() >= REFUSING_AGE_MIN;
+                        let is = |what: fn(&Parcel) -> bool| window.flying.front().is_some_and(|first| what(&first.parcel));
+                        if answer.is_partial() && is(|parcel| parcel.is_event) {
+                            self.detour_until = Some(Instant::now() + DETOUR);
+                            if answer.of_stream.is_none() {
+                                // With all behind it, so that the stream has them in order.
+                                let reason = "an event was refused: the stream is asked by name";
+                                tracing::warn!(unconfirmed = window.flying.len(), "{reason}");
+                                self.reclaim(window);
+                                let _ = channel.close(200, "OK".into()).now_or_never(); // As below.
+                                return Err(BrokerError::Unavailable(reason.to_owned()));
+                            }
+                        }
+                        let is_old = opened.elapsed() >= REFUSING_AGE_MIN;
+                        has_refused |= answer.is_refusal() && is_old && !is(Parcel::is_hint);
                         self.careful = self.careful.saturating_sub(1);
-                        window.landed(confirmation);
+                        window.landed(answer);
                     }
                     Err(error) => return Err(self.take_back(window, &error)),
                 },

@@ -15,11 +15,12 @@ use tokio_util::sync::CancellationToken;
 
 const COUNT: usize = 500;
 const KEY: &str = "tasks.many";
+const TOPIC: &str = "job.many";
 
 /// Publishes each until it is confirmed, as those do whose messages must arrive. A hint and an event.
 async fn publish(broker: Arc<RabbitBroker>, numbers: std::ops::Range<usize>) {
     let both = |number: usize| {
-        let mut event = Outgoing::new(Exchange::Utils, "job.many", number.to_string().into_bytes());
+        let mut event = Outgoing::new(Exchange::Utils, TOPIC, number.to_string().into_bytes());
         event.stream = true;
         [Outgoing::new(Exchange::Tasks, KEY, number.to_string().into_bytes()), event]
     };
@@ -63,6 +64,15 @@ async fn p7_nothing_confirmed_is_lost_with_a_node_of_three_and_its_leaders() {
     }
     let queue = Queue { bindings: vec![KEY.to_owned()], name: KEY.to_owned(), kind: QueueKind::Work };
     brokers[0].declare(&queue).await.unwrap();
+    // Who watches events at the node that goes: RabbitMQ 4 keeps their queues and refuses what is routed to them.
+    let of_gateway = QueueKind::Gateway { expires: PATIENCE * 2, message_ttl: PATIENCE };
+    let mut watching = Vec::new();
+    for (name, kind) in [("watch.a", QueueKind::Private), ("gateway.a-0", of_gateway)] {
+        let watched = Queue { name: name.to_owned(), kind, bindings: vec![TOPIC.to_owned()] };
+        brokers[0].declare(&watched).await.unwrap();
+        let options = ConsumeOptions { prefetch: 100, exclusive: true };
+        watching.push(brokers[0].consume(&watched.name, options).await.unwrap());
+    }
     for (n, broker) in brokers.iter().enumerate() {
         publish(Arc::clone(broker), n..n + 1).await;
     }

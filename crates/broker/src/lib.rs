@@ -6,7 +6,8 @@
 //! An implementation of [`Broker`] promises, and [`conformance`] proves:
 //!
 //! - **Confirmed is kept.** A confirm says that the message stands in every durable queue it was routed to, and in the
-//!   stream where it was routed there, and survives the death of the process (kill -9).
+//!   stream where it was routed there, and survives the death of the process (kill -9). An event that cannot be put into a
+//!   watcher's queue is confirmed when the stream has it: the watcher reads what it missed.
 //! - **In order.** What one publisher sends with one key arrives in a queue, and in the stream, in the order of the calls;
 //!   confirms come in that order too: confirmed means that all before are confirmed.
 //! - **One copy.** A message with several keys (`key` and `cc`) reaches a queue once, however many bindings match.
