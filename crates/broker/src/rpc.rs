@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::oneshot, task::JoinHandle};
+use tokio::{
+    sync::{oneshot, watch},
+    task::JoinHandle,
+};
 use uuid::Uuid;
 
 use crate::{Broker, BrokerError, ConsumeOptions, Consumer, Incoming, Outgoing, topology};
@@ -38,7 +41,7 @@ type Waiting = Arc<Mutex<HashMap<String, oneshot::Sender<Incoming>>>>;
 /// Asks, and matches answers to questions.
 pub struct Requester {
     broker: Arc<dyn Broker>,
-    reply_to: String,
+    reply_to: watch::Receiver<String>,
     // A std mutex: held for a map operation, never across an await.
     waiting: Waiting,
     reader: JoinHandle<()>,
@@ -50,17 +53,18 @@ impl Requester {
     /// # Errors
     /// When the broker refuses.
     pub async fn start(broker: Arc<dyn Broker>) -> Result<Self, BrokerError> {
-        let queue = topology::reply();
+        let mut queue = topology::reply();
         let mut consumer = open(&*broker, &queue).await?;
         let waiting = Waiting::default();
-        let reply_to = queue.name.clone();
+        let (renamed, reply_to) = watch::channel(queue.name.clone());
         let reader = tokio::spawn({
             let (broker, waiting) = (Arc::clone(&broker), Arc::clone(&waiting));
             async move {
                 loop {
                     let Some(delivery) = consumer.next().await else {
                         // Answers that were in it are lost: whoever waits for one asks again.
-                        consumer = reopen(&*broker, &queue).await;
+                        consumer = reopen(&*broker, &mut queue).await;
+                        renamed.send_replace(queue.name.clone());
                         continue;
                     };
                     let message = delivery.message.clone();
@@ -89,7 +93,7 @@ impl Requester {
         let _forget = Forget { waiting: &self.waiting, id: &correlation_id };
         let mut message = Outgoing::new(topology::Exchange::Direct, queue, body);
         message.correlation_id = Some(correlation_id.clone());
-        message.reply_to = Some(self.reply_to.clone());
+        message.reply_to = Some(self.reply_to.borrow().clone());
         message.mandatory = true;
         let confirm = self.broker.publish(message);
         let answer = async {
@@ -112,12 +116,14 @@ async fn open(broker: &dyn Broker, queue: &topology::Queue) -> Result<Consumer, 
     broker.consume(&queue.name, ConsumeOptions { prefetch: PREFETCH, exclusive: true }).await
 }
 
-/// However often it takes: the requester ends it by going.
-async fn reopen(broker: &dyn Broker, queue: &topology::Queue) -> Consumer {
+/// However often it takes: the requester ends it by going. Another queue takes the place of one that is held by the connection
+/// that went: a cluster may keep that as long as the node is away on which it is.
+async fn reopen(broker: &dyn Broker, queue: &mut topology::Queue) -> Consumer {
     let mut is_told = false;
     loop {
         match open(broker, queue).await {
             Ok(consumer) => return consumer,
+            Err(BrokerError::InUse(_)) => *queue = topology::reply(),
             Err(error) if !is_told => {
                 tracing::warn!(queue = queue.name, %error, "a reply queue went away and cannot be had again; it is tried again");
                 is_told = true;
