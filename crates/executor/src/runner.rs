@@ -30,6 +30,8 @@ use crate::{ExecutorConfig, ExecutorError, claim, host::Guards, lockfile, worksp
 
 /// The pause before a broker that could not be reached is tried again.
 const BROKER_BACK_OFF: Duration = Duration::from_millis(500);
+/// For the queue of notices, it doubles up to this: that may be away for long, see [`Executor::hear`].
+const NOTICES_BACK_OFF_MAX: Duration = Duration::from_secs(5);
 /// How long the answer to a deregistration is awaited: it is a courtesy.
 const DEREGISTER_PATIENCE: Duration = Duration::from_millis(500);
 /// Notices that are here at once.
@@ -84,7 +86,7 @@ async fn start(
     config: ExecutorConfig,
     kill_after: Duration,
     shutdown: CancellationToken,
-) -> Result<(Arc<Executor>, Consumer, fs::File), ExecutorError> {
+) -> Result<(Arc<Executor>, Option<Consumer>, fs::File), ExecutorError> {
     fs::create_dir_all(&config.work_dir).map_err(|error| ExecutorError::WorkDir(config.work_dir.clone(), error))?;
     let work_dir =
         config.work_dir.canonicalize().map_err(|error| ExecutorError::WorkDir(config.work_dir.clone(), error))?;
@@ -96,8 +98,14 @@ async fn start(
         move || workspace::remove_former(&work_dir, incarnation)
     });
     let (requester, notices) = loop {
-        let reached =
-            async { Ok((Requester::start(Arc::clone(&broker)).await?, consume_notices(&*broker, &config).await?)) };
+        let reached = async {
+            let requester = Requester::start(Arc::clone(&broker)).await?;
+            let notices = match consume_notices(&*broker, &config).await {
+                Err(BrokerError::InUse(_)) => None,
+                notices => Some(notices?),
+            };
+            Ok((requester, notices))
+        };
         match reached.await {
             Ok(reached) => break reached,
             Err::<_, BrokerError>(error) => tracing::warn!(%error, "the broker cannot be reached; it is tried again"),
@@ -129,7 +137,7 @@ async fn consume_notices(broker: &dyn Broker, config: &ExecutorConfig) -> Result
 }
 
 impl Executor {
-    async fn serve(self: Arc<Self>, notices: Consumer) {
+    async fn serve(self: Arc<Self>, notices: Option<Consumer>) {
         self.tasks.spawn(Arc::clone(&self).hear(notices));
         self.tasks.spawn(renew::keep(Arc::clone(&self)));
         self.tasks.spawn(claim::take_hints(Arc::clone(&self)));
@@ -194,20 +202,31 @@ impl Executor {
     }
 
     /// Hears control's notices until the shutdown.
-    async fn hear(self: Arc<Self>, mut notices: Consumer) {
+    ///
+    /// Their queue has one name for all incarnations, for control to find it. It may still be held by a connection that is
+    /// gone, and on a cluster of RabbitMQ 4 for as long as that connection's node is down. Work goes on meanwhile: renewals
+    /// and registrations tell what notices would have told, later.
+    async fn hear(self: Arc<Self>, mut notices: Option<Consumer>) {
         let work = async {
             loop {
-                while let Some(delivery) = notices.next().await {
+                while let Some(consumer) = &mut notices
+                    && let Some(delivery) = consumer.next().await
+                {
                     let message = delivery.message.clone();
                     delivery.ack();
                     self.obey(&message);
                 }
+                let mut pause = BROKER_BACK_OFF;
                 notices = loop {
-                    tokio::time::sleep(BROKER_BACK_OFF).await;
+                    tokio::time::sleep(pause).await;
                     match consume_notices(&*self.broker, &self.config).await {
-                        Ok(notices) => break notices,
-                        Err(error) => tracing::warn!(%error, "control's notices cannot be heard; it is tried again"),
+                        Ok(notices) => break Some(notices),
+                        Err(error) if pause == BROKER_BACK_OFF => {
+                            tracing::warn!(%error, "control's notices cannot be heard; it is tried again");
+                        }
+                        Err(_) => {}
                     }
+                    pause = (pause * 2).min(NOTICES_BACK_OFF_MAX);
                 };
             }
         };
