@@ -164,7 +164,7 @@ impl Gateway {
             let context = &slot.context;
             let state = context.queue.borrow().clone();
             let queue_length = match state {
-                QueueState::Held(queue) => context.broker.queue_length(&queue).await,
+                QueueState::Held { queue, .. } => context.broker.queue_length(&queue).await,
                 QueueState::Starting | QueueState::Refused(_) => Ok(None),
             };
             let queue_length = queue_length.unwrap_or_else(|error| {

@@ -32,7 +32,12 @@ pub(crate) enum QueueState {
     /// Not tried yet.
     Starting,
     /// It consumes this one.
-    Held(String),
+    Held {
+        queue: String,
+        /// The queue whose place it takes, where that can be unbound: it is kept by a node that is down, and would have the
+        /// broker refuse what is routed to it.
+        instead_of: Option<String>,
+    },
     /// Not now; it is tried again.
     Refused(BrokerError),
 }
@@ -47,9 +52,9 @@ pub(crate) async fn run(context: Arc<Context>, inbox: mpsc::Sender<Event>, life:
         let mut again = false;
         loop {
             match open(&*context.broker, &main, &spare, context.config.limits.prefetch).await {
-                Ok((name, consumer)) => {
-                    info!(server_id = %context.server_id, queue = %name, "the worker consumes its queue");
-                    context.queue.send_replace(QueueState::Held(name));
+                Ok((queue, instead_of, consumer)) => {
+                    info!(server_id = %context.server_id, queue, "the worker consumes its queue");
+                    context.queue.send_replace(QueueState::Held { queue, instead_of });
                     if inbox.send(Event::Consuming { again }).await.is_err() {
                         return;
                     }
@@ -77,20 +82,28 @@ pub(crate) async fn run(context: Arc<Context>, inbox: mpsc::Sender<Event>, life:
     }
 }
 
-/// A consumer of the main queue, or of the spare one if the main one cannot be declared.
+/// A consumer of the main queue, or of the spare one if the main one cannot be declared: then the main one is unbound where the
+/// broker lets us. What is in it stays, and when its node is back reaches who keeps callbacks.
 async fn open(
     broker: &dyn Broker,
     main: &topology::Queue,
     spare: &topology::Queue,
     prefetch: u16,
-) -> Result<(String, Consumer), BrokerError> {
-    let queue = match broker.declare(main).await {
-        Ok(()) => main,
-        // When nothing can be declared, the first reason tells more.
-        Err(error) => broker.declare(spare).await.map(|()| spare).map_err(|_| error)?,
+) -> Result<(String, Option<String>, Consumer), BrokerError> {
+    let (queue, instead_of) = match broker.declare(main).await {
+        Ok(()) => (main, None),
+        Err(error) => {
+            // When nothing can be declared, the first reason tells more.
+            broker.declare(spare).await.map_err(|_| error)?;
+            let mut is_unbound = true;
+            for key in &main.bindings {
+                is_unbound &= broker.unbind(&main.name, key).await.is_ok();
+            }
+            (spare, is_unbound.then(|| main.name.clone()))
+        }
     };
     let consumer = broker.consume(&queue.name, ConsumeOptions { prefetch, exclusive: true }).await?;
-    Ok((queue.name.clone(), consumer))
+    Ok((queue.name.clone(), instead_of, consumer))
 }
 
 /// Batches until the consumer or the worker ends. Whether there was any.
@@ -128,12 +141,17 @@ pub(crate) async fn carry_out(
         let mut pauses = Pauses::default();
         let mut state = context.queue.subscribe();
         loop {
-            let name = match state.wait_for(|state| matches!(state, QueueState::Held(_))).await.as_deref() {
-                Ok(QueueState::Held(name)) => name.clone(),
-                _ => return,
-            };
+            let (name, instead_of) =
+                match state.wait_for(|state| matches!(state, QueueState::Held { .. })).await.as_deref() {
+                    Ok(QueueState::Held { queue, instead_of }) => (queue.clone(), instead_of.clone()),
+                    _ => return,
+                };
             let result = if step.bind {
-                context.broker.bind(&name, &step.key).await
+                let bound = context.broker.bind(&name, &step.key).await;
+                if let (Ok(()), Some(main)) = (&bound, instead_of) {
+                    let _ = context.broker.unbind(&main, &step.key).await; // It was bound by this key, or was not.
+                }
+                bound
             } else {
                 unbind(&*context.broker, &name, &step.key, fence).await
             };

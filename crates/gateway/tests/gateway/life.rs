@@ -132,6 +132,21 @@ async fn a_queue_that_cannot_be_declared_is_replaced_by_another_one_with_the_sam
     assert_eq!(rig.broker.queue_length("gateway.gw-0").await, Ok(None));
 }
 
+/// As RabbitMQ 4 keeps it while its node is down: what is routed there as well would be refused.
+#[tokio::test]
+async fn p7_the_queue_whose_place_another_one_takes_is_unbound() {
+    let rig = rig_over(config(Limits::default()), |broker| Arc::new(Without { queue: "gateway.gw-0", broker })).await;
+    let topic = Topic::Build(build(1));
+    let mut former = topology::gateway(&server(0), Duration::from_secs(600));
+    former.bindings = vec![topic.to_string()];
+    rig.broker.declare(&former).await.unwrap();
+    let mut client = rig.client(0, "a").await;
+    client.subscribe(topic, None).await;
+    rig.event(&None, topic, 1, 0).await;
+    assert_eq!(client.offsets(topic, 1).await, [0]);
+    assert_eq!(rig.broker.queue_length("gateway.gw-0").await, Ok(Some(0)));
+}
+
 #[tokio::test]
 async fn p3_a_queue_that_was_deleted_is_made_again_with_its_bindings_and_readers_look_into_the_record() {
     let rig = rig().await;
