@@ -15,7 +15,6 @@ use wire::{Timestamp, view::ExecutorView};
 use crate::{
     ControlError,
     claims::take_back,
-    gateways,
     graph::{Loss, LossCause},
     queues::{Told, top_up},
     service::ControlConfig,
@@ -26,7 +25,7 @@ const EXPIRED_BATCH: u32 = 100;
 /// After something was written, before the next look at new labels: a burst of changes is one look.
 const LABELS_PAUSE: Duration = Duration::from_millis(10);
 /// Looks in each lease.
-const LOOKS_PER_LEASE: u32 = 4;
+pub(crate) const LOOKS_PER_LEASE: u32 = 4;
 
 /// Looks until `shutdown`. A failure is logged when it begins and tried again with the next look.
 pub(crate) async fn run(broker: &dyn Broker, store: &dyn Store, config: &ControlConfig, shutdown: &CancellationToken) {
@@ -47,7 +46,6 @@ pub(crate) async fn run(broker: &dyn Broker, store: &dyn Store, config: &Control
             if is_tick {
                 take_back_expired(store, config).await?;
                 top_up(broker, store).await?;
-                gateways::sweep(broker, store).await?;
             }
             Ok::<(), ControlError>(())
         };

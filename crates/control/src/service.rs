@@ -35,7 +35,7 @@ use wire::{
 use crate::{
     ControlError, callbacks,
     claims::{Arrival, Desk},
-    dead_letters, reaper,
+    dead_letters, gateways, reaper,
 };
 
 /// How long a lease lasts unless configured: long enough for a short stall, short enough that a person still waits.
@@ -95,6 +95,7 @@ pub async fn run(
     tokio::join!(
         take_requests(&*broker, &desk, &shutdown),
         reaper::run(&*broker, &*store, &config, &shutdown),
+        gateways::run(&*broker, &*store, &config, &shutdown),
         callbacks::run(&*broker, &*store, &shutdown),
         dead_letters::run(&*broker, &*store, &shutdown),
     );
