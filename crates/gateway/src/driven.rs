@@ -51,7 +51,7 @@ impl Driven {
 
     /// It has a queue again; it hears of it by [`Driven::consuming`].
     pub fn holds(&mut self, queue: &str) {
-        self.context.queue.send_replace(QueueState::Held(queue.to_owned()));
+        self.context.queue.send_replace(QueueState::Held { queue: queue.to_owned(), instead_of: None });
     }
 
     /// Its queue is consumed from now on; `again` if it was before in this life.
