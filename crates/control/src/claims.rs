@@ -28,6 +28,11 @@ use crate::{
 /// Finishes that are remembered, so that a repeat of one gets the same answer though the next attempt is under way.
 const FINISHES_REMEMBERED: usize = 1024;
 
+/// What a start of an executor is told that another one has taken the place of. Mostly nobody hears it: it was said by a
+/// process that is gone, and delivered again.
+const REPLACED: &str = "another start of this executor has registered since; if both run, one uses a copy of the other's data folder: \
+    start it with a data folder of its own";
+
 /// When a request came.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Arrival {
@@ -103,7 +108,9 @@ impl Desk {
     }
 
     async fn register(&self, row: &ExecutorRow) -> Result<ControlReply, ControlError> {
-        self.store.put_executor(row).await?;
+        if !self.store.put_executor(row).await? {
+            return Ok(refused(REPLACED));
+        }
         let before = self.registry.get(row.id).map(|known| known.incarnation);
         if before != Some(row.incarnation) {
             tracing::info!(executor = %row.id, name = row.name, labels = %row.labels, slots = row.slots, "executor registered");
@@ -161,7 +168,7 @@ impl Desk {
         }
         let known = self.registry.get(claim.executor);
         if known.is_some_and(|known| known.incarnation != claim.incarnation) {
-            return Ok(Some(refused("a younger start of this executor has registered")));
+            return Ok(Some(refused(REPLACED)));
         }
         let Some(name) = self.name_of(claim.executor).await? else {
             return Ok(Some(refused("this executor is not known: it must register first")));

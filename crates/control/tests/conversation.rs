@@ -120,7 +120,7 @@ async fn p7_jobs_whose_hints_were_lost_are_hinted_again_when_control_starts() {
 
 #[tokio::test]
 async fn p2_a_new_incarnation_gives_back_at_once_what_the_former_one_ran() {
-    let world = World::start(LONG).await;
+    let mut world = World::start(LONG).await;
     let linux = labels(&["linux"]);
     let former = Executor::start(&world, &["linux"]).await;
     let build = world.build(ONE).await;
@@ -131,6 +131,14 @@ async fn p2_a_new_incarnation_gives_back_at_once_what_the_former_one_ran() {
     let refused = former.claim_as(Uuid::new_v4(), &linux).await;
     assert!(matches!(refused, ControlReply::Refused { .. }), "{refused:?}");
     assert!(matches!(former.finish(first.lease, Outcome::Succeeded).await, ControlReply::Refused { .. }));
+    // What the former one had said is delivered again, to a process that has not heard of either.
+    world.stop_control().await;
+    world.start_control();
+    let late = former.ask(former.registration(former.incarnation, &["linux"])).await;
+    assert!(matches!(&late, ControlReply::Refused { reason } if reason.contains("another start")), "{late:?}");
+    assert!(
+        matches!(younger.renew(&[second.lease]).await, ControlReply::Renewed { held, .. } if held == [second.lease])
+    );
     // Taking its leave gives back what is left, too.
     let (executor, incarnation) = (younger.id, younger.incarnation);
     assert_eq!(younger.ask(ControlRequest::Deregister { executor, incarnation }).await, ControlReply::Done {});

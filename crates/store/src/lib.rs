@@ -107,6 +107,10 @@ pub type MayPut = Box<dyn Fn(Option<&str>) -> bool + Send + Sync>;
 /// memory as a whole, more than once on its way to the reader.
 pub const LOG_PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// Former starts that are remembered of an executor: a message of one that is heard after so many restarts would be taken
+/// for a new start.
+pub const FORMER_STARTS_MAX: u32 = 100;
+
 /// Everything that a database keeps for Stepcast.
 pub trait Store:
     Pipelines + Builds + Leases + Outbox + Record + Executors + Gateways + Accounts + Callbacks + DeadLetters + Journal
@@ -211,8 +215,9 @@ pub trait Record: Send + Sync + 'static {
 
 /// Executors that have registered.
 pub trait Executors: Send + Sync + 'static {
-    /// Writes what an executor said of itself; `heard_at` becomes the database's time.
-    fn put_executor<'a>(&'a self, executor: &'a ExecutorRow) -> Answer<'a, ()>;
+    /// Writes what an executor said of itself; `heard_at` becomes the database's time. Whether it did: what a start says whose
+    /// place another one has taken is not heard any more. The newest [`FORMER_STARTS_MAX`] of those are remembered.
+    fn put_executor<'a>(&'a self, executor: &'a ExecutorRow) -> Answer<'a, bool>;
     /// It has left: it is not alive any more.
     fn executor_left(&self, id: ExecutorId, incarnation: Uuid) -> Answer<'_, ()>;
     /// All, `alive` when heard within `lease`.

@@ -10,7 +10,7 @@ use super::{
     samples::{LONG, build, claim, create, granted, job, labels, pipeline, until},
 };
 use crate::{
-    MayPut,
+    FORMER_STARTS_MAX, MayPut,
     model::{ExecutorRow, KeptCallback, Put, TokenRow},
 };
 
@@ -144,7 +144,7 @@ pub async fn executors_are_alive_while_they_are_heard(fixture: &dyn Fixture) {
     let (id, incarnation) = (ExecutorId(Uuid::new_v4()), Uuid::new_v4());
     (claim.executor, claim.incarnation) = (id, incarnation);
     let row = ExecutorRow { id, incarnation, name: "north".to_owned(), labels: labels("linux+x86"), slots: 4 };
-    store.put_executor(&row).await.unwrap();
+    assert!(store.put_executor(&row).await.unwrap());
     let made = create(&*store, build("p", vec![job("a")])).await;
     granted(&*store, &claim).await;
     let views = store.executors(LONG).await.unwrap();
@@ -163,8 +163,38 @@ pub async fn executors_are_alive_while_they_are_heard(fixture: &dyn Fixture) {
     assert!(store.executors(LONG).await.unwrap()[0].alive, "another incarnation's leaving is not this one's");
     store.executor_left(id, incarnation).await.unwrap();
     assert!(!store.executors(LONG).await.unwrap()[0].alive);
-    store.put_executor(&row).await.unwrap();
+    assert!(store.put_executor(&row).await.unwrap());
     assert!(store.executors(LONG).await.unwrap()[0].alive);
+}
+
+/// A start whose place another one has taken is not heard any more, of whichever process, and nobody else's starts are meant.
+pub async fn p2_a_former_start_of_an_executor_is_not_heard(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let start = |id: u128, incarnation: u128, name: &str| ExecutorRow {
+        id: ExecutorId(Uuid::from_u128(id)),
+        incarnation: Uuid::from_u128(incarnation),
+        name: name.to_owned(),
+        labels: labels("linux"),
+        slots: 1,
+    };
+    for n in 1..=3 {
+        let row = start(1, n, &format!("start {n}"));
+        assert!(store.put_executor(&row).await.unwrap(), "{row:?}");
+        assert!(store.put_executor(&row).await.unwrap(), "it registers again and again");
+    }
+    for n in 1..=2 {
+        assert!(!store.put_executor(&start(1, n, "too late")).await.unwrap());
+        assert!(store.put_executor(&start(2, n, "another")).await.unwrap());
+    }
+    let named =
+        |executors: Vec<wire::view::ExecutorView>| executors.into_iter().map(|one| one.name).collect::<Vec<_>>();
+    assert_eq!(named(store.executors(LONG).await.unwrap()), ["another", "start 3"]);
+    let last = u128::from(FORMER_STARTS_MAX) + 5;
+    for n in 4..=last {
+        assert!(store.put_executor(&start(1, n, "many")).await.unwrap());
+    }
+    assert!(!store.put_executor(&start(1, last - u128::from(FORMER_STARTS_MAX), "late")).await.unwrap());
+    assert!(store.put_executor(&start(1, 1, "forgotten")).await.unwrap(), "only so many are remembered");
 }
 
 fn always() -> MayPut {

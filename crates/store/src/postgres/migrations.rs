@@ -16,7 +16,7 @@ enum Step {
 }
 
 /// In order; the first makes version 1. A step that was released is never changed.
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 9] = [
     Step::Shared(include_str!("../migrations/0001_start.sql")),
     Step::Shared(include_str!("../migrations/0002_outbox_unreadable.sql")),
     Step::Shared(include_str!("../migrations/0003_stderr_lines.sql")),
@@ -25,6 +25,7 @@ const STEPS: [Step; 8] = [
     Step::Shared(include_str!("../migrations/0005_many_processes.sql")),
     Step::Shared(include_str!("../migrations/0006_dead_letters.sql")),
     Step::Shared(include_str!("../migrations/0007_lost_attempts.sql")),
+    Step::Shared(include_str!("../migrations/0008_former_starts.sql")),
 ];
 
 /// SQLite's words and PostgreSQL's. Texts are ordered by their bytes, as SQLite orders them.

@@ -4,18 +4,18 @@ use std::{collections::HashMap, time::Duration};
 
 use uuid::Uuid;
 use wire::{
-    BuildId, ExecutorId, JobId,
+    BuildId, ExecutorId, JobId, Timestamp,
     view::{ExecutorView, RunningJob},
 };
 
 use super::{
     Details, SqlStore,
-    connection::{Row, query},
+    connection::{Connection, Row, query},
     micros, now,
     rows::{self, bytes},
     writer::Rank,
 };
-use crate::{Answer, Executors, StoreError, model::ExecutorRow};
+use crate::{Answer, Executors, FORMER_STARTS_MAX, StoreError, model::ExecutorRow};
 
 /// Who runs what: the executor, then the columns of [`running_job`].
 const RUNNING: &str = "SELECT jobs.executor, jobs.id, jobs.plan, jobs.attempt, jobs.started_at, builds.id, \
@@ -39,12 +39,45 @@ fn running_job(row: &Row) -> Result<RunningJob, StoreError> {
     })
 }
 
+/// Whether this start is the present one from now on, or was already; it is not if another one has taken its place.
+async fn takes_its_place(
+    connection: &mut Connection,
+    executor: ExecutorId,
+    incarnation: Uuid,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let (id, start) = (bytes(&executor.0), bytes(&incarnation));
+    let is_former = query("SELECT 1 FROM former_starts WHERE executor = ? AND incarnation = ?");
+    if is_former.bind(id).bind(start).fetch_optional(&mut *connection).await?.is_some() {
+        return Ok(false);
+    }
+    let replaced = query(
+        "INSERT INTO former_starts (executor, incarnation, replaced_at) \
+         SELECT id, incarnation, ? FROM executors WHERE id = ? AND incarnation <> ?",
+    );
+    if replaced.bind(now.0).bind(id).bind(start).execute(&mut *connection).await? > 0 {
+        query(
+            "DELETE FROM former_starts WHERE executor = ? AND incarnation NOT IN (SELECT incarnation FROM former_starts \
+             WHERE executor = ? ORDER BY replaced_at DESC, incarnation DESC LIMIT ?)",
+        )
+        .bind(id)
+        .bind(id)
+        .bind(i64::from(FORMER_STARTS_MAX))
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(true)
+}
+
 impl<D: Details> Executors for SqlStore<D> {
-    fn put_executor<'a>(&'a self, executor: &'a ExecutorRow) -> Answer<'a, ()> {
+    fn put_executor<'a>(&'a self, executor: &'a ExecutorRow) -> Answer<'a, bool> {
         let executor = executor.clone();
         Box::pin(self.writer.run(Rank::Command, move |connection| {
             Box::pin(async move {
                 let now = now(&mut *connection).await?;
+                if !takes_its_place(connection, executor.id, executor.incarnation, now).await? {
+                    return Ok(false);
+                }
                 query(
                     "INSERT INTO executors (id, incarnation, name, labels, slots, heard_at, has_left) \
                      VALUES (?, ?, ?, ?, ?, ?, 0) ON CONFLICT (id) DO UPDATE SET incarnation = excluded.incarnation, \
@@ -59,7 +92,7 @@ impl<D: Details> Executors for SqlStore<D> {
                 .bind(now.0)
                 .execute(connection)
                 .await?;
-                Ok(())
+                Ok(true)
             })
         }))
     }
