@@ -81,6 +81,7 @@ fn view() -> BuildView {
         position: Some(Position { epoch: attempt, offset: 9 }),
         lines: if attempt > 0 { LINES } else { 0 },
         sealed: true,
+        unrecorded: 0,
         steps,
         artifacts: Vec::new(),
     };
@@ -131,7 +132,11 @@ impl Backend for Record {
     fn log(&self, _: JobId, attempt: Option<u32>, from: u64, limit: u32) -> BoxFuture<'_, Result<LogPage, Problem>> {
         let line = |n: u64| {
             let text = format!("\u{1b}[31mline-{n}\u{1b}[0m <b>not bold</b>");
-            RecordedLine { step: 0, line: LogLine { n, t: Timestamp(0), text, open: false, split: false, err: false } }
+            RecordedLine {
+                step: 0,
+                line: LogLine { n, t: Timestamp(0), text, open: false, split: false, err: false },
+                missing: false,
+            }
         };
         let lines = (from..LINES.min(from + u64::from(limit))).map(line).collect();
         let attempt = attempt.unwrap_or(1);

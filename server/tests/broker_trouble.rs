@@ -70,3 +70,36 @@ fn p1_an_alarm_of_the_broker_is_told_with_its_reason_and_what_was_accepted_runs_
     assert_eq!(north.finished_by_the_record(&id)["outcome"], "succeeded");
     until_ready_is(&north, 200);
 }
+
+#[test]
+fn p3_a_stream_that_an_operator_deletes_costs_what_was_not_recorded_and_that_is_told() {
+    let node = Node::start();
+    let cluster = Cluster::on(&node);
+    let north = cluster.server("north", "gateway,control");
+    let recorder = cluster.recorder("record");
+    let _executor = cluster.executor("east", "1");
+    let (gate, talk) = cluster.talk();
+    north.apply("talk", &talk);
+    north.apply("quick", QUICK);
+    let first = north.trigger("talk");
+    let job = north.build(&first)["jobs"][0]["id"].as_str().unwrap().to_owned();
+    let (_, events) = north.events(&first).until_line("line 200");
+    north.until_recorded(&job, 1, "line 200");
+
+    // Nobody records while the rest is printed; then what is printed is gone with the stream.
+    drop(recorder);
+    std::fs::write(&gate, "").unwrap();
+    drop(events.until(|frame| frame["event"]["kind"] == "build_finished"));
+    cluster.runtime.block_on(node.control(&["delete_queue", "--vhost", cluster.vhost(), "events"]));
+    let _recorder = cluster.recorder("record");
+
+    assert_eq!(north.finished_by_the_record(&first)["outcome"], "succeeded");
+    assert_eq!(north.log(&job, 1).len(), 200, "the record is sealed with what it has");
+    let told = north.build(&first);
+    assert!(told["jobs"][0]["unrecorded"].as_u64().unwrap() > 0, "{told}");
+    assert_eq!(north.get("/api/v1/groups").json()[0]["losses"], 1);
+    let second = north.trigger("quick");
+    let job = north.finished_by_the_record(&second)["jobs"][0]["id"].as_str().unwrap().to_owned();
+    assert_eq!(north.log(&job, 1), ["hi"]);
+    assert!(north.build(&second)["jobs"][0]["unrecorded"].is_null());
+}

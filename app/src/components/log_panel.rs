@@ -72,6 +72,14 @@ pub fn LogPanel(
         };
         followed.lost.with(|all| all.iter().filter(|lost| Some(lost.job) == chosen.get()).map(of).collect_view())
     };
+    let unrecorded = move || {
+        followed.view.with(|view| {
+            let job = view.jobs.iter().find(|job| Some(job.id) == chosen.get() && job.unrecorded > 0)?;
+            let events = if job.unrecorded == 1 { "One event".to_owned() } else { format!("{} events", grouped(job.unrecorded)) };
+            let text = format!("{events} of this log will never be recorded: the event stream was trimmed or made anew before the record had read them.");
+            Some(view! { <p class="problem" role="status">{text}</p> })
+        })
+    };
     let following = handle.following;
     let reason = move || {
         job.with(|job| {
@@ -155,6 +163,7 @@ pub fn LogPanel(
             <SearchBar handle/>
             <MarkBar handle/>
             {lost}
+            {unrecorded}
             {losses}
             {reason}
             <LogView handle job=chosen active empty/>

@@ -27,7 +27,7 @@ pub fn begin_attempt(view: &mut BuildView, id: JobId, attempt: u32, at: Option<T
     job.attempt = attempt;
     (job.state, job.outcome, job.reason, job.waiting_for) = (State::Running, None, None, None);
     (job.started_at, job.finished_at) = (at, None);
-    (job.position, job.lines, job.sealed) = (None, 0, false);
+    (job.position, job.lines, job.sealed, job.unrecorded) = (None, 0, false, 0);
     job.artifacts.clear();
     for step in &mut job.steps {
         let (index, name, command) = (step.step, std::mem::take(&mut step.name), std::mem::take(&mut step.command));

@@ -447,7 +447,8 @@ fn track_of(job: &JobView) -> Track {
 
 /// Copies what the job's own topic tells.
 fn keep_facts_of_steps(job: &mut JobView, from: &JobView) {
-    (job.position, job.lines, job.sealed) = (from.position, from.lines, from.sealed);
+    (job.position, job.lines) = (from.position, from.lines);
+    (job.sealed, job.unrecorded) = (from.sealed, from.unrecorded);
     job.steps.clone_from(&from.steps);
     job.artifacts.clone_from(&from.artifacts);
 }

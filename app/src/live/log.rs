@@ -30,6 +30,8 @@ pub struct Line {
     pub split: bool,
     /// It was printed to stderr, where the step's two streams are told apart.
     pub err: bool,
+    /// It will never be recorded: the event stream has lost it. It has no text.
+    pub missing: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -81,6 +83,10 @@ impl JobLog {
 
     /// Puts a line that was printed. It takes the place of one without end; a line that has its end stays.
     pub fn put(&mut self, step: u32, line: &LogLine) {
+        self.put_line(step, line, false);
+    }
+
+    fn put_line(&mut self, step: u32, line: &LogLine, missing: bool) {
         self.total = self.total.max(line.n + 1);
         if line.text.len() * TAB > self.widest {
             self.widest = self.widest.max(width(&line.text));
@@ -94,12 +100,14 @@ impl JobLog {
             page.lines.resize(place + 1, None);
         }
         let slot = &mut page.lines[place];
-        let is_known = |old: &Line| (!old.open && line.open) || (*old.text == *line.text && old.open == line.open);
+        let is_known =
+            |old: &Line| missing || (!old.open && line.open) || (*old.text == *line.text && old.open == line.open);
         if slot.as_ref().is_some_and(is_known) {
             return;
         }
         let text = Arc::from(line.text.as_str());
-        *slot = Some(Line { step, t: line.t, text, version: clock, open: line.open, split: line.split, err: line.err });
+        let LogLine { t, open, split, err, .. } = *line;
+        *slot = Some(Line { step, t, text, version: clock, open, split, err, missing });
         self.give_up();
     }
 
@@ -107,7 +115,7 @@ impl JobLog {
     pub fn put_recorded(&mut self, lines: &[RecordedLine]) {
         for line in lines {
             if !line.line.open || self.get(line.line.n).is_none() {
-                self.put(line.step, &line.line);
+                self.put_line(line.step, &line.line, line.missing);
             }
         }
     }
@@ -212,7 +220,7 @@ mod tests {
         let mut log = JobLog::new(1);
         log.reach(2 * PAGE_LINES);
         assert_eq!(log.first_missing(1), Some(PAGE_LINES));
-        log.put_recorded(&[wire::log::RecordedLine { step: 0, line: line(PAGE_LINES, "long") }]);
+        log.put_recorded(&[wire::log::RecordedLine { step: 0, line: line(PAGE_LINES, "long"), missing: false }]);
         assert_eq!((log.missing(0..2 * PAGE_LINES), log.first_missing(1)), (vec![0, 1], Some(PAGE_LINES + 1)));
     }
 
@@ -231,9 +239,9 @@ mod tests {
         let mut log = JobLog::new(1);
         let older = LogLine { open: true, ..line(0, "10 %") };
         log.put(0, &LogLine { open: true, ..line(0, "70 %") });
-        log.put_recorded(&[RecordedLine { step: 0, line: older.clone() }]);
+        log.put_recorded(&[RecordedLine { step: 0, line: older.clone(), missing: false }]);
         assert_eq!(&*log.get(0).unwrap().text, "70 %");
-        log.put_recorded(&[RecordedLine { step: 0, line: line(0, "done") }]);
+        log.put_recorded(&[RecordedLine { step: 0, line: line(0, "done"), missing: false }]);
         log.put(0, &older);
         assert_eq!(&*log.get(0).unwrap().text, "done");
     }

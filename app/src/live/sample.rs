@@ -41,6 +41,7 @@ pub(crate) fn build(jobs: u32) -> BuildView {
         position: None,
         lines: 0,
         sealed: false,
+        unrecorded: 0,
         steps: vec![step(0), step(1)],
         artifacts: Vec::new(),
     };

@@ -223,7 +223,7 @@ impl Follower<'_> {
                     if line.n > next {
                         self.read_up_to(job, attempt, line.n, Open::Lags)?;
                     }
-                    self.print(job, &RecordedLine { step, line });
+                    self.print(job, &RecordedLine { step, line, missing: false });
                 }
             }
             _ => {}
@@ -379,6 +379,10 @@ impl Follower<'_> {
         }
         place.next = line.line.n + 1;
         self.speak(job);
+        if line.missing {
+            let text = format!("line {} was never recorded: the event stream has lost it", line.line.n + 1);
+            return self.terminal.say(Tone::Warning, &text);
+        }
         self.terminal.pass(&line.line.text);
     }
 

@@ -2,8 +2,9 @@
 //!
 //! The group's place is (incarnation, offset) in the store, written in the transaction of the effect. So a group that is
 //! killed anywhere reads again what it had not committed, and the effect drops what it has (last + 1 of each topic).
-//! A place that was trimmed, or that belongs to a stream made anew, is told in the log; the group goes on from the oldest
-//! event that is kept, and the effect refuses what lies behind a hole.
+//! A place that was trimmed, or that belongs to a stream made anew, is told in the log and counted; the effect makes good
+//! what it can, and the group goes on from the oldest event that is kept. A group that dies in between finds its place
+//! lost once more.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -24,6 +25,9 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 pub trait Effect: Send + Sync + 'static {
     /// The group's name, under which its place is kept.
     fn name(&self) -> &str;
+    /// What lies between the group's place and the oldest event of the stream is lost. Called before that is read; again, if
+    /// it fails or the process dies before the first batch.
+    fn lost_place(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
     /// Applies the entries and keeps the place `offset` of `incarnation`, in one transaction.
     fn apply(
         &self,
@@ -52,7 +56,7 @@ pub async fn run(broker: Arc<dyn Broker>, store: Arc<dyn Store>, effect: impl Ef
 
 /// Follows the stream until something fails.
 async fn follow(broker: &dyn Broker, store: &dyn Store, effect: &impl Effect, wait: &mut Duration) -> String {
-    let mut reader = match open(broker, store, effect.name()).await {
+    let mut reader = match open(broker, store, effect).await {
         Ok(reader) => reader,
         Err(failure) => return failure,
     };
@@ -70,7 +74,8 @@ async fn follow(broker: &dyn Broker, store: &dyn Store, effect: &impl Effect, wa
 }
 
 /// Opens the stream at the group's place.
-async fn open(broker: &dyn Broker, store: &dyn Store, group: &str) -> Result<StreamReader, String> {
+async fn open(broker: &dyn Broker, store: &dyn Store, effect: &impl Effect) -> Result<StreamReader, String> {
+    let group = effect.name();
     let from = match store.group_place(group).await.map_err(|failure| failure.to_string())? {
         Some((incarnation, offset)) => StreamFrom::After { incarnation, offset },
         None => StreamFrom::First,
@@ -82,7 +87,8 @@ async fn open(broker: &dyn Broker, store: &dyn Store, group: &str) -> Result<Str
         }
         Err(StreamError::Broker(failure)) => Err(failure.to_string()),
         Err(gone @ (StreamError::Trimmed { .. } | StreamError::Anew { .. })) => {
-            warn!(group, %gone, "a consumer group cannot go on from its place and begins at the oldest event");
+            warn!(group, %gone, "a consumer group has lost its place and begins at the oldest event");
+            effect.lost_place().await.map_err(|failure| failure.to_string())?;
             broker.read_stream(StreamFrom::First).await.map_err(|failure| failure.to_string())
         }
     }

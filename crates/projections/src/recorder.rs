@@ -10,13 +10,16 @@ use broker::{
     Broker, Origin, Outgoing, StreamEntry,
     topology::{self, Exchange},
 };
-use store::{Store, StoreError, model::RecordBatch};
+use store::{ChangeError, Store, StoreError, model::RecordBatch};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 use uuid::Uuid;
 use wire::{EventMessage, Topic, dead_letter::name_of, event::encode_recorded, mac::InstallationKey};
 
-use crate::group::{self, Effect};
+use crate::{
+    group::{self, Effect},
+    restate,
+};
 
 /// The name of the recorder's group.
 pub const GROUP: &str = "recorder";
@@ -61,6 +64,22 @@ impl Recorder {
 impl Effect for Recorder {
     fn name(&self) -> &str {
         GROUP
+    }
+
+    async fn lost_place(&self) -> Result<(), StoreError> {
+        let lacking = self.store.lose_place(GROUP).await?;
+        warn!(
+            builds = lacking.len(),
+            "events may be lost for good: what has ended of these builds is announced once more"
+        );
+        for build in lacking {
+            let said = self.store.change_build(build, Box::new(|build, _| Ok(restate::ends_of(build)))).await;
+            match said {
+                Ok(_) | Err(ChangeError::NoBuild(_) | ChangeError::Refused(_)) => {}
+                Err(ChangeError::Store(failure)) => return Err(failure),
+            }
+        }
+        Ok(())
     }
 
     async fn apply(&self, incarnation: Uuid, offset: u64, entries: Vec<StreamEntry>) -> Result<(), StoreError> {

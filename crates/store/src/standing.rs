@@ -12,6 +12,10 @@ pub struct Standing {
     pub until: Option<u64>,
     /// Nothing will ever be recorded behind `last`.
     pub sealed: bool,
+    /// The group has lost its place in the stream: what comes next is taken though others before it are missing.
+    pub may_skip: bool,
+    /// Events that will never be recorded.
+    pub skipped: u64,
 }
 
 /// What becomes of an event.
@@ -70,9 +74,10 @@ impl Standing {
             return Taken::Sealed;
         }
         let next = self.last.map_or(0, |last| last.saturating_add(1));
-        if offset > next {
+        if offset > next && !self.may_skip {
             return Taken::Hole { next };
         }
+        self.skip(offset - next);
         self.last = Some(offset);
         self.sealed = self.until.is_some_and(|until| offset >= until);
         Taken::Next
@@ -87,10 +92,22 @@ impl Standing {
             // A job that waited for its next attempt was cancelled: nothing is new of this one, which is complete at the
             // offset that its holder gave.
             (How::Finished(None), Some(_)) => return false,
-            (How::Finished(Some(until)), _) if self.last.is_none_or(|last| last < until) => self.until = Some(until),
+            (How::Finished(Some(until)), _) if self.last.is_none_or(|last| last < until) => {
+                self.until = Some(until);
+                // Its writer had told of all before it told of its end, so what is missing now does not come any more.
+                if self.may_skip {
+                    self.skip(until - self.last.map_or(0, |last| last.saturating_add(1)) + 1);
+                    self.sealed = true;
+                }
+            }
             _ => self.sealed = true,
         }
         true
+    }
+
+    fn skip(&mut self, events: u64) {
+        self.skipped += events;
+        self.may_skip = false;
     }
 }
 
@@ -113,6 +130,25 @@ mod tests {
         assert_eq!(standing.take(1), Taken::Hole { next: 0 });
         assert_eq!([standing.take(0), standing.take(0), standing.take(1)], [Taken::Next, Taken::Repeat, Taken::Next]);
         assert_eq!(standing.take(3), Taken::Hole { next: 2 });
+    }
+
+    #[test]
+    fn p3_where_the_stream_has_lost_events_the_next_one_is_taken_once_and_the_loss_is_counted() {
+        let lost = Standing { last: Some(2), may_skip: true, ..Standing::default() };
+        let mut standing = lost;
+        assert_eq!(
+            [standing.take(2), standing.take(7), standing.take(9)],
+            [Taken::Repeat, Taken::Next, Taken::Hole { next: 8 }]
+        );
+        assert_eq!((standing.skipped, standing.may_skip), (4, false));
+        let mut whole = lost;
+        assert_eq!([whole.take(3), whole.take(5)], [Taken::Next, Taken::Hole { next: 4 }]);
+        assert_eq!(whole.skipped, 0);
+        let (mut tail, mut all) = (lost, Standing { last: None, ..lost });
+        assert!(tail.end(&finished(Some(9))) && tail.sealed);
+        assert!(all.end(&finished(Some(9))) && all.sealed);
+        assert_eq!((tail.skipped, all.skipped), (7, 10));
+        assert_eq!((tail.take(3), tail.last), (Taken::Sealed, Some(2)));
     }
 
     #[test]

@@ -35,6 +35,18 @@ pub struct RecordedLine {
     /// The line.
     #[serde(flatten)]
     pub line: LogLine,
+    /// It was printed and will never be recorded: the event stream has lost it. Time, step and text say nothing then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub missing: bool,
+}
+
+impl RecordedLine {
+    /// Stands for line `n`, which will never be recorded.
+    #[must_use]
+    pub fn missing(n: u64) -> Self {
+        let line = LogLine { n, t: Timestamp(0), text: String::new(), open: false, split: false, err: false };
+        Self { step: 0, line, missing: true }
+    }
 }
 
 /// What a line says of a group of lines, if it is one of the markers that people know from elsewhere.

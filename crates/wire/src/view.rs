@@ -131,10 +131,18 @@ pub struct JobView {
     pub lines: u64,
     /// The record of the last attempt is complete: nothing more will come.
     pub sealed: bool,
+    /// Events of the last attempt that will never be recorded: the event stream has lost them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unrecorded: u64,
     /// In order.
     pub steps: Vec<StepView>,
     /// Files kept by the last attempt.
     pub artifacts: Vec<ArtifactView>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// An attempt whose executor was lost.
@@ -335,4 +343,7 @@ pub struct GroupView {
     pub offset: Option<u64>,
     /// How many messages it is behind; approximate.
     pub lag: u64,
+    /// How often it has lost its place: the stream was trimmed beyond it, or made anew.
+    #[serde(default)]
+    pub losses: u64,
 }

@@ -131,13 +131,26 @@ async fn read(core: &Core, who: &Authority, job: JobId, attempt: u32, from: u64)
     page.map_err(std::io::Error::other)
 }
 
-/// The text of a page: a line that was split is put together again.
+/// The text of a page: a line that was split is put together again, and one sentence stands for lines that were lost.
 fn text(page: &LogPage) -> Bytes {
     let mut text = String::with_capacity(page.lines.iter().map(|line| line.line.text.len() + 1).sum());
-    for line in &page.lines {
-        text.push_str(&line.line.text);
-        if !line.line.split {
-            text.push('\n');
+    for lines in page.lines.chunk_by(|one, next| one.missing && next.missing) {
+        match lines {
+            [first, .., last] => text.push_str(&format!(
+                "[lines {} to {} were never recorded: the event stream has lost them]\n",
+                first.line.n + 1,
+                last.line.n + 1
+            )),
+            [only] if only.missing => {
+                text.push_str(&format!("[line {} was never recorded: the event stream has lost it]\n", only.line.n + 1))
+            }
+            [only] => {
+                text.push_str(&only.line.text);
+                if !only.line.split {
+                    text.push('\n');
+                }
+            }
+            [] => {}
         }
     }
     text.into()

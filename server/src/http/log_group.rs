@@ -74,8 +74,9 @@ impl Search {
 
     /// Takes the next lines. Says whether the group ends among them.
     fn take(&mut self, lines: &[RecordedLine]) -> bool {
-        for RecordedLine { step, line } in lines.iter().filter(|line| line.line.n > self.first) {
+        for RecordedLine { step, line, missing } in lines.iter().filter(|line| line.line.n > self.first) {
             match marker(&line.text) {
+                _ if *missing => self.last = line.n,
                 _ if *step != self.step => return true,
                 Some(Marker::Begin(_)) => return true,
                 Some(Marker::End) => {
@@ -99,6 +100,7 @@ mod tests {
         let line = |(n, (step, text)): (u64, &(u32, &str))| RecordedLine {
             step: *step,
             line: LogLine { n, t: Timestamp(0), text: (*text).to_owned(), open: false, split: false, err: false },
+            missing: false,
         };
         (0..).zip(of).map(line).collect()
     }

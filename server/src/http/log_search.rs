@@ -103,7 +103,7 @@ impl Search {
             }
         };
         let mut found = Vec::new();
-        for RecordedLine { step, line } in &lines {
+        for RecordedLine { step, line, .. } in &lines {
             search.scanned = line.n + 1;
             if let Some(text) = search.needle.find(&line.text) {
                 search.hits += 1;

@@ -101,6 +101,13 @@ pub(crate) async fn metrics(State(site): State<Site>, Who(_who): Who) -> Answer<
     family("worker_restarts", "Starts after a panic.", per_worker(|worker| worker.restarts));
     let lag = site.core.recorder_lag.load(Ordering::Relaxed);
     family("recorder_lag", "Events that the record is behind.", vec![(String::new(), lag)]);
+    let groups = site.core.store.groups().await.map_err(queries::store_problem)?;
+    let losses = groups.iter().map(|group| (format!("{{group=\"{}\"}}", group.name), group.losses)).collect();
+    family(
+        "group_place_losses_total",
+        "Times that a consumer group found its place trimmed or the stream made anew.",
+        losses,
+    );
     let queued = site.core.store.queued_jobs().await.map_err(queries::store_problem)?;
     let queued = queued.iter().map(|row| (format!("{{labels=\"{}\"}}", row.label_set), row.count)).collect();
     family("jobs_queued", "Jobs that wait for an executor.", queued);

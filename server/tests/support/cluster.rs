@@ -83,7 +83,14 @@ impl Cluster {
         self.executor_with(name, &["--slots", slots])
     }
 
-    /// The same with other options.
+    /// A process that records and nothing else.
+    pub(crate) fn recorder(&self, name: &str) -> Executor {
+        let mut command = Command::new(STEPCAST);
+        command.args(["serve", "--roles", "projections", "--broker", &self.broker, "--store", &self.store]);
+        Executor::start(command.arg("--data-dir").arg(self.data_dir(name)))
+    }
+
+    /// An executor with other options.
     pub(crate) fn executor_with(&self, name: &str, options: &[&str]) -> Executor {
         self.executor_of(Path::new(STEPCAST), name, options)
     }
@@ -103,6 +110,7 @@ impl Drop for Cluster {
     }
 }
 
+/// A process without a listener.
 pub(crate) struct Executor(Child);
 
 impl Executor {
@@ -111,7 +119,7 @@ impl Executor {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut told = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut told).unwrap();
-        assert!(told.starts_with("Running executor"), "{told:?}");
+        assert!(told.starts_with("Running "), "{told:?}");
         Self(child)
     }
 

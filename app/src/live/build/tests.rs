@@ -100,7 +100,7 @@ fn p3_lines_fetched_before_a_reading_do_not_bring_a_line_back_to_what_it_was() {
     live.reading();
     live.adopt(record(&live, 1, 11, 11, false));
     let fetched = |line, offset| {
-        let lines = vec![RecordedLine { step: 0, line }];
+        let lines = vec![RecordedLine { step: 0, line, missing: false }];
         Fetched { lines, total: Some(11), offset: Some(offset) }
     };
     live.fetched(job, 1, &fetched(half, 10));
@@ -341,7 +341,7 @@ fn a_retry_is_read_because_its_event_does_not_name_the_jobs() {
 fn another_job_is_followed_from_what_the_page_knows_of_it() {
     let (mut live, _) = watching();
     let other = live.view().jobs[1].id;
-    let recorded = |n| RecordedLine { step: 0, line: line(n, "x") };
+    let recorded = |n| RecordedLine { step: 0, line: line(n, "x"), missing: false };
     let position = Some(Position { epoch: 1, offset: 2 });
     let mut view = live.view().clone();
     (view.jobs[1].attempt, view.jobs[1].lines, view.jobs[1].position) = (1, 3, position);

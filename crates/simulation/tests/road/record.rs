@@ -93,7 +93,7 @@ impl Record {
                     let is_free = log.get(&line.n).is_none_or(|known| known.line.open);
                     if is_free {
                         *self.total.entry(key).or_default() += u64::from(!log.contains_key(&line.n));
-                        log.insert(line.n, RecordedLine { step, line });
+                        log.insert(line.n, RecordedLine { step, line, missing: false });
                     }
                 }
             }
@@ -165,6 +165,7 @@ impl Record {
             position: page.position,
             lines: page.total,
             sealed: page.sealed,
+            unrecorded: 0,
             steps: steps.into_iter().flat_map(BTreeMap::values).cloned().collect(),
             artifacts: Vec::new(),
         }

@@ -11,6 +11,7 @@ pub mod dead_letters;
 pub mod journal;
 pub mod leases;
 pub mod logs;
+pub mod lost_place;
 pub mod processes;
 pub mod record;
 mod samples;
@@ -97,6 +98,11 @@ macro_rules! store_conformance {
             a_build_is_shown_with_what_is_recorded
             build_events_are_read_back_in_order
             p7_the_record_survives_a_kill
+        );
+        $crate::store_conformance!(@ $fixture, lost_place:
+            p3_what_the_stream_has_lost_is_told_and_what_follows_is_recorded
+            p3_an_attempt_whose_end_the_stream_has_lost_is_sealed_by_its_end_said_again
+            p5_only_what_is_not_recorded_to_its_end_may_skip
         );
         $crate::store_conformance!(@ $fixture, journal:
             p7_the_journal_comes_back_as_it_was_written

@@ -22,7 +22,7 @@ pub(super) fn pack(lines: &[RecordedLine]) -> (Timestamp, Vec<u8>) {
     let t0 = lines.first().map_or(Timestamp(0), |first| first.line.t);
     let mut plain = Vec::with_capacity(lines.iter().map(|line| line.line.text.len() + 8).sum());
     let mut before = t0.0;
-    for RecordedLine { step, line } in lines {
+    for RecordedLine { step, line, .. } in lines {
         put(&mut plain, u64::from(*step));
         let difference = line.t.0.wrapping_sub(before);
         before = line.t.0;
@@ -51,7 +51,7 @@ pub(super) fn unpack(first: u64, t0: Timestamp, packed: &[u8]) -> Result<Vec<Rec
         rest = behind;
         let text = String::from_utf8(text.to_vec()).map_err(|_| broken())?;
         let line = LogLine { n, t: Timestamp(t), text, open: false, split: flags & SPLIT != 0, err: flags & ERR != 0 };
-        lines.push(RecordedLine { step, line });
+        lines.push(RecordedLine { step, line, missing: false });
         n = n.saturating_add(1);
     }
     Ok(lines)
@@ -85,7 +85,7 @@ mod tests {
 
     fn line(n: u64, t: i64, text: &str, split: bool) -> RecordedLine {
         let line = LogLine { n, t: Timestamp(t), text: text.to_owned(), open: false, split, err: t < 0 };
-        RecordedLine { step: (n % 3) as u32 * 100_000, line }
+        RecordedLine { step: (n % 3) as u32 * 100_000, line, missing: false }
     }
 
     #[test]

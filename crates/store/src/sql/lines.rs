@@ -25,6 +25,8 @@ pub(super) struct Lines {
     closed: Vec<RecordedLine>,
     /// Each step's first line in this batch.
     firsts: BTreeMap<u32, u64>,
+    /// Lines whose events the stream has lost: the first, and how many.
+    missing: Vec<(u64, u64)>,
 }
 
 impl Lines {
@@ -41,8 +43,8 @@ impl Lines {
             open_lines(connection, (job, attempt), 0, i64::MAX, usize::MAX).await?
         };
         let open = open.into_iter().map(|line| (line.line.n, line)).collect();
-        let (touched, closed, firsts) = (BTreeSet::new(), Vec::new(), BTreeMap::new());
-        Ok(Self { job, attempt, next, open, touched, closed, firsts })
+        let (touched, closed, firsts, missing) = (BTreeSet::new(), Vec::new(), BTreeMap::new(), Vec::new());
+        Ok(Self { job, attempt, next, open, touched, closed, firsts, missing })
     }
 
     /// How many lines have no end.
@@ -55,6 +57,9 @@ impl Lines {
     pub(super) fn push(&mut self, step: u32, line: LogLine) {
         let n = line.n;
         if n >= self.next {
+            if n > self.next {
+                self.missing.push((self.next, n - self.next));
+            }
             self.next = n.saturating_add(1);
             self.firsts.entry(step).or_insert(n);
         } else if self.open.remove(&n).is_some() {
@@ -62,7 +67,7 @@ impl Lines {
         } else {
             return;
         }
-        let line = RecordedLine { step, line };
+        let line = RecordedLine { step, line, missing: false };
         if line.line.open {
             self.touched.insert(n);
             self.open.insert(n, line);
@@ -83,6 +88,7 @@ impl Lines {
         let (job, attempt) = (self.job, self.attempt);
         let id = job.0.as_simple().to_string();
         gathered.firsts.extend(self.firsts.iter().map(|(step, first)| (id.clone(), attempt, *step, *first)));
+        gathered.missing.extend(self.missing.iter().map(|(first, count)| (job, attempt, *first, *count)));
         self.closed.sort_by_key(|line| line.line.n);
         for run in runs(&self.closed) {
             let (t0, packed) = chunk::pack(run);
@@ -93,7 +99,7 @@ impl Lines {
     }
 
     async fn write_open(&self, connection: &mut Connection, n: u64) -> Result<(), StoreError> {
-        let Some(RecordedLine { step, line }) = self.open.get(&n) else {
+        let Some(RecordedLine { step, line, .. }) = self.open.get(&n) else {
             query("DELETE FROM open_lines WHERE job = ? AND attempt = ? AND n = ?")
                 .bind(bytes(&self.job.0))
                 .bind(i64::from(self.attempt))
@@ -127,6 +133,8 @@ pub(super) struct Gathered {
     chunks: Vec<Chunk>,
     /// Job (in hex), attempt, step, and the number of the step's first line in the batch.
     firsts: Vec<(String, u32, u32, u64)>,
+    /// Job, attempt, the first line that is missing, and how many are.
+    missing: Vec<(JobId, u32, u64, u64)>,
 }
 
 struct Chunk {
@@ -153,6 +161,18 @@ impl Gathered {
             .execute(&mut *connection)
             .await?;
         }
+        let head = "INSERT INTO missing_lines (job, attempt, first_line, line_count)";
+        insert::rows(
+            connection,
+            head,
+            4,
+            "ON CONFLICT DO NOTHING",
+            &self.missing,
+            |query, (job, attempt, first, count)| {
+                query.bind(bytes(&job.0)).bind(i64::from(*attempt)).bind(signed(*first)).bind(signed(*count))
+            },
+        )
+        .await?;
         let head = "INSERT INTO log_chunks (job, attempt, first_line, line_count, t0, body)";
         insert::rows(connection, head, 6, "", &self.chunks, |query, chunk| {
             let query = query.bind(bytes(&chunk.job.0)).bind(i64::from(chunk.attempt)).bind(signed(chunk.first));
@@ -194,6 +214,11 @@ pub(super) async fn read(
         lines.extend(open);
         lines.sort_by_key(|line| line.line.n);
     }
+    let missing = missing_lines(connection, (job, attempt), from, to).await?;
+    if !missing.is_empty() {
+        lines.extend(missing);
+        lines.sort_by_key(|line| line.line.n);
+    }
     let mut size = 0;
     let fits = lines.iter().take_while(|line| {
         size += line.line.text.len();
@@ -201,6 +226,32 @@ pub(super) async fn read(
     });
     let fits = fits.count().max(1);
     lines.truncate(fits);
+    Ok(lines)
+}
+
+/// A line of its own for each of the lines `from..to` that will never be recorded.
+async fn missing_lines(
+    connection: &mut Connection,
+    (job, attempt): (JobId, u32),
+    from: u64,
+    to: u64,
+) -> Result<Vec<RecordedLine>, StoreError> {
+    let found = query(
+        "SELECT first_line, line_count FROM missing_lines WHERE job = ? AND attempt = ? AND first_line < ? \
+         AND first_line + line_count > ? ORDER BY first_line",
+    )
+    .bind(bytes(&job.0))
+    .bind(i64::from(attempt))
+    .bind(signed(to))
+    .bind(signed(from))
+    .fetch_all(connection)
+    .await?;
+    let mut lines = Vec::new();
+    for row in &found {
+        let (first, count): (u64, u64) = (rows::number(row, 0)?, rows::number(row, 1)?);
+        let (first, end) = (first.max(from), first.saturating_add(count).min(to));
+        lines.extend((first..end).map(RecordedLine::missing));
+    }
     Ok(lines)
 }
 
@@ -284,7 +335,7 @@ async fn open_lines(
             let (n, t, split) = (rows::number(row, 0)?, Timestamp(row.try_get(2)?), rows::flag(row, 3)?);
             let line = LogLine { n, t, text: row.try_get(4)?, open: true, split, err: rows::flag(row, 5)? };
             size += line.text.len();
-            lines.push(RecordedLine { step: rows::number(row, 1)?, line });
+            lines.push(RecordedLine { step: rows::number(row, 1)?, line, missing: false });
             if size > bytes_max {
                 return Ok(lines);
             }

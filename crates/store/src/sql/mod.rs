@@ -16,6 +16,7 @@ mod journal;
 mod labels;
 mod leases;
 mod lines;
+mod lost_place;
 mod outbox;
 mod pipelines;
 mod record;

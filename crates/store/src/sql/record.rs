@@ -162,7 +162,7 @@ impl Part {
         let found = query(
             "WITH asked AS (SELECT CAST(value ->> 0 AS BIGINT) AS kind, unhex(value ->> 1) AS id, \
              CAST(value ->> 2 AS BIGINT) AS epoch FROM {each}) \
-             SELECT topics.kind, topics.id, topics.epoch, last, until, sealed, lines, open FROM asked CROSS JOIN topics \
+             SELECT topics.kind, topics.id, topics.epoch, last, until, sealed, lines, open, may_skip, skipped FROM asked CROSS JOIN topics \
              WHERE topics.kind = asked.kind AND topics.id = asked.id AND topics.epoch = asked.epoch",
         )
         .bind(rows::to_json(&asked)?)
@@ -172,8 +172,13 @@ impl Part {
             let id = rows::uuid(row, 1)?;
             let topic = if rows::flag(row, 0)? { Topic::Job(JobId(id)) } else { Topic::Build(BuildId(id)) };
             let offset = |place: Option<i64>| place.and_then(|place| u64::try_from(place).ok());
-            let standing =
-                Standing { last: offset(row.try_get(3)?), until: offset(row.try_get(4)?), sealed: rows::flag(row, 5)? };
+            let standing = Standing {
+                last: offset(row.try_get(3)?),
+                until: offset(row.try_get(4)?),
+                sealed: rows::flag(row, 5)?,
+                may_skip: rows::flag(row, 8)?,
+                skipped: rows::number(row, 9)?,
+            };
             let (lines, open) = (rows::number(row, 6)?, rows::number(row, 7)?);
             let kept = Kept { standing, lines, open, ..Kept::default() };
             self.topics.insert((topic, rows::number(row, 2)?), kept);
@@ -286,14 +291,16 @@ impl Part {
         gathered.write(connection).await?;
         let met: Vec<(Key, Kept)> = self.met.iter().filter_map(|key| Some((*key, *self.topics.get(key)?))).collect();
         let changed: Vec<(Key, Kept)> = met.iter().filter(|(_, kept)| kept.changed).copied().collect();
-        let head = "INSERT INTO topics (kind, id, epoch, last, until, sealed, lines, open)";
+        let head = "INSERT INTO topics (kind, id, epoch, last, until, sealed, lines, open, may_skip, skipped)";
         let tail = "ON CONFLICT (kind, id, epoch) DO UPDATE SET last = excluded.last, until = excluded.until, \
-                    sealed = excluded.sealed, lines = excluded.lines, open = excluded.open";
-        insert::rows(connection, head, 8, tail, &changed, |query, ((topic, epoch), kept)| {
+                    sealed = excluded.sealed, lines = excluded.lines, open = excluded.open, \
+                    may_skip = excluded.may_skip, skipped = excluded.skipped";
+        insert::rows(connection, head, 10, tail, &changed, |query, ((topic, epoch), kept)| {
             let ((kind, id), Kept { standing, lines, open, .. }) = (columns(topic), kept);
             let query = query.bind(kind).bind(bytes(id)).bind(i64::from(*epoch)).bind(standing.last.map_or(-1, signed));
             let query = query.bind(standing.until.map(signed)).bind(i64::from(standing.sealed));
-            query.bind(signed(*lines)).bind(signed(*open))
+            let query = query.bind(signed(*lines)).bind(signed(*open));
+            query.bind(i64::from(standing.may_skip)).bind(signed(standing.skipped))
         })
         .await?;
         let recorded = met

@@ -11,9 +11,10 @@ use wire::{
 use super::{
     Details, SqlStore,
     connection::{Connection, Row, query},
-    lines, record,
+    lines, lost_place, record,
     rows::{self, bytes, signed},
     view,
+    writer::Rank,
 };
 use crate::{
     Answer, Record, StoreError,
@@ -36,12 +37,19 @@ impl<D: Details> Record for SqlStore<D> {
         })
     }
 
+    fn lose_place<'a>(&'a self, group: &'a str) -> Answer<'a, Vec<BuildId>> {
+        let group = group.to_owned();
+        Box::pin(self.writer.run(Rank::Record, move |connection| Box::pin(lost_place::lose(connection, group))))
+    }
+
     fn groups(&self) -> Answer<'_, Vec<GroupView>> {
         Box::pin(async move {
             let mut reader = self.reader().await?;
-            let found = query("SELECT name, place FROM groups ORDER BY name").fetch_all(&mut reader).await?;
-            let group =
-                |row| Ok(GroupView { name: Row::try_get(row, 0)?, offset: Some(rows::number(row, 1)?), lag: 0 });
+            let found = query("SELECT name, place, losses FROM groups ORDER BY name").fetch_all(&mut reader).await?;
+            let group = |row: &Row| {
+                let offset = Some(rows::number(row, 1)?);
+                Ok(GroupView { name: row.try_get(0)?, offset, lag: 0, losses: rows::number(row, 2)? })
+            };
             found.iter().map(group).collect()
         })
     }

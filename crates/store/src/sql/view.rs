@@ -118,7 +118,7 @@ impl Jobs {
 /// Columns of [`rows::job`], qualified, then the queueing, the executor's name and the topic of the last attempt.
 const JOBS: &str = "SELECT jobs.id, plan, attempt, failures, losses, state, jobs.queued_at, started_at, finished_at, \
     executor, jobs.incarnation, claim_id, expires_at, cancelling, outcome, reason, last_offset, lost, executors.name, \
-    topics.last, topics.sealed, topics.lines FROM jobs LEFT JOIN executors ON executors.id = jobs.executor \
+    topics.last, topics.sealed, topics.lines, topics.skipped FROM jobs LEFT JOIN executors ON executors.id = jobs.executor \
     LEFT JOIN topics ON topics.kind = 1 AND topics.id = jobs.id AND topics.epoch = jobs.attempt \
     WHERE build = ? ORDER BY place";
 
@@ -162,6 +162,7 @@ fn view(job: Job, row: &Row, names: &[String]) -> Result<JobView, StoreError> {
         position: last.and_then(|last| u64::try_from(last).ok()).map(|offset| Position { epoch: job.attempt, offset }),
         lines: rows::number_if(row, 21)?.unwrap_or(0),
         sealed: rows::number_if::<u8>(row, 20)?.unwrap_or(0) != 0,
+        unrecorded: rows::number_if(row, 22)?.unwrap_or(0),
         steps: Vec::new(),
         artifacts: Vec::new(),
     })

@@ -5,7 +5,7 @@ use sqlx::{Connection, Executor, Row, SqliteConnection};
 use crate::StoreError;
 
 /// In order; the first makes version 1. A step that was released is never changed.
-const STEPS: [&str; 8] = [
+const STEPS: [&str; 9] = [
     include_str!("../migrations/0001_start.sql"),
     include_str!("../migrations/0002_outbox_unreadable.sql"),
     include_str!("../migrations/0003_stderr_lines.sql"),
@@ -14,6 +14,7 @@ const STEPS: [&str; 8] = [
     include_str!("../migrations/0006_dead_letters.sql"),
     include_str!("../migrations/0007_lost_attempts.sql"),
     include_str!("../migrations/0008_former_starts.sql"),
+    include_str!("../migrations/0009_lost_places.sql"),
 ];
 
 /// The schema that this program knows.
