@@ -43,6 +43,11 @@ start() {
     pids+=("$!")
 }
 
+# Waits until a process of a former start, which ends with that one, has let go of its data folder.
+until_left() {
+    [ ! -e "$1/serve.lock" ] || flock --timeout 10 "$1/serve.lock" true
+}
+
 # Waits until a process says in a file that it is there.
 until_told() {
     until grep -q "$1" "$2"; do
@@ -66,6 +71,7 @@ shared=(--broker "@$own/broker" --trusted-proxies 127.0.0.1 "${rest[@]}")
 for gateway in north south; do
     : >"$own/$gateway.out"
     address=127.0.0.1:$(free_port)
+    until_left "$data/$gateway"
     start "$program" serve --roles gateway,control,projections --listen "$address" --data-dir "$data/$gateway" \
         --instance "$gateway" --public-url "http://$listen" --store "@$own/store" --artifacts "$data/artifacts" \
         "${shared[@]}" >"$own/$gateway.out"
@@ -76,6 +82,7 @@ for gateway in north south; do
 done
 for executor in $(seq "${CLUSTER_EXECUTORS:-2}"); do
     : >"$own/executor-$executor.out"
+    until_left "$data/executor-$executor"
     start "$program" serve --roles executor --data-dir "$data/executor-$executor" "${shared[@]}" >"$own/executor-$executor.out"
 done
 STEPCAST_FRONT=$listen STEPCAST_NORTH=$north STEPCAST_SOUTH=$south start haproxy -db -f "$here/../../deploy/haproxy.cfg"
