@@ -46,11 +46,8 @@ pub enum Connection {
     },
     /// The socket is back; what was missed is being read.
     Resuming,
-    /// All that was missed has been applied: so many lines. Shown for some seconds, then `Live`.
-    Resumed {
-        /// Log lines.
-        lines: u64,
-    },
+    /// All that was missed has been applied. Shown for some seconds, then `Live`.
+    Resumed(Recovered),
     /// The socket is there, but the server refuses to tell of something that the page watches: see [`Live::refusal`].
     Partial,
     /// The browser has no network.
@@ -60,6 +57,15 @@ pub enum Connection {
         /// The close code.
         code: u16,
     },
+}
+
+/// What was missed while the socket was away, and is here now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recovered {
+    /// Log lines.
+    pub lines: u64,
+    /// The worker no longer had all of it in its replay: they were read from the record.
+    pub from_record: bool,
 }
 
 /// The handle on the socket, provided to all pages.
@@ -161,11 +167,11 @@ impl Live {
     }
 
     /// The watch has applied all that was missed: so many lines.
-    pub fn recovered(self, lines: u64) {
+    pub fn recovered(self, recovered: Recovered) {
         #[cfg(target_arch = "wasm32")]
-        socket::recovered(self, lines);
+        socket::recovered(self, recovered);
         #[cfg(not(target_arch = "wasm32"))]
-        let _ = lines;
+        let _ = recovered;
     }
 
     /// Watches a live query until [`Live::unquery`]; `arrive` gets each result whole.

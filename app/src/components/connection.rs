@@ -5,7 +5,7 @@ use leptos::prelude::*;
 use super::clock::Clock;
 use crate::{
     browser,
-    live::{Connection, Live},
+    live::{Connection, Live, Recovered},
 };
 
 /// Always there, always true. Its text changes for screen readers only when the state does, not each second.
@@ -31,9 +31,7 @@ pub fn ConnectionPill() -> impl IntoView {
         Connection::Live => "live".to_owned(),
         Connection::Reconnecting { .. } => "reconnecting".to_owned(),
         Connection::Resuming => "resuming".to_owned(),
-        Connection::Resumed { lines: 0 } => "resumed, nothing missed".to_owned(),
-        Connection::Resumed { lines: 1 } => "resumed, 1 line recovered".to_owned(),
-        Connection::Resumed { lines } => format!("resumed, {} lines recovered", grouped(lines)),
+        Connection::Resumed(recovered) => resumed(recovered),
         Connection::Partial => match refusal.get() {
             Some(refusal) => format!("not live ({})", refusal.title),
             None => "not live".to_owned(),
@@ -46,7 +44,7 @@ pub fn ConnectionPill() -> impl IntoView {
     let class = move || match connection.get() {
         Connection::Connecting | Connection::Resuming => "pill waiting",
         Connection::Live => "pill live",
-        Connection::Resumed { .. } => "pill resumed",
+        Connection::Resumed(_) => "pill resumed",
         Connection::Reconnecting { .. } | Connection::Partial => "pill away",
         Connection::Offline | Connection::Refused { .. } => "pill off",
     };
@@ -70,6 +68,15 @@ pub fn ConnectionPill() -> impl IntoView {
     }
 }
 
+fn resumed(Recovered { lines, from_record }: Recovered) -> String {
+    let source = if from_record { "the record" } else { "replay" };
+    match lines {
+        0 => "resumed, nothing missed".to_owned(),
+        1 => format!("resumed, 1 line from {source}"),
+        lines => format!("resumed, {} lines from {source}", grouped(lines)),
+    }
+}
+
 /// A number with its thousands set apart.
 #[must_use]
 pub fn grouped(number: u64) -> String {
@@ -86,6 +93,16 @@ pub fn grouped(number: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::{Recovered, resumed};
+
+    #[test]
+    fn what_was_recovered_is_told_with_where_it_came_from() {
+        let told = |lines, from_record| resumed(Recovered { lines, from_record });
+        assert_eq!(told(0, true), "resumed, nothing missed");
+        assert_eq!(told(1, false), "resumed, 1 line from replay");
+        assert_eq!(told(1_200, true), "resumed, 1,200 lines from the record");
+    }
+
     #[test]
     fn thousands_are_set_apart() {
         assert_eq!([0, 999, 1_000, 1_234_567].map(super::grouped), ["0", "999", "1,000", "1,234,567"]);

@@ -13,6 +13,7 @@ use wire::{
 };
 
 use super::{
+    Recovered,
     apply::{apply, begin_attempt},
     log::JobLog,
     track::{Read, Track},
@@ -70,6 +71,7 @@ struct Chosen {
 struct Recovering {
     attempt: u32,
     lines: u64,
+    from_record: bool,
     unanswered: Vec<Topic>,
     follows: Vec<(Topic, Position)>,
 }
@@ -313,7 +315,11 @@ impl LiveBuild {
                 if chosen.track.begin(place.epoch()) {
                     chosen.log = JobLog::new(place.epoch());
                 }
-                changed.log |= chosen.log.reach(theirs.lines) > 0;
+                let is_new = chosen.log.reach(theirs.lines) > 0;
+                changed.log |= is_new;
+                if let Some(recovering) = &mut self.recovering {
+                    recovering.from_record |= is_new;
+                }
                 if let Some(position) = place.position() {
                     ready.extend(chosen.track.reached(position));
                 }
@@ -346,11 +352,17 @@ impl LiveBuild {
     pub fn away(&mut self) {
         let (attempt, lines) = self.log().map_or((0, 0), |log| (log.attempt(), log.total()));
         let unanswered = self.positions().into_iter().map(|(topic, _)| topic).collect();
-        self.recovering.get_or_insert(Recovering { attempt, lines, unanswered, follows: Vec::new() });
+        self.recovering.get_or_insert(Recovering {
+            attempt,
+            lines,
+            from_record: false,
+            unanswered,
+            follows: Vec::new(),
+        });
     }
 
-    /// How many lines were recovered, once all that was missed has been applied. Told once.
-    pub fn take_recovered(&mut self) -> Option<u64> {
+    /// What was recovered, once all that was missed has been applied. Told once.
+    pub fn take_recovered(&mut self) -> Option<Recovered> {
         let recovering = self.recovering.as_ref()?;
         if !recovering.unanswered.is_empty() || !recovering.follows.is_empty() || self.need() == Read::Now {
             return None;
@@ -358,8 +370,7 @@ impl LiveBuild {
         let total = self.log().map_or(0, JobLog::total);
         let same = self.log().is_some_and(|log| log.attempt() == recovering.attempt);
         let lines = if same { total.saturating_sub(recovering.lines) } else { total };
-        self.recovering = None;
-        Some(lines)
+        self.recovering.take().map(|recovering| Recovered { lines, from_record: recovering.from_record })
     }
 
     fn apply_all(&mut self, ready: Vec<EventFrame>) -> Changed {

@@ -160,8 +160,8 @@ impl Followed {
         else {
             return;
         };
-        if let Some(lines) = recovered {
-            self.live.recovered(lines);
+        if let Some(recovered) = recovered {
+            self.live.recovered(recovered);
         }
         // A hint says that the record moved on, so that a reading is worth its while however many were too early.
         let wait = if is_hint { 0 } else { self.pace.with_value(|pace| pace.wait) };

@@ -60,7 +60,7 @@ fn p3_after_a_gap_the_page_reads_until_the_record_reaches_its_end_and_counts_wha
     live.reading();
     live.adopt(record(&live, 1, 29, 30, false));
     assert_eq!((live.need(), live.log().unwrap().total()), (Read::No, 31));
-    assert_eq!(live.take_recovered(), Some(21));
+    assert_eq!(live.take_recovered(), Some(Recovered { lines: 21, from_record: true }));
     assert_eq!(live.take_recovered(), None, "told once");
 }
 
@@ -75,7 +75,7 @@ fn p3_frames_of_the_replay_are_counted_as_recovered_and_applied_once() {
     live.event(log_frame(job, 1, 10, 10..11));
     assert_eq!(live.take_recovered(), None, "one is still to come");
     live.event(log_frame(job, 1, 11, 11..12));
-    assert_eq!(live.take_recovered(), Some(2));
+    assert_eq!(live.take_recovered(), Some(Recovered { lines: 2, from_record: false }));
     let expected: Vec<_> = (0..12).map(|n| Some(format!("line {n}"))).collect();
     assert_eq!(texts(&live), expected);
 }
@@ -283,7 +283,7 @@ fn a_topic_that_is_refused_while_coming_back_is_not_waited_for() {
     assert_eq!((live.need(), live.take_recovered()), (Read::Now, None), "its record is still to be read");
     live.reading();
     live.adopt(record(&live, 1, 11, 12, false));
-    assert_eq!(live.take_recovered(), Some(2));
+    assert_eq!(live.take_recovered(), Some(Recovered { lines: 2, from_record: true }));
 }
 
 #[test]

@@ -5,21 +5,21 @@ use leptos::prelude::*;
 use super::with;
 use crate::{
     browser,
-    live::{Connection, Live},
+    live::{Connection, Live, Recovered},
 };
 
 /// How long "resumed" is shown, in milliseconds.
 const RESUMED_SHOWN_MILLIS: u64 = 6_000;
 
-pub(in crate::live) fn recovered(live: Live, lines: u64) {
+pub(in crate::live) fn recovered(live: Live, recovered: Recovered) {
     if live.connection.get_untracked() != Connection::Resuming {
         return;
     }
     with(|link| link.away.clear());
-    live.connection.set(Connection::Resumed { lines });
+    live.connection.set(Connection::Resumed(recovered));
     tell_refusal();
     browser::after(RESUMED_SHOWN_MILLIS, move || {
-        if matches!(live.connection.get_untracked(), Connection::Resumed { .. }) {
+        if matches!(live.connection.get_untracked(), Connection::Resumed(_)) {
             live.connection.set(Connection::Live);
         }
     });
@@ -30,7 +30,7 @@ pub(super) fn tell_refusal() {
     let (live, told) = with(|link| (link.live, link.refusals.told().cloned()));
     let Some(live) = live else { return };
     let connection = match (live.connection.get_untracked(), &told) {
-        (Connection::Live | Connection::Resumed { .. }, Some(_)) => Connection::Partial,
+        (Connection::Live | Connection::Resumed(_), Some(_)) => Connection::Partial,
         (Connection::Partial, None) => Connection::Live,
         (unchanged, _) => unchanged,
     };
