@@ -13,10 +13,12 @@ mod chaos;
 mod cluster;
 mod failure;
 mod former;
+mod mutations;
 mod process;
 mod release;
 mod run;
 mod setup;
+mod source;
 mod test;
 mod tidy;
 
@@ -33,6 +35,8 @@ cargo xtask bench [--cluster] [--quick] [--only NAME]...
 cargo xtask chaos --minutes N --seed S [--embedded]
                                    builds on a cluster, or on one process, while processes are killed, paused, cut off and
                                    slowed down; reports every promise that is broken
+cargo xtask mutations [NAME]        plants the faults of mutations/ in a copy of the last commit, and expects a test to find each;
+                                   NAME picks those that begin with it
 cargo xtask test [--all] [--only PART]...
                                    every check; --all adds the long ones, --only picks parts:
                                    ";
@@ -63,6 +67,8 @@ fn main() -> ExitCode {
             Ok(options) => chaos::chaos(&options),
             Err(failure) => return wrong_usage(&failure),
         },
+        ["mutations"] => mutations::run_all(""),
+        ["mutations", name] => mutations::run_all(name),
         [run::OPEN_LINK] => run::open_link(),
         ["help" | "--help" | "-h"] => show_usage(),
         [] => return wrong_usage(&Failure("a command is missing".to_owned())),

@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::failure::{Failure, Result};
 use crate::process::{answers, cargo, command, root, run, say, watch};
 use crate::release::{SERVER_SIDE, build_server, target_dir};
-use crate::{browser, chaos, cluster, former, setup, tidy};
+use crate::{browser, chaos, cluster, former, mutations, setup, tidy};
 
 /// The version that is installed where none is.
 const CARGO_DENY: &str = "0.20.2";
@@ -91,6 +91,7 @@ const PARTS: &[Part] = &[
     Part { name: "binary", needs: &["browser"], run: binary, is_long: false },
     Part { name: "playwright", needs: &["browser", "binary"], run: playwright, is_long: false },
     Part { name: "chaos", needs: &["browser", "binary"], run: chaos_of_two_minutes, is_long: false },
+    Part { name: "mutations", needs: &[], run: |_, _| mutations::run_all(""), is_long: true },
     Part { name: "former", needs: &["browser"], run: side_by_side, is_long: true },
     Part { name: "cluster", needs: &["browser", "binary"], run: playwright_on_a_cluster, is_long: true },
     Part { name: "rabbitmq4", needs: &["browser"], run: rust_tests_on_rabbitmq_4, is_long: true },
