@@ -45,7 +45,7 @@ for (const own of [true, false]) {
     await expect(connection(page)).toHaveText("offline");
     await printed(api, job, MISSED);
     await context.setOffline(false);
-    await expect(connection(page)).toHaveText(/^resumed, \d+ lines recovered$/);
+    await expect(connection(page)).toHaveText(/^resumed, \d+ lines from (replay|the record)$/);
     expect(Number(/\d+/.exec(await connection(page).innerText())?.[0])).toBeGreaterThanOrEqual(MISSED);
 
     await gate.open();
@@ -67,7 +67,7 @@ test("p3_a line that is cut and refuses for a while says reconnecting, then how 
     await printed(api, job, MISSED);
     await expect.poll(() => proxy.refused).toBeGreaterThan(1);
     proxy.mend();
-    await expect(connection(page)).toHaveText(/^resumed, \d+ lines recovered$/);
+    await expect(connection(page)).toHaveText(/^resumed, \d+ lines from (replay|the record)$/);
     expect(Number(/\d+/.exec(await connection(page).innerText())?.[0])).toBeGreaterThanOrEqual(MISSED);
     await expect(connection(page)).toHaveText(/^live/);
 
