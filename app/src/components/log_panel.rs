@@ -15,6 +15,9 @@ use super::{
 };
 use crate::live::follow::Followed;
 
+/// Links to logs of earlier attempts, at most.
+const EARLIER_MAX: usize = 20;
+
 /// The panel.
 #[component]
 pub fn LogPanel(
@@ -48,13 +51,21 @@ pub fn LogPanel(
             Some(_) => "Nothing was printed.".to_owned(),
         })
     });
+    let earlier = Memo::new(move |_| {
+        view.with(|view| {
+            let job = view.jobs.iter().find(|job| Some(job.id) == chosen.get());
+            job.map(|job| earlier_attempts(job, view.position.epoch)).unwrap_or_default()
+        })
+    });
     let raw = move |attempt: u32, id: JobId| format!("/api/v1/jobs/{id}/log.txt?attempt={attempt}");
     let raw_links = move || {
+        let earlier = earlier.get();
         job.with(|job| {
             let (id, attempt) = job.as_ref().map(|job| (job.0, job.2)).filter(|(_, attempt)| *attempt > 0)?;
-            let earlier = (1..attempt).map(|n| view! { <a href=raw(n, id) rel="external" title=format!("Raw log of attempt {n}")>{format!("#{n}")}</a> });
+            let is_first = earlier.is_empty();
+            let earlier = earlier.into_iter().map(|n| view! { <a href=raw(n, id) rel="external" title=format!("Raw log of attempt {n}")>{format!("#{n}")}</a> });
             Some(view! {
-                {(attempt > 1).then(|| view! { <span class="earlier">"Earlier attempts:"</span> })}
+                {(!is_first).then(|| view! { <span class="earlier">"Earlier attempts:"</span> })}
                 {earlier.collect_view()}
                 <a href=raw(attempt, id) rel="external" title="The whole log as text">"Raw"</a>
             })
@@ -171,6 +182,16 @@ pub fn LogPanel(
     }
 }
 
+/// Attempts before the one that is shown, the last [`EARLIER_MAX`] of them. The numbers of a build go on from its epoch
+/// after a restore, with none between: of those before it the lost ones are known.
+fn earlier_attempts(job: &JobView, epoch: u32) -> Vec<u32> {
+    let before = job.lost.iter().map(|lost| lost.attempt).filter(|attempt| *attempt < epoch);
+    let since = (epoch.max(1)..job.attempt).rev().take(EARLIER_MAX);
+    let mut all: Vec<u32> = before.chain(since).filter(|attempt| *attempt < job.attempt).collect();
+    all.sort_unstable();
+    all.split_off(all.len().saturating_sub(EARLIER_MAX))
+}
+
 /// Of each attempt that was lost: who ran it and what follows, and how that was noticed.
 fn lost_attempts(job: &JobView) -> Vec<(String, String)> {
     let of = job.lost_attempts.max(1);
@@ -186,6 +207,17 @@ mod tests {
     use wire::view::LostAttempt;
 
     use super::*;
+
+    #[test]
+    fn earlier_attempts_are_those_that_were_never_beyond_a_restore() {
+        let job = &mut crate::live::sample::build(1).jobs.remove(0);
+        job.attempt = 3;
+        assert_eq!(earlier_attempts(job, 1), [1, 2]);
+        job.attempt = 28_000_001;
+        job.lost = vec![LostAttempt { attempt: 1, executor: "ex-1".to_owned(), reason: "gone".to_owned() }];
+        assert_eq!(earlier_attempts(job, 28_000_000), [1, 28_000_000]);
+        assert_eq!(earlier_attempts(job, 1).len(), EARLIER_MAX);
+    }
 
     #[test]
     fn each_lost_attempt_is_told_with_what_follows() {

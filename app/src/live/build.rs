@@ -292,6 +292,9 @@ impl LiveBuild {
 
     /// Takes what the record answered. What this page has applied beyond it is kept.
     pub fn adopt(&mut self, mut read: BuildView) -> Changed {
+        if read.position.epoch > self.view.position.epoch {
+            return self.begin_anew(read);
+        }
         let mut changed = Changed { view: true, log: false };
         let mut ready = Vec::new();
         let mut sealed = None;
@@ -346,6 +349,20 @@ impl LiveBuild {
         }
         self.catch_up();
         changed
+    }
+
+    /// The build is of a newer epoch: the server was restored from a backup. What this page has beyond it is of a time that
+    /// did not come back, so nothing of it is kept. The frames set aside are read again.
+    fn begin_anew(&mut self, read: BuildView) -> Changed {
+        self.track = Track::at(read.position.epoch, Some(read.position));
+        self.track.force();
+        (self.unrecorded, self.lost) = (Unrecorded::default(), Vec::new());
+        self.view = read;
+        if let Some(job) = self.chosen() {
+            self.choose(job, None);
+        }
+        self.catch_up();
+        Changed { view: true, log: true }
     }
 
     /// The socket was lost: from here on it counts what is recovered.

@@ -62,7 +62,7 @@ pub(crate) async fn list(
         return Ok(Json(events).into_response());
     }
     if let Some(last) = headers.get("last-event-id").and_then(|value| value.to_str().ok()) {
-        after = Some(parse("`Last-Event-ID`", last)?);
+        after = resumes(last, view.position.epoch)?;
     }
     let mut topics = vec![Topic::Build(id)];
     if jobs {
@@ -71,6 +71,22 @@ pub(crate) async fn list(
     let consumer = bind(&core, &topics).await?;
     let stream = events(core, id, after, consumer);
     Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
+}
+
+/// The id of an event of the build's own topic: its offset, and behind a restore its epoch before that.
+fn id_of(position: wire::Position) -> String {
+    match position.epoch {
+        ..=1 => position.offset.to_string(),
+        epoch => format!("{epoch}-{}", position.offset),
+    }
+}
+
+/// Where a reader goes on who has had the event of this id: from the beginning if that was of another epoch, for the
+/// offsets of one say nothing in another.
+fn resumes(last: &str, present: u32) -> Answer<Option<u64>> {
+    let (epoch, offset) = last.split_once('-').unwrap_or(("1", last));
+    let (epoch, offset): (u32, u64) = (parse("`Last-Event-ID`", epoch)?, parse("`Last-Event-ID`", offset)?);
+    Ok((epoch == present).then_some(offset))
 }
 
 /// A queue of this request's own, bound before the record is read: nothing falls between.
@@ -164,7 +180,23 @@ fn frame(message: &EventMessage) -> sse::Event {
     let text = wire::frame::event_frame(message.topic, message.position(), message.at, &message.event);
     let event = sse::Event::default().data(text);
     match message.topic {
-        Topic::Build(_) => event.id(message.offset.to_string()),
+        Topic::Build(_) => event.id(id_of(message.position())),
         Topic::Job(_) => event,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::Position;
+
+    #[test]
+    fn p3_an_id_resumes_in_its_own_epoch_only() {
+        assert_eq!(id_of(Position { epoch: 1, offset: 7 }), "7");
+        assert_eq!(id_of(Position { epoch: 900, offset: 7 }), "900-7");
+        assert!(matches!(resumes("7", 1), Ok(Some(7))));
+        assert!(matches!(resumes("900-7", 900), Ok(Some(7))));
+        assert!(matches!(resumes("7", 900), Ok(None)) && matches!(resumes("900-7", 901), Ok(None)));
+        assert!(resumes("x", 1).is_err() && resumes("1-", 1).is_err());
     }
 }

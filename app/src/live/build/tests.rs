@@ -352,3 +352,35 @@ fn another_job_is_followed_from_what_the_page_knows_of_it() {
     live.event(log_frame(other, 1, 3, 3..4));
     assert_eq!(live.log().unwrap().total(), 4);
 }
+
+#[test]
+fn p3_after_a_restore_nothing_is_kept_of_the_time_that_did_not_come_back() {
+    let (mut live, job) = watching();
+    // Attempt 2 was never in the backup, which knows four lines of attempt 1.
+    live.event(started(job, 2, 2));
+    live.event(log_frame(job, 2, 0, 0..1));
+    live.away();
+    let of_build = Topic::Build(live.view().summary.id);
+    live.resumed(&Resumed { topic: of_build, outcome: ResumeOutcome::Gap, epoch: 1, from: 3, to: None });
+    live.resumed(&gap(job, 2, None));
+    assert_eq!(live.need(), Read::Now);
+    let mut restored = record(&live, 1, 3, 4, true);
+    restored.position = Position { epoch: 900, offset: 1 };
+    restored.jobs[0].state = State::Queued;
+    live.reading();
+    live.adopt(restored.clone());
+    let shown = &live.view().jobs[0];
+    assert_eq!((shown.state, shown.attempt, live.log().unwrap().total()), (State::Queued, 1, 4));
+    assert_eq!(live.lost(), []);
+    live.reading();
+    live.adopt(restored);
+    assert_eq!(live.need(), Read::No);
+    // What comes is of the new epoch, whatever its offsets are.
+    let executor = ExecutorId(uuid::Uuid::nil());
+    let event = Event::JobStarted { job, attempt: 900, executor, executor_name: "here".into() };
+    let mut begins = frame_of_build(1, 2, event);
+    begins.epoch = 900;
+    live.event(begins);
+    live.event(log_frame(job, 900, 0, 0..1));
+    assert_eq!((live.view().jobs[0].attempt, texts(&live)), (900, vec![Some("line 0".to_owned())]));
+}
