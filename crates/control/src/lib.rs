@@ -28,6 +28,7 @@ pub mod plan;
 mod queues;
 mod reaper;
 mod registry;
+pub mod restored;
 pub mod service;
 pub mod waiting;
 

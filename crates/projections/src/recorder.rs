@@ -36,17 +36,20 @@ struct Recorder {
     key: InstallationKey,
 }
 
-impl Recorder {
-    /// The event of an entry, or the sentence that says why it is none for the record: an executor's event carries the MAC
-    /// of its attempt.
-    fn genuine(&self, entry: &StreamEntry) -> Result<EventMessage, String> {
-        let message = EventMessage::decode(&entry.body).map_err(|failure| failure.to_string())?;
-        if matches!(message.topic, Topic::Job(_)) && !self.key.verify_event(&message) {
-            return Err(format!("the event of {} has no signature of its attempt's lease holder", message.topic));
-        }
-        Ok(message)
+/// The event of an entry of the stream, or the sentence that says why it is none for the record: an executor's event
+/// carries the MAC of its attempt.
+///
+/// # Errors
+/// The sentence.
+pub fn genuine(key: &InstallationKey, body: &[u8]) -> Result<EventMessage, String> {
+    let message = EventMessage::decode(body).map_err(|failure| failure.to_string())?;
+    if matches!(message.topic, Topic::Job(_)) && !key.verify_event(&message) {
+        return Err(format!("the event of {} has no signature of its attempt's lease holder", message.topic));
     }
+    Ok(message)
+}
 
+impl Recorder {
     /// Leaves an entry out of the record: it becomes a dead letter.
     async fn bury(&self, entry: &StreamEntry, reason: &str) {
         let offset = entry.offset;
@@ -85,7 +88,7 @@ impl Effect for Recorder {
     async fn apply(&self, incarnation: Uuid, offset: u64, entries: Vec<StreamEntry>) -> Result<(), StoreError> {
         let mut events = Vec::with_capacity(entries.len());
         for entry in &entries {
-            match self.genuine(entry) {
+            match genuine(&self.key, &entry.body) {
                 Ok(event) => events.push(event),
                 Err(reason) => self.bury(entry, &reason).await,
             }

@@ -113,7 +113,19 @@ pub const FORMER_STARTS_MAX: u32 = 100;
 
 /// Everything that a database keeps for Stepcast.
 pub trait Store:
-    Pipelines + Builds + Leases + Outbox + Record + Executors + Gateways + Accounts + Callbacks + DeadLetters + Journal
+    Pipelines
+    + Builds
+    + Leases
+    + Outbox
+    + Record
+    + Executors
+    + Gateways
+    + Accounts
+    + Callbacks
+    + DeadLetters
+    + Journal
+    + Anew
+    + Kept
 {
     /// Reads and writes something, to tell whether the database works.
     fn check(&self) -> Answer<'_, ()>;
@@ -154,7 +166,7 @@ pub trait Builds: Send + Sync + 'static {
 /// Leases: of jobs, and by name for groups, the relay and control.
 pub trait Leases: Send + Sync + 'static {
     /// Chooses the first queued job of `claim.label_set` (by priority, then one that was lost, then by when it was queued), grants it under a new
-    /// lease (the term, its attempt, rises by one) and lets `grant` change the build and say what is to be announced. A
+    /// lease (the term, its attempt, rises: [`model::Job::next_attempt`]) and lets `grant` change the build and say what is to be announced. A
     /// claim id that was granted before, and whose lease still holds, gets the same answer. None when no job waits.
     fn claim_job(&self, claim: Claim, grant: Grant) -> BoxFuture<'_, Result<Option<Claimed>, ChangeError>>;
     /// Extends what `executor` still holds in this incarnation; tells what it lost and what is to be cancelled.
@@ -301,4 +313,24 @@ pub trait Journal: Send + Sync + 'static {
     fn journal_append(&self, changes: Vec<JournalChange>) -> Answer<'_, ()>;
     /// Stream entries with `offset >= from`, in order, at most `max`.
     fn journal_read(&self, from: u64, max: u32) -> Answer<'_, Vec<(u64, Vec<u8>)>>;
+}
+
+/// A database that was put back from a backup. What was written after the backup was taken never happened here, but
+/// readers may have met it: positions and attempts of that time must never be met again with other contents.
+pub trait Anew: Send + Sync + 'static {
+    /// Raises every epoch, to `epoch` or what is greater than all that the database holds: of builds, and so of their
+    /// jobs' next attempts ([`model::Job::next_attempt`]), and of the terms of named leases. All leases have run out; the
+    /// journal's stream is empty and another one; of the journal's messages those of the queues `keep` stay. Sign-in links are
+    /// gone. Gives the epoch. Nobody else may use the database meanwhile, and what the stream held must be recorded.
+    fn begin_anew<'a>(&'a self, epoch: u32, keep: &'a [&'a str]) -> Answer<'a, u32>;
+}
+
+/// What is kept beside the database, by its rows.
+pub trait Kept: Send + Sync + 'static {
+    /// Artifacts with a greater id, by id, at most `limit`.
+    fn artifacts_behind(&self, after: Option<wire::ArtifactId>, limit: u32) -> Answer<'_, Vec<ArtifactView>>;
+    /// Forgets artifacts whose files are gone.
+    fn forget_artifacts<'a>(&'a self, ids: &'a [wire::ArtifactId]) -> Answer<'a, ()>;
+    /// Those of these artifacts that have a row.
+    fn known_artifacts<'a>(&'a self, ids: &'a [wire::ArtifactId]) -> Answer<'a, Vec<wire::ArtifactId>>;
 }

@@ -28,7 +28,7 @@ pub struct Build {
     pub inputs: BTreeMap<String, String>,
     /// Who is called back.
     pub reply: Option<Reply>,
-    /// Raised by a restore; from 1.
+    /// Raised by a restore, and then greater than every one that readers can have met ([`crate::Anew`]); from 1.
     pub epoch: u32,
     /// The offset that the next event of its topic gets. Written by the store.
     pub revision: u64,
@@ -80,6 +80,15 @@ pub struct Job {
     pub lost: Vec<LostAttempt>,
     /// Where it stands.
     pub state: JobState,
+}
+
+impl Job {
+    /// The term that its next lease gets in a build of this epoch. One more than the last, and after a restore none that
+    /// may have been given after the backup was taken: an attempt is the epoch of its log, so two logs would share one.
+    #[must_use]
+    pub fn next_attempt(&self, epoch: u32) -> u32 {
+        self.attempt.saturating_add(1).max(epoch)
+    }
 }
 
 /// Where a job stands.

@@ -50,6 +50,9 @@ pub enum LossCause {
         /// The one that left.
         incarnation: Uuid,
     },
+    /// The store was restored from a backup that was taken while it ran: whoever held it then is of another time. No
+    /// executor was lost by it, so it counts for nothing.
+    Restored,
 }
 
 /// Ends an attempt as its holder says, and queues the next one if it failed and may be repeated.
@@ -66,7 +69,7 @@ pub fn finish(
     if ended.outcome == Outcome::Skipped {
         return Err(Refusal::State("an attempt that began cannot end as skipped".to_owned()));
     }
-    let may_go_on = !build.cancelling;
+    let (may_go_on, epoch) = (!build.cancelling, build.epoch);
     let (job, lease, since, cancelling) = running(build, attempt)?;
     if lease.executor != executor || lease.expires_at < now {
         return Err(stale(attempt));
@@ -81,7 +84,7 @@ pub fn finish(
     let has_failed = matches!(ended.outcome, Outcome::Failed | Outcome::TimedOut);
     job.failures += u32::from(has_failed);
     if has_failed && job.failures < job.plan.attempts && may_go_on && !cancelling {
-        queued(job, now, &mut announcements);
+        queued(job, epoch, now, &mut announcements);
     } else {
         job.state = JobState::Finished {
             outcome: ended.outcome,
@@ -113,7 +116,7 @@ pub fn was_finished(build: &Build, executor: ExecutorId, attempt: LeaseRef) -> b
 /// # Errors
 /// [`Refusal::Stale`] when the attempt has ended meanwhile, or its holder is not gone after all.
 pub fn lost(build: &mut Build, attempt: LeaseRef, loss: &Loss, now: Timestamp) -> Result<Vec<Announcement>, Refusal> {
-    let may_go_on = !build.cancelling;
+    let (may_go_on, epoch) = (!build.cancelling, build.epoch);
     let (job, lease, _, cancelling) = running(build, attempt)?;
     let is_gone = match loss.cause {
         LossCause::Expired => lease.expires_at < now,
@@ -121,6 +124,7 @@ pub fn lost(build: &mut Build, attempt: LeaseRef, loss: &Loss, now: Timestamp) -
             lease.executor == executor && lease.incarnation != incarnation
         }
         LossCause::Left { executor, incarnation } => lease.executor == executor && lease.incarnation == incarnation,
+        LossCause::Restored => true,
     };
     if !is_gone {
         return Err(stale(attempt));
@@ -135,17 +139,20 @@ pub fn lost(build: &mut Build, attempt: LeaseRef, loss: &Loss, now: Timestamp) -
         }),
         Announcement::Event(Event::AttemptClosed { job: job.id, attempt: job.attempt }),
     ];
-    job.losses += 1;
-    job.lost.push(LostAttempt {
-        attempt: job.attempt,
-        executor: loss.executor_name.clone(),
-        reason: loss.reason.clone(),
-    });
+    let counts = loss.cause != LossCause::Restored;
+    if counts {
+        job.losses += 1;
+        job.lost.push(LostAttempt {
+            attempt: job.attempt,
+            executor: loss.executor_name.clone(),
+            reason: loss.reason.clone(),
+        });
+    }
     if cancelling || !may_go_on {
         let reason = format!("it was being cancelled when {}", loss.reason);
         finished(job, Outcome::Cancelled, Some(reason), now, &mut announcements);
-    } else if job.losses < job.plan.lost_attempts {
-        queued(job, now, &mut announcements);
+    } else if !counts || job.losses < job.plan.lost_attempts {
+        queued(job, epoch, now, &mut announcements);
     } else {
         let reason = match job.losses {
             1 => format!("its executor was lost: {}", loss.reason),

@@ -17,7 +17,7 @@ pub(super) fn settle(build: &mut Build, now: Timestamp, announcements: &mut Vec<
                 needs.iter().map(|need| outcome(&build.jobs[*need]).map(|outcome| (*need, outcome))).collect();
             if let Some(outcomes) = outcomes {
                 match not_met(build, build.jobs[n].plan.condition, &outcomes, wrong_before) {
-                    None => queued(&mut build.jobs[n], now, announcements),
+                    None => queued(&mut build.jobs[n], build.epoch, now, announcements),
                     Some(reason) => finished(&mut build.jobs[n], Outcome::Skipped, Some(reason), now, announcements),
                 }
             }
@@ -48,10 +48,11 @@ fn not_met(build: &Build, condition: Condition, needs: &[(usize, Outcome)], wron
     }
 }
 
-/// Makes a job claimable and says so.
-pub(super) fn queued(job: &mut Job, now: Timestamp, announcements: &mut Vec<Announcement>) {
+/// Makes a job of a build of this epoch claimable and says so.
+pub(super) fn queued(job: &mut Job, epoch: u32, now: Timestamp, announcements: &mut Vec<Announcement>) {
     job.state = JobState::Queued { since: now };
-    announcements.push(Announcement::Event(Event::JobQueued { job: job.id, attempt: job.attempt + 1 }));
+    let attempt = job.next_attempt(epoch);
+    announcements.push(Announcement::Event(Event::JobQueued { job: job.id, attempt }));
     announcements.push(Announcement::Hint(job.plan.labels.clone()));
 }
 

@@ -150,7 +150,7 @@ async fn claim_job(connection: &mut Connection, claim: Claim, grant: Grant) -> R
     }
     let mut build = before.clone();
     if let Some(chosen) = build.jobs.iter_mut().find(|one| one.id == job) {
-        chosen.attempt += 1;
+        chosen.attempt = chosen.next_attempt(before.epoch);
         let lease = JobLease {
             executor: claim.executor,
             incarnation: claim.incarnation,

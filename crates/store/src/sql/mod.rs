@@ -3,6 +3,7 @@
 //! [`crate::sqlite`] and `crate::postgres`.
 
 mod accounts;
+mod anew;
 mod builds;
 mod callbacks;
 mod chunk;
@@ -13,6 +14,7 @@ mod failure;
 mod gateways;
 mod insert;
 mod journal;
+mod kept;
 mod labels;
 mod leases;
 mod lines;

@@ -91,6 +91,22 @@ fn outbound(kept: Kept) -> Result<Outbound, StoreError> {
     }
 }
 
+/// What is still to be published of builds' topics goes on under a new epoch. A row that cannot be read stays as it is:
+/// the relay sets it aside.
+pub(super) async fn raise_epoch(connection: &mut Connection, epoch: u32) -> Result<(), StoreError> {
+    for row in &query("SELECT id, body FROM outbox").fetch_all(&mut *connection).await? {
+        let Ok(mut kept) = rows::json::<Kept>(row, 1) else { continue };
+        let Some(message) = &mut kept.message else { continue };
+        message.epoch = epoch;
+        query("UPDATE outbox SET body = ? WHERE id = ?")
+            .bind(rows::to_json(&kept)?)
+            .bind(row.try_get::<i64>(0)?)
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}
+
 impl<D: Details> SqlStore<D> {
     /// Rows behind `after` that can be read, and the ids of those that cannot, with the reason.
     async fn outbox_rows(&self, after: i64, limit: u32) -> Result<(Vec<OutboxRow>, Vec<(i64, String)>), StoreError> {

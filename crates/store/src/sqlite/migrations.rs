@@ -18,7 +18,7 @@ const STEPS: [&str; 9] = [
 ];
 
 /// The schema that this program knows.
-fn known() -> i64 {
+pub(super) fn known() -> i64 {
     i64::try_from(STEPS.len()).unwrap_or(i64::MAX)
 }
 

@@ -4,6 +4,7 @@
 //! It is enough for one machine. Reading never waits for writing: readers see the last commit through connections of
 //! their own, opened when they are first needed.
 
+mod copy;
 mod lock;
 mod migrations;
 
@@ -28,6 +29,14 @@ use crate::{
     sql::{Connection, Details, Held, Home, SqlStore},
 };
 use lock::Lock;
+
+pub use copy::copy;
+
+/// The schema that this program knows, and brings every database to that it opens as its own.
+#[must_use]
+pub fn schema() -> i64 {
+    migrations::known()
+}
 
 /// Connections for readers, opened when needed; each is a thread and up to [`CACHE_KIB`].
 const READERS_MAX: u32 = 4;
