@@ -89,11 +89,16 @@ pub(crate) async fn open_store(options: &ServeOptions, data_dir: &DataDir) -> Re
     if !options.roles.need_store() {
         return Ok(None);
     }
-    let opened: Result<Arc<dyn Store>, _> = match &options.store {
+    open_store_alone(&options.store, data_dir).await.map(Some)
+}
+
+/// The store of an installation, for this process alone where that can be had.
+pub(crate) async fn open_store_alone(choice: &StoreChoice, data_dir: &DataDir) -> Result<Arc<dyn Store>, String> {
+    let opened: Result<Arc<dyn Store>, _> = match choice {
         StoreChoice::Sqlite => SqliteStore::open(&data_dir.database()).await.map(|store| store as _),
         StoreChoice::Postgres(url) => PostgresStore::open(url.reveal()).await.map(|store| store as _),
     };
-    opened.map(Some).map_err(|failure| failure.to_string())
+    opened.map_err(|failure| failure.to_string())
 }
 
 /// The store of an installation, beside its server.

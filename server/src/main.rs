@@ -1,9 +1,11 @@
-//! The `stepcast` program: which subcommand runs what. What a subcommand does stands in `run`, `admin`, `cli`, `executor`.
+//! The `stepcast` program: which subcommand runs what. What a subcommand does stands in `run`, `admin`, `backup`, `restore`,
+//! `cli`, `executor`.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod admin;
 mod assets;
 mod backend;
+mod backup;
 mod commands;
 mod config;
 mod core;
@@ -17,6 +19,7 @@ mod live;
 mod outbox;
 mod precondition;
 mod queries;
+mod restore;
 mod run;
 mod secret;
 mod stop;
@@ -44,6 +47,12 @@ enum Command {
     /// Make tokens for programs.
     #[command(subcommand)]
     Token(admin::TokenCommand),
+    /// Write the whole installation (on SQLite) into one file, while its server runs.
+    Backup(backup::BackupOptions),
+    /// Make a data folder from a backup.
+    Restore(restore::RestoreOptions),
+    /// Raise all epochs of a database that was restored by other means, so that no page takes new events for old ones.
+    BeginAnew(restore::AnewOptions),
     /// Check store, broker, clock and ports, and say what to do.
     Doctor(admin::DoctorOptions),
 }
@@ -64,6 +73,9 @@ fn main() -> ExitCode {
             runtime().and_then(|runtime| runtime.block_on(run::serve(*options)))
         }
         Command::Token(command) => runtime().and_then(|runtime| runtime.block_on(admin::token(command))),
+        Command::Backup(options) => runtime().and_then(|runtime| runtime.block_on(backup::run(options))),
+        Command::Restore(options) => runtime().and_then(|runtime| runtime.block_on(restore::run(options))),
+        Command::BeginAnew(options) => runtime().and_then(|runtime| runtime.block_on(restore::begin_anew(options))),
         Command::Doctor(options) => runtime().and_then(|runtime| runtime.block_on(admin::doctor(options))),
     };
     match result {

@@ -5,21 +5,10 @@
 mod client;
 mod support;
 
-use client::{As, connect, connect_from, lines};
+use client::{As, connect, connect_from, lines, sign_in};
 use serde_json::json;
 use support::Server;
 use tungstenite::Message;
-
-/// Signs in as a person does and gives the cookie.
-fn sign_in(server: &Server) -> String {
-    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).max_redirects(0).build().into();
-    let request = agent.post(format!("{}/sign-in", server.url)).header("origin", &server.url);
-    let answer = request.send_form([("token", server.token.as_str())]).unwrap();
-    assert_eq!((answer.status().as_u16(), answer.headers()["location"].to_str().unwrap()), (303, "/"));
-    let cookie = answer.headers()["set-cookie"].to_str().unwrap();
-    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax"), "{cookie}");
-    cookie.split(';').next().unwrap().to_owned()
-}
 
 const HI: &str = "name: hi\njobs: {a: {steps: [{run: 'echo one; echo two'}]}}\n";
 

@@ -111,3 +111,14 @@ pub(crate) fn lines(frame: &Value) -> Vec<String> {
     let lines = frame["event"]["lines"].as_array().cloned().unwrap_or_default();
     lines.iter().map(|line| line["text"].as_str().unwrap().to_owned()).collect()
 }
+
+/// Signs in as a person does and gives the cookie.
+pub(crate) fn sign_in(server: &Server) -> String {
+    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).max_redirects(0).build().into();
+    let request = agent.post(format!("{}/sign-in", server.url)).header("origin", &server.url);
+    let answer = request.send_form([("token", server.token.as_str())]).unwrap();
+    assert_eq!((answer.status().as_u16(), answer.headers()["location"].to_str().unwrap()), (303, "/"));
+    let cookie = answer.headers()["set-cookie"].to_str().unwrap();
+    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax"), "{cookie}");
+    cookie.split(';').next().unwrap().to_owned()
+}
