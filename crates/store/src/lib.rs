@@ -47,6 +47,7 @@ use model::{
     Announcement, Build, Claim, Claimed, Created, ExecutorRow, Expired, JournalChange, JournalContents, KeptCallback,
     NamedLease, NewBuild, OutboxRow, Put, QueuedJobs, RecordBatch, Recording, Refusal, Renewal, TokenRow,
     dead_letter::{DeadLetter, NewDeadLetter, Retention, Settled},
+    retention::{Deletion, Outlived, PipelineRetention, Swept},
 };
 
 /// A boxed future, as object-safe traits return it.
@@ -325,7 +326,7 @@ pub trait Anew: Send + Sync + 'static {
     fn begin_anew<'a>(&'a self, epoch: u32, keep: &'a [&'a str]) -> Answer<'a, u32>;
 }
 
-/// What is kept beside the database, by its rows.
+/// What is kept of builds that are over, and how it goes.
 pub trait Kept: Send + Sync + 'static {
     /// Artifacts with a greater id, by id, at most `limit`.
     fn artifacts_behind(&self, after: Option<wire::ArtifactId>, limit: u32) -> Answer<'_, Vec<ArtifactView>>;
@@ -333,4 +334,22 @@ pub trait Kept: Send + Sync + 'static {
     fn forget_artifacts<'a>(&'a self, ids: &'a [wire::ArtifactId]) -> Answer<'a, ()>;
     /// Those of these artifacts that have a row.
     fn known_artifacts<'a>(&'a self, ids: &'a [wire::ArtifactId]) -> Answer<'a, Vec<wire::ArtifactId>>;
+    /// Deletes a finished build, in one short transaction: nobody finds it, its jobs or their dead letters any more. Its
+    /// number does not come again. What it leaves behind goes by [`Kept::sweep`].
+    fn delete_build(&self, id: BuildId) -> Answer<'_, Deletion>;
+    /// One short step of sweeping what deleted builds have left: call again while there is more.
+    fn sweep(&self) -> Answer<'_, Swept>;
+    /// Every pipeline that ever had a build, with what it says of keeping them.
+    fn retentions(&self) -> Answer<'_, Vec<PipelineRetention>>;
+    /// Builds of a pipeline that have outlived their time, the oldest first, at most `limit`.
+    fn outlived<'a>(&'a self, pipeline: &'a PipelineName, rule: Outlived, limit: u32) -> Answer<'a, Vec<BuildId>>;
+    /// Artifacts of builds that finished before, but for the last one that succeeded, at most `limit`.
+    fn outlived_artifacts<'a>(
+        &'a self,
+        pipeline: &'a PipelineName,
+        before: Timestamp,
+        limit: u32,
+    ) -> Answer<'a, Vec<(JobId, wire::ArtifactId)>>;
+    /// Counts the bytes of finished builds that are not counted yet, at most `limit` of them; how many were.
+    fn count_bytes(&self, limit: u32) -> Answer<'_, u64>;
 }

@@ -1,6 +1,7 @@
 //! What a store keeps, as types that cannot be wrong. What readers are shown stands in `wire::view`.
 
 pub mod dead_letter;
+pub mod retention;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 

@@ -104,7 +104,7 @@ async fn a_newer_schema_is_refused_and_left_alone() {
     let mut connection = SqliteConnectOptions::new().filename(&file).connect().await.unwrap();
     sqlx::query("PRAGMA user_version = 99").execute(&mut connection).await.unwrap();
     let refused = SqliteStore::open(&file).await.err();
-    assert_eq!(refused, Some(StoreError::Newer { found: 99, known: 9 }));
+    assert_eq!(refused, Some(StoreError::Newer { found: 99, known: 10 }));
     let row = sqlx::query("PRAGMA user_version").fetch_one(&mut connection).await.unwrap();
     assert_eq!(row.get::<i64, _>(0), 99);
 }

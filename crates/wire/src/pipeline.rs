@@ -161,6 +161,42 @@ impl From<LabelSet> for String {
     }
 }
 
+/// How long builds of a pipeline are kept. What is not said goes by the installation's default; 0 is without a limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetentionSpec {
+    /// Builds that finished longer ago go, in days.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub days: Option<u32>,
+    /// So many builds stay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub builds: Option<u32>,
+    /// Artifacts of builds that finished longer ago go, in days; the builds stay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifacts_days: Option<u32>,
+    /// Logs and artifacts of all of its builds together, in bytes: the oldest builds go first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size_bytes: Option<u64>,
+}
+
+impl RetentionSpec {
+    /// Whether nothing is said.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// What is said here, and by `default` what is not.
+    #[must_use]
+    pub fn or(self, default: Self) -> Self {
+        Self {
+            days: self.days.or(default.days),
+            builds: self.builds.or(default.builds),
+            artifacts_days: self.artifacts_days.or(default.artifacts_days),
+            size_bytes: self.size_bytes.or(default.size_bytes),
+        }
+    }
+}
+
 /// A valid pipeline.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PipelineSpec {
@@ -175,6 +211,9 @@ pub struct PipelineSpec {
     /// Cloned into each job's workspace. May hold `${{ }}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<SourceSpec>,
+    /// How long its builds are kept, where it says so itself.
+    #[serde(default, skip_serializing_if = "RetentionSpec::is_default")]
+    pub retention: RetentionSpec,
     /// The jobs in the order of the file, matrices not yet expanded; needs name jobs of this list and make no cycle.
     pub jobs: Vec<JobSpec>,
 }

@@ -6,9 +6,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a broken promise is told by a panic")]
 
 pub mod accounts;
+pub mod anew;
 pub mod builds;
 pub mod dead_letters;
 pub mod journal;
+pub mod kept;
 pub mod leases;
 pub mod logs;
 pub mod lost_place;
@@ -103,6 +105,15 @@ macro_rules! store_conformance {
             p3_what_the_stream_has_lost_is_told_and_what_follows_is_recorded
             p3_an_attempt_whose_end_the_stream_has_lost_is_sealed_by_its_end_said_again
             p5_only_what_is_not_recorded_to_its_end_may_skip
+        );
+        $crate::store_conformance!(@ $fixture, kept:
+            a_deleted_build_is_gone_with_all_that_refers_to_it
+            numbers_of_deleted_builds_do_not_come_again
+            builds_outlive_their_time_by_the_rules
+            pipelines_tell_how_long_their_builds_are_kept
+        );
+        $crate::store_conformance!(@ $fixture, anew:
+            p3_a_restored_store_begins_anew_above_every_epoch
         );
         $crate::store_conformance!(@ $fixture, journal:
             p7_the_journal_comes_back_as_it_was_written

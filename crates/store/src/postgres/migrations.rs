@@ -16,7 +16,7 @@ enum Step {
 }
 
 /// In order; the first makes version 1. A step that was released is never changed.
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 11] = [
     Step::Shared(include_str!("../migrations/0001_start.sql")),
     Step::Shared(include_str!("../migrations/0002_outbox_unreadable.sql")),
     Step::Shared(include_str!("../migrations/0003_stderr_lines.sql")),
@@ -27,6 +27,7 @@ const STEPS: [Step; 10] = [
     Step::Shared(include_str!("../migrations/0007_lost_attempts.sql")),
     Step::Shared(include_str!("../migrations/0008_former_starts.sql")),
     Step::Shared(include_str!("../migrations/0009_lost_places.sql")),
+    Step::Shared(include_str!("../migrations/0010_retention.sql")),
 ];
 
 /// SQLite's words and PostgreSQL's. Texts are ordered by their bytes, as SQLite orders them.

@@ -199,7 +199,7 @@ pub(super) async fn write_change(
     if before != build {
         query(
             "UPDATE builds SET epoch = ?, revision = ?, cancelling = ?, state = ?, outcome = ?, started_at = ?, \
-             finished_at = ?, jobs_finished = ? WHERE id = ?",
+             finished_at = ?, jobs_finished = ?, bytes = NULL WHERE id = ?",
         )
         .bind(i64::from(build.epoch))
         .bind(signed(build.revision))

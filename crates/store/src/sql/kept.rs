@@ -1,16 +1,24 @@
-//! What is kept beside the database, by its rows: which artifacts there are, and which have no file any more. The files
-//! themselves are the server's business.
+//! What is kept of builds that are over, and how it goes: see [`super::retention`] for the statements. The files of
+//! artifacts are the server's business.
 
-use wire::{ArtifactId, view::ArtifactView};
+use wire::{
+    ArtifactId, BuildId, JobId, PipelineName, Timestamp,
+    pipeline::{PipelineSpec, RetentionSpec},
+    view::ArtifactView,
+};
 
 use super::{
     Details, SqlStore,
     connection::query,
+    retention,
     rows::{self, bytes},
     view,
     writer::Rank,
 };
-use crate::{Answer, Kept, StoreError};
+use crate::{
+    Answer, Kept, StoreError,
+    model::retention::{Deletion, Outlived, PipelineRetention, Swept},
+};
 
 impl<D: Details> Kept for SqlStore<D> {
     fn artifacts_behind(&self, after: Option<ArtifactId>, limit: u32) -> Answer<'_, Vec<ArtifactView>> {
@@ -29,8 +37,11 @@ impl<D: Details> Kept for SqlStore<D> {
             let ids = ids?;
             let forget = self.writer.run(Rank::Command, move |connection| {
                 Box::pin(async move {
+                    let fewer = "UPDATE builds SET bytes = NULL WHERE id IN (SELECT jobs.build FROM jobs JOIN artifacts \
+                                 ON artifacts.job = jobs.id WHERE artifacts.id IN (SELECT unhex(value ->> 0) FROM {each}))";
+                    query(fewer).bind(&ids).execute(&mut *connection).await?;
                     let gone = "DELETE FROM artifacts WHERE id IN (SELECT unhex(value ->> 0) FROM {each})";
-                    query(gone).bind(ids).execute(connection).await?;
+                    query(gone).bind(&ids).execute(connection).await?;
                     Ok(())
                 })
             });
@@ -43,6 +54,65 @@ impl<D: Details> Kept for SqlStore<D> {
             let asked = query("SELECT id FROM artifacts WHERE id IN (SELECT unhex(value ->> 0) FROM {each})");
             let found = asked.bind(named(ids)?).fetch_all(&mut self.reader().await?).await?;
             found.iter().map(|row| rows::uuid(row, 0).map(ArtifactId)).collect()
+        })
+    }
+
+    fn delete_build(&self, id: BuildId) -> Answer<'_, Deletion> {
+        Box::pin(self.writer.run(Rank::Command, move |connection| Box::pin(retention::delete(connection, id))))
+    }
+
+    fn sweep(&self) -> Answer<'_, Swept> {
+        Box::pin(self.writer.run(Rank::Record, |connection| Box::pin(retention::sweep(connection))))
+    }
+
+    fn retentions(&self) -> Answer<'_, Vec<PipelineRetention>> {
+        Box::pin(async move {
+            let found = query(
+                "SELECT build_numbers.pipeline, pipelines.spec FROM build_numbers \
+                 LEFT JOIN pipelines ON pipelines.name = build_numbers.pipeline ORDER BY build_numbers.pipeline",
+            )
+            .fetch_all(&mut self.reader().await?)
+            .await?;
+            let retention = |row| {
+                let has_text = super::connection::Row::try_get::<Option<&str>>(row, 1)?.is_some();
+                let spec: RetentionSpec =
+                    if has_text { rows::json::<PipelineSpec>(row, 1)?.retention } else { RetentionSpec::default() };
+                Ok(PipelineRetention { pipeline: rows::parsed(row, 0)?, spec })
+            };
+            found.iter().map(retention).collect()
+        })
+    }
+
+    fn outlived<'a>(&'a self, pipeline: &'a PipelineName, rule: Outlived, limit: u32) -> Answer<'a, Vec<BuildId>> {
+        Box::pin(async move { retention::outlived(&mut self.reader().await?, pipeline, &rule, limit).await })
+    }
+
+    fn outlived_artifacts<'a>(
+        &'a self,
+        pipeline: &'a PipelineName,
+        before: Timestamp,
+        limit: u32,
+    ) -> Answer<'a, Vec<(JobId, ArtifactId)>> {
+        Box::pin(async move { retention::outlived_artifacts(&mut self.reader().await?, pipeline, before, limit).await })
+    }
+
+    fn count_bytes(&self, limit: u32) -> Answer<'_, u64> {
+        Box::pin(async move {
+            let ready = retention::uncounted(&mut self.reader().await?, limit).await?;
+            let mut counted = 0;
+            for id in ready {
+                // Counted where nobody waits for it; written only if the build is still as it was counted.
+                let Some((size, revision)) = retention::count(&mut self.reader().await?, id).await? else { continue };
+                let write = self.writer.run(Rank::Record, move |connection| {
+                    Box::pin(async move {
+                        let write = "UPDATE builds SET bytes = ? WHERE id = ? AND revision = ? AND state = 'finished'";
+                        let write = query(write).bind(size).bind(bytes(&id.0)).bind(revision);
+                        Ok::<_, StoreError>(write.execute(connection).await?)
+                    })
+                });
+                counted += write.await?;
+            }
+            Ok(counted)
         })
     }
 }

@@ -97,10 +97,13 @@ impl<D: Details> Record for SqlStore<D> {
     fn artifact(&self, id: ArtifactId) -> Answer<'_, Option<ArtifactView>> {
         Box::pin(async move {
             let mut reader = self.reader().await?;
-            let found = query("SELECT id, job, attempt, name, size, sha256 FROM artifacts WHERE id = ?")
-                .bind(bytes(&id.0))
-                .fetch_optional(&mut reader)
-                .await?;
+            let found = query(
+                "SELECT artifacts.id, job, artifacts.attempt, name, size, sha256 FROM artifacts \
+                JOIN jobs ON jobs.id = artifacts.job WHERE artifacts.id = ?",
+            )
+            .bind(bytes(&id.0))
+            .fetch_optional(&mut reader)
+            .await?;
             found.map(|row| view::artifact(&row)).transpose()
         })
     }

@@ -5,7 +5,7 @@ use sqlx::{Connection, Executor, Row, SqliteConnection};
 use crate::StoreError;
 
 /// In order; the first makes version 1. A step that was released is never changed.
-const STEPS: [&str; 9] = [
+const STEPS: [&str; 10] = [
     include_str!("../migrations/0001_start.sql"),
     include_str!("../migrations/0002_outbox_unreadable.sql"),
     include_str!("../migrations/0003_stderr_lines.sql"),
@@ -15,6 +15,7 @@ const STEPS: [&str; 9] = [
     include_str!("../migrations/0007_lost_attempts.sql"),
     include_str!("../migrations/0008_former_starts.sql"),
     include_str!("../migrations/0009_lost_places.sql"),
+    include_str!("../migrations/0010_retention.sql"),
 ];
 
 /// The schema that this program knows.
