@@ -5,6 +5,7 @@ mod duration;
 mod fields;
 mod jobs;
 mod needs;
+pub mod retention;
 mod yaml;
 
 use std::collections::HashMap;
@@ -34,7 +35,7 @@ pub const VALUE_BYTES_MAX: usize = 64 * 1024;
 /// and written as a whole at every step that it takes, so its size is everybody's waiting time.
 pub const PLANS_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-const KEYS: [&str; 6] = ["name", "description", "inputs", "source", "env", "jobs"];
+const KEYS: [&str; 7] = ["name", "description", "inputs", "source", "env", "retention", "jobs"];
 
 /// Reads a pipeline from YAML, or JSON, which is YAML.
 ///
@@ -61,9 +62,10 @@ pub fn parse(text: &str) -> Result<PipelineSpec, Problem> {
             }
         }
     }
+    let retention = fields.get("retention").map(retention::read).transpose()?.unwrap_or_default();
     let jobs = jobs::read(&fields, &env, &mut holes)?;
     holes.check_shared(&jobs)?;
-    Ok(PipelineSpec { name, description, inputs, source, jobs })
+    Ok(PipelineSpec { name, description, inputs, source, retention, jobs })
 }
 
 fn name(fields: &Fields<'_>) -> Result<PipelineName, Problem> {
