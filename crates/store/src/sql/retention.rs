@@ -86,6 +86,7 @@ pub(super) async fn sweep(connection: &mut Connection) -> Result<Swept, StoreErr
             &[
                 "DELETE FROM steps WHERE job = ?",
                 "DELETE FROM open_lines WHERE job = ?",
+                "DELETE FROM missing_lines WHERE job = ?",
                 "DELETE FROM topics WHERE kind = 1 AND id = ?",
                 "DELETE FROM leavings WHERE kind = 1 AND id = ?",
             ]
