@@ -1,10 +1,8 @@
 //! What can be changed, for HTTP and sockets alike. A command is answered once it cannot be lost any more (P1): it and
 //! its outbox rows are one transaction.
 
-use broker::{
-    Outgoing,
-    topology::{self, Exchange},
-};
+use std::time::Duration;
+
 use control::{
     dead_letters::{self, RetryError},
     graph, pipeline, plan,
@@ -14,14 +12,16 @@ use store::{
     model::{
         Announcement, Created, Idempotency, NewBuild, Put,
         dead_letter::{DeadLetter, Settled},
+        retention::Deletion,
     },
 };
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 use wire::{
     Authority, BuildId, DeadLetterId, PipelineName, Problem,
     command::{ReplyMode, Retry, Trigger},
     dead_letter::{Cause, DeadLetterState, DeadLetterView},
-    task::{PipelineChanged, Reply, to_bytes},
+    task::Reply,
     view::{BuildSummary, State},
 };
 
@@ -29,9 +29,12 @@ use crate::{
     core::Core,
     precondition::Precondition,
     queries::{not_found, store_problem, whole_dead_letter},
-    secret,
+    retention, secret,
 };
 
+/// How long the deletion of a build waits for its record, and how often it looks.
+const RECORD_PATIENCE: Duration = Duration::from_secs(5);
+const RECORD_LOOK: Duration = Duration::from_millis(20);
 /// Idempotency keys may be so many bytes long.
 const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 /// The values of all inputs together may be so many bytes long: they are kept with each of the build's jobs.
@@ -57,9 +60,7 @@ pub(crate) async fn put_pipeline(
         Put::Replaced => false,
         Put::Refused { exists } => return Err(wanted.failed(&spec.name, exists)),
     };
-    // A hint: who does not get it looks again by itself.
-    let hint = to_bytes(PipelineChanged { pipeline: spec.name.clone() });
-    drop(core.broker.publish(Outgoing::new(Exchange::Utils, topology::PIPELINES, hint)));
+    retention::tell(&*core.broker, &spec.name);
     Ok((spec.name, created))
 }
 
@@ -149,6 +150,29 @@ pub(crate) async fn retry(core: &Core, who: &Authority, build: BuildId, retry: R
     };
     let changed = core.store.change_build(build, Box::new(decide)).await;
     changed.map(|build| graph::summary(&build)).map_err(change_problem)
+}
+
+/// Deletes a finished build with all that is kept of it. One that has just finished is waited for until its record is whole.
+pub(crate) async fn delete(core: &Core, who: &Authority, id: BuildId) -> Result<(), Problem> {
+    let build = core.store.load_build(id).await.map_err(store_problem)?.ok_or_else(|| not_found("build", id))?;
+    let until = Instant::now() + RECORD_PATIENCE;
+    loop {
+        let sentence = match core.store.delete_build(id).await.map_err(store_problem)? {
+            Deletion::Done => break,
+            Deletion::NoBuild => return Err(not_found("build", id)),
+            Deletion::Unfinished => "It is not finished: cancel it first, or wait for its end.",
+            Deletion::Unrecorded if Instant::now() < until => {
+                sleep(RECORD_LOOK).await;
+                continue;
+            }
+            Deletion::Unrecorded => "It has just finished, and its log is still being written: try again in a minute.",
+        };
+        return Err(Problem::new(409, "Not possible now", sentence));
+    }
+    tracing::info!(build = %id, pipeline = %build.pipeline, number = build.number, by = who.subject, "a build was deleted");
+    core.deleted.notify_one();
+    retention::tell(&*core.broker, &build.pipeline);
+    Ok(())
 }
 
 /// Hands a message in again, or runs again what failed of a job's build. Gives the letter as it is then.

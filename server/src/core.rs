@@ -9,6 +9,7 @@ use broker::{Broker, rpc::Requester};
 use control::attached::Attachments;
 use object_store::ObjectStore;
 use store::Store;
+use tokio::sync::Notify;
 use wire::mac::InstallationKey;
 
 use crate::{hub::Hub, known_tokens::KnownTokens, live::LiveQueries};
@@ -33,6 +34,8 @@ pub(crate) struct Core {
     pub(crate) attachments: Attachments,
     /// Tokens that were asked for a moment ago.
     pub(crate) tokens: KnownTokens,
+    /// Told whenever a person has deleted a build: what it has left is to be swept.
+    pub(crate) deleted: Arc<Notify>,
     /// How many events the recorder is behind.
     pub(crate) recorder_lag: Arc<AtomicU64>,
     /// How long a job's lease lasts.

@@ -76,7 +76,7 @@ pub(crate) fn router(site: Site) -> Router {
         .route("/pipelines/{name}", get(pipelines::show).put(pipelines::put))
         .route("/pipelines/{name}/builds", post(builds::trigger))
         .route("/builds", get(builds::list))
-        .route("/builds/{id}", get(builds::show))
+        .route("/builds/{id}", get(builds::show).delete(builds::delete))
         .route("/builds/{id}/cancel", post(builds::cancel))
         .route("/builds/{id}/retry", post(builds::retry))
         .route("/builds/{id}/events", get(events::list))

@@ -20,6 +20,7 @@ mod outbox;
 mod precondition;
 mod queries;
 mod restore;
+mod retention;
 mod run;
 mod secret;
 mod stop;

@@ -4,6 +4,7 @@ use std::{
     future::IntoFuture as _,
     io::Write as _,
     net::SocketAddr,
+    path::PathBuf,
     sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
@@ -33,7 +34,9 @@ use crate::{
     instances,
     known_tokens::KnownTokens,
     live::LiveQueries,
-    outbox, secret,
+    outbox,
+    retention::Keeper,
+    secret,
     stop::Stop,
     tend::{self, Stream},
     turn::Turns,
@@ -245,12 +248,31 @@ async fn start_gateway(
             Ok(())
         }
     });
+    let (artifacts, folder) = artifacts(options, data_dir)?;
+    let keeper = Keeper {
+        store: shared.store.clone(),
+        artifacts: artifacts.clone(),
+        folder,
+        broker: broker.clone(),
+        rules: options.retention.default_rules(),
+        look: options.retention.look(),
+        deleted: Arc::default(),
+    };
+    let deleted = keeper.deleted.clone();
+    running.spawn(shared.turns.clone().run("retention", shutdown.clone(), move |shutdown| {
+        let keeper = keeper.clone();
+        async move {
+            keeper.run(shutdown).await;
+            Ok(())
+        }
+    }));
     let core = Arc::new(Core {
         hub,
         requester: Requester::start(broker.clone()).await.map_err(|failure| text(&failure))?,
         store: shared.store.clone(),
         broker: broker.clone(),
-        artifacts: artifacts(options, data_dir)?,
+        artifacts,
+        deleted,
         key: shared.key.clone(),
         live: LiveQueries::default(),
         attachments: Attachments::new(broker.clone()),
@@ -356,11 +378,13 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     address
 }
 
-fn artifacts(options: &ServeOptions, data_dir: &DataDir) -> Result<Arc<dyn ObjectStore>, String> {
+/// Where artifacts are kept, and the folder of it.
+fn artifacts(options: &ServeOptions, data_dir: &DataDir) -> Result<(Arc<dyn ObjectStore>, PathBuf), String> {
     let path = options.artifacts.clone().unwrap_or_else(|| data_dir.artifacts());
     std::fs::create_dir_all(&path).map_err(|failure| format!("{} cannot be made: {failure}", path.display()))?;
     let files = LocalFileSystem::new_with_prefix(&path).map_err(|failure| format!("{}: {failure}", path.display()))?;
-    Ok(Arc::new(files))
+    // The folder of a job goes with its last file.
+    Ok((Arc::new(files.with_automatic_cleanup(true)), path))
 }
 
 fn executor_config(parts: &Parts) -> Result<ExecutorConfig, String> {

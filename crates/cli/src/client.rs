@@ -107,6 +107,15 @@ impl Client {
         self.read(request.send(text))
     }
 
+    /// `DELETE`: an answer without a body.
+    pub(crate) fn delete(&self, path: &str) -> Result<(), Failure> {
+        let mut request = self.agent.delete(self.address(path));
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        self.text(request.call()).map(drop)
+    }
+
     /// `POST` of YAML; also tells whether something new was made.
     pub(crate) fn post_yaml<T: DeserializeOwned>(&self, path: &str, yaml: &str) -> Result<(T, bool), Failure> {
         let mut request = self.agent.post(self.address(path)).header("content-type", "application/yaml");

@@ -8,6 +8,7 @@ mod build_name;
 mod cancel;
 mod client;
 mod dead_letters;
+mod delete;
 mod follow;
 mod retry;
 mod running;
@@ -48,6 +49,9 @@ pub enum ClientCommand {
     /// Run a finished build again.
     #[command(after_help = ENVIRONMENT)]
     Retry(retry::Options),
+    /// Delete a finished build with its logs and artifacts, for good.
+    #[command(after_help = ENVIRONMENT)]
+    Delete(delete::Options),
     /// List what could not be processed, and decide on it.
     #[command(after_help = ENVIRONMENT)]
     DeadLetters(dead_letters::Options),
@@ -72,6 +76,7 @@ pub fn run(command: ClientCommand) -> ExitCode {
         ClientCommand::Show(options) => show::run(&client, &options),
         ClientCommand::Cancel(options) => cancel::run(&client, &options),
         ClientCommand::Retry(options) => retry::run(&client, &options),
+        ClientCommand::Delete(options) => delete::run(&client, &options),
         ClientCommand::DeadLetters(options) => dead_letters::run(&client, &options),
     });
     match result {

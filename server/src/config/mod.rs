@@ -3,6 +3,7 @@
 
 pub(crate) mod backend;
 pub(crate) mod data_dir;
+pub(crate) mod retention;
 pub(crate) mod roles;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
@@ -12,6 +13,7 @@ use wire::LabelSet;
 
 use self::{
     backend::{BrokerChoice, StoreChoice},
+    retention::RetentionOptions,
     roles::{Role, Roles},
 };
 
@@ -65,6 +67,9 @@ pub(crate) struct ServeOptions {
     /// URL under which people and executors reach the gateways [default: from --listen].
     #[arg(long, env = "STEPCAST_PUBLIC_URL", value_parser = public_url)]
     pub(crate) public_url: Option<String>,
+    /// How long builds are kept.
+    #[command(flatten)]
+    pub(crate) retention: RetentionOptions,
 }
 
 impl ServeOptions {

@@ -160,6 +160,12 @@ pub(crate) async fn retry(
     Ok(accepted(id, commands::retry(&core, &who, id, wanted).await?))
 }
 
+/// `DELETE /builds/{id}`
+pub(crate) async fn delete(State(core): State<Arc<Core>>, Who(who): Who, Path(id): Path<String>) -> Answer<StatusCode> {
+    commands::delete(&core, &who, parse("The build's id", &id)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 fn accepted(id: BuildId, summary: BuildSummary) -> Response {
     (StatusCode::ACCEPTED, [(header::LOCATION, format!("/api/v1/builds/{id}"))], Json(summary)).into_response()
 }
