@@ -36,6 +36,7 @@ pub(crate) fn run(world: &mut World) -> Result<Done, String> {
     // Some schedules are rough, some hardly so; some have clocks that jump.
     let rough = world.dice.pick(&[2, 8, 20]).unwrap_or(8);
     let jumps = world.dice.percent(25);
+    world.hints_lost = world.dice.pick(&[0, 0, 40, 100]).unwrap_or(0);
     world.trigger();
     for _ in 0..world.dice.between(1, 2) {
         world.new_page();

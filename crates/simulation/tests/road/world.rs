@@ -57,6 +57,8 @@ pub(crate) struct World {
     pub(crate) recorder: Stage,
     pub(crate) counting: Stage,
     hints: u64,
+    /// Of a hundred hints of the recorder so many are lost: to be right nobody may need them.
+    pub(crate) hints_lost: usize,
     pub(crate) executors: Vec<Executor>,
     pub(crate) requests: Vec<Request>,
     pub(crate) answers: Vec<Answer>,
@@ -106,6 +108,7 @@ impl World {
             recorder: Stage::Idle,
             counting: Stage::Idle,
             hints,
+            hints_lost: 0,
             executors,
             requests: Vec::new(),
             answers: Vec::new(),
@@ -417,6 +420,9 @@ impl World {
             Stage::Read(events, end) => Stage::Applied(self.record.apply(&events, Some(end))),
             Stage::Applied(hints) => {
                 for hint in hints.iter().filter(|_| !dies) {
+                    if self.dice.percent(self.hints_lost) {
+                        continue;
+                    }
                     let message = Outgoing::new(Exchange::Utils, hint.topic.to_string(), encode_recorded(hint));
                     self.bus.publish(self.hints, message);
                 }
