@@ -134,7 +134,7 @@ impl Backend for Record {
             let text = format!("\u{1b}[31mline-{n}\u{1b}[0m <b>not bold</b>");
             RecordedLine {
                 step: 0,
-                line: LogLine { n, t: Timestamp(0), text, open: false, split: false, err: false },
+                line: LogLine { n, t: Timestamp(0), text, open: false, split: false, err: false, note: false },
                 missing: false,
             }
         };

@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     fn line(n: u64, text: &str, open: bool) -> LogLine {
-        LogLine { n, t: Timestamp(0), text: text.to_owned(), open, split: false, err: false }
+        LogLine { n, t: Timestamp(0), text: text.to_owned(), open, split: false, err: false, note: false }
     }
 
     fn event(offset: u64) -> EventFrame {

@@ -398,6 +398,7 @@ fn executor_config(parts: &Parts) -> Result<ExecutorConfig, String> {
         name: format!("ex-{}", &short[..4]),
         labels: options.labels(),
         slots: options.slots(),
+        log_limit: options.log_limit,
         work_dir: data_dir.work(),
         draining: parts.stop.draining.clone(),
         guard_program,

@@ -46,6 +46,7 @@ impl Row {
         let words = [
             (self.line.is_none(), " absent"),
             (self.line.as_ref().is_some_and(|line| line.err), " err"),
+            (self.line.as_ref().is_some_and(|line| line.note), " note"),
             (lost || self.line.as_ref().is_some_and(|line| line.missing), " lost"),
             (self.line.as_ref().is_some_and(|line| line.open), " open"),
             (marked, " marked"),
@@ -61,8 +62,12 @@ impl Row {
 pub fn log_row(row: Row, wanted: &str) -> impl IntoView + use<> {
     let (class, n) = (row.class(), row.n);
     let wanted = if row.marks.hit.is_some() { wanted } else { "" };
-    let is_err = row.line.as_ref().is_some_and(|line| line.err);
     let is_missing = row.line.as_ref().is_some_and(|line| line.missing);
+    let title = row.line.as_ref().and_then(|line| match (line.note, line.err) {
+        (true, _) => Some("Said by the executor: no step printed it"),
+        (_, true) => Some("Printed to standard error"),
+        _ => None,
+    });
     let at = row.line.as_ref().filter(|_| row.marks.timed && !is_missing).map(|line| super::time::of_line(line.t));
     let at = at.map(|(text, exact)| view! { <time class="at" title=exact>{text}</time> });
     let head = row
@@ -83,7 +88,7 @@ pub fn log_row(row: Row, wanted: &str) -> impl IntoView + use<> {
         (shown(&line.text[..cut], wanted), more, split)
     });
     view! {
-        <div class=class data-n=n.to_string() title=is_err.then_some("Printed to standard error")>
+        <div class=class data-n=n.to_string() title=title>
             <a class="n" href=format!("#L{}", n + 1) data-n=(n + 1).to_string() tabindex="-1" aria-hidden="true"></a>
             {at}
             <span class="t">{is_missing.then(|| view! { <span class="more">"never recorded"</span> })}{head}{text}</span>

@@ -32,6 +32,8 @@ pub struct Line {
     pub err: bool,
     /// It will never be recorded: the event stream has lost it. It has no text.
     pub missing: bool,
+    /// No step printed it: the executor says it of the log.
+    pub note: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -106,8 +108,8 @@ impl JobLog {
             return;
         }
         let text = Arc::from(line.text.as_str());
-        let LogLine { t, open, split, err, .. } = *line;
-        *slot = Some(Line { step, t, text, version: clock, open, split, err, missing });
+        let LogLine { t, open, split, err, note, .. } = *line;
+        *slot = Some(Line { step, t, text, version: clock, open, split, err, note, missing });
         self.give_up();
     }
 

@@ -74,5 +74,5 @@ pub(crate) fn frame_of_job(job: JobId, epoch: u32, offset: u64, event: Event) ->
 }
 
 pub(crate) fn line(n: u64, text: &str) -> LogLine {
-    LogLine { n, t: Timestamp(7), text: text.into(), open: false, split: false, err: false }
+    LogLine { n, t: Timestamp(7), text: text.into(), open: false, split: false, err: false, note: false }
 }

@@ -383,7 +383,11 @@ impl Follower<'_> {
             let text = format!("line {} was never recorded: the event stream has lost it", line.line.n + 1);
             return self.terminal.say(Tone::Warning, &text);
         }
-        self.terminal.pass(&line.line.text);
+        if line.line.note {
+            self.terminal.say(Tone::Warning, &line.line.text);
+        } else {
+            self.terminal.pass(&line.line.text);
+        }
     }
 
     /// A line of ours, told apart from the build's own.

@@ -205,6 +205,7 @@ impl Desk {
             steps: plan.steps.clone(),
             artifacts: plan.artifacts.clone(),
             timeout_seconds: plan.timeout_seconds,
+            log_limit: plan.log_limit,
             event_key: self.config.key.event_key(job.id, attempt),
             job_token: self.config.key.job_token(job.id, attempt),
             upload_url: self.config.upload_url.clone(),

@@ -192,6 +192,7 @@ fn job_plan(
         timeout_seconds: job.timeout_seconds,
         attempts: job.attempts,
         lost_attempts: job.lost_attempts,
+        log_limit: job.log_limit,
         env,
         source: source.transpose()?,
         steps: job.steps.iter().map(step).collect::<Result<_, Problem>>()?,

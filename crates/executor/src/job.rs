@@ -123,7 +123,9 @@ impl Attempt<'_> {
         let (count, kill_after) = (steps.len(), self.executor.kill_after);
         let (publisher, lease, shutdown) = (self.publisher, &**self.lease, &self.executor.shutdown);
         let path = workspace.path.clone();
-        let mut run = Steps::new(&mut guard, publisher, lease, shutdown, timeout_at, kill_after, path);
+        let own_limit = self.executor.config.log_limit;
+        let log_limit = self.grant.log_limit.map_or(own_limit, |limit| limit.min(own_limit));
+        let mut run = Steps::new(&mut guard, publisher, lease, shutdown, timeout_at, kill_after, path, log_limit);
         let mut ended = Ok(Verdict { outcome: Outcome::Succeeded, reason: None });
         for (at, ((spec, command), script)) in steps.into_iter().zip(files).enumerate() {
             if lease.is_cancelled() {

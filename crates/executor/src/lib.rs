@@ -34,6 +34,9 @@ pub use lease::trusted_until;
 /// Between SIGTERM and SIGKILL, when a job is cancelled or its time is up.
 pub const KILL_AFTER: Duration = Duration::from_secs(10);
 
+/// Bytes of log that one attempt keeps unless the executor is told otherwise: 1 GiB.
+pub const LOG_LIMIT: u64 = 1 << 30;
+
 /// What one executor is.
 #[derive(Clone, Debug)]
 pub struct ExecutorConfig {
@@ -45,6 +48,8 @@ pub struct ExecutorConfig {
     pub labels: LabelSet,
     /// How many jobs it runs at once.
     pub slots: u32,
+    /// Bytes of log that one attempt keeps at most; a job may ask for less. What is printed beyond is read and not kept.
+    pub log_limit: u64,
     /// Workspaces and locks live here; one executor at a time uses it.
     pub work_dir: PathBuf,
     /// Once cancelled, no further job is taken, and the executor ends with the last one that it runs.

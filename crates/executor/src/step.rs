@@ -107,8 +107,9 @@ impl<'a> Steps<'a> {
         timeout_at: tokio::time::Instant,
         kill_after: Duration,
         workspace: PathBuf,
+        log_limit: u64,
     ) -> Self {
-        let (errors, log, buffer, ending) = (None, Log::default(), vec![0; READ_BYTES], None);
+        let (errors, log, buffer, ending) = (None, Log::new(log_limit), vec![0; READ_BYTES], None);
         Self { guard, publisher, lease, shutdown, timeout_at, kill_after, workspace, errors, log, buffer, ending }
     }
 

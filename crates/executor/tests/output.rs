@@ -111,3 +111,29 @@ async fn p3_what_was_not_confirmed_is_published_again_and_nothing_is_missing() {
     assert!(texts(&applied).into_iter().eq((1..=20).map(|i| i.to_string())));
     assert!(stage.published() > applied.len(), "nothing was published twice, so nothing was lost either");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_a_log_beyond_its_limit_is_read_and_not_kept_and_the_job_goes_on() {
+    let mut stage = Stage::start().await;
+    let mut grant = job(&["head -c 400000000 <(yes 'a line of a flood'); echo ok >&2", "echo second; exit 3"]);
+    grant.log_limit = Some(1_000_000);
+    let (events, finished) = stage.run(grant).await;
+    let lines = lines(&events);
+    assert!(lines.iter().map(|line| line.n).eq(0..lines.len() as u64));
+    let kept: usize = lines.iter().filter(|line| !line.note).map(|line| line.text.len() + 8).sum();
+    assert!((1_000_000..1_000_100).contains(&kept), "{kept} bytes are kept");
+    let notes: Vec<&str> = lines.iter().filter(|line| line.note).map(|line| &line.text[..]).collect();
+    let printed: usize = lines.iter().filter(|line| !line.note).map(|line| line.text.len() + 1).sum();
+    let left_out: String = notes[1].chars().filter(char::is_ascii_digit).collect();
+    assert_eq!(notes[0], "Log limit of 1 MB reached: what follows is not kept.");
+    assert_eq!(left_out.parse::<usize>().unwrap(), 400_000_003 - printed, "{notes:?}");
+    assert_eq!(notes[2], "7 bytes of this step's output were not kept.");
+    // Neither step was held back or ended by it, and the outcome is the second one's own.
+    let ends: Vec<_> = events
+        .iter()
+        .filter_map(
+            |event| if let wire::Event::StepFinished { exit_code, .. } = event { Some(*exit_code) } else { None },
+        )
+        .collect();
+    assert_eq!((ends, finished.outcome), (vec![Some(0), Some(3)], Outcome::Failed));
+}

@@ -160,6 +160,9 @@ pub struct JobPlan {
     pub attempts: u32,
     /// How often it may run because its executor was lost.
     pub lost_attempts: u32,
+    /// Bytes of log that one attempt keeps at most; none: as many as its executor keeps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_limit: Option<u64>,
     /// The environment of every step, `INPUT_*` and `MATRIX_*` included.
     pub env: BTreeMap<String, String>,
     /// Cloned into the workspace.

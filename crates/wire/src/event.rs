@@ -360,7 +360,15 @@ mod tests {
 
     #[test]
     fn a_log_is_known_and_read_however_it_is_written() {
-        let line = LogLine { n: 7, t: Timestamp(3), text: "é\"".to_owned(), open: false, split: false, err: true };
+        let line = LogLine {
+            n: 7,
+            t: Timestamp(3),
+            text: "é\"".to_owned(),
+            open: false,
+            split: false,
+            err: true,
+            note: false,
+        };
         let event = Event::Log { step: 1, lines: vec![line] };
         let ours = raw(&event);
         assert!(ours.get().starts_with(LOG));

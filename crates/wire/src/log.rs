@@ -25,6 +25,9 @@ pub struct LogLine {
     /// It was printed to stderr. Said only of jobs that tell their two streams apart.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub err: bool,
+    /// No step printed it: the executor says it of the log itself, such as that its limit is reached.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub note: bool,
 }
 
 /// A recorded line together with its step, as `GET /jobs/{id}/log` gives it.
@@ -44,7 +47,8 @@ impl RecordedLine {
     /// Stands for line `n`, which will never be recorded.
     #[must_use]
     pub fn missing(n: u64) -> Self {
-        let line = LogLine { n, t: Timestamp(0), text: String::new(), open: false, split: false, err: false };
+        let line =
+            LogLine { n, t: Timestamp(0), text: String::new(), open: false, split: false, err: false, note: false };
         Self { step: 0, line, missing: true }
     }
 }

@@ -277,6 +277,9 @@ pub struct JobSpec {
     pub attempts: u32,
     /// How often it may run because its executor was lost.
     pub lost_attempts: u32,
+    /// Bytes of log that one attempt keeps at most; none: as many as its executor keeps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_limit: Option<u64>,
     /// Environment of its steps: the pipeline's and its own. May hold `${{ }}`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,

@@ -195,6 +195,9 @@ pub struct Grant {
     pub artifacts: Vec<String>,
     /// Seconds until the attempt is ended.
     pub timeout_seconds: u64,
+    /// Bytes of log that the attempt keeps at most, where the pipeline says so. An executor may have a lower limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_limit: Option<u64>,
     /// What its events are signed with.
     pub event_key: EventKey,
     /// Bearer token for uploads of this attempt.
@@ -265,6 +268,7 @@ mod tests {
             steps: Vec::new(),
             artifacts: Vec::new(),
             timeout_seconds: 60,
+            log_limit: Some(1 << 20),
             event_key: key.event_key(lease.job, 2),
             job_token: key.job_token(lease.job, 2),
             upload_url: "http://127.0.0.1:1".to_owned(),

@@ -9,7 +9,7 @@ pub(crate) mod roles;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
-use wire::LabelSet;
+use wire::{LabelSet, size};
 
 use self::{
     backend::{BrokerChoice, StoreChoice},
@@ -49,6 +49,9 @@ pub(crate) struct ServeOptions {
     /// Jobs that the executor runs at once, 1 to 1024 [default: number of cores].
     #[arg(long, env = "STEPCAST_SLOTS", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) slots: Option<u32>,
+    /// Log that one attempt of a job keeps at most, such as 500MB or 2GiB; jobs may ask for less by `log_limit`.
+    #[arg(long, env = "STEPCAST_LOG_LIMIT", default_value = "1GiB", value_parser = log_limit)]
+    pub(crate) log_limit: u64,
     /// Labels that the executor offers, separated by commas [default: the operating system and the architecture].
     #[arg(long, env = "STEPCAST_LABELS", value_parser = labels)]
     pub(crate) labels: Option<LabelSet>,
@@ -130,6 +133,12 @@ fn instance(text: &str) -> Result<String, String> {
 
 fn labels(text: &str) -> Result<LabelSet, String> {
     LabelSet::new(text.split(',').map(|label| label.trim().to_owned()))
+}
+
+fn log_limit(text: &str) -> Result<u64, String> {
+    size::parse(text)
+        .filter(|bytes| *bytes >= 1000)
+        .ok_or_else(|| "it must be a size of 1KB at least, such as 500MB or 2GiB".to_owned())
 }
 
 fn public_url(text: &str) -> Result<String, String> {

@@ -99,7 +99,15 @@ mod tests {
     fn lines(of: &[(u32, &str)]) -> Vec<RecordedLine> {
         let line = |(n, (step, text)): (u64, &(u32, &str))| RecordedLine {
             step: *step,
-            line: LogLine { n, t: Timestamp(0), text: (*text).to_owned(), open: false, split: false, err: false },
+            line: LogLine {
+                n,
+                t: Timestamp(0),
+                text: (*text).to_owned(),
+                open: false,
+                split: false,
+                err: false,
+                note: false,
+            },
             missing: false,
         };
         (0..).zip(of).map(line).collect()

@@ -36,6 +36,7 @@ fn job(n: usize, needs: &[usize], condition: Condition, attempts: u32, lost_atte
         timeout_seconds: 60,
         attempts,
         lost_attempts,
+        log_limit: None,
         env: BTreeMap::new(),
         source: None,
         steps: vec![StepSpec {

@@ -9,6 +9,7 @@ use std::{
 use wire::{
     Problem,
     pipeline::{Condition, JobSpec, LabelSet, Stderr, StepSpec},
+    size,
 };
 
 use super::{
@@ -19,13 +20,27 @@ use super::{
 };
 use crate::expression;
 
-const KEYS: [&str; 10] =
-    ["labels", "needs", "if", "matrix", "timeout", "attempts", "lost_attempts", "env", "steps", "artifacts"];
+const KEYS: [&str; 11] = [
+    "labels",
+    "needs",
+    "if",
+    "matrix",
+    "timeout",
+    "attempts",
+    "lost_attempts",
+    "log_limit",
+    "env",
+    "steps",
+    "artifacts",
+];
 const STEP_KEYS: [&str; 4] = ["name", "run", "env", "stderr"];
 /// Seconds for one attempt unless the job says otherwise: an hour.
 const TIMEOUT_SECONDS: u64 = 60 * 60;
 /// How often a job may run because its executor was lost, unless it says otherwise.
 const LOST_ATTEMPTS: u32 = 3;
+/// Bytes of log that a job may ask for: below, the note that says so would be all there is; above, it is a mistake.
+const LOG_LIMIT_MIN: u64 = 1000;
+const LOG_LIMIT_MAX: u64 = 1_000_000_000_000;
 /// More attempts than this are a mistake.
 const ATTEMPTS_MAX: u32 = 20;
 /// Characters of a step's name.
@@ -98,6 +113,7 @@ fn job<'n>(key: &Key, node: &'n Node, shared: &Env, holes: &mut Holes<'_>) -> Re
         timeout_seconds: timeout(&fields)?,
         attempts: fields.count("attempts", 1, 1..=ATTEMPTS_MAX)?,
         lost_attempts: fields.count("lost_attempts", LOST_ATTEMPTS, 1..=ATTEMPTS_MAX)?,
+        log_limit: log_limit(&fields)?,
         artifacts: artifacts(&fields)?,
         matrix,
         env,
@@ -145,6 +161,20 @@ fn timeout(fields: &Fields<'_>) -> Result<u64, Problem> {
             "{what} must be a time from 1 s to 7 d, such as `90s`, `30m` or `1h30m`, not `{}`",
             shown(written)
         ))
+    })
+}
+
+fn log_limit(fields: &Fields<'_>) -> Result<Option<u64>, Problem> {
+    let Some(node) = fields.get("log_limit") else { return Ok(None) };
+    let what = fields.name_of("log_limit");
+    let written = text(node, &what)?;
+    let limit = size::parse(written).filter(|bytes| (LOG_LIMIT_MIN..=LOG_LIMIT_MAX).contains(bytes));
+    limit.map(Some).ok_or_else(|| {
+        let detail = format!(
+            "{what} must be a size from 1KB to 1TB, such as `500KB`, `100MB` or `1GiB`, not `{}`",
+            shown(written)
+        );
+        node.at.problem(detail)
     })
 }
 

@@ -130,7 +130,7 @@ impl Lines {
         self.open_at = Some(now + OPEN_TIME);
         let mut text = overlay(self.shown.clone(), &String::from_utf8_lossy(whole_characters(&self.part)));
         text.truncate(text.floor_char_boundary(LINE_BYTES_MAX));
-        Some(LogLine { n, t, text, open: true, split: false, err: self.err })
+        Some(LogLine { n, t, text, open: true, split: false, err: self.err, note: false })
     }
 
     /// Nothing more comes: the open line ends here.
@@ -145,6 +145,13 @@ impl Lines {
         if self.began.is_some() && !is_erased {
             self.end_line(at, n, out);
         }
+    }
+
+    /// Forgets the line that is read; tells how many bytes of it had come.
+    pub(crate) fn forget(&mut self) -> u64 {
+        let bytes = self.shown.len() + self.part.len() + self.cut.len();
+        *self = Self { err: self.err, ..Self::default() };
+        bytes as u64
     }
 
     /// What is written next stands over the line from its beginning.
@@ -184,11 +191,11 @@ impl Lines {
         self.is_shown = false;
         while text.len() > LINE_BYTES_MAX {
             let rest = text.split_off(text.floor_char_boundary(LINE_BYTES_MAX));
-            out(LogLine { n: *n, t, text, open: false, split: true, err: self.err });
+            out(LogLine { n: *n, t, text, open: false, split: true, err: self.err, note: false });
             *n += 1;
             text = rest;
         }
-        out(LogLine { n: *n, t, text, open: false, split, err: self.err });
+        out(LogLine { n: *n, t, text, open: false, split, err: self.err, note: false });
         *n += 1;
     }
 }

@@ -232,7 +232,7 @@ pub(crate) fn log(offset: u64) -> Event {
     let text = format!("{offset:0>100}");
     Event::Log {
         step: 0,
-        lines: vec![LogLine { n: offset, t: Timestamp(1), text, open: false, split: false, err: false }],
+        lines: vec![LogLine { n: offset, t: Timestamp(1), text, open: false, split: false, err: false, note: false }],
     }
 }
 

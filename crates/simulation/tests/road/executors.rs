@@ -243,5 +243,5 @@ fn script(lease: LeaseRef, steps: usize, dice: &mut Dice) -> (VecDeque<Event>, O
 
 fn line(job: JobId, attempt: u32, n: u64, open: bool) -> LogLine {
     let text = if open { "half".to_owned() } else { format!("{} {attempt} {n}", job.0.as_u128()) };
-    LogLine { n, t: Timestamp(1), text, open, split: false, err: false }
+    LogLine { n, t: Timestamp(1), text, open, split: false, err: false, note: false }
 }

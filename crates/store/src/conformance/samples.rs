@@ -36,6 +36,7 @@ pub(super) fn job(name: &str) -> Job {
         timeout_seconds: 60,
         attempts: 2,
         lost_attempts: 3,
+        log_limit: None,
         env: BTreeMap::from([("A".to_owned(), "ä".to_owned())]),
         source: None,
         steps: vec![StepSpec {
@@ -128,7 +129,15 @@ pub(super) fn message(topic: Topic, epoch: u32, offset: u64, event: &Event) -> E
 }
 
 pub(super) fn line(n: u64, text: &str) -> LogLine {
-    LogLine { n, t: Timestamp(n.cast_signed() * 7), text: text.to_owned(), open: false, split: false, err: false }
+    LogLine {
+        n,
+        t: Timestamp(n.cast_signed() * 7),
+        text: text.to_owned(),
+        open: false,
+        split: false,
+        err: false,
+        note: false,
+    }
 }
 
 pub(super) fn log(job: JobId, attempt: u32, offset: u64, lines: Vec<LogLine>) -> EventMessage {

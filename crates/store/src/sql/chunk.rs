@@ -1,7 +1,7 @@
 //! How log lines lie in a chunk: numbers follow from the first one's, times are differences, and the whole is compressed.
 //!
 //! Each line is: its step (varint), the difference to the time of the line before (zigzag varint; the first one's to
-//! `t0`), a byte of flags (1: split, 2: stderr), the length of its text in bytes (varint), its text. LZ4 packs all of it, behind the
+//! `t0`), a byte of flags (1: split, 2: stderr, 4: a note), the length of its text in bytes (varint), its text. LZ4 packs all of it, behind the
 //! plain length in four bytes.
 
 use wire::{LogLine, Timestamp, log::RecordedLine};
@@ -16,6 +16,7 @@ pub(super) const BYTES_MAX: usize = 64 * 1024;
 
 const SPLIT: u8 = 1;
 const ERR: u8 = 2;
+const NOTE: u8 = 4;
 
 /// A chunk's time and bytes.
 pub(super) fn pack(lines: &[RecordedLine]) -> (Timestamp, Vec<u8>) {
@@ -27,7 +28,7 @@ pub(super) fn pack(lines: &[RecordedLine]) -> (Timestamp, Vec<u8>) {
         let difference = line.t.0.wrapping_sub(before);
         before = line.t.0;
         put(&mut plain, ((difference << 1) ^ (difference >> 63)).cast_unsigned());
-        plain.push(if line.split { SPLIT } else { 0 } | if line.err { ERR } else { 0 });
+        plain.push(flag(line.split, SPLIT) | flag(line.err, ERR) | flag(line.note, NOTE));
         put(&mut plain, line.text.len() as u64);
         plain.extend_from_slice(line.text.as_bytes());
     }
@@ -50,11 +51,23 @@ pub(super) fn unpack(first: u64, t0: Timestamp, packed: &[u8]) -> Result<Vec<Rec
         let (text, behind) = rest.split_at_checked(length).ok_or_else(broken)?;
         rest = behind;
         let text = String::from_utf8(text.to_vec()).map_err(|_| broken())?;
-        let line = LogLine { n, t: Timestamp(t), text, open: false, split: flags & SPLIT != 0, err: flags & ERR != 0 };
+        let line = LogLine {
+            n,
+            t: Timestamp(t),
+            text,
+            open: false,
+            split: flags & SPLIT != 0,
+            err: flags & ERR != 0,
+            note: flags & NOTE != 0,
+        };
         lines.push(RecordedLine { step, line, missing: false });
         n = n.saturating_add(1);
     }
     Ok(lines)
+}
+
+fn flag(is: bool, bit: u8) -> u8 {
+    if is { bit } else { 0 }
 }
 
 /// Seven bits a byte, the lowest first; the top bit says that more follow.
@@ -84,7 +97,7 @@ mod tests {
     use super::*;
 
     fn line(n: u64, t: i64, text: &str, split: bool) -> RecordedLine {
-        let line = LogLine { n, t: Timestamp(t), text: text.to_owned(), open: false, split, err: t < 0 };
+        let line = LogLine { n, t: Timestamp(t), text: text.to_owned(), open: false, split, err: t < 0, note: n == 9 };
         RecordedLine { step: (n % 3) as u32 * 100_000, line, missing: false }
     }
 

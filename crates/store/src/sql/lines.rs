@@ -333,7 +333,8 @@ async fn open_lines(
         for row in &found {
             next = row.try_get::<i64>(0)?.saturating_add(1);
             let (n, t, split) = (rows::number(row, 0)?, Timestamp(row.try_get(2)?), rows::flag(row, 3)?);
-            let line = LogLine { n, t, text: row.try_get(4)?, open: true, split, err: rows::flag(row, 5)? };
+            let line =
+                LogLine { n, t, text: row.try_get(4)?, open: true, split, err: rows::flag(row, 5)?, note: false };
             size += line.text.len();
             lines.push(RecordedLine { step: rows::number(row, 1)?, line, missing: false });
             if size > bytes_max {
