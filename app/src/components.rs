@@ -15,6 +15,7 @@ pub mod connection;
 pub mod copy_button;
 pub mod dead_letter_row;
 pub mod derived;
+pub mod disk_note;
 pub mod duration;
 pub mod estimate;
 pub mod executor_row;

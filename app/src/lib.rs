@@ -24,7 +24,9 @@ use leptos_router::{
     path,
 };
 
-use components::{at_once::AtOnce, broker_note::BrokerNote, clock::Clock, header::Header, health::Health};
+use components::{
+    at_once::AtOnce, broker_note::BrokerNote, clock::Clock, disk_note::DiskNote, header::Header, health::Health,
+};
 use live::Live;
 use pages::{home::HomeRoute, not_found::NotFound, sign_in::SignInRoute};
 use parts::Page;
@@ -95,6 +97,7 @@ pub fn App() -> impl IntoView {
             <a class="skip" href="#main">"Skip to content"</a>
             <Header/>
             <BrokerNote/>
+            <DiskNote/>
             <main id="main">
                 <Routes fallback=|| AtOnce(NotFound())>
                     <Route path=path!("/") view=|| AtOnce(HomeRoute()) ssr=SsrMode::Async/>

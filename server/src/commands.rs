@@ -49,6 +49,7 @@ pub(crate) async fn put_pipeline(
     text: &str,
     wanted: &Precondition,
 ) -> Result<(PipelineName, bool), Problem> {
+    core.room.check()?;
     let spec = pipeline::parse(text)?;
     if let Some(name) = name.filter(|name| **name != spec.name) {
         let sentence =
@@ -72,6 +73,7 @@ pub(crate) async fn trigger(
     trigger: &Trigger,
     idempotency_key: Option<&str>,
 ) -> Result<BuildSummary, Problem> {
+    core.room.check()?;
     let found = core.store.pipeline(name).await.map_err(store_problem)?;
     let (_, spec) = found.ok_or_else(|| not_found("pipeline", name))?;
     let input_bytes: usize = trigger.inputs.values().map(String::len).sum();
@@ -142,6 +144,7 @@ pub(crate) async fn cancel(core: &Core, _who: &Authority, build: BuildId) -> Res
 
 /// Runs a finished build again, or what of it did not succeed.
 pub(crate) async fn retry(core: &Core, who: &Authority, build: BuildId, retry: Retry) -> Result<BuildSummary, Problem> {
+    core.room.check()?;
     let by = who.subject.clone();
     let decide = move |build: &mut store::model::Build, now| {
         let mut announcements = graph::retry(build, retry.failed_only, now)?;
@@ -181,6 +184,7 @@ pub(crate) async fn retry_dead_letter(
     who: &Authority,
     id: DeadLetterId,
 ) -> Result<DeadLetterView, Problem> {
+    core.room.check()?;
     let letter = open_letter(core, id).await?;
     match (letter.view.cause, letter.view.build) {
         (Cause::JobLost, Some(build)) => {

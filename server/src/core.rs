@@ -12,7 +12,7 @@ use store::Store;
 use tokio::sync::Notify;
 use wire::mac::InstallationKey;
 
-use crate::{hub::Hub, known_tokens::KnownTokens, live::LiveQueries};
+use crate::{hub::Hub, known_tokens::KnownTokens, live::LiveQueries, room::Room};
 
 /// Shared by handlers, the desk and the pages.
 pub(crate) struct Core {
@@ -22,6 +22,8 @@ pub(crate) struct Core {
     pub(crate) broker: Arc<dyn Broker>,
     /// Questions over the broker.
     pub(crate) requester: Requester,
+    /// Whether the disk has room for more.
+    pub(crate) room: Room,
     /// Files that jobs left behind.
     pub(crate) artifacts: Arc<dyn ObjectStore>,
     /// The secret that tokens and signatures are derived from.

@@ -21,6 +21,7 @@ mod precondition;
 mod queries;
 mod restore;
 mod retention;
+mod room;
 mod run;
 mod secret;
 mod stop;

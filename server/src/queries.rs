@@ -19,10 +19,14 @@ use wire::{
 
 use crate::core::Core;
 
+/// Where the database itself found no room.
+pub(crate) const DISK_FULL: &str =
+    "The disk that holds the database is full; Stepcast takes no new builds until there is room.";
+
 /// What a failing store looks like from outside: the sentence for a full disk, and no detail otherwise.
 pub(crate) fn store_problem(failure: store::StoreError) -> Problem {
     match failure {
-        store::StoreError::Full => Problem::new(507, "Insufficient storage", failure.to_string()),
+        store::StoreError::Full => Problem::new(503, "Disk full", DISK_FULL),
         store::StoreError::Unavailable(_) => {
             error!(%failure, "the store cannot be used");
             Problem::new(503, "Store unavailable", "The database cannot be used now; try again in a moment.")
@@ -123,7 +127,7 @@ pub(crate) async fn health(core: &Core) -> HealthView {
     let reason = core.broker.health().await.err().map(|failure| failure.reason());
     // A store that does not answer is told by whatever else is asked of it.
     let dead_letters = open_dead_letters(core).await.unwrap_or(0);
-    HealthView { broker: reason.is_none(), reason, dead_letters }
+    HealthView { broker: reason.is_none(), reason, disk: core.room.full(), dead_letters }
 }
 
 /// What an executor says that it runs now: asked over the broker.

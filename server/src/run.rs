@@ -36,6 +36,7 @@ use crate::{
     live::LiveQueries,
     outbox,
     retention::Keeper,
+    room::Room,
     secret,
     stop::Stop,
     tend::{self, Stream},
@@ -107,6 +108,13 @@ async fn start(
                 Ok(())
             }
         });
+        running.spawn({
+            let (room, brake, shutdown) = (shared.room.clone(), shared.brake.clone(), parts.shutdown.clone());
+            async move {
+                room.watch(brake, shutdown).await;
+                Ok(())
+            }
+        });
         if roles.has(Role::Projections) {
             start_projections(running, &parts, &shared);
         }
@@ -155,12 +163,17 @@ async fn share(
         (Some(_), Some(address)) => format!("http://{}", reachable(address)),
         _ => public_url.clone(),
     };
+    let mut folders = vec![("data folder", data_dir.path().to_owned())];
+    if options.roles.has(Role::Gateway) {
+        folders.push(("artifacts", artifacts_folder(options, data_dir)));
+    }
     Ok(StoreParts {
         embedded: opened.embedded().cloned(),
         turns: backend::turns(&options.store, &store, data_dir)?,
         key: backend::installation_key(&options.store, &*store, data_dir).await?,
         brake: Brake::default(),
         recorder_lag: Arc::default(),
+        room: Room::new(folders, options.disk_floor),
         store,
         public_url,
         upload_url,
@@ -184,6 +197,7 @@ struct StoreParts {
     key: InstallationKey,
     brake: Brake,
     recorder_lag: Arc<AtomicU64>,
+    room: Room,
     /// How people and executors reach the gateways, and where executors of this process bring artifacts.
     public_url: String,
     upload_url: String,
@@ -271,6 +285,7 @@ async fn start_gateway(
         requester: Requester::start(broker.clone()).await.map_err(|failure| text(&failure))?,
         store: shared.store.clone(),
         broker: broker.clone(),
+        room: shared.room.clone(),
         artifacts,
         deleted,
         key: shared.key.clone(),
@@ -378,9 +393,13 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     address
 }
 
+fn artifacts_folder(options: &ServeOptions, data_dir: &DataDir) -> PathBuf {
+    options.artifacts.clone().unwrap_or_else(|| data_dir.artifacts())
+}
+
 /// Where artifacts are kept, and the folder of it.
 fn artifacts(options: &ServeOptions, data_dir: &DataDir) -> Result<(Arc<dyn ObjectStore>, PathBuf), String> {
-    let path = options.artifacts.clone().unwrap_or_else(|| data_dir.artifacts());
+    let path = artifacts_folder(options, data_dir);
     std::fs::create_dir_all(&path).map_err(|failure| format!("{} cannot be made: {failure}", path.display()))?;
     let files = LocalFileSystem::new_with_prefix(&path).map_err(|failure| format!("{}: {failure}", path.display()))?;
     // The folder of a job goes with its last file.

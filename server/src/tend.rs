@@ -8,8 +8,8 @@ use std::{
     time::Duration,
 };
 
-use broker::{Broker, embedded::EmbeddedBroker};
-use control::service::Brake;
+use broker::{Broker, embedded::EmbeddedBroker, topology};
+use control::service::{Brake, BrakedBy};
 use projections::recorder::GROUP;
 use store::Store;
 use tokio_util::sync::CancellationToken;
@@ -19,8 +19,11 @@ use tokio_util::sync::CancellationToken;
 const STREAM_KEPT: u64 = 500;
 /// The stream is looked at this often.
 const LOOK: Duration = Duration::from_secs(1);
-/// With more events than this behind the recorder no job is granted until it has caught up: the stream stays within bounds.
-const LAG_MAX: u64 = 200_000;
+/// What an event takes in the stream at most, as a rule: a batch of lines and one long line, 64 KiB each.
+const EVENT_BYTES: u64 = 128 << 10;
+/// With more events than this behind the recorder no job is granted, and what runs is held back, until it has caught up: they
+/// are at most half of what the stream keeps.
+const LAG_MAX: u64 = topology::EVENTS_BYTES_MAX / 2 / EVENT_BYTES;
 
 /// What it looks at.
 pub(crate) struct Stream {
@@ -48,7 +51,7 @@ pub(crate) async fn run(stream: Stream, lag: Arc<AtomicU64>, brake: Brake, shutd
         let next = place.map_or(0, |(_, offset)| offset + 1);
         let behind = end.saturating_sub(next);
         lag.store(behind, Ordering::Relaxed);
-        brake.set(behind > LAG_MAX);
+        brake.set(BrakedBy::Lag, behind > LAG_MAX);
         let keep_from = next.saturating_sub(STREAM_KEPT);
         if let Some(embedded) = stream.embedded.as_ref().filter(|_| keep_from > trimmed) {
             drop(embedded.trim_stream(keep_from)); // Trimmed again the next time if it fails.

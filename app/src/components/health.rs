@@ -23,6 +23,7 @@ impl Health {
                 health.set(Some(HealthView {
                     broker,
                     reason: body["reason"].as_str().map(str::to_owned),
+                    disk: body["disk"].as_str().map(str::to_owned),
                     dead_letters,
                 }));
             };

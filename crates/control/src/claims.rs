@@ -92,7 +92,8 @@ impl Desk {
             ControlRequest::Renew { executor, incarnation, leases } => {
                 let renewal = self.store.renew_jobs(executor, incarnation, &leases, self.config.lease).await?;
                 let store::model::Renewal { held, lost, cancelled } = renewal;
-                Ok(Some(ControlReply::Renewed { held, lost, cancelled, lease_ms: self.lease_ms() }))
+                let (lease_ms, hold) = (self.lease_ms(), self.config.brake.is_drawn());
+                Ok(Some(ControlReply::Renewed { held, lost, cancelled, lease_ms, hold }))
             }
             ControlRequest::Finish { executor, lease, outcome, last_offset, reason } => {
                 self.finish(executor, lease, Ended { outcome, last_offset, reason }).await.map(Some)

@@ -50,25 +50,34 @@ pub struct ControlConfig {
     pub upload_url: String,
     /// What keys and tokens of attempts are derived from.
     pub key: InstallationKey,
-    /// Stops claims from being granted.
+    /// Stops claims from being granted, and holds back what runs.
     pub brake: Brake,
 }
 
-/// Stops claims from being granted while it is drawn: the recorder is so far behind that the stream could lose what was
-/// not read yet. Clones are the same brake.
+/// While it is drawn no claim is granted, and executors read no more of what their steps print: what comes would be more
+/// than can be kept. Clones are the same brake.
 #[derive(Clone, Debug, Default)]
-pub struct Brake(Arc<AtomicBool>);
+pub struct Brake(Arc<[AtomicBool; 2]>);
+
+/// Who draws a [`Brake`]. It is released when neither does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BrakedBy {
+    /// The recorder is so far behind that the stream could lose what was not read yet.
+    Lag,
+    /// The disk has too little room.
+    Disk,
+}
 
 impl Brake {
-    /// Draws (`true`) or releases the brake.
-    pub fn set(&self, drawn: bool) {
-        self.0.store(drawn, Ordering::Relaxed);
+    /// Draws (`true`) or releases the brake, as far as `by` goes.
+    pub fn set(&self, by: BrakedBy, drawn: bool) {
+        self.0[by as usize].store(drawn, Ordering::Relaxed);
     }
 
     /// Whether it is drawn.
     #[must_use]
     pub fn is_drawn(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.iter().any(|drawn| drawn.load(Ordering::Relaxed))
     }
 }
 

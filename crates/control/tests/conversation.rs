@@ -224,9 +224,9 @@ async fn no_claim_is_granted_while_the_brake_is_drawn_or_after_its_patience() {
     let linux = labels(&["linux"]);
     let executor = Executor::start(&world, &["linux"]).await;
     let build = world.build(ONE).await;
-    world.brake.set(true);
+    world.brake.set(control::service::BrakedBy::Lag, true);
     assert_eq!(executor.claim_as(Uuid::new_v4(), &linux).await, ControlReply::Nothing {});
-    world.brake.set(false);
+    world.brake.set(control::service::BrakedBy::Lag, false);
     let (claim_id, incarnation) = (Uuid::new_v4(), executor.incarnation);
     let mut late = Outgoing::new(
         topology::Exchange::Direct,

@@ -24,6 +24,8 @@ pub(crate) struct Lease {
     until: watch::Sender<u64>,
     /// On the boot clock: when half of the trust that it began with is over.
     half: u64,
+    /// What its steps print is not to be read now: they wait.
+    held: watch::Sender<bool>,
     lost: CancellationToken,
     cancelled: CancellationToken,
 }
@@ -34,7 +36,8 @@ impl Lease {
         let (lost, cancelled) = (CancellationToken::new(), CancellationToken::new());
         let until = trusted_until(sent_at, lease_ms);
         let half = sent_at.midpoint(until);
-        Arc::new(Self { holder, until: watch::Sender::new(until), half, lost, cancelled })
+        let (until, held) = (watch::Sender::new(until), watch::Sender::new(false));
+        Arc::new(Self { holder, until, half, held, lost, cancelled })
     }
 
     /// It was renewed by a request sent at `sent_at`. What ran out already stays lost.
@@ -62,6 +65,21 @@ impl Lease {
     /// Whether more than half of the trust that it began with is over.
     pub(crate) fn is_half_over(&self) -> bool {
         boot_millis() > self.half
+    }
+
+    /// Control says whether what the steps print may be read now.
+    pub(crate) fn hold(&self, held: bool) {
+        self.held.send_replace(held);
+    }
+
+    /// See [`Lease::hold`].
+    pub(crate) fn is_held(&self) -> bool {
+        *self.held.borrow()
+    }
+
+    /// Resolves when it is not held back any more.
+    pub(crate) async fn released(&self) {
+        let _ = self.held.subscribe().wait_for(|held| !held).await; // The sender is ours.
     }
 
     /// It is another's now (control says so), or nobody works under it any more.

@@ -132,7 +132,8 @@ impl<'a> Steps<'a> {
         // The two streams take turns, or one that floods would keep the other waiting.
         let mut errors_first = false;
         while exit.is_none() || !(tree_ended || (self.ending.is_none() && !step.last && exit == Some(Exit::Code(0)))) {
-            let has_room = self.publisher.has_room();
+            let (is_full, is_held) = (!self.publisher.has_room(), self.lease.is_held());
+            let has_room = !is_full && !is_held;
             let due = self.log.due();
             tokio::select! {
                 biased;
@@ -185,7 +186,8 @@ impl<'a> Steps<'a> {
                 () = readable_errors(self.errors.as_ref()), if has_room && !errors_first => {
                     self.read(Stream::Err, index)?;
                 }
-                () = self.publisher.room(), if !has_room => {}
+                () = self.publisher.room(), if is_full => {}
+                () = self.lease.released(), if is_held => {}
                 () = sleep_until(due), if due.is_some() => self.tick(index)?,
             }
         }

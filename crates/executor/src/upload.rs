@@ -17,6 +17,8 @@ use crate::artifact::Kept;
 const TRIES: u32 = 5;
 /// The pause before the second try; it doubles with each.
 const BACK_OFF: Duration = Duration::from_millis(250);
+/// It doubles up to this.
+const BACK_OFF_MAX: Duration = Duration::from_secs(5);
 /// For the connection.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 /// For each piece of a file to leave, and for the answer: the receiver may have to write all of it to a slow disk.
@@ -40,6 +42,8 @@ struct Receipt {
 }
 
 enum Failure {
+    /// The receiver cannot take anything now, such as with a full disk: it is asked again for as long as the job may take.
+    Later(String),
     /// Another try may help.
     Passing(String),
     /// It would not.
@@ -71,14 +75,18 @@ impl Uploads {
                     let Receipt { id: artifact, size, sha256 } = receipt;
                     return Ok(Event::Artifact { artifact, name: kept.name.clone(), size, sha256 });
                 }
+                Err(Failure::Later(reason)) if !stop.is_cancelled() => {
+                    tries -= 1;
+                    reason
+                }
                 Err(Failure::Passing(reason)) if tries < TRIES && !stop.is_cancelled() => reason,
-                Err(Failure::Passing(reason) | Failure::Lasting(reason)) => {
+                Err(Failure::Later(reason) | Failure::Passing(reason) | Failure::Lasting(reason)) => {
                     return Err(format!("artifact {:?} could not be kept: {reason}", kept.name));
                 }
             };
             tracing::warn!(artifact = kept.name, reason, tries, "an artifact could not be sent; it is tried again");
             std::thread::sleep(pause);
-            pause *= 2;
+            pause = (pause * 2).min(BACK_OFF_MAX);
             tries += 1;
         }
     }
@@ -109,7 +117,9 @@ impl Uploads {
         }
         let problem = answer.body_mut().with_config().limit(PROBLEM_BYTES_MAX).read_to_string().unwrap_or_default();
         let reason = format!("the receiver answered {status}{}", detail(&problem));
-        if status.is_server_error() || status == 429 {
+        if status == 503 {
+            Err(Failure::Later(reason))
+        } else if status.is_server_error() || status == 429 {
             Err(Failure::Passing(reason))
         } else {
             Err(Failure::Lasting(reason))

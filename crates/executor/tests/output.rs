@@ -137,3 +137,21 @@ async fn p3_a_log_beyond_its_limit_is_read_and_not_kept_and_the_job_goes_on() {
         .collect();
     assert_eq!((ends, finished.outcome), (vec![Some(0), Some(3)], Outcome::Failed));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_a_step_waits_while_control_says_hold_and_goes_on_afterwards() {
+    let mut stage = Stage::with_lease(900).await;
+    let (go, done) = (stage.dir.path().join("go"), stage.dir.path().join("done"));
+    let wait = format!("until [ -e {} ]; do read -r -t 0.02 <> <(:) || :; done", go.display());
+    stage.trigger(job(&[&format!("echo first; {wait}; seq 1 200000; touch {}", done.display())])).await;
+    stage.line(|line| line.text == "first").await;
+    stage.script.lock().unwrap().hold = true;
+    stage.renewed(2).await;
+    std::fs::write(go, "").unwrap();
+    stage.renewed(3).await;
+    assert!(!done.exists(), "the step was not held back");
+    stage.script.lock().unwrap().hold = false;
+    let (events, finished) = stage.rest().await;
+    assert_eq!((finished.outcome, done.exists()), (Outcome::Succeeded, true));
+    assert!(texts(&events).into_iter().eq((1..=200_000).map(|n| n.to_string())), "a line is missing");
+}

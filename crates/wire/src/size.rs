@@ -49,7 +49,10 @@ impl fmt::Display for Size {
         if bytes == 1 {
             return f.write_str("1 byte");
         }
-        let whole = SHOWN.iter().find(|(unit, _)| *unit > 1 && bytes >= *unit && bytes.is_multiple_of(*unit));
+        // Not 9120 KiB.
+        let is_short = |unit: u64| bytes / unit < if unit.is_power_of_two() { 1024 } else { 1000 };
+        let is_whole = |unit: u64| bytes >= unit && bytes.is_multiple_of(unit) && is_short(unit);
+        let whole = SHOWN.iter().find(|(unit, _)| *unit > 1 && is_whole(*unit));
         if let Some((unit, name)) = whole {
             return write!(f, "{} {name}", bytes / unit);
         }
@@ -98,7 +101,9 @@ mod tests {
             (100_000_000, "100 MB"),
             (64 << 20, "64 MiB"),
             (1 << 30, "1 GiB"),
-            (3 << 29, "1536 MiB"),
+            (3 << 29, "1.5 GiB"),
+            (9120 << 10, "8.9 MiB"),
+            (2000 << 30, "2000.0 GiB"),
             (12_345_678, "11.7 MiB"),
         ] {
             assert_eq!(Size(bytes).to_string(), shown);

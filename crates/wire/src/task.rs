@@ -159,6 +159,10 @@ pub enum ControlReply {
         cancelled: Vec<LeaseRef>,
         /// How long a lease lasts, in milliseconds.
         lease_ms: u64,
+        /// The record is far behind, or has no room: read no more of what the steps print until a later answer says so.
+        /// They wait; nothing is dropped.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        hold: bool,
     },
     /// Taken note of.
     Done {},

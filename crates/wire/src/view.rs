@@ -329,6 +329,9 @@ pub struct HealthView {
     /// Why it does not, in a sentence without its full stop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The sentence for a disk that is full. While it is, builds are read and none are accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<String>,
     /// Dead letters that nobody has decided on.
     #[serde(default)]
     pub dead_letters: u64,

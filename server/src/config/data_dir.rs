@@ -44,6 +44,11 @@ impl DataDir {
         Self { path: path.to_owned() }
     }
 
+    /// The folder itself.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The SQLite file.
     pub(crate) fn database(&self) -> PathBuf {
         self.path.join("stepcast.db")

@@ -46,6 +46,10 @@ pub(crate) struct ServeOptions {
     /// Folder for the files that jobs leave behind; gateways on several hosts share one [default: in the data folder].
     #[arg(long, env = "STEPCAST_ARTIFACTS")]
     pub(crate) artifacts: Option<PathBuf>,
+    /// Room that is to stay free on the disks of the data folder and of the artifacts, such as 1GiB; with less no build is taken.
+    /// 0 turns that off [default: 256 MiB, on a small disk a twentieth of it].
+    #[arg(long, env = "STEPCAST_DISK_FLOOR", value_parser = disk_floor)]
+    pub(crate) disk_floor: Option<u64>,
     /// Jobs that the executor runs at once, 1 to 1024 [default: number of cores].
     #[arg(long, env = "STEPCAST_SLOTS", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) slots: Option<u32>,
@@ -133,6 +137,10 @@ fn instance(text: &str) -> Result<String, String> {
 
 fn labels(text: &str) -> Result<LabelSet, String> {
     LabelSet::new(text.split(',').map(|label| label.trim().to_owned()))
+}
+
+fn disk_floor(text: &str) -> Result<u64, String> {
+    size::parse(text).ok_or_else(|| "it must be a size, such as 500MB or 1GiB, or 0".to_owned())
 }
 
 fn log_limit(text: &str) -> Result<u64, String> {

@@ -42,11 +42,7 @@ fn object_path(job: JobId, id: ArtifactId) -> ObjectPath {
 fn failed(failure: &object_store::Error) -> Problem {
     error!(%failure, "the artifact store answered with an error");
     if failure.to_string().contains("No space left") {
-        Problem::new(
-            507,
-            "Insufficient storage",
-            "The disk that holds the artifacts is full: free some space and try again.",
-        )
+        Problem::new(503, "Disk full", "The disk that holds the artifacts is full: free some space and try again.")
     } else {
         Problem::new(500, "Internal error", "The artifact store answered with an error; the server's log tells more.")
     }
@@ -77,6 +73,8 @@ pub(crate) async fn put(
             Problem::new(409, "Stale", format!("Attempt {attempt} of job {job} is not running any more.")).into()
         );
     }
+    // The executor tries again for as long as its job may take.
+    core.room.check()?;
     let artifact = ArtifactId(Uuid::now_v7());
     let upload = core.artifacts.put_multipart(&object_path(job, artifact)).await.map_err(|failure| failed(&failure))?;
     let mut writer = WriteMultipart::new_with_chunk_size(upload, PART_BYTES);

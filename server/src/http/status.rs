@@ -69,14 +69,15 @@ pub(crate) async fn healthz(State(gateway): State<Arc<Gateway>>) -> (StatusCode,
     (StatusCode::OK, "ok\n")
 }
 
-/// `GET /readyz`: store and broker work; 503 with the reason. Of the store it tells no more, for it answers without authority;
+/// `GET /readyz`: store and broker work, and the disk has room; 503 with the reason. Of the store it tells no more, for it answers without authority;
 /// why the broker takes nothing (who does not answer where, an alarm of RabbitMQ's) is what an operator must hear first.
 pub(crate) async fn readyz(State(core): State<Arc<Core>>) -> Response {
-    let reason = match (core.store.check().await, core.broker.health().await) {
-        (Ok(()), Ok(())) => return "ready\n".into_response(),
-        (Err(store::StoreError::Full), _) => "The disk that holds the database is full.".to_owned(),
-        (Err(_), _) => "The store cannot be used.".to_owned(),
-        (_, Err(failure)) => format!("The broker cannot be used: {}.", failure.reason()),
+    let reason = match (core.room.full(), core.store.check().await, core.broker.health().await) {
+        (None, Ok(()), Ok(())) => return "ready\n".into_response(),
+        (Some(sentence), ..) => sentence,
+        (_, Err(store::StoreError::Full), _) => queries::DISK_FULL.to_owned(),
+        (_, Err(_), _) => "The store cannot be used.".to_owned(),
+        (.., Err(failure)) => format!("The broker cannot be used: {}.", failure.reason()),
     };
     Rejection(Problem::new(StatusCode::SERVICE_UNAVAILABLE.as_u16(), "Not ready", reason)).into_response()
 }

@@ -85,8 +85,8 @@ async fn ask(executor: &Arc<Executor>, lease: Duration) -> Result<Duration, Stri
 }
 
 fn renewed(executor: &Executor, reply: ControlReply, sent_at: u64) -> Result<(), String> {
-    let (held, lost, cancelled, lease_ms) = match reply {
-        ControlReply::Renewed { held, lost, cancelled, lease_ms } => (held, lost, cancelled, lease_ms),
+    let (held, lost, cancelled, lease_ms, hold) = match reply {
+        ControlReply::Renewed { held, lost, cancelled, lease_ms, hold } => (held, lost, cancelled, lease_ms, hold),
         ControlReply::Refused { reason } => return Err(reason),
         other => return Err(format!("control answered a renewal with {other:?}")),
     };
@@ -95,6 +95,7 @@ fn renewed(executor: &Executor, reply: ControlReply, sent_at: u64) -> Result<(),
     };
     for lease in running(&held).into_iter().chain(running(&cancelled)) {
         lease.extend(sent_at, lease_ms);
+        lease.hold(hold);
     }
     for lease in running(&lost) {
         lease.lose();

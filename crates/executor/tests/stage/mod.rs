@@ -57,6 +57,8 @@ pub(crate) struct Script {
     pub claims: Vec<Uuid>,
     /// Renewals are answered with these as lost.
     pub lost: Vec<LeaseRef>,
+    /// Renewals are answered with this.
+    pub hold: bool,
     /// Renewals get no answer.
     pub silent: bool,
     pub renewals: usize,
@@ -237,6 +239,17 @@ impl Stage {
         }
     }
 
+    /// Waits until the executor has heard the answers to so many further renewals, but the last one.
+    pub(crate) async fn renewed(&self, times: usize) {
+        let until = self.script.lock().unwrap().renewals + times;
+        let wait = async {
+            while self.script.lock().unwrap().renewals < until {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, wait).await.expect("the renewals in time");
+    }
+
     /// Control tells the executor something.
     pub(crate) async fn notify(&self, notice: ExecutorNotice) {
         let queue = topology::executor(self.id).name;
@@ -308,7 +321,7 @@ fn answer(
                 return None;
             }
             let (lost, held) = leases.into_iter().partition(|lease| script.lost.contains(lease));
-            ControlReply::Renewed { held, lost, cancelled: Vec::new(), lease_ms }
+            ControlReply::Renewed { held, lost, cancelled: Vec::new(), lease_ms, hold: script.hold }
         }
         ControlRequest::Finish { lease, outcome, last_offset, reason, .. } => {
             let _ = finishes.send(Finished { lease, outcome, last_offset, reason });
