@@ -62,6 +62,10 @@ pub const ABANDONED_LIMIT: u32 = 1_000;
 pub const WORK_LENGTH_MAX: usize = 1_000_000;
 /// At most so many messages wait in a gateway's queue; the oldest goes to [`UNROUTED`] first.
 pub const GATEWAY_LENGTH_MAX: u64 = 1_000_000;
+/// At most so many bytes of bodies stand in a gateway's queue where the broker lives in the gateway's own memory, waiting or
+/// unsettled. Events beyond it are let go, oldest first: their readers find a gap and read the record. RabbitMQ keeps its queues
+/// on the disk.
+pub const GATEWAY_BYTES_MAX: usize = 32 << 20;
 /// At most so many messages stand in a private queue, waiting or unsettled; one more ends the queue.
 pub const PRIVATE_LENGTH_MAX: usize = 100_000;
 /// At most so many bytes of bodies stand in a private queue, waiting or unsettled; more ends the queue, unless it is one

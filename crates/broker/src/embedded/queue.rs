@@ -68,7 +68,7 @@ impl Bound {
             }
             (QueueKind::Gateway { .. }, _) => Self {
                 messages: usize::try_from(topology::GATEWAY_LENGTH_MAX).unwrap_or(usize::MAX),
-                bytes: usize::MAX,
+                bytes: topology::GATEWAY_BYTES_MAX,
             },
             (QueueKind::Work, topology::DEAD) => {
                 Self { messages: topology::DEAD_LENGTH_MAX, bytes: topology::DEAD_BYTES_MAX }

@@ -209,11 +209,16 @@ impl State {
         self.note_deadline(deadline);
     }
 
-    /// What had to leave a queue for others. Dead letters go nowhere from there: that is counted and told.
+    /// What had to leave a queue for others. Dead letters go nowhere from there: that is counted and told. Nor do events that
+    /// waited for a gateway: they are in the stream, and in the record, where whoever finds a gap reads them.
     fn let_go(&mut self, name: &str, leaving: Vec<Kept>) {
         let Some(queue) = self.queues.get(name).filter(|_| !leaving.is_empty()) else { return };
         let (kind, is_grave) = (queue.kind.clone(), queue.is_grave());
+        let is_event = |kept: &Kept| matches!(kind, QueueKind::Gateway { .. }) && kept.journalled.is_none();
         for kept in leaving {
+            if is_event(&kept) {
+                continue;
+            }
             if !is_grave {
                 self.bury(name, &kind, kept, "its queue held more messages than it may".to_owned());
                 continue;
