@@ -30,6 +30,9 @@ pub struct Limits {
     pub send_queue_frames_max: usize,
     /// Bytes that wait for one socket; a single larger frame passes when nothing else waits.
     pub send_queue_bytes_max: usize,
+    /// Bytes that wait for all sockets of one worker together: with many sockets each has its part of them, which is less than
+    /// `send_queue_bytes_max`.
+    pub send_queues_bytes_max: usize,
     /// Bytes of recent frames that one worker remembers.
     pub replay_bytes_max: usize,
     /// Recent frames that one worker remembers.
@@ -73,6 +76,7 @@ impl Default for Limits {
         Self {
             send_queue_frames_max: 2048,
             send_queue_bytes_max: 4 << 20,
+            send_queues_bytes_max: 128 << 20,
             replay_bytes_max: 32 << 20,
             replay_frames_max: 100_000,
             replay_topics_max: 20_000,

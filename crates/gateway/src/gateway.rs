@@ -22,7 +22,6 @@ use crate::{
     Desk, GatewayConfig, SocketIn, SocketOut,
     intake::QueueState,
     place::rendezvous,
-    send_queue::SendQueue,
     socket::{self, SocketId},
     supervisor::{Life, Slot},
     worker::{Context, Event},
@@ -144,7 +143,7 @@ impl Gateway {
         };
         let limits = &self.config.limits;
         let id = SocketId(self.sockets_opened.fetch_add(1, Ordering::Relaxed));
-        let queue = Arc::new(SendQueue::new(limits));
+        let queue = life.sockets.queue(limits);
         if !life.sockets.insert(id, &session, &queue, limits.sockets_per_worker_max) {
             let _ = socket.send(refuse(CloseCode::TryLater, "this worker has no room for a further socket")).await;
             return;

@@ -7,7 +7,10 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use tokio::sync::Notify;
@@ -66,17 +69,24 @@ pub(crate) struct SendQueue {
     ready: Notify,
     closing: CancellationToken,
     frames_max: usize,
-    bytes_max: usize,
+    /// The same for all sockets of a worker; it changes with their number.
+    bytes_max: Arc<AtomicUsize>,
 }
 
 impl SendQueue {
+    /// With the whole room of one socket.
     pub(crate) fn new(limits: &Limits) -> Self {
+        Self::sharing(limits, Arc::new(AtomicUsize::new(limits.send_queue_bytes_max)))
+    }
+
+    /// With `bytes_max` as it is from time to time.
+    pub(crate) fn sharing(limits: &Limits, bytes_max: Arc<AtomicUsize>) -> Self {
         Self {
             state: Mutex::default(),
             ready: Notify::new(),
             closing: CancellationToken::new(),
             frames_max: limits.send_queue_frames_max.max(1),
-            bytes_max: limits.send_queue_bytes_max,
+            bytes_max,
         }
     }
 
@@ -90,7 +100,7 @@ impl SendQueue {
             state.remove(&tag);
         }
         let item = Item { text, tag };
-        if !state.make_room(&item, self.frames_max, self.bytes_max) {
+        if !state.make_room(&item, self.frames_max, self.bytes_max.load(Ordering::Relaxed)) {
             drop(state);
             self.close(CloseCode::Slow, "this client reads too slowly: come back and resume");
             return;

@@ -6,7 +6,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -16,6 +16,7 @@ use tracing::error;
 use wire::CloseCode;
 
 use crate::{
+    Limits,
     intake::{self, Pauses},
     send_queue::SendQueue,
     socket::SocketId,
@@ -26,25 +27,47 @@ use crate::{
 const STEADY_LIFE_SECONDS: u64 = 60;
 
 /// The sockets of one life, for those who must close them from outside the loop.
-#[derive(Default)]
 pub(crate) struct Sockets {
+    /// Bytes that may wait for each of them: an equal part of what may wait for all.
+    share: Arc<AtomicUsize>,
+    bytes_each_max: usize,
+    bytes_all_max: usize,
     // A std mutex: held for a map operation, never across an await.
     open: Mutex<HashMap<SocketId, (String, Arc<SendQueue>)>>,
 }
 
 impl Sockets {
+    fn new(limits: &Limits) -> Self {
+        let (bytes_each_max, bytes_all_max) = (limits.send_queue_bytes_max, limits.send_queues_bytes_max);
+        let share = Arc::new(AtomicUsize::new(bytes_each_max));
+        Self { share, bytes_each_max, bytes_all_max, open: Mutex::default() }
+    }
+
+    /// The queue for a socket that comes.
+    pub(crate) fn queue(&self, limits: &Limits) -> Arc<SendQueue> {
+        Arc::new(SendQueue::sharing(limits, Arc::clone(&self.share)))
+    }
+
+    fn divide(&self, sockets: usize) {
+        let share = (self.bytes_all_max / sockets.max(1)).min(self.bytes_each_max);
+        self.share.store(share, Ordering::Relaxed);
+    }
+
     /// Takes a socket in unless there are `max` already.
     pub(crate) fn insert(&self, id: SocketId, session: &str, queue: &Arc<SendQueue>, max: usize) -> bool {
         let mut open = self.lock();
         let has_room = open.len() < max;
         if has_room {
             open.insert(id, (session.to_owned(), Arc::clone(queue)));
+            self.divide(open.len());
         }
         has_room
     }
 
     pub(crate) fn remove(&self, id: SocketId) {
-        self.lock().remove(&id);
+        let mut open = self.lock();
+        open.remove(&id);
+        self.divide(open.len());
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -126,7 +149,7 @@ impl Slot {
     /// One life. False if it ended with a panic.
     async fn live(&self, token: CancellationToken) -> bool {
         let (inbox, events) = mpsc::channel(self.context.config.limits.inbox_events_max.max(1));
-        let sockets = Arc::new(Sockets::default());
+        let sockets = Arc::new(Sockets::new(&self.context.config.limits));
         let worker = Worker::new(Arc::clone(&self.context), inbox.clone(), token.clone());
         let intake = tokio::spawn(intake::run(Arc::clone(&self.context), inbox.clone(), token.clone()));
         self.set_life(Some(Life { inbox, sockets: Arc::clone(&sockets) }));
