@@ -38,7 +38,10 @@ use std::{
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::{OFlags, fcntl_setfl},
-    process::{Pid, PidfdFlags, Signal, getpid, pidfd_open, set_child_subreaper, setsid},
+    process::{
+        Pid, PidfdFlags, Resource, Rlimit, Signal, getpid, getrlimit, pidfd_open, set_child_subreaper, setrlimit,
+        setsid,
+    },
     stdio,
 };
 
@@ -47,6 +50,9 @@ use crate::clock::boot_millis;
 
 /// Names the lock file to the guard.
 pub(crate) const LOCK_VARIABLE: &str = "STEPCAST_GUARD_LOCK";
+
+/// Tells the guard the soft limit of open files that steps have.
+pub(crate) const FILES_VARIABLE: &str = "STEPCAST_GUARD_FILES";
 
 /// The longest time between two looks at the clock, in milliseconds: poll counts no sleep of the machine, deadlines do.
 const TICK_MS: u64 = 1000;
@@ -57,6 +63,7 @@ const TICK_WITHOUT_PIDFD_MS: u64 = 10;
 #[must_use]
 pub fn main() -> ExitCode {
     ignore_signals();
+    limit_files();
     match Guard::start() {
         Ok(guard) => {
             guard.run();
@@ -66,6 +73,15 @@ pub fn main() -> ExitCode {
             say(&Status::Refused { reason });
             ExitCode::FAILURE
         }
+    }
+}
+
+/// The executor may hold many sockets, the steps need not: programs that use `select` break with so many.
+fn limit_files() {
+    let files = std::env::var(FILES_VARIABLE).ok().and_then(|files| files.parse().ok());
+    if let Some(files) = files {
+        let limit = Rlimit { current: Some(files), ..getrlimit(Resource::Nofile) };
+        let _ = setrlimit(Resource::Nofile, limit); // A lower one is always allowed.
     }
 }
 

@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use crate::guard::{
-    LOCK_VARIABLE,
+    FILES_VARIABLE, LOCK_VARIABLE,
     protocol::{Command, Status},
 };
 
@@ -62,7 +62,7 @@ pub(crate) struct LastWord {
 pub(crate) struct Output(pipe::Receiver);
 
 impl Guard {
-    async fn start(program: &Path, lock: &Path) -> Result<Self, String> {
+    async fn start(program: &Path, lock: &Path, files: Option<u64>) -> Result<Self, String> {
         let broken = |error: io::Error| format!("the guard {} could not be started: {error}", program.display());
         let (output, printed) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| broken(error.into()))?;
         let _ = fcntl_setpipe_size(&output, PIPE_BYTES); // The default size will do.
@@ -70,6 +70,7 @@ impl Guard {
             .arg("guard")
             .env_clear()
             .env(LOCK_VARIABLE, lock)
+            .envs(files.map(|files| (FILES_VARIABLE, files.to_string())))
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -165,13 +166,15 @@ impl Output {
 pub(crate) struct Guards {
     program: PathBuf,
     lock: PathBuf,
+    /// The limit of open files that steps have.
+    files: Option<u64>,
     // A std mutex: held to take or to put, never across an await.
     warm: Mutex<Option<Guard>>,
 }
 
 impl Guards {
-    pub(crate) fn new(program: PathBuf, lock: PathBuf) -> Self {
-        Self { program, lock, warm: Mutex::new(None) }
+    pub(crate) fn new(program: PathBuf, lock: PathBuf, files: Option<u64>) -> Self {
+        Self { program, lock, files, warm: Mutex::new(None) }
     }
 
     /// A guard that is ready.
@@ -183,7 +186,7 @@ impl Guards {
         let alive = warm.and_then(|mut guard| matches!(guard.child.try_wait(), Ok(None)).then_some(guard));
         match alive {
             Some(guard) => Ok(guard),
-            None => Guard::start(&self.program, &self.lock).await,
+            None => Guard::start(&self.program, &self.lock, self.files).await,
         }
     }
 
@@ -192,7 +195,7 @@ impl Guards {
         if self.warm().is_some() {
             return;
         }
-        match Guard::start(&self.program, &self.lock).await {
+        match Guard::start(&self.program, &self.lock, self.files).await {
             Ok(guard) => *self.warm() = Some(guard),
             Err(reason) => tracing::warn!(reason, "no guard could be kept warm; the next job starts its own"),
         }

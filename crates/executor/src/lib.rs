@@ -30,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use wire::{ExecutorId, LabelSet};
 
 pub use lease::trusted_until;
+pub use publish::UNCONFIRMED_BYTES_MAX;
 
 /// Between SIGTERM and SIGKILL, when a job is cancelled or its time is up.
 pub const KILL_AFTER: Duration = Duration::from_secs(10);
@@ -50,6 +51,8 @@ pub struct ExecutorConfig {
     pub slots: u32,
     /// Bytes of log that one attempt keeps at most; a job may ask for less. What is printed beyond is read and not kept.
     pub log_limit: u64,
+    /// The soft limit of open files for steps, where this process has raised its own.
+    pub step_files: Option<u64>,
     /// Workspaces and locks live here; one executor at a time uses it.
     pub work_dir: PathBuf,
     /// Once cancelled, no further job is taken, and the executor ends with the last one that it runs.

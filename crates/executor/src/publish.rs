@@ -18,7 +18,7 @@ use wire::{Event, EventMessage, Position, Topic, VERSION, event::raw, task::Gran
 use crate::{clock::now, lease::Lease};
 
 /// Bytes of unconfirmed events above which a job's output is not read any further: its steps wait, nothing is dropped.
-pub(crate) const UNCONFIRMED_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub const UNCONFIRMED_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The first pause before what failed is published again.
 const BACK_OFF_MIN: Duration = Duration::from_millis(50);
 /// The longest one.

@@ -117,7 +117,7 @@ async fn start(
         incarnation,
         kill_after,
         jobs_dir: workspace::of_incarnation(&work_dir, incarnation),
-        guards: Arc::new(Guards::new(config.guard_program.clone(), lockfile::of_guards(&work_dir))),
+        guards: Arc::new(Guards::new(config.guard_program.clone(), lockfile::of_guards(&work_dir), config.step_files)),
         slots: Arc::new(Semaphore::new(usize::try_from(config.slots).unwrap_or(Semaphore::MAX_PERMITS))),
         running: Running::new(tasks.clone()),
         renew_now: Notify::new(),
