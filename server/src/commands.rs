@@ -37,6 +37,8 @@ const RECORD_PATIENCE: Duration = Duration::from_secs(5);
 const RECORD_LOOK: Duration = Duration::from_millis(20);
 /// Idempotency keys may be so many bytes long.
 const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+/// Builds and pipelines that are planned at the same time: each may take some MiB meanwhile, and the rest wait their turn.
+pub(crate) const PLANNED_AT_ONCE: usize = 16;
 /// The values of all inputs together may be so many bytes long: they are kept with each of the build's jobs.
 const INPUT_BYTES_MAX: usize = 64 * 1024;
 
@@ -50,6 +52,7 @@ pub(crate) async fn put_pipeline(
     wanted: &Precondition,
 ) -> Result<(PipelineName, bool), Problem> {
     core.room.check()?;
+    let _turn = core.planning.acquire().await; // It is never closed.
     let spec = pipeline::parse(text)?;
     if let Some(name) = name.filter(|name| **name != spec.name) {
         let sentence =
@@ -74,6 +77,7 @@ pub(crate) async fn trigger(
     idempotency_key: Option<&str>,
 ) -> Result<BuildSummary, Problem> {
     core.room.check()?;
+    let _turn = core.planning.acquire().await; // It is never closed.
     let found = core.store.pipeline(name).await.map_err(store_problem)?;
     let (_, spec) = found.ok_or_else(|| not_found("pipeline", name))?;
     let input_bytes: usize = trigger.inputs.values().map(String::len).sum();

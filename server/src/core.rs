@@ -9,10 +9,10 @@ use broker::{Broker, rpc::Requester};
 use control::attached::Attachments;
 use object_store::ObjectStore;
 use store::Store;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use wire::mac::InstallationKey;
 
-use crate::{hub::Hub, known_tokens::KnownTokens, live::LiveQueries, room::Room};
+use crate::{hub::Hub, known_tokens::KnownTokens, live::LiveQueries, memory::Bound, room::Room};
 
 /// Shared by handlers, the desk and the pages.
 pub(crate) struct Core {
@@ -22,6 +22,10 @@ pub(crate) struct Core {
     pub(crate) broker: Arc<dyn Broker>,
     /// Questions over the broker.
     pub(crate) requester: Requester,
+    /// Whose turn it is to plan a build: see [`crate::commands::PLANNED_AT_ONCE`].
+    pub(crate) planning: Semaphore,
+    /// Bytes of memory that the limits allow.
+    pub(crate) memory: Bound,
     /// Whether the disk has room for more.
     pub(crate) room: Room,
     /// Files that jobs left behind.

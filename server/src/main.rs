@@ -16,6 +16,8 @@ mod instances;
 mod journal;
 mod known_tokens;
 mod live;
+mod memory;
+mod open_files;
 mod outbox;
 mod precondition;
 mod queries;

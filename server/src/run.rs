@@ -19,13 +19,14 @@ use executor::ExecutorConfig;
 use gateway::{Gateway, GatewayConfig};
 use object_store::{ObjectStore, local::LocalFileSystem};
 use store::Store;
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
-use wire::{Timestamp, mac::InstallationKey};
+use wire::{Timestamp, mac::InstallationKey, size::Size};
 
 use crate::{
     backend::{self, OpenBroker},
+    commands,
     config::{ServeOptions, data_dir::DataDir, roles::Role},
     core::Core,
     desk::ServerDesk,
@@ -34,7 +35,7 @@ use crate::{
     instances,
     known_tokens::KnownTokens,
     live::LiveQueries,
-    outbox,
+    memory, open_files, outbox,
     retention::Keeper,
     room::Room,
     secret,
@@ -57,6 +58,9 @@ const GRACE: Duration = Duration::from_secs(5);
 /// `stepcast serve`
 pub(crate) async fn serve(options: ServeOptions) -> Result<(), String> {
     options.check()?;
+    let step_files = allow_files(&options);
+    let memory = memory::bound(&options, &gateway::Limits::default());
+    info!("memory stays below {} and {} for each socket", Size(memory.fixed), Size(memory.per_socket));
     let stop = Stop::on_signals(options.drain())?;
     let shutdown = stop.shutdown.clone();
     let data_dir = DataDir::open(&options.data_dir)?;
@@ -65,7 +69,7 @@ pub(crate) async fn serve(options: ServeOptions) -> Result<(), String> {
     // It outlives the parts: their last words go over it.
     let broker_shutdown = CancellationToken::new();
     let opened = Arc::new(OpenBroker::open(&options.broker, store.as_ref(), broker_shutdown.clone()).await?);
-    let parts = Parts { options, data_dir, broker: opened.as_broker(), stop, shutdown: shutdown.clone() };
+    let parts = Parts { options, step_files, data_dir, broker: opened.as_broker(), stop, shutdown: shutdown.clone() };
     let mut running = JoinSet::new();
     running.spawn({
         let (opened, shutdown) = (opened.clone(), shutdown.clone());
@@ -81,6 +85,12 @@ pub(crate) async fn serve(options: ServeOptions) -> Result<(), String> {
     broker_shutdown.cancel();
     opened.finished().await;
     ended
+}
+
+/// Lets this process hold as many sockets as its workers take.
+fn allow_files(options: &ServeOptions) -> Option<u64> {
+    let workers = if options.roles.has(Role::Gateway) { u64::from(options.workers) } else { 0 };
+    open_files::allow(workers.saturating_mul(gateway::Limits::default().sockets_per_worker_max as u64))
 }
 
 /// Starts the parts that this process has the roles of.
@@ -183,6 +193,8 @@ async fn share(
 /// What every part is made of.
 struct Parts {
     options: ServeOptions,
+    /// The limit of open files that steps have, where this process has raised its own.
+    step_files: Option<u64>,
     data_dir: DataDir,
     broker: Arc<dyn Broker>,
     stop: Stop,
@@ -251,7 +263,7 @@ async fn start_gateway(
     shared: &StoreParts,
     listener: TcpListener,
 ) -> Result<(), String> {
-    let Parts { options, data_dir, broker, stop, shutdown } = parts;
+    let Parts { options, data_dir, broker, stop, shutdown, .. } = parts;
     let text = |failure: &dyn std::fmt::Display| failure.to_string();
     let instance = options.instance.clone().map_or_else(|| data_dir.instance(), Ok)?;
     let (hub, watched) = Hub::start(&**broker, &instance).await.map_err(|failure| text(&failure))?;
@@ -285,6 +297,8 @@ async fn start_gateway(
         requester: Requester::start(broker.clone()).await.map_err(|failure| text(&failure))?,
         store: shared.store.clone(),
         broker: broker.clone(),
+        planning: Semaphore::new(commands::PLANNED_AT_ONCE),
+        memory: memory::bound(options, &gateway::Limits::default()),
         room: shared.room.clone(),
         artifacts,
         deleted,
@@ -418,6 +432,7 @@ fn executor_config(parts: &Parts) -> Result<ExecutorConfig, String> {
         labels: options.labels(),
         slots: options.slots(),
         log_limit: options.log_limit,
+        step_files: parts.step_files,
         work_dir: data_dir.work(),
         draining: parts.stop.draining.clone(),
         guard_program,

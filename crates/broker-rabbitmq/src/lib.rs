@@ -64,6 +64,9 @@ use link::Link;
 use publisher::Intake;
 use settler::{Refusals, Settler};
 
+/// Bytes that are held at most for what waits to be confirmed, and for what is being written on the way there.
+pub const MEMORY_BYTES_MAX: usize = publisher::BACKLOG_BYTES_MAX + 2 * publisher::WINDOW_BYTES_MAX;
+
 /// See the crate. Dropping it is a shutdown; [`RabbitBroker::finished`] tells when what was left is confirmed.
 pub struct RabbitBroker {
     publishing: Arc<Link>,

@@ -43,11 +43,11 @@ use crate::{failure, link::Link, message::Parcel};
 /// At most so many messages wait for their confirm, sent or not; more are refused.
 const BACKLOG_MESSAGES_MAX: usize = 200_000;
 /// The same in bytes of bodies.
-const BACKLOG_BYTES_MAX: usize = 64 << 20;
+pub(crate) const BACKLOG_BYTES_MAX: usize = 64 << 20;
 /// At most so many messages are on the way: below it, quorum queues lose speed (RabbitMQ's blog of 2024-08-21: 3,000).
 const WINDOW_MESSAGES_MAX: usize = 4_000;
 /// The same in bytes of bodies; one message alone is always sent.
-const WINDOW_BYTES_MAX: usize = 16 << 20;
+pub(crate) const WINDOW_BYTES_MAX: usize = 16 << 20;
 /// How many are taken from the backlog at once.
 const TAKE_MAX: usize = 256;
 /// The wait before a channel is opened again where that failed while the connection stands.

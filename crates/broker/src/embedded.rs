@@ -47,6 +47,11 @@ use tokio_util::sync::CancellationToken;
 pub use journal::{Journal, JournalEntry, KeptMessage, Loaded, StreamEntries};
 pub use memory::MemoryJournal;
 
+/// Bytes that the broker holds at most for what waits for its journal, what is being written (as it came and as it is encoded),
+/// and the end of its stream. Its queues have limits of their own ([`topology`]).
+pub const MEMORY_BYTES_MAX: usize =
+    backlog::BACKLOG_BYTES_MAX + 4 * backlog::LOT_BYTES_MAX + 2 * stream::STREAM_TAIL_BYTES_MAX;
+
 use crate::{
     BoxFuture, Broker, BrokerError, Confirm, ConsumeOptions, Consumer, Outgoing, StreamError, StreamFrom, StreamReader,
     topology,

@@ -50,7 +50,7 @@ impl fmt::Display for Size {
             return f.write_str("1 byte");
         }
         // Not 9120 KiB.
-        let is_short = |unit: u64| bytes / unit < if unit.is_power_of_two() { 1024 } else { 1000 };
+        let is_short = |unit: u64| unit == 1 << 30 || bytes / unit < if unit.is_power_of_two() { 1024 } else { 1000 };
         let is_whole = |unit: u64| bytes >= unit && bytes.is_multiple_of(unit) && is_short(unit);
         let whole = SHOWN.iter().find(|(unit, _)| *unit > 1 && is_whole(*unit));
         if let Some((unit, name)) = whole {
@@ -103,7 +103,7 @@ mod tests {
             (1 << 30, "1 GiB"),
             (3 << 29, "1.5 GiB"),
             (9120 << 10, "8.9 MiB"),
-            (2000 << 30, "2000.0 GiB"),
+            (2000 << 30, "2000 GiB"),
             (12_345_678, "11.7 MiB"),
         ] {
             assert_eq!(Size(bytes).to_string(), shown);

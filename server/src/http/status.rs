@@ -102,6 +102,12 @@ pub(crate) async fn metrics(State(site): State<Site>, Who(_who): Who) -> Answer<
     family("worker_restarts", "Starts after a panic.", per_worker(|worker| worker.restarts));
     let lag = site.core.recorder_lag.load(Ordering::Relaxed);
     family("recorder_lag", "Events that the record is behind.", vec![(String::new(), lag)]);
+    let sockets = workers.iter().map(|worker| worker.sockets).sum();
+    family(
+        "memory_bound_bytes",
+        "Memory that the limits allow with the sockets that are open now.",
+        vec![(String::new(), site.core.memory.with(sockets))],
+    );
     let groups = site.core.store.groups().await.map_err(queries::store_problem)?;
     let losses = groups.iter().map(|group| (format!("{{group=\"{}\"}}", group.name), group.losses)).collect();
     family(

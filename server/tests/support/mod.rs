@@ -211,6 +211,20 @@ impl Server {
         }
     }
 
+    /// Waits until the record of a job's last attempt is sealed: nothing more comes.
+    pub(crate) fn until_sealed(&self, job: &str) {
+        let begun = Instant::now();
+        loop {
+            let path = format!("{}/api/v1/jobs/{job}/log?limit=1", self.url);
+            let answer = self.agent.get(path).header("authorization", format!("Bearer {}", self.token)).call().unwrap();
+            if answer.headers().get("x-log-sealed").is_some_and(|value| value == "true") {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "the record of {job} was never sealed");
+            std::thread::yield_now();
+        }
+    }
+
     /// The recorded lines of a job's attempt, once its record is sealed.
     pub(crate) fn log(&self, job: &str, attempt: u64) -> Vec<String> {
         let begun = Instant::now();
