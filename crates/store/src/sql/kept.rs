@@ -107,7 +107,7 @@ impl<D: Details> Kept for SqlStore<D> {
                     Box::pin(async move {
                         let write = "UPDATE builds SET bytes = ? WHERE id = ? AND revision = ? AND state = 'finished'";
                         let write = query(write).bind(size).bind(bytes(&id.0)).bind(revision);
-                        Ok::<_, StoreError>(write.execute(connection).await?)
+                        write.execute(connection).await
                     })
                 });
                 counted += write.await?;
