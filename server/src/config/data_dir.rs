@@ -62,11 +62,6 @@ impl DataDir {
     /// The small files that are made once, by name: whoever has them is this installation.
     pub(crate) const KEPT: [&str; 4] = ["installation-key", "instance", "executor", "holder"];
 
-    /// The folder itself.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Where jobs run.
     pub(crate) fn work(&self) -> PathBuf {
         self.path.join("work")
