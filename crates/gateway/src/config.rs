@@ -30,8 +30,8 @@ pub struct Limits {
     pub send_queue_frames_max: usize,
     /// Bytes that wait for one socket; a single larger frame passes when nothing else waits.
     pub send_queue_bytes_max: usize,
-    /// Bytes that wait for all sockets of one worker together: with many sockets each has its part of them, which is less than
-    /// `send_queue_bytes_max`.
+    /// Bytes that wait for all sockets of one worker together. Once half of them do, a socket may have no more waiting than its
+    /// equal part of the rest. A frame that many wait for counts for each.
     pub send_queues_bytes_max: usize,
     /// Bytes of recent frames that one worker remembers.
     pub replay_bytes_max: usize,

@@ -17,6 +17,7 @@ use crate::{
     Desk, GatewayConfig, SocketOut,
     intake::QueueState,
     send_queue::{Next, SendQueue},
+    send_room::SendRoom,
     socket::SocketId,
     worker::{Context, Event, Worker},
 };
@@ -28,6 +29,7 @@ pub struct Driven {
     inbox: mpsc::Receiver<Event>,
     life: CancellationToken,
     queues: BTreeMap<u64, Arc<SendQueue>>,
+    room: Arc<SendRoom>,
 }
 
 impl Driven {
@@ -46,7 +48,8 @@ impl Driven {
         });
         let life = CancellationToken::new();
         let worker = Worker::new(Arc::clone(&context), reports, life.clone());
-        Self { context, worker, inbox, life, queues: BTreeMap::new() }
+        let room = Arc::new(SendRoom::new(context.config.limits.send_queues_bytes_max));
+        Self { context, worker, inbox, life, queues: BTreeMap::new(), room }
     }
 
     /// It has a queue again; it hears of it by [`Driven::consuming`].
@@ -71,7 +74,7 @@ impl Driven {
 
     /// A client is there.
     pub fn open(&mut self, socket: u64, authority: Authority, session: &str) {
-        let queue = Arc::new(SendQueue::new(&self.context.config.limits));
+        let queue = Arc::new(SendQueue::new(&self.context.config.limits, self.room.clone()));
         self.queues.insert(socket, Arc::clone(&queue));
         let session = session.to_owned();
         self.worker.handle(Event::Opened { socket: SocketId(socket), authority, session, queue });

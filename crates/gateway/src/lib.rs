@@ -44,6 +44,7 @@ mod replay;
 mod request;
 mod seldom;
 mod send_queue;
+mod send_room;
 mod socket;
 mod subscriptions;
 mod supervisor;

@@ -7,10 +7,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::sync::Notify;
@@ -20,7 +17,7 @@ use wire::{
     frame::{ResumeOutcome, Resumed},
 };
 
-use crate::{Limits, frames};
+use crate::{Limits, frames, send_room::SendRoom};
 
 /// What a waiting frame costs beside its text, in bytes.
 const ITEM_OVERHEAD_BYTES: usize = 64;
@@ -59,6 +56,8 @@ struct Item {
 struct State {
     items: VecDeque<Item>,
     bytes: usize,
+    /// Of these, what the room knows.
+    told: usize,
     close: Option<(CloseCode, String)>,
 }
 
@@ -69,24 +68,21 @@ pub(crate) struct SendQueue {
     ready: Notify,
     closing: CancellationToken,
     frames_max: usize,
-    /// The same for all sockets of a worker; it changes with their number.
-    bytes_max: Arc<AtomicUsize>,
+    bytes_max: usize,
+    /// What all sockets of the worker share.
+    room: Arc<SendRoom>,
 }
 
 impl SendQueue {
-    /// With the whole room of one socket.
-    pub(crate) fn new(limits: &Limits) -> Self {
-        Self::sharing(limits, Arc::new(AtomicUsize::new(limits.send_queue_bytes_max)))
-    }
-
-    /// With `bytes_max` as it is from time to time.
-    pub(crate) fn sharing(limits: &Limits, bytes_max: Arc<AtomicUsize>) -> Self {
+    /// Of a socket among others: what waits for it is counted in `room`.
+    pub(crate) fn new(limits: &Limits, room: Arc<SendRoom>) -> Self {
         Self {
             state: Mutex::default(),
             ready: Notify::new(),
             closing: CancellationToken::new(),
             frames_max: limits.send_queue_frames_max.max(1),
-            bytes_max,
+            bytes_max: limits.send_queue_bytes_max,
+            room,
         }
     }
 
@@ -100,12 +96,14 @@ impl SendQueue {
             state.remove(&tag);
         }
         let item = Item { text, tag };
-        if !state.make_room(&item, self.frames_max, self.bytes_max.load(Ordering::Relaxed)) {
+        let bytes_max = self.bytes_max.min(self.room.of_one());
+        if !state.make_room(&item, self.frames_max, bytes_max) {
             drop(state);
             self.close(CloseCode::Slow, "this client reads too slowly: come back and resume");
             return;
         }
         state.put(item);
+        self.tell_room(&mut state);
         drop(state);
         self.ready.notify_one();
     }
@@ -133,6 +131,7 @@ impl SendQueue {
         if drop_waiting {
             state.items.clear();
             state.bytes = 0;
+            self.tell_room(&mut state);
         }
         drop(state);
         self.closing.cancel();
@@ -149,6 +148,7 @@ impl SendQueue {
         let mut state = self.lock();
         if let Some(item) = state.items.pop_front() {
             state.bytes -= cost(&item);
+            self.tell_room(&mut state);
             return Some(Next::Text(item.text));
         }
         state.close.clone().map(|(code, reason)| Next::Close(code, reason))
@@ -159,8 +159,21 @@ impl SendQueue {
         self.ready.notified().await;
     }
 
+    /// After every change of what waits.
+    fn tell_room(&self, state: &mut State) {
+        self.room.changed(state.told, state.bytes);
+        state.told = state.bytes;
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for SendQueue {
+    fn drop(&mut self) {
+        let told = self.lock().told;
+        self.room.changed(told, 0);
     }
 }
 

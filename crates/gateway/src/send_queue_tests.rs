@@ -9,8 +9,12 @@ fn topic(n: u128) -> Topic {
     Topic::Job(JobId(Uuid::from_u128(n)))
 }
 
+fn room(bytes_max: usize) -> Arc<SendRoom> {
+    Arc::new(SendRoom::new(bytes_max))
+}
+
 fn queue(frames_max: usize) -> SendQueue {
-    SendQueue::new(&Limits { send_queue_frames_max: frames_max, ..Limits::default() })
+    SendQueue::new(&Limits { send_queue_frames_max: frames_max, ..Limits::default() }, room(usize::MAX))
 }
 
 fn event(queue: &SendQueue, n: u128, offset: u64, log: bool) {
@@ -90,11 +94,33 @@ fn p6_a_queue_without_logs_to_give_up_closes_with_come_back() {
 
 #[test]
 fn bytes_are_bounded_but_one_large_frame_passes_alone() {
-    let queue = SendQueue::new(&Limits { send_queue_bytes_max: 100, ..Limits::default() });
+    let queue = SendQueue::new(&Limits { send_queue_bytes_max: 100, ..Limits::default() }, room(usize::MAX));
     queue.push_plain("x".repeat(500).into());
     assert!(!queue.closing().is_cancelled());
     queue.push_plain("y".into());
     assert!(queue.closing().is_cancelled());
+}
+
+#[test]
+fn what_waits_for_all_sockets_is_bounded_and_the_slow_one_gives_way() {
+    let room = room(100_000);
+    room.share_among(2);
+    let of = || SendQueue::new(&Limits::default(), Arc::clone(&room));
+    let (slow, quick) = (of(), of());
+    let line = |queue: &SendQueue, offset| {
+        let tag = Tag::Event { topic: topic(1), position: Position { epoch: 1, offset }, log: true };
+        queue.push("x".repeat(10_000).into(), tag);
+    };
+    for offset in 0..20 {
+        line(&slow, offset);
+        line(&quick, offset);
+        assert_eq!(drain(&quick).len(), 1, "the one that reads has every frame");
+    }
+    let texts = drain(&slow);
+    assert!(texts.len() < 8 && texts[0].contains("gap"), "{} frames waited", texts.len());
+    // What was read, or went with its socket, counts no more.
+    drop((slow, quick));
+    assert_eq!(room.of_one(), usize::MAX);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
 };
 
@@ -19,6 +19,7 @@ use crate::{
     Limits,
     intake::{self, Pauses},
     send_queue::SendQueue,
+    send_room::SendRoom,
     socket::SocketId,
     worker::{Context, Event, Worker},
 };
@@ -28,29 +29,19 @@ const STEADY_LIFE_SECONDS: u64 = 60;
 
 /// The sockets of one life, for those who must close them from outside the loop.
 pub(crate) struct Sockets {
-    /// Bytes that may wait for each of them: an equal part of what may wait for all.
-    share: Arc<AtomicUsize>,
-    bytes_each_max: usize,
-    bytes_all_max: usize,
+    room: Arc<SendRoom>,
     // A std mutex: held for a map operation, never across an await.
     open: Mutex<HashMap<SocketId, (String, Arc<SendQueue>)>>,
 }
 
 impl Sockets {
     fn new(limits: &Limits) -> Self {
-        let (bytes_each_max, bytes_all_max) = (limits.send_queue_bytes_max, limits.send_queues_bytes_max);
-        let share = Arc::new(AtomicUsize::new(bytes_each_max));
-        Self { share, bytes_each_max, bytes_all_max, open: Mutex::default() }
+        Self { room: Arc::new(SendRoom::new(limits.send_queues_bytes_max)), open: Mutex::default() }
     }
 
     /// The queue for a socket that comes.
     pub(crate) fn queue(&self, limits: &Limits) -> Arc<SendQueue> {
-        Arc::new(SendQueue::sharing(limits, Arc::clone(&self.share)))
-    }
-
-    fn divide(&self, sockets: usize) {
-        let share = (self.bytes_all_max / sockets.max(1)).min(self.bytes_each_max);
-        self.share.store(share, Ordering::Relaxed);
+        Arc::new(SendQueue::new(limits, Arc::clone(&self.room)))
     }
 
     /// Takes a socket in unless there are `max` already.
@@ -59,7 +50,7 @@ impl Sockets {
         let has_room = open.len() < max;
         if has_room {
             open.insert(id, (session.to_owned(), Arc::clone(queue)));
-            self.divide(open.len());
+            self.room.share_among(open.len());
         }
         has_room
     }
@@ -67,7 +58,7 @@ impl Sockets {
     pub(crate) fn remove(&self, id: SocketId) {
         let mut open = self.lock();
         open.remove(&id);
-        self.divide(open.len());
+        self.room.share_among(open.len());
     }
 
     pub(crate) fn len(&self) -> usize {
