@@ -119,3 +119,23 @@ async fn a_shutdown_is_no_failure() {
     tokio::task::yield_now().await;
     assert!(broker.failed().now_or_never().is_none());
 }
+
+#[tokio::test]
+async fn what_a_gateway_does_not_take_in_time_leaves_its_memory_events_for_the_record_and_callbacks_for_control() {
+    let broker = start(MemoryJournal::default()).await;
+    let server_id = wire::ServerId::new("gw", 0).unwrap();
+    broker.declare(&topology::unrouted()).await.unwrap();
+    broker.declare(&topology::gateway(&server_id, Duration::from_secs(60))).await.unwrap();
+    let (topic, mib) = (wire::Topic::Job(wire::JobId(uuid::Uuid::nil())), vec![b'x'; 1 << 20]);
+    let callback = Outgoing::new(Exchange::Utils, server_id.to_string(), mib.clone());
+    soon(broker.publish(callback)).await.unwrap();
+    let count = topology::GATEWAY_BYTES_MAX / mib.len() + 10;
+    for _ in 0..count {
+        soon(broker.publish(Outgoing::event(Some(&server_id), topic, mib.clone()))).await.unwrap();
+    }
+    let queue = topology::gateway(&server_id, Duration::from_secs(60)).name;
+    let held = broker.queue_length(&queue).await.unwrap().unwrap();
+    assert_eq!(held, (topology::GATEWAY_BYTES_MAX / mib.len()) as u64, "the newest events are there");
+    assert_eq!(broker.queue_length(topology::UNROUTED).await, Ok(Some(1)), "the callback, and none of the events");
+    assert_eq!(broker.stream_end().await.unwrap(), Some(count as u64), "the stream has every event");
+}

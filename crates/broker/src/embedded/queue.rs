@@ -304,6 +304,13 @@ mod tests {
         let gone = gateway.push(kept(&other), now);
         assert!(gone.len() == 1 && Arc::ptr_eq(&gone[0].message, &oldest));
 
+        let mut large = queue("q", QueueKind::Gateway { expires: hour * 2, message_ttl: hour });
+        let mib = message(MIB);
+        for _ in 0..topology::GATEWAY_BYTES_MAX / MIB {
+            assert!(large.push(kept(&mib), now).is_empty());
+        }
+        assert_eq!(large.push(kept(&mib), now).len(), 1);
+
         let mut work = queue("q", QueueKind::Work);
         while !work.is_full(0) {
             assert!(work.push(kept(&other), now).is_empty());
