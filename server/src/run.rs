@@ -112,9 +112,10 @@ async fn start(
         running.spawn({
             let stream =
                 Stream { broker: parts.broker.clone(), embedded: shared.embedded.clone(), store: shared.store.clone() };
+            let lag_max = parts.options.recorder_lag_max;
             let (lag, brake, shutdown) = (shared.recorder_lag.clone(), shared.brake.clone(), parts.shutdown.clone());
             async move {
-                tend::run(stream, lag, brake, shutdown).await;
+                tend::run(stream, lag_max, lag, brake, shutdown).await;
                 Ok(())
             }
         });

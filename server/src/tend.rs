@@ -21,9 +21,9 @@ const STREAM_KEPT: u64 = 500;
 const LOOK: Duration = Duration::from_secs(1);
 /// What an event takes in the stream at most, as a rule: a batch of lines and one long line, 64 KiB each.
 const EVENT_BYTES: u64 = 128 << 10;
-/// With more events than this behind the recorder no job is granted, and what runs is held back, until it has caught up: they
-/// are at most half of what the stream keeps.
-const LAG_MAX: u64 = topology::EVENTS_BYTES_MAX / 2 / EVENT_BYTES;
+/// With more events than this behind the recorder no job is granted, and what runs is held back, until it has caught up, unless
+/// the option says otherwise: they are at most half of what the stream keeps.
+pub(crate) const LAG_MAX: u64 = topology::EVENTS_BYTES_MAX / 2 / EVENT_BYTES;
 
 /// What it looks at.
 pub(crate) struct Stream {
@@ -36,7 +36,7 @@ pub(crate) struct Stream {
 }
 
 /// Looks until `shutdown`. By a timer: a recorder that stands still tells nothing.
-pub(crate) async fn run(stream: Stream, lag: Arc<AtomicU64>, brake: Brake, shutdown: CancellationToken) {
+pub(crate) async fn run(stream: Stream, lag_max: u64, lag: Arc<AtomicU64>, brake: Brake, shutdown: CancellationToken) {
     let mut timer = tokio::time::interval(LOOK);
     timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut trimmed = 0;
@@ -51,7 +51,7 @@ pub(crate) async fn run(stream: Stream, lag: Arc<AtomicU64>, brake: Brake, shutd
         let next = place.map_or(0, |(_, offset)| offset + 1);
         let behind = end.saturating_sub(next);
         lag.store(behind, Ordering::Relaxed);
-        brake.set(BrakedBy::Lag, behind > LAG_MAX);
+        brake.set(BrakedBy::Lag, behind > lag_max);
         let keep_from = next.saturating_sub(STREAM_KEPT);
         if let Some(embedded) = stream.embedded.as_ref().filter(|_| keep_from > trimmed) {
             drop(embedded.trim_stream(keep_from)); // Trimmed again the next time if it fails.

@@ -103,3 +103,45 @@ fn p3_a_stream_that_an_operator_deletes_costs_what_was_not_recorded_and_that_is_
     assert_eq!(north.log(&job, 1), ["hi"]);
     assert!(north.build(&second)["jobs"][0]["unrecorded"].is_null());
 }
+
+#[test]
+fn p3_a_job_that_prints_faster_than_the_record_takes_waits_and_no_other_begins() {
+    let node = Node::start();
+    let cluster = Cluster::on(&node);
+    let options = ["--roles", "gateway,control", "--lease-seconds", "3", "--recorder-lag-max", "40"];
+    let north = cluster.server_with("127.0.0.1:0", "north", &options);
+    let _executor = cluster.executor("east", "2");
+    north.apply("flood", "name: flood\njobs: {a: {steps: [{run: seq 1 3000000}]}}\n");
+    north.apply("quick", QUICK);
+    let flood = north.trigger("flood");
+    drop(north.events(&flood).until_line("1"));
+
+    // Nobody records: the job is held back, and a new one does not begin.
+    let lag = || {
+        let text = north.get("/metrics").text;
+        let line = text.lines().find_map(|line| line.strip_prefix("stepcast_recorder_lag ")).unwrap();
+        line.parse::<u64>().unwrap()
+    };
+    let begun = Instant::now();
+    let (mut last, mut since) = (lag(), Instant::now());
+    while last <= 40 || since.elapsed() < std::time::Duration::from_secs(4) {
+        std::thread::yield_now();
+        let now = lag();
+        if now != last {
+            (last, since) = (now, Instant::now());
+        }
+        assert!(begun.elapsed() < PATIENCE, "the lag grows on: {now} events");
+    }
+    let waiting = north.trigger("quick");
+    for (id, state) in [(&flood, "running"), (&waiting, "queued")] {
+        assert_eq!(north.build(id)["state"], state);
+    }
+    let _recorder = cluster.recorder("record");
+    for id in [&flood, &waiting] {
+        assert_eq!(north.finished_by_the_record(id)["outcome"], "succeeded");
+    }
+    let job = north.build(&flood)["jobs"][0]["id"].as_str().unwrap().to_owned();
+    north.until_sealed(&job);
+    let text = north.get(&format!("/api/v1/jobs/{job}/log.txt")).text;
+    assert!(text.lines().eq((1..=3_000_000).map(|n| n.to_string())), "{} lines", text.lines().count());
+}

@@ -9,6 +9,6 @@ use super::health::Health;
 pub fn DiskNote() -> impl IntoView {
     let health = Health::get();
     let sentence = move || health.known().and_then(|health| health.disk);
-    let class = move || if sentence().is_some() { "broker-note" } else { "broker-note absent" };
+    let class = move || if sentence().is_some() { "disk-note" } else { "disk-note absent" };
     view! { <p class=class role="status">{move || sentence().unwrap_or_default()}</p> }
 }

@@ -16,6 +16,7 @@ use self::{
     retention::RetentionOptions,
     roles::{Role, Roles},
 };
+use crate::tend;
 
 /// Options of `stepcast serve`.
 #[derive(Clone, Debug, Args)]
@@ -68,6 +69,9 @@ pub(crate) struct ServeOptions {
     /// Seconds that a job's lease lasts: a job whose executor is not heard for so long runs again.
     #[arg(long, env = "STEPCAST_LEASE_SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub(crate) lease_seconds: u64,
+    /// Events that the recorder may be behind, 1 at least: above, no job is begun and what runs waits with its output.
+    #[arg(long, env = "STEPCAST_RECORDER_LAG_MAX", default_value_t = tend::LAG_MAX, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) recorder_lag_max: u64,
     /// Seconds that a process may take after SIGTERM to end the jobs that it runs and to send its sockets elsewhere.
     #[arg(long, env = "STEPCAST_DRAIN_SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     pub(crate) drain_seconds: u64,
