@@ -247,6 +247,9 @@ fn p6_everything_at_once_stays_within_the_memory_that_is_stated() {
         let last: Vec<&str> = tail.lines().rev().take(2).collect();
         assert!(last[0].ends_with("bytes of this step's output were not kept."), "{last:?}");
         assert_eq!(last[1], "Log limit of 40 MB reached: what follows is not kept.");
+        let first_note = tail.lines().count() - 2;
+        let told = server.get(&format!("/api/v1/jobs/{job}/log?from={first_note}")).text;
+        assert!(told.lines().count() == 2 && told.lines().all(|line| line.contains(r#""note":true"#)), "{told}");
         assert!((30_000_000..41_000_000).contains(&tail.len()), "{} bytes are kept", tail.len());
     }
     keeps_to_its_word(&server, "everything at once", bound);
