@@ -36,6 +36,8 @@ pub struct Followed {
     pub log_changes: RwSignal<u64>,
     /// Lines seen that were never recorded.
     pub lost: RwSignal<Vec<LostLines>>,
+    /// The server does not know the build any more.
+    pub gone: RwSignal<bool>,
     live: Live,
     clock: Clock,
     watch: StoredValue<Option<WatchId>>,
@@ -71,6 +73,7 @@ impl Followed {
             view: RwSignal::new(build),
             log_changes: RwSignal::new(0),
             lost: RwSignal::new(Vec::new()),
+            gone: RwSignal::new(false),
             live,
             clock: Clock::get(),
             watch: StoredValue::new(None),
@@ -248,6 +251,11 @@ impl Followed {
         spawn_local(async move {
             let answer = api::read_build(id).await;
             if self.pace.try_update_value(|pace| pace.reading = false).is_none() {
+                return;
+            }
+            // Nothing will answer a reading any more.
+            if matches!(answer, Ok(None)) {
+                self.gone.try_set(true);
                 return;
             }
             let changed = self.model.try_update_value(|model| match answer {

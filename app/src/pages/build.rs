@@ -101,8 +101,13 @@ fn Build(page: BuildPage, asked: Memo<Option<JobId>>) -> impl IntoView {
                 .unwrap_or_default()
         })
     });
+    let gone = move || {
+        let told = "This build is not kept any more: what you see is all that is left of it.";
+        followed.gone.get().then(|| view! { <p class="problem" role="alert">{told}</p> })
+    };
     view! {
         <BuildHeader followed before after usual/>
+        {gone}
         <JobGraph view chosen/>
         <div class="build">
             <div class="side">
