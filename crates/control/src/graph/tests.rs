@@ -249,6 +249,20 @@ fn p2_a_stale_holder_is_refused_by_term_by_name_and_by_time() {
 }
 
 #[test]
+fn p3_an_attempt_of_a_restored_build_is_closed_counts_for_nothing_and_the_next_is_of_the_new_epoch() {
+    let mut build = build(vec![job(0, &[], Condition::Success, 1, 1)]);
+    start(&mut build, Timestamp(0));
+    grant(&mut build, 0, 1, Timestamp(0));
+    build.epoch = 900;
+    let lease = lease_of(&build, 0);
+    let announcements = lost(&mut build, lease, &loss(LossCause::Restored), Timestamp(1)).unwrap();
+    let events = events(&announcements);
+    assert!(matches!(events[1], Event::AttemptClosed { attempt: 1, .. }), "{events:?}");
+    assert!(matches!(events[2], Event::JobQueued { attempt: 900, .. }), "{events:?}");
+    assert_eq!((build.jobs[0].losses, build.jobs[0].lost.len(), build.jobs[0].next_attempt(900)), (0, 0, 900));
+}
+
+#[test]
 fn a_lost_attempt_is_closed_and_too_many_of_them_are_a_dead_letter_that_can_be_retried() {
     let mut build = build(vec![job(0, &[], Condition::Success, 1, 2)]);
     start(&mut build, Timestamp(0));
