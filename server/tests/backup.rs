@@ -160,6 +160,8 @@ fn a_running_server_is_restored_elsewhere_with_all_that_it_had_and_what_ran_runs
     let before: Vec<Vec<String>> = done.iter().map(|build| whole(&server, build)).collect();
     let token = server.token.clone();
     server.kill();
+    // One that is not running is backed up as well, with what a kill has left in its log.
+    backup(&server, &folder.path().join("of a stopped one"));
 
     let data_dir = folder.path().join("restored");
     restore(&file, &data_dir);
@@ -299,4 +301,23 @@ fn nothing_that_is_there_is_replaced_unless_it_is_said() {
     assert_eq!(Server::start_in(&data_dir, &[]).get("/api/v1/pipelines/pack").status, 200);
     let elsewhere = stepcast(&["backup", text(&folder.path().join("other")), "--store", "postgres://me@nowhere/db"]);
     assert!(String::from_utf8_lossy(&elsewhere.stderr).contains("pg_dump"));
+}
+
+#[test]
+fn a_database_that_came_back_by_other_means_begins_anew_once_nobody_uses_it() {
+    let mut server = Server::start(&[]);
+    server.apply("pack", PACK);
+    let build = server.trigger("pack");
+    server.finished(&build);
+    let anew = |server: &Server| stepcast(&["begin-anew", "--data-dir", text(server.data_dir())]);
+    let refused = anew(&server);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("is in use by process"), "{refused:?}");
+    assert_eq!(server.build(&build)["position"]["epoch"], 1);
+    server.kill();
+    let done = anew(&server);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    server.restart();
+    assert!(server.build(&build)["position"]["epoch"].as_u64() > Some(1_000_000));
+    assert_eq!(server.post(&format!("/api/v1/builds/{build}/retry"), &json!({})).status, 202);
+    assert!(server.finished(&build)["jobs"][0]["attempt"].as_u64() > Some(1_000_000));
 }
