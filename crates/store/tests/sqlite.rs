@@ -104,9 +104,25 @@ async fn a_newer_schema_is_refused_and_left_alone() {
     let mut connection = SqliteConnectOptions::new().filename(&file).connect().await.unwrap();
     sqlx::query("PRAGMA user_version = 99").execute(&mut connection).await.unwrap();
     let refused = SqliteStore::open(&file).await.err();
-    assert_eq!(refused, Some(StoreError::Newer { found: 99, known: 10 }));
+    assert_eq!(refused, Some(StoreError::Newer { found: 99, known: store::sqlite::schema() }));
     let row = sqlx::query("PRAGMA user_version").fetch_one(&mut connection).await.unwrap();
     assert_eq!(row.get::<i64, _>(0), 99);
+}
+
+#[tokio::test]
+async fn a_copy_of_a_database_in_use_is_of_one_moment_and_for_its_owner_alone() {
+    let folder = TempDir::new().unwrap();
+    let (file, copied) = (Sqlite::file(&folder), folder.path().join("copy.db"));
+    let owner = SqliteStore::open(&file).await.unwrap();
+    owner.put_token(&token("a")).await.unwrap();
+    assert_eq!(store::sqlite::copy(&file, &copied).await.unwrap(), store::sqlite::schema());
+    owner.put_token(&token("b")).await.unwrap();
+    assert_eq!(std::fs::metadata(&copied).unwrap().permissions().mode() & 0o777, 0o600);
+    let copy = SqliteStore::open(&copied).await.unwrap();
+    assert_eq!(copy.token(&"a".repeat(64)).await.unwrap(), Some(token("a")));
+    assert_eq!(copy.token(&"b".repeat(64)).await.unwrap(), None);
+    // What is there is never written over.
+    assert!(store::sqlite::copy(&file, &copied).await.is_err());
 }
 
 #[tokio::test]
