@@ -17,12 +17,13 @@ const UNLIMITED: &str = "unlimited";
 /// What a database can count with.
 const SIZE_MAX: u64 = i64::MAX.unsigned_abs();
 
-/// A size in bytes, at least 1.
+/// A size in bytes, at least 1. Its unit must be named: bytes are meant by nobody who writes a number alone, and builds go by it.
 ///
 /// # Errors
 /// When the text is none. One sentence.
 pub fn size_bytes(text: &str) -> Result<u64, String> {
-    let bytes = wire::size::parse(text).filter(|bytes| (1..=SIZE_MAX).contains(bytes));
+    let has_unit = text.contains(|c: char| c.is_ascii_alphabetic());
+    let bytes = wire::size::parse(text).filter(|bytes| has_unit && (1..=SIZE_MAX).contains(bytes));
     bytes.ok_or_else(|| "it must be a size such as `500MB`, `5GB` or `2GiB`".to_owned())
 }
 
@@ -66,7 +67,7 @@ mod tests {
     #[test]
     fn a_size_is_at_least_a_byte_and_at_most_what_a_database_counts() {
         assert_eq!(size_bytes("5 GB"), Ok(5_000_000_000));
-        for bad in ["", "0GB", "much", "8589934592 GiB"] {
+        for bad in ["", "0GB", "much", "5000000", "8589934592 GiB"] {
             assert!(size_bytes(bad).is_err(), "{bad:?} was accepted");
         }
     }
