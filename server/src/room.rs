@@ -12,6 +12,7 @@ use std::{
 };
 
 use control::service::{Brake, BrakedBy};
+use store::Store;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info};
 use wire::{Problem, size::Size};
@@ -28,7 +29,7 @@ const LOOK: Duration = Duration::from_secs(1);
 pub(crate) struct Room(Arc<Inner>);
 
 struct Inner {
-    /// Each with what people call it.
+    /// Each with what people call it; the first one has the database.
     folders: Vec<(&'static str, PathBuf)>,
     floor: Option<u64>,
     // A std mutex: held to read or replace a sentence, never across an await.
@@ -52,7 +53,7 @@ impl Room {
     }
 
     /// Looks until `shutdown`, and draws the brake while there is too little room.
-    pub(crate) async fn watch(self, brake: Brake, shutdown: CancellationToken) {
+    pub(crate) async fn watch(self, store: Arc<dyn Store>, brake: Brake, shutdown: CancellationToken) {
         let mut timer = tokio::time::interval(LOOK);
         timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -60,9 +61,11 @@ impl Room {
                 () = shutdown.cancelled() => return,
                 _ = timer.tick() => {}
             }
+            // What builds that were deleted have left in the database's file is room, too.
+            let inside = store.free_inside().await.unwrap_or(0);
             let room = self.clone();
             // A file system of the network may not answer for long.
-            let looked = tokio::task::spawn_blocking(move || room.look());
+            let looked = tokio::task::spawn_blocking(move || room.look(inside));
             let Ok(full) = looked.await else { continue };
             brake.set(BrakedBy::Disk, full.is_some());
             let was = std::mem::replace(&mut *self.0.full.lock().unwrap_or_else(PoisonError::into_inner), full.clone());
@@ -74,13 +77,19 @@ impl Room {
         }
     }
 
-    /// The sentence for the first folder without room.
-    fn look(&self) -> Option<String> {
+    /// The sentence for the first folder without room. `inside` is free in the database's file.
+    fn look(&self, inside: u64) -> Option<String> {
         let was_full = self.full().is_some();
+        let mut seen = Vec::new();
         self.0.folders.iter().find_map(|(name, path)| {
-            let (free, total) = free(path)?;
-            too_little(free, total, self.0.floor, was_full).then(|| {
-                let free = Size(free);
+            let disk = Disk::of(path)?;
+            if seen.contains(&disk.id) {
+                return None;
+            }
+            let inside = if seen.is_empty() { inside } else { 0 };
+            seen.push(disk.id);
+            disk.has_too_little(inside, self.0.floor, was_full).then(|| {
+                let free = Size(disk.free);
                 format!(
                     "The disk of the {name} is full ({free} free); Stepcast takes no new builds until there is room."
                 )
@@ -89,22 +98,37 @@ impl Room {
     }
 }
 
-/// Bytes that an ordinary user may still write there, and bytes of the whole file system.
-fn free(path: &Path) -> Option<(u64, u64)> {
-    match rustix::fs::statvfs(path) {
-        Ok(told) => Some((told.f_bavail.saturating_mul(told.f_frsize), told.f_blocks.saturating_mul(told.f_frsize))),
-        Err(failure) => {
-            debug!(path = %path.display(), %failure, "a file system does not tell how much room it has");
-            None
-        }
-    }
+/// A file system, in bytes.
+#[derive(Clone, Copy, Debug)]
+struct Disk {
+    id: u64,
+    /// What an ordinary user may still write.
+    free: u64,
+    total: u64,
 }
 
-/// Once there was too little, there must be a quarter more than the floor: it would open and close by the second.
-fn too_little(free: u64, total: u64, floor: Option<u64>, was_full: bool) -> bool {
-    let floor = floor.unwrap_or(FLOOR.min(total / SHARE));
-    let needed = if was_full { floor.saturating_add(floor / 4) } else { floor };
-    free < needed
+impl Disk {
+    fn of(path: &Path) -> Option<Self> {
+        match rustix::fs::statvfs(path) {
+            Ok(told) => Some(Self {
+                id: told.f_fsid,
+                free: told.f_bavail.saturating_mul(told.f_frsize),
+                total: told.f_blocks.saturating_mul(told.f_frsize),
+            }),
+            Err(failure) => {
+                debug!(path = %path.display(), %failure, "a file system does not tell how much room it has");
+                None
+            }
+        }
+    }
+
+    /// Once there was too little, there must be a quarter more than the floor: it would open and close by the second. A quarter
+    /// of it must be free outside the database whatever is free inside: its log and artifacts are files of their own.
+    fn has_too_little(self, inside: u64, floor: Option<u64>, was_full: bool) -> bool {
+        let floor = floor.unwrap_or(FLOOR.min(self.total / SHARE));
+        let needed = if was_full { floor.saturating_add(floor / 4) } else { floor };
+        self.free.saturating_add(inside) < needed || self.free < needed / 4
+    }
 }
 
 #[cfg(test)]
@@ -114,6 +138,9 @@ mod tests {
     #[test]
     fn the_floor_is_small_on_small_disks_and_left_with_a_margin() {
         let (mib, gib) = (1_u64 << 20, 1_u64 << 30);
+        let too_little = |free: u64, total: u64, floor: Option<u64>, was_full: bool| {
+            Disk { id: 0, free, total }.has_too_little(0, floor, was_full)
+        };
         assert!(too_little(255 * mib, 100 * gib, None, false));
         assert!(!too_little(256 * mib, 100 * gib, None, false));
         assert!(too_little(256 * mib, 100 * gib, None, true), "it comes back only with a margin");
@@ -122,5 +149,8 @@ mod tests {
         assert!(too_little(mib, 32 * mib, None, false));
         assert!(!too_little(0, 100 * gib, Some(0), true), "0 turns it off");
         assert!(too_little(gib, 100 * gib, Some(2 * gib), false));
+        let with_inside = |free: u64| Disk { id: 0, free, total: 100 * gib }.has_too_little(gib, None, true);
+        assert!(!with_inside(100 * mib), "what is free in the database is room");
+        assert!(with_inside(79 * mib), "but not for everything");
     }
 }

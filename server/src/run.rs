@@ -120,9 +120,10 @@ async fn start(
             }
         });
         running.spawn({
-            let (room, brake, shutdown) = (shared.room.clone(), shared.brake.clone(), parts.shutdown.clone());
+            let (room, store) = (shared.room.clone(), shared.store.clone());
+            let (brake, shutdown) = (shared.brake.clone(), parts.shutdown.clone());
             async move {
-                room.watch(brake, shutdown).await;
+                room.watch(store, brake, shutdown).await;
                 Ok(())
             }
         });

@@ -96,6 +96,28 @@ fn p1_p7_below_the_floor_builds_are_read_and_not_taken_and_all_goes_on_when_ther
 }
 
 #[test]
+fn a_build_that_is_deleted_makes_room_though_the_databases_file_stays_as_large() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::mount(&folder.path().join("disk"), "160m") else { return };
+    let server = Server::start_in(&disk.path.join("data"), &["--slots", "1", "--disk-floor", "16MiB"]);
+    // Nothing of it can be packed.
+    server.apply("noise", "name: noise\njobs: {a: {steps: [{run: head -c 18000000 /dev/urandom | base64 -w 1000}]}}\n");
+    server.apply("quick", "name: quick\njobs: {a: {steps: [{run: echo hi}]}}\n");
+    let noise = server.trigger("noise");
+    let build = server.finished_by_the_record(&noise);
+    server.until_sealed(build["jobs"][0]["id"].as_str().unwrap());
+    let filler = disk.path.join("filler");
+    fill_up_to(&filler, 12 << 20);
+    until_ready_is(&server, 503);
+    assert_eq!(server.post("/api/v1/pipelines/quick/builds", &json!({})).status, 503);
+    let deleted = server.delete(&format!("/api/v1/builds/{noise}"));
+    assert!(matches!(deleted.status, 200 | 202 | 204), "{} {}", deleted.status, deleted.text);
+    until_ready_is(&server, 200);
+    assert_eq!(server.finished(&server.trigger("quick"))["outcome"], "succeeded");
+    drop(server);
+}
+
+#[test]
 fn a_full_disk_is_told_and_nothing_accepted_is_lost() {
     let folder = tempfile::tempdir().unwrap();
     let Some(disk) = SmallDisk::mount(&folder.path().join("disk"), "24m") else { return };

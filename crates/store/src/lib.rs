@@ -130,6 +130,9 @@ pub trait Store:
 {
     /// Reads and writes something, to tell whether the database works.
     fn check(&self) -> Answer<'_, ()>;
+    /// Bytes of a file that does not become smaller which are free in it: what comes is written there first. 0 where the
+    /// database looks after its room by itself.
+    fn free_inside(&self) -> Answer<'_, u64>;
     /// The database's clock.
     fn now(&self) -> Answer<'_, Timestamp>;
 }

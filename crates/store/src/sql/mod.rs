@@ -59,6 +59,8 @@ pub trait Details: Send + Sync + 'static {
     fn reader(&self) -> BoxFuture<'_, Result<Connection, StoreError>>;
     /// A connection in a transaction: all that it reads is of one moment.
     fn snapshot(&self) -> BoxFuture<'_, Result<Connection, StoreError>>;
+    /// See [`Store::free_inside`].
+    fn free_inside(&self) -> BoxFuture<'_, Result<u64, StoreError>>;
     /// Ends the readers.
     fn close(&self) -> BoxFuture<'_, ()>;
 }
@@ -113,6 +115,10 @@ impl<D: Details> Store for SqlStore<D> {
             query("SELECT at FROM facts WHERE name = 'checked'").fetch_one(&mut reader).await?;
             Ok(())
         })
+    }
+
+    fn free_inside(&self) -> Answer<'_, u64> {
+        self.details.free_inside()
     }
 
     fn now(&self) -> Answer<'_, Timestamp> {

@@ -136,6 +136,16 @@ impl Details for File {
         Box::pin(async move { Ok(Connection::Sqlite(Held::Snapshot(self.readers.begin().await?))) })
     }
 
+    fn free_inside(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(async move {
+            let (pages, size): (i64, i64) =
+                sqlx::query_as("SELECT freelist_count, page_size FROM pragma_freelist_count, pragma_page_size")
+                    .fetch_one(&self.readers)
+                    .await?;
+            Ok(pages.max(0).cast_unsigned().saturating_mul(size.max(0).cast_unsigned()))
+        })
+    }
+
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(self.readers.close())
     }
