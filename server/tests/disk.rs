@@ -33,8 +33,10 @@ fn p1_p7_below_the_floor_builds_are_read_and_not_taken_and_all_goes_on_when_ther
     let Some(disk) = SmallDisk::mount(&folder.path().join("disk"), "64m") else { return };
     let arguments = ["--slots", "1", "--disk-floor", "16MiB"];
     let server = Server::start_in(&disk.path.join("data"), &arguments);
-    let run =
-        format!("echo kept > kept; echo ready; until [ -e {} ]; do sleep 0.05; done; seq 1 20000", gate.display());
+    let run = format!(
+        "head -c 3000000 /dev/zero > kept; echo ready; until [ -e {} ]; do sleep 0.05; done; seq 1 20000",
+        gate.display()
+    );
     server.apply(
         "print",
         &format!("name: print\njobs: {{a: {{steps: [{{run: {}}}], artifacts: [kept]}}}}\n", json!(run)),

@@ -23,6 +23,9 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(5);
 const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 /// For each piece of a file to leave, and for the answer: the receiver may have to write all of it to a slow disk.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(300);
+/// A larger file, in bytes, is sent only when the receiver says that it wants it (RFC 9110, `Expect: 100-continue`): while it is
+/// still being sent, a refusal is not heard.
+const ASKED_FIRST_BYTES: u64 = 64 * 1024;
 /// Of an answer that is no file's receipt, this much is read, in bytes.
 const PROBLEM_BYTES_MAX: u64 = 4096;
 
@@ -96,12 +99,16 @@ impl Uploads {
         let file = File::open(&kept.path).map_err(unreadable)?;
         let size = file.metadata().map_err(unreadable)?.len();
         let mut body = Stoppable { file: file.take(size), stop };
-        let mut answer = self
+        let mut request = self
             .agent
             .put(format!("{}/{}", self.base, percent_encoded(&kept.name)))
             .header("Authorization", format!("Bearer {}", self.token))
             .header("Content-Type", "application/octet-stream")
-            .header("Content-Length", size.to_string())
+            .header("Content-Length", size.to_string());
+        if size > ASKED_FIRST_BYTES {
+            request = request.header("Expect", "100-continue");
+        }
+        let mut answer = request
             .send(ureq::SendBody::from_reader(&mut body))
             .map_err(|error| Failure::Passing(error.to_string()))?;
         let status = answer.status();

@@ -88,6 +88,12 @@ pub(crate) async fn put(
                 return Err(Problem::new(400, "Incomplete body", "The upload broke off before its end.").into());
             }
         };
+        if let Err(full) = core.room.check() {
+            let _ = writer.abort().await; // As above.
+            // Who is still sending hears an answer only afterwards.
+            while let Some(Ok(_)) = body.next().await {}
+            return Err(full.into());
+        }
         size += chunk.len() as u64;
         digest.update(&chunk);
         writer.wait_for_capacity(PARTS_AT_ONCE).await.map_err(|failure| failed(&failure))?;
