@@ -97,6 +97,12 @@ fn whole(server: &Server, build: &str) -> Vec<String> {
     all
 }
 
+/// Waits until the first attempt of a build's only job has said so.
+fn begun(server: &Server, build: &str, line: &str) {
+    let job = server.build(build)["jobs"][0]["id"].as_str().unwrap().to_owned();
+    server.until_recorded(&job, 1, line);
+}
+
 #[test]
 fn a_running_server_is_restored_elsewhere_with_all_that_it_had_and_what_ran_runs_again() {
     let folder = tempfile::tempdir().unwrap();
@@ -107,7 +113,7 @@ fn a_running_server_is_restored_elsewhere_with_all_that_it_had_and_what_ran_runs
     let fragile = "name: fragile\njobs: {a: {lost_attempts: 1, steps: [{run: 'echo ready; while :; do read -r -t 9 <> <(:) || :; done'}]}}\n";
     server.apply("fragile", fragile);
     let lost = server.trigger("fragile");
-    server.events(&lost).until_line("ready");
+    begun(&server, &lost, "ready");
     server.kill();
     server.restart();
     server.finished(&lost);
@@ -117,9 +123,9 @@ fn a_running_server_is_restored_elsewhere_with_all_that_it_had_and_what_ran_runs
     }
     let cookie = sign_in(&server);
     let running = server.trigger("gated");
-    server.events(&running).until_line("ready first");
+    begun(&server, &running, "ready first");
     let noisy = server.trigger("noisy");
-    server.events(&noisy).until_line("begun");
+    begun(&server, &noisy, "begun");
     // More than there are slots: some wait.
     let waiting: Vec<String> = (0..4).map(|_| server.trigger("pack")).collect();
     let file = folder.path().join("backup");

@@ -238,3 +238,41 @@ fn what_cannot_be_reached_or_used_is_told_in_one_sentence() {
     drop(north);
     assert!(refused(&["--roles", "executor"]).contains("--broker amqp://"));
 }
+
+#[test]
+fn a_deleted_build_is_gone_at_every_gateway_and_a_restored_database_begins_anew() {
+    let cluster = Cluster::on(Node::shared());
+    let options = ["--roles", "gateway,control,projections", "--retention-look-seconds", "1"];
+    let mut north = cluster.server_with("127.0.0.1:0", "north", &options);
+    let mut south = cluster.server_with("127.0.0.1:0", "south", &options);
+    let _executor = cluster.executor("east", "2");
+    north.apply("site", SITE);
+    let [gone, stays] = [(); 2].map(|()| north.trigger("site"));
+    let build = north.finished(&gone);
+    north.log(job_of(&build, "pack"), 1);
+    north.finished(&stays);
+    assert_eq!(south.delete(&format!("/api/v1/builds/{gone}")).status, 204);
+    for server in [&north, &south] {
+        assert_eq!(server.get(&format!("/api/v1/builds/{gone}")).status, 404);
+        assert_eq!(server.get(&format!("/api/v1/jobs/{}/log", job_of(&build, "pack"))).status, 404);
+    }
+    // Whoever's turn it is removes the files.
+    let (files, begun) = (cluster.data_dir("artifacts").join(job_of(&build, "pack")), Instant::now());
+    while files.exists() {
+        assert!(begun.elapsed() < PATIENCE, "the files are still there");
+        std::thread::yield_now();
+    }
+    let anew = || {
+        let mut command = Command::new(STEPCAST);
+        command.args(["begin-anew", "--store", &cluster.store, "--data-dir"]).arg(cluster.data_dir("anew"));
+        command.output().unwrap()
+    };
+    let refused = anew();
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("works with this database"), "{refused:?}");
+    north.kill();
+    south.kill();
+    let done = anew();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    north.restart();
+    assert!(north.build(&stays)["position"]["epoch"].as_u64() > Some(1_000_000));
+}

@@ -20,9 +20,7 @@ fn until(what: &str, done: impl Fn() -> bool) {
 }
 
 fn delete(server: &Server, build: &str) -> u16 {
-    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
-    let request = agent.delete(format!("{}/api/v1/builds/{build}", server.url));
-    request.header("authorization", format!("Bearer {}", server.token)).call().unwrap().status().as_u16()
+    server.delete(&format!("/api/v1/builds/{build}")).status
 }
 
 fn numbers(server: &Server, pipeline: &str) -> Vec<u64> {
@@ -64,6 +62,12 @@ fn rows(data_dir: &Path) -> Vec<(&'static str, i64)> {
     })
 }
 
+/// Waits until the first attempt of a build's only job has said so.
+fn begun(server: &Server, build: &str, line: &str) {
+    let job = server.build(build)["jobs"][0]["id"].as_str().unwrap().to_owned();
+    server.until_recorded(&job, 1, line);
+}
+
 #[test]
 fn a_build_that_a_person_deletes_leaves_nothing() {
     let mut server = Server::start(&["--slots", "1", "--lease-seconds", "2"]);
@@ -71,7 +75,7 @@ fn a_build_that_a_person_deletes_leaves_nothing() {
     server.apply("pack", PACK);
     server.apply("lost", "name: lost\njobs: {a: {lost_attempts: 1, steps: [{run: 'echo ready; while :; do read -r -t 9 <> <(:) || :; done'}]}}\n");
     let lost = server.trigger("lost");
-    server.events(&lost).until_line("ready");
+    begun(&server, &lost, "ready");
     assert_eq!(delete(&server, &lost), 409, "it runs");
     server.kill();
     server.restart();

@@ -15,7 +15,7 @@
 //!   sockets, executors and control are dropped: nobody waits for them. Dead letters and callbacks that nobody took stay.
 //! - **The outbox** stays, under the new epoch: what is published once more is a repeat to the record.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use broker::topology;
 use clap::Args;
@@ -24,6 +24,7 @@ use store::{
     Store,
     model::{Outbound, RecordBatch},
 };
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 use wire::{EventMessage, Timestamp, mac::InstallationKey};
 
@@ -42,7 +43,11 @@ const EPOCHS_FROM_SECONDS: i64 = 1_767_225_600;
 /// Named leases that whoever works holds.
 const PARTS: [&str; 3] = ["control", "relay", "recorder"];
 /// How long they are held here.
-const HOLD: std::time::Duration = std::time::Duration::from_secs(60);
+const HOLD: Duration = Duration::from_secs(60);
+/// The turn of a process that was killed a moment ago takes less to run out; one that lives goes on.
+const FORMER: Duration = Duration::from_secs(8);
+/// It is asked for this often.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// Options of `stepcast begin-anew`.
 #[derive(Args)]
@@ -63,10 +68,13 @@ pub(crate) async fn begin(options: AnewOptions) -> Result<(), String> {
         StoreChoice::Postgres(_) => DataDir::open(&options.data_dir)?,
     };
     let store = open_store_alone(&options.store, &data_dir).await?;
-    let holder = Uuid::new_v4();
+    let (holder, until) = (Uuid::new_v4(), Instant::now() + FORMER);
     for part in PARTS {
-        if store.hold(part, holder, HOLD).await.map_err(|failure| failure.to_string())?.is_none() {
-            return Err("a process of Stepcast works with this database: stop all of them first".to_owned());
+        while store.hold(part, holder, HOLD).await.map_err(|failure| failure.to_string())?.is_none() {
+            if Instant::now() > until {
+                return Err("a process of Stepcast works with this database: stop all of them first".to_owned());
+            }
+            sleep(LOOK).await;
         }
     }
     let key = backend::installation_key(&options.store, &*store, &data_dir).await?;

@@ -124,6 +124,11 @@ impl Server {
         read(request.header("authorization", format!("Bearer {}", self.token)).call())
     }
 
+    pub(crate) fn delete(&self, path: &str) -> Answer {
+        let request = self.agent.delete(format!("{}{path}", self.url));
+        read(request.header("authorization", format!("Bearer {}", self.token)).call())
+    }
+
     pub(crate) fn post(&self, path: &str, body: &Value) -> Answer {
         self.post_with(path, &body.to_string(), &[])
     }
