@@ -1,4 +1,5 @@
-//! A cluster of three RabbitMQ nodes loses one of them.
+//! A cluster of three RabbitMQ nodes loses one of them. Takes a minute: with `STEPCAST_TEST_ALL=1`. What the broker promises of three
+//! nodes is tested in every run (`crates/broker-rabbitmq/tests/nodes.rs`).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 #[path = "support/client.rs"]
@@ -20,6 +21,10 @@ fn job(build: &Value) -> &str {
 
 #[test]
 fn p7_a_node_of_three_is_killed_in_the_middle_of_20_builds_and_no_line_is_missing() {
+    if std::env::var_os("STEPCAST_TEST_ALL").is_none_or(|all| all != "1") {
+        println!("not run: it takes a minute, and STEPCAST_TEST_ALL=1");
+        return;
+    }
     let nodes = tokio::runtime::Runtime::new().unwrap().block_on(Node::cluster());
     let [first, second, third] = &nodes;
     let mut cluster = Cluster::on(first);
