@@ -4,7 +4,7 @@
 use std::{
     fs::File,
     io::{self, Read},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde::Deserialize;
@@ -13,8 +13,10 @@ use wire::{ArtifactId, Event, task::Grant};
 
 use crate::artifact::Kept;
 
-/// How often one file is sent before the job fails.
+/// How often one file is sent to a receiver that takes it and fails, before the job does.
 const TRIES: u32 = 5;
+/// For so long a receiver that cannot be reached is tried again: it is started anew, or another takes its place.
+const UNREACHED_MAX: Duration = Duration::from_secs(600);
 /// The pause before the second try; it doubles with each.
 const BACK_OFF: Duration = Duration::from_millis(250);
 /// It doubles up to this.
@@ -47,6 +49,8 @@ struct Receipt {
 enum Failure {
     /// The receiver cannot take anything now, such as with a full disk: it is asked again for as long as the job may take.
     Later(String),
+    /// The receiver is not there, or went away in the middle.
+    Unreached(String),
     /// Another try may help.
     Passing(String),
     /// It would not.
@@ -72,6 +76,7 @@ impl Uploads {
     pub(crate) fn send(&self, kept: &Kept, stop: &CancellationToken) -> Result<Event, String> {
         let mut pause = BACK_OFF;
         let mut tries = 1;
+        let mut unreached: Option<Instant> = None;
         loop {
             let reason = match self.put(kept, stop) {
                 Ok(receipt) => {
@@ -79,11 +84,26 @@ impl Uploads {
                     return Ok(Event::Artifact { artifact, name: kept.name.clone(), size, sha256 });
                 }
                 Err(Failure::Later(reason)) if !stop.is_cancelled() => {
+                    unreached = None;
                     tries -= 1;
                     reason
                 }
-                Err(Failure::Passing(reason)) if tries < TRIES && !stop.is_cancelled() => reason,
-                Err(Failure::Later(reason) | Failure::Passing(reason) | Failure::Lasting(reason)) => {
+                Err(Failure::Unreached(reason))
+                    if unreached.get_or_insert_with(Instant::now).elapsed() < UNREACHED_MAX && !stop.is_cancelled() =>
+                {
+                    tries -= 1;
+                    reason
+                }
+                Err(Failure::Passing(reason)) if tries < TRIES && !stop.is_cancelled() => {
+                    unreached = None;
+                    reason
+                }
+                Err(
+                    Failure::Later(reason)
+                    | Failure::Unreached(reason)
+                    | Failure::Passing(reason)
+                    | Failure::Lasting(reason),
+                ) => {
                     return Err(format!("artifact {:?} could not be kept: {reason}", kept.name));
                 }
             };
@@ -110,7 +130,7 @@ impl Uploads {
         }
         let mut answer = request
             .send(ureq::SendBody::from_reader(&mut body))
-            .map_err(|error| Failure::Passing(error.to_string()))?;
+            .map_err(|error| Failure::Unreached(error.to_string()))?;
         let status = answer.status();
         if status == 201 || status == 200 {
             let receipt: Receipt = answer

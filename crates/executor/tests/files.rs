@@ -21,12 +21,17 @@ type Received = Arc<Mutex<Vec<(String, String, Vec<u8>)>>>;
 
 /// Takes uploads until the test ends; answers the first `failures` of them with 503. Tells its URL.
 fn receiver(failures: usize) -> (String, Received) {
+    receiver_after(0, failures)
+}
+
+/// The same, but it goes away from the first `losses` before it has read them.
+fn receiver_after(losses: usize, failures: usize) -> (String, Received) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let received = Received::default();
     let kept = Arc::clone(&received);
     std::thread::spawn(move || {
-        for (at, stream) in listener.incoming().enumerate() {
+        for (at, stream) in listener.incoming().skip(losses).enumerate() {
             let mut reader = BufReader::new(stream.unwrap());
             let mut request = String::new();
             reader.read_line(&mut request).unwrap();
@@ -97,6 +102,17 @@ async fn an_artifact_that_is_not_there_or_not_inside_fails_a_job_that_succeeded(
         assert!(finished.reason.as_deref().unwrap().contains(sentence), "{finished:?}");
         assert!(received.lock().unwrap().is_empty());
     }
+}
+
+#[tokio::test]
+async fn p7_a_receiver_that_is_away_for_longer_than_five_tries_costs_no_job() {
+    let mut stage = Stage::start().await;
+    let (url, received) = receiver_after(6, 0);
+    let mut grant = job(&["echo kept > out"]);
+    (grant.upload_url, grant.artifacts) = (url, vec!["out".to_owned()]);
+    let (_, finished) = stage.run(grant).await;
+    assert_eq!((finished.outcome, finished.reason), (Outcome::Succeeded, None));
+    assert_eq!(received.lock().unwrap()[0].2, b"kept\n");
 }
 
 #[tokio::test]
