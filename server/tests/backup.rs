@@ -106,7 +106,8 @@ fn begun(server: &Server, build: &str, line: &str) {
 #[test]
 fn a_running_server_is_restored_elsewhere_with_all_that_it_had_and_what_ran_runs_again() {
     let folder = tempfile::tempdir().unwrap();
-    let mut server = Server::start(&["--slots", "3"]);
+    let first_dir = folder.path().join("data");
+    let mut server = Server::start_in(&first_dir, &["--slots", "3"]);
     server.apply("pack", PACK);
     server.apply("gated", &gated(folder.path()));
     server.apply("noisy", "name: noisy\njobs: {a: {steps: [{run: 'echo begun; seq 1 200000'}]}}\n");
@@ -115,7 +116,7 @@ fn a_running_server_is_restored_elsewhere_with_all_that_it_had_and_what_ran_runs
     let lost = server.trigger("fragile");
     begun(&server, &lost, "ready");
     server.kill();
-    server.restart();
+    let mut server = Server::start_in(&first_dir, &["--slots", "3"]);
     server.finished(&lost);
     let done: Vec<String> = (0..3).map(|_| server.trigger("pack")).collect();
     for build in &done {
@@ -311,7 +312,9 @@ fn nothing_that_is_there_is_replaced_unless_it_is_said() {
 
 #[test]
 fn a_database_that_came_back_by_other_means_begins_anew_once_nobody_uses_it() {
-    let mut server = Server::start(&[]);
+    let folder = tempfile::tempdir().unwrap();
+    let data_dir = folder.path().join("data");
+    let mut server = Server::start_in(&data_dir, &[]);
     server.apply("pack", PACK);
     let build = server.trigger("pack");
     server.finished(&build);
@@ -322,7 +325,7 @@ fn a_database_that_came_back_by_other_means_begins_anew_once_nobody_uses_it() {
     server.kill();
     let done = anew(&server);
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    server.restart();
+    let server = Server::start_in(&data_dir, &[]);
     assert!(server.build(&build)["position"]["epoch"].as_u64() > Some(1_000_000));
     assert_eq!(server.post(&format!("/api/v1/builds/{build}/retry"), &json!({})).status, 202);
     assert!(server.finished(&build)["jobs"][0]["attempt"].as_u64() > Some(1_000_000));
