@@ -35,7 +35,7 @@ fn files(folder: &Path) -> usize {
 
 /// Rows of the tables in which something of a build is kept.
 fn rows(data_dir: &Path) -> Vec<(&'static str, i64)> {
-    const TABLES: [&str; 11] = [
+    const TABLES: [&str; 12] = [
         "builds",
         "jobs",
         "build_events",
@@ -47,6 +47,7 @@ fn rows(data_dir: &Path) -> Vec<(&'static str, i64)> {
         "dead_letters",
         "leavings",
         "outbox",
+        "missing_lines",
     ];
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {

@@ -142,11 +142,6 @@ impl Server {
         read(request.send(body))
     }
 
-    pub(crate) fn delete(&self, path: &str) -> Answer {
-        let request = self.agent.delete(format!("{}{path}", self.url));
-        read(request.header("authorization", format!("Bearer {}", self.token)).call())
-    }
-
     pub(crate) fn put(&self, path: &str, body: &str) -> Answer {
         self.put_with(path, body, &[])
     }
