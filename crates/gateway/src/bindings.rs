@@ -90,6 +90,13 @@ impl Bindings {
         }
     }
 
+    /// The socket has unsubscribed: who watches the topic for it later is answered once, not for what it had asked before, too.
+    pub(crate) fn forget(&mut self, key: &str, socket: SocketId) {
+        if let Some(known) = self.keys.get_mut(key) {
+            known.waiters.retain(|waiter| !matches!(waiter, Waiter::Subscribed { socket: of, .. } if *of == socket));
+        }
+    }
+
     /// One fewer wants `key`.
     pub(crate) fn unwant(&mut self, key: &str) -> Option<Step> {
         let known = self.keys.get_mut(key)?;
@@ -185,6 +192,23 @@ mod tests {
         assert!(!unbind.bind);
         assert!(bindings.settled(&unbind).unbound);
         assert!(!bindings.is_wanted("k"));
+    }
+
+    #[test]
+    fn p3_who_unsubscribes_and_comes_back_before_the_key_is_bound_is_answered_once() {
+        let (mut bindings, topic) = (Bindings::default(), Topic::Job(wire::JobId(Uuid::from_u128(1))));
+        let of = |socket, offset| Waiter::Subscribed {
+            socket: SocketId(socket),
+            topic,
+            position: Some(Position { epoch: 1, offset }),
+            epoch: 1,
+        };
+        let bind = bindings.want("k".to_owned(), of(1, 0)).1.unwrap();
+        bindings.want("k".to_owned(), of(2, 0));
+        bindings.forget("k", SocketId(1));
+        assert_eq!(bindings.unwant("k"), None, "the other one still wants it");
+        bindings.want("k".to_owned(), of(1, 9));
+        assert_eq!(bindings.settled(&bind).waiters, [of(2, 0), of(1, 9)]);
     }
 
     #[test]

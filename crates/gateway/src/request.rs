@@ -171,7 +171,7 @@ impl Worker {
             self.subscriptions.remove(topic, id);
         }
         if watched {
-            self.release_topic(topic);
+            self.release_topic(id, topic);
         }
     }
 

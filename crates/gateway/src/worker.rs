@@ -217,7 +217,7 @@ impl Worker {
     fn gone(&mut self, id: SocketId) {
         let Some(mut socket) = self.sockets.remove(&id) else { return };
         for topic in self.subscriptions.remove_socket(id) {
-            self.release_topic(topic);
+            self.release_topic(id, topic);
         }
         if socket.holds_client_key {
             self.release(&broker::topology::client_key(socket.client));
@@ -249,8 +249,9 @@ impl Worker {
     }
 
     /// A socket watches a topic no longer. What the replay holds of it is complete only as long as somebody does.
-    pub(crate) fn release_topic(&mut self, topic: Topic) {
+    pub(crate) fn release_topic(&mut self, id: SocketId, topic: Topic) {
         let key = topic.to_string();
+        self.bindings.forget(&key, id);
         self.release(&key);
         if !self.bindings.is_wanted(&key) {
             self.replay.stopped_listening(topic);
