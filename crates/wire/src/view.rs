@@ -132,7 +132,7 @@ pub struct JobView {
     /// The record of the last attempt is complete: nothing more will come.
     pub sealed: bool,
     /// Events of the last attempt that will never be recorded: the event stream has lost them.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub unrecorded: u64,
     /// In order.
     pub steps: Vec<StepView>,
@@ -140,9 +140,8 @@ pub struct JobView {
     pub artifacts: Vec<ArtifactView>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
-fn is_zero(number: &u64) -> bool {
-    *number == 0
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// An attempt whose executor was lost.
