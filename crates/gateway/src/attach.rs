@@ -121,34 +121,53 @@ impl Worker {
     }
 
     /// Asks the desk for the jobs of builds, one after the other; it counts as one query of the socket.
-    fn ask_for_jobs(&self, id: SocketId, builds: Vec<BuildId>) {
-        let Some(socket) = self.sockets.get(&id) else { return };
+    fn ask_for_jobs(&mut self, id: SocketId, builds: Vec<BuildId>) {
+        let Some(socket) = self.sockets.get_mut(&id) else { return };
         let Ok(permit) = Arc::clone(&socket.in_flight).try_acquire_owned() else {
             let detail = "the jobs of the builds cannot be looked up while so much is unanswered: subscribe to them";
             return self.problem(id, None, "too many requests", detail);
         };
+        socket.left.get_or_insert_default();
         let (desk, authority, reports) =
             (Arc::clone(&self.context.desk), socket.authority.clone(), self.reports.clone());
         tokio::spawn(async move {
+            let mut found = Vec::new();
             for build in builds {
                 let (status, body) = desk.query(&authority, Query::Build { id: build }).await;
-                // Nobody hears when the worker's life ended, and its sockets with it.
-                if status == 200 && reports.send(Event::JobsOf { socket: id, jobs: jobs(&body) }).await.is_err() {
-                    return;
+                if status == 200 {
+                    found.extend(jobs(&body).into_iter().map(|(job, epoch)| JobOf {
+                        build: Topic::Build(build),
+                        job,
+                        epoch,
+                    }));
                 }
             }
+            // Nobody hears when the worker's life ended, and its sockets with it.
+            let _ = reports.send(Event::JobsOf { socket: id, jobs: found }).await;
             drop(permit);
         });
     }
 
-    /// The jobs of a build that the socket watches: those that it does not read yet follow from their beginning.
-    pub(crate) fn jobs_of(&mut self, id: SocketId, jobs: Vec<(Topic, u32)>) {
-        for (topic, epoch) in jobs {
-            if self.subscriptions.get(topic, id).is_none() {
-                self.watch(id, topic, None, epoch, None);
+    /// The jobs of builds that the socket watches: those that it does not read yet follow from their beginning. What it has
+    /// left since it attached, the job or its build, stays left.
+    pub(crate) fn jobs_of(&mut self, id: SocketId, jobs: Vec<JobOf>) {
+        let Some(socket) = self.sockets.get_mut(&id) else { return };
+        let left = socket.left.take().unwrap_or_default();
+        for JobOf { build, job, epoch } in jobs {
+            if !left.contains(&build) && !left.contains(&job) && self.subscriptions.get(job, id).is_none() {
+                self.watch(id, job, None, epoch, None);
             }
         }
     }
+}
+
+/// A job of a build that a client came back to.
+#[derive(Debug)]
+pub(crate) struct JobOf {
+    build: Topic,
+    job: Topic,
+    /// Its attempt, at least 1.
+    epoch: u32,
 }
 
 /// Topic and epoch of each job in the body of a [`wire::view::BuildView`].

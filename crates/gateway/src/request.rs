@@ -163,6 +163,9 @@ impl Worker {
         };
         let is_addressed = self.clients.is_addressed(socket.client, topic);
         let Some(reader) = self.subscriptions.get(topic, id) else { return };
+        if let Some(left) = &mut socket.left {
+            left.insert(topic);
+        }
         let watched = std::mem::take(&mut reader.watches);
         if is_addressed {
             // The entry stays, so that the next event addressed to the client does not begin anew.

@@ -3,7 +3,7 @@
 //! what takes time (the broker, the desk, a socket) is done in tasks that report back.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -25,6 +25,7 @@ use wire::{
 
 use crate::{
     Desk, GatewayConfig,
+    attach::JobOf,
     bindings::{Bindings, Step, Waiter},
     clients::Clients,
     frames,
@@ -78,7 +79,7 @@ pub(crate) enum Event {
     /// A binding was made or taken away.
     Settled(Step),
     /// The desk named the jobs of a build that a returning client watched.
-    JobsOf { socket: SocketId, jobs: Vec<(Topic, u32)> },
+    JobsOf { socket: SocketId, jobs: Vec<JobOf> },
     /// Time to forget who is gone for long.
     Forget,
     /// For tests: the loop panics.
@@ -97,6 +98,8 @@ pub(crate) struct Socket {
     pub(crate) in_flight: Arc<Semaphore>,
     pub(crate) live: LiveQueries,
     pub(crate) receipts: Receipts,
+    /// While jobs are looked up for it: the topics that it has unsubscribed since.
+    pub(crate) left: Option<Box<HashSet<Topic>>>,
 }
 
 /// See the module.
@@ -199,6 +202,7 @@ impl Worker {
             in_flight: Arc::new(Semaphore::new(limits.in_flight_per_socket_max)),
             live: LiveQueries::new(limits.live_queries_per_socket_max),
             receipts: Receipts::new(limits),
+            left: None,
         };
         self.hello(&socket, false);
         self.sockets.insert(id, socket);

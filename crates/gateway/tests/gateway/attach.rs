@@ -1,10 +1,11 @@
 //! Clients that come back: to the same worker, to another one, to a worker that forgot them, with another session.
 
 use broker::topology;
+use gateway::Limits;
 use serde_json::json;
 use wire::{Topic, frame::Incoming};
 
-use crate::rig::{build, complete, gap, job, rig, server, within};
+use crate::rig::{PLACES, build, complete, config, gap, job, rig, rig_with, server, within};
 
 #[tokio::test]
 async fn p3_a_client_that_returns_to_its_worker_gets_what_it_missed_and_its_jobs_with_it() {
@@ -64,6 +65,35 @@ async fn p3_a_client_that_moved_watches_on_at_another_worker_its_jobs_included()
     rig.event(&to, Topic::Job(job(7)), 2, 0).await;
     assert_eq!(moved.offsets(Topic::Job(job(7)), 1).await, [0]);
     assert_eq!(within(rig.attached.recv()).await, Some(former.id));
+}
+
+#[tokio::test]
+async fn what_a_client_left_while_its_jobs_were_looked_up_stays_left() {
+    let rig = rig_with(config(Limits { in_flight_per_socket_max: 1, ..Limits::default() })).await;
+    rig.desk.jobs.lock().unwrap().push(job(7));
+    let mut client = rig.client(0, "a").await;
+    let (to, of_build) = (client.asker(), Topic::Build(build(1)));
+    rig.event(&to, of_build, 1, 0).await;
+    client.offsets(of_build, 1).await;
+    let former = client.leave().await;
+
+    rig.desk.places.forget_permits(PLACES);
+    let mut moved = rig.client(1, "a").await;
+    moved.attach(&former, json!([{"topic": of_build, "epoch": 1, "offset": 0}])).await;
+    assert_eq!(moved.resumed().await.topic, of_build);
+    moved.say(json!({"type": "unsubscribe", "topic": of_build}));
+    moved.nothing_came().await;
+    rig.desk.places.add_permits(PLACES);
+    // The lookup is the one request that this socket may have: when another one is answered, it is done.
+    loop {
+        moved.say(json!({"type": "query", "id": "q", "query": {"pipelines": {}}}));
+        match moved.frame().await {
+            Incoming::Problem { title, .. } if title == "too many requests" => {}
+            Incoming::Reply { .. } => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    moved.nothing_came().await;
 }
 
 #[tokio::test]

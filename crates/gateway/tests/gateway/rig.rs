@@ -17,7 +17,7 @@ use futures_util::{Sink, Stream};
 use gateway::{Desk, Gateway, GatewayConfig, Limits, SocketIn, SocketOut};
 use serde_json::{Value, json, value::RawValue};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Semaphore, mpsc, watch},
     time::timeout,
 };
 use tokio_util::sync::{CancellationToken, PollSender};
@@ -43,6 +43,9 @@ pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
     timeout(PATIENCE, future).await.expect("what was waited for did not happen")
 }
 
+/// More than any test asks for at once.
+pub(crate) const PLACES: usize = 100;
+
 /// The desk panics when it is asked about this topic.
 pub(crate) const POISON: Topic = Topic::Build(BuildId(Uuid::from_u128(0xdead)));
 
@@ -50,6 +53,8 @@ pub(crate) const POISON: Topic = Topic::Build(BuildId(Uuid::from_u128(0xdead)));
 pub(crate) struct TestDesk {
     pub(crate) denied: Mutex<HashSet<Topic>>,
     pub(crate) jobs: Mutex<Vec<JobId>>,
+    /// Who asks for a build waits for a place; there are [`PLACES`].
+    pub(crate) places: Arc<Semaphore>,
     pub(crate) live: Mutex<Option<watch::Sender<Arc<RawValue>>>>,
     attached: mpsc::UnboundedSender<ClientId>,
 }
@@ -69,10 +74,14 @@ impl Desk for TestDesk {
 
     fn query(&self, _: &Authority, query: Query) -> BoxFuture<'static, (u16, Value)> {
         let jobs: Vec<Value> = self.jobs.lock().unwrap().iter().map(|id| json!({"id": id, "attempt": 2})).collect();
+        let places = Arc::clone(&self.places);
         Box::pin(async move {
             match query {
                 Query::Executors {} => std::future::pending().await,
-                Query::Build { .. } => (200, json!({"jobs": jobs})),
+                Query::Build { .. } => {
+                    let _place = places.acquire().await.unwrap();
+                    (200, json!({"jobs": jobs}))
+                }
                 _ => (200, json!([])),
             }
         })
@@ -141,6 +150,7 @@ pub(crate) async fn rig_over(config: GatewayConfig, view: impl FnOnce(Arc<dyn Br
     let desk = Arc::new(TestDesk {
         denied: Mutex::default(),
         jobs: Mutex::default(),
+        places: Arc::new(Semaphore::new(PLACES)),
         live: Mutex::default(),
         attached: sender,
     });
