@@ -29,7 +29,8 @@ pub(crate) struct Link {
     taken_up: bool,
     /// What was heard: nothing comes twice.
     heard: HashSet<(Topic, u32, u64)>,
-    /// Topics that were asked for again, from an older position perhaps.
+    /// Topics that were asked for, and those that were asked for again, from an older position perhaps.
+    asked: HashSet<Topic>,
     again: HashSet<Topic>,
     /// On their way to the worker, and from it.
     pub(crate) up: VecDeque<String>,
@@ -83,8 +84,8 @@ impl Page {
     pub(crate) fn connect(&mut self, worker: usize, socket: u64, once: bool) {
         let (up, down) = (VecDeque::new(), VecDeque::new());
         let (ready, attaching, taken_up) = (false, false, false);
-        let (heard, again) = (HashSet::new(), HashSet::new());
-        self.link = Some(Link { worker, socket, once, ready, attaching, taken_up, heard, again, up, down });
+        let (heard, asked, again) = (HashSet::new(), HashSet::new(), HashSet::new());
+        self.link = Some(Link { worker, socket, once, ready, attaching, taken_up, heard, asked, again, up, down });
     }
 
     /// The socket is lost.
@@ -103,7 +104,7 @@ impl Page {
     fn subscribe(&mut self, topic: Topic, position: Option<Position>) {
         self.subscribed.insert(topic);
         if let Some(link) = &mut self.link
-            && (link.taken_up || link.heard.iter().any(|(known, ..)| *known == topic))
+            && (!link.asked.insert(topic) || link.taken_up || link.heard.iter().any(|(known, ..)| *known == topic))
         {
             link.again.insert(topic);
         }
