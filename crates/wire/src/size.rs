@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// Units that are read, each with its bytes: those of 1000 and those of 1024.
-const UNITS: [(&str, u64); 9] = [
+const UNITS: [(&str, u64); 10] = [
     ("", 1),
     ("b", 1),
     ("kb", 1000),
@@ -13,6 +13,7 @@ const UNITS: [(&str, u64); 9] = [
     ("kib", 1 << 10),
     ("mib", 1 << 20),
     ("gib", 1 << 30),
+    ("tib", 1 << 40),
 ];
 
 /// Units that are shown, from the greatest.
@@ -83,6 +84,7 @@ mod tests {
             ("64 mib", 64 << 20),
             ("1GiB", 1 << 30),
             ("2TB", 2_000_000_000_000),
+            ("2TiB", 2 << 40),
         ] {
             assert_eq!(parse(text), Some(expected), "{text}");
         }
