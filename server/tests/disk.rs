@@ -6,25 +6,13 @@
 mod small_disk;
 mod support;
 
-use std::{fs, time::Instant};
+use std::fs;
 
 use serde_json::json;
 use small_disk::{SmallDisk, fill, fill_up_to};
-use support::{PATIENCE, Server};
+use support::Server;
 
 const SENTENCE: &str = "Stepcast takes no new builds until there is room.";
-
-fn until_ready_is(server: &Server, status: u16) -> String {
-    let begun = Instant::now();
-    loop {
-        let answer = server.get("/readyz");
-        if answer.status == status {
-            return answer.text;
-        }
-        assert!(begun.elapsed() < PATIENCE, "still {}: {}", answer.status, answer.text);
-        std::thread::yield_now();
-    }
-}
 
 #[test]
 fn p1_p7_below_the_floor_builds_are_read_and_not_taken_and_all_goes_on_when_there_is_room() {
@@ -48,7 +36,7 @@ fn p1_p7_below_the_floor_builds_are_read_and_not_taken_and_all_goes_on_when_ther
 
     let filler = disk.path.join("filler");
     fill_up_to(&filler, 12 << 20);
-    let told = until_ready_is(&server, 503);
+    let told = server.until_ready_is(503);
     assert!(
         told.contains("The disk of the data folder is full (") && told.contains("MiB free)") && told.contains(SENTENCE),
         "{told}"
@@ -81,7 +69,7 @@ fn p1_p7_below_the_floor_builds_are_read_and_not_taken_and_all_goes_on_when_ther
     assert_eq!(server.post("/api/v1/pipelines/quick/builds", &json!({})).status, 503);
     assert_ne!(server.build(&running)["state"], "finished");
     fs::remove_file(&filler).unwrap();
-    until_ready_is(&server, 200);
+    server.until_ready_is(200);
     assert!(!server.get("/").text.contains(SENTENCE));
 
     let build = server.finished(&running);
@@ -110,11 +98,11 @@ fn a_build_that_is_deleted_makes_room_though_the_databases_file_stays_as_large()
     server.until_sealed(build["jobs"][0]["id"].as_str().unwrap());
     let filler = disk.path.join("filler");
     fill_up_to(&filler, 12 << 20);
-    until_ready_is(&server, 503);
+    server.until_ready_is(503);
     assert_eq!(server.post("/api/v1/pipelines/quick/builds", &json!({})).status, 503);
     let deleted = server.delete(&format!("/api/v1/builds/{noise}"));
     assert!(matches!(deleted.status, 200 | 202 | 204), "{} {}", deleted.status, deleted.text);
-    until_ready_is(&server, 200);
+    server.until_ready_is(200);
     assert_eq!(server.finished(&server.trigger("quick"))["outcome"], "succeeded");
     drop(server);
 }

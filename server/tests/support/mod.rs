@@ -207,6 +207,19 @@ impl Server {
         }
     }
 
+    /// Waits until `/readyz` answers with this status, and gives its text.
+    pub(crate) fn until_ready_is(&self, status: u16) -> String {
+        let begun = Instant::now();
+        loop {
+            let answer = self.get("/readyz");
+            if answer.status == status {
+                return answer.text;
+            }
+            assert!(begun.elapsed() < PATIENCE, "still {}: {}", answer.status, answer.text);
+            std::thread::yield_now();
+        }
+    }
+
     /// Waits until a line of a job's attempt is recorded: what came on a socket may not be on the disk yet.
     pub(crate) fn until_recorded(&self, job: &str, attempt: u64, line: &str) {
         let begun = Instant::now();
