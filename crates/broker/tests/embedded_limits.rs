@@ -129,13 +129,34 @@ async fn what_a_gateway_does_not_take_in_time_leaves_its_memory_events_for_the_r
     let (topic, mib) = (wire::Topic::Job(wire::JobId(uuid::Uuid::nil())), vec![b'x'; 1 << 20]);
     let callback = Outgoing::new(Exchange::Utils, server_id.to_string(), mib.clone());
     soon(broker.publish(callback)).await.unwrap();
-    let count = topology::GATEWAY_BYTES_MAX / mib.len() + 10;
+    let (fit, count) = (topology::GATEWAY_BYTES_MAX / mib.len(), topology::GATEWAY_BYTES_MAX / mib.len() + 10);
     for _ in 0..count {
         soon(broker.publish(Outgoing::event(Some(&server_id), topic, mib.clone()))).await.unwrap();
     }
     let queue = topology::gateway(&server_id, Duration::from_secs(60)).name;
     let held = broker.queue_length(&queue).await.unwrap().unwrap();
-    assert_eq!(held, (topology::GATEWAY_BYTES_MAX / mib.len()) as u64, "the newest events are there");
+    assert_eq!(held, (count - fit - 1) as u64, "what came since it was broken off is there");
     assert_eq!(broker.queue_length(topology::UNROUTED).await, Ok(Some(1)), "the callback, and none of the events");
     assert_eq!(broker.stream_end().await.unwrap(), Some(count as u64), "the stream has every event");
+}
+
+#[tokio::test]
+async fn p3_a_worker_whose_queue_lost_events_is_told_by_the_end_of_its_consumer() {
+    let broker = start(MemoryJournal::default()).await;
+    let server_id = wire::ServerId::new("gw", 0).unwrap();
+    let queue = topology::gateway(&server_id, Duration::from_secs(60));
+    broker.declare(&topology::unrouted()).await.unwrap();
+    broker.declare(&queue).await.unwrap();
+    let options = ConsumeOptions { prefetch: 1, exclusive: true };
+    let mut slow = broker.consume(&queue.name, options).await.unwrap();
+    let (topic, mib) = (wire::Topic::Job(wire::JobId(uuid::Uuid::nil())), vec![b'x'; 1 << 20]);
+    for _ in 0..=topology::GATEWAY_BYTES_MAX / mib.len() {
+        soon(broker.publish(Outgoing::event(Some(&server_id), topic, mib.clone()))).await.unwrap();
+    }
+    while let Some(delivery) = soon(slow.next()).await {
+        drop(delivery);
+    }
+    let mut again = broker.consume(&queue.name, options).await.unwrap();
+    soon(broker.publish(Outgoing::event(Some(&server_id), topic, b"{}".to_vec()))).await.unwrap();
+    assert_eq!(&*soon(again.next()).await.unwrap().message.body, b"{}", "it goes on with what comes");
 }

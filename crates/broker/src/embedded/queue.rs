@@ -220,6 +220,18 @@ impl Queue {
         dead
     }
 
+    /// Lets go of all that lives in memory alone, and ends its consumers: whoever missed some of it must know that they did, and
+    /// what is left would tell them nothing that they do not read elsewhere then.
+    pub(super) fn break_off(&mut self, now: Instant) {
+        for id in self.consumers.keys().copied().collect::<Vec<_>>() {
+            let held = self.release(id, now).unwrap_or_default();
+            self.give_back(held);
+        }
+        self.ready.retain(|kept| kept.journalled.is_some());
+        self.bytes = self.ready.iter().map(|kept| kept.message.body.len()).sum();
+        self.arrived.notify_waiters();
+    }
+
     /// All that it holds, delivered or not; its consumers are gone.
     pub(super) fn drain(&mut self) -> Vec<Kept> {
         let consumers = std::mem::take(&mut self.consumers);

@@ -210,11 +210,18 @@ impl State {
     }
 
     /// What had to leave a queue for others. Dead letters go nowhere from there: that is counted and told. Nor do events that
-    /// waited for a gateway: they are in the stream, and in the record, where whoever finds a gap reads them.
+    /// waited for a gateway: they are in the stream, and in the record. Of its topic one may have been the last, so no gap
+    /// would tell of it: the consumer ends, and comes back to send its readers there.
     fn let_go(&mut self, name: &str, leaving: Vec<Kept>) {
         let Some(queue) = self.queues.get(name).filter(|_| !leaving.is_empty()) else { return };
         let (kind, is_grave) = (queue.kind.clone(), queue.is_grave());
         let is_event = |kept: &Kept| matches!(kind, QueueKind::Gateway { .. }) && kept.journalled.is_none();
+        if leaving.iter().any(is_event)
+            && let Some(queue) = self.queues.get_mut(name)
+        {
+            tracing::warn!(queue = name, "a gateway's queue was broken off: its worker reads too slowly");
+            queue.break_off(Instant::now());
+        }
         for kept in leaving {
             if is_event(&kept) {
                 continue;
