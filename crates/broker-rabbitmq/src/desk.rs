@@ -116,7 +116,7 @@ impl Desk {
             // On a channel of its own: nobody else has to wait for a queue that is away.
             let channel = self.fresh().await?;
             let declared = within(GATEWAY_PATIENCE, setup::queue(&channel, queue)).await;
-            if matches!(declared, Err(BrokerError::Unavailable(_))) {
+            if matches!(declared, Err(BrokerError::Unavailable(_) | BrokerError::Differs(_))) {
                 self.known().is_in_doubt = true;
             }
             declared?;

@@ -106,8 +106,8 @@ pub(crate) fn about(queue: &str, error: &Error) -> BrokerError {
         Some(NOT_FOUND) if is_missing(error) => BrokerError::NoQueue(queue.to_owned()),
         Some(RESOURCE_LOCKED) => BrokerError::InUse(queue.to_owned()),
         Some(ACCESS_REFUSED) if sentence(error).contains("exclusive use") => BrokerError::InUse(queue.to_owned()),
-        Some(PRECONDITION_FAILED) => {
-            BrokerError::Unavailable(format!("queue {queue} exists with other properties: {}", sentence(error)))
+        Some(PRECONDITION_FAILED) if sentence(error).contains("inequivalent") => {
+            BrokerError::Differs(format!("{queue} ({})", sentence(error)))
         }
         _ => unavailable(error),
     }

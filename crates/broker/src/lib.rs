@@ -49,6 +49,9 @@ pub enum BrokerError {
     /// There is no such queue.
     #[error("queue {0} does not exist")]
     NoQueue(String),
+    /// There is such a queue, and it was declared with other properties: by another version, or another configuration.
+    #[error("queue {0} exists with other properties")]
+    Differs(String),
     /// A mandatory message matched no queue.
     #[error("no queue takes a message with key {0}")]
     Unroutable(String),

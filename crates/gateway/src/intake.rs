@@ -82,8 +82,8 @@ pub(crate) async fn run(context: Arc<Context>, inbox: mpsc::Sender<Event>, life:
     }
 }
 
-/// A consumer of the main queue, or of the spare one if the main one cannot be declared: then the main one is unbound where the
-/// broker lets us. What is in it stays, and when its node is back reaches who keeps callbacks.
+/// A consumer of the main queue, or of the spare one if the main one cannot be declared: if its node is down it is unbound where
+/// the broker lets us. What is in it stays, and when its node is back reaches who keeps callbacks.
 async fn open(
     broker: &dyn Broker,
     main: &topology::Queue,
@@ -92,6 +92,11 @@ async fn open(
 ) -> Result<(String, Option<String>, Consumer), BrokerError> {
     let (queue, instead_of) = match broker.declare(main).await {
         Ok(()) => (main, None),
+        // It lives, and somebody may consume it: who declared it so keeps what is bound to it.
+        Err(error @ BrokerError::Differs(_)) => {
+            broker.declare(spare).await.map_err(|_| error)?;
+            (spare, None)
+        }
         Err(error) => {
             // When nothing can be declared, the first reason tells more.
             broker.declare(spare).await.map_err(|_| error)?;
