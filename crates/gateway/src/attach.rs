@@ -127,10 +127,10 @@ impl Worker {
             let detail = "the jobs of the builds cannot be looked up while so much is unanswered: subscribe to them";
             return self.problem(id, None, "too many requests", detail);
         };
-        socket.left.get_or_insert_default();
+        socket.left.get_or_insert_default().lookups += 1;
         let (desk, authority, reports) =
             (Arc::clone(&self.context.desk), socket.authority.clone(), self.reports.clone());
-        tokio::spawn(async move {
+        let lookup = tokio::spawn(async move {
             let mut found = Vec::new();
             for build in builds {
                 let (status, body) = desk.query(&authority, Query::Build { id: build }).await;
@@ -142,6 +142,11 @@ impl Worker {
                     }));
                 }
             }
+            found
+        });
+        tokio::spawn(async move {
+            // A desk that panics names none.
+            let found = lookup.await.unwrap_or_default();
             // Nobody hears when the worker's life ended, and its sockets with it.
             let _ = reports.send(Event::JobsOf { socket: id, jobs: found }).await;
             drop(permit);
@@ -152,13 +157,27 @@ impl Worker {
     /// left since it attached, the job or its build, stays left.
     pub(crate) fn jobs_of(&mut self, id: SocketId, jobs: Vec<JobOf>) {
         let Some(socket) = self.sockets.get_mut(&id) else { return };
-        let left = socket.left.take().unwrap_or_default();
+        let Some(mut left) = socket.left.take() else { return };
+        left.lookups -= 1;
         for JobOf { build, job, epoch } in jobs {
-            if !left.contains(&build) && !left.contains(&job) && self.subscriptions.get(job, id).is_none() {
+            if !left.topics.contains(&build) && !left.topics.contains(&job) && self.subscriptions.get(job, id).is_none()
+            {
                 self.watch(id, job, None, epoch, None);
             }
         }
+        if left.lookups > 0
+            && let Some(socket) = self.sockets.get_mut(&id)
+        {
+            socket.left = Some(left);
+        }
     }
+}
+
+/// What a socket has unsubscribed since it asked to have the jobs of its builds looked up.
+#[derive(Debug, Default)]
+pub(crate) struct Left {
+    lookups: u32,
+    pub(crate) topics: HashSet<Topic>,
 }
 
 /// A job of a build that a client came back to.

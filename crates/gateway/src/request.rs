@@ -164,7 +164,7 @@ impl Worker {
         let is_addressed = self.clients.is_addressed(socket.client, topic);
         let Some(reader) = self.subscriptions.get(topic, id) else { return };
         if let Some(left) = &mut socket.left {
-            left.insert(topic);
+            left.topics.insert(topic);
         }
         let watched = std::mem::take(&mut reader.watches);
         if is_addressed {

@@ -3,7 +3,7 @@
 //! what takes time (the broker, the desk, a socket) is done in tasks that report back.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -25,7 +25,7 @@ use wire::{
 
 use crate::{
     Desk, GatewayConfig,
-    attach::JobOf,
+    attach::{JobOf, Left},
     bindings::{Bindings, Step, Waiter},
     clients::Clients,
     frames,
@@ -98,8 +98,8 @@ pub(crate) struct Socket {
     pub(crate) in_flight: Arc<Semaphore>,
     pub(crate) live: LiveQueries,
     pub(crate) receipts: Receipts,
-    /// While jobs are looked up for it: the topics that it has unsubscribed since.
-    pub(crate) left: Option<Box<HashSet<Topic>>>,
+    /// While jobs are looked up for it.
+    pub(crate) left: Option<Box<Left>>,
 }
 
 /// See the module.
