@@ -131,9 +131,19 @@ impl<'a> Steps<'a> {
         let (mut exit, mut tree_ended, mut readable) = (None, false, true);
         // The two streams take turns, or one that floods would keep the other waiting.
         let mut errors_first = false;
+        let mut held_since: Option<tokio::time::Instant> = None;
         while exit.is_none() || !(tree_ended || (self.ending.is_none() && !step.last && exit == Some(Exit::Code(0)))) {
             let (is_full, is_held) = (!self.publisher.has_room(), self.lease.is_held());
             let has_room = !is_full && !is_held;
+            // The time for which control held it is not the job's.
+            match (is_held, held_since) {
+                (true, None) => held_since = Some(tokio::time::Instant::now()),
+                (false, Some(since)) => {
+                    self.timeout_at += since.elapsed();
+                    held_since = None;
+                }
+                _ => {}
+            }
             let due = self.log.due();
             tokio::select! {
                 biased;
@@ -168,7 +178,7 @@ impl<'a> Steps<'a> {
                 () = self.lease.cancelled(), if self.ending.is_none() && exit.is_none() => {
                     self.end(Ending::Cancelled).await;
                 }
-                () = tokio::time::sleep_until(self.timeout_at), if self.ending.is_none() && exit.is_none() => {
+                () = tokio::time::sleep_until(self.timeout_at), if self.ending.is_none() && exit.is_none() && !is_held => {
                     self.end(Ending::TimedOut).await;
                 }
                 Ok(()) = until.changed() => {
