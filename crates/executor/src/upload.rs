@@ -89,9 +89,9 @@ impl Uploads {
                     reason
                 }
                 Err(Failure::Unreached(reason))
-                    if unreached.get_or_insert_with(Instant::now).elapsed() < UNREACHED_MAX && !stop.is_cancelled() =>
+                    if !stop.is_cancelled()
+                        && (unreached.get_or_insert_with(Instant::now).elapsed() < UNREACHED_MAX || tries < TRIES) =>
                 {
-                    tries -= 1;
                     reason
                 }
                 Err(Failure::Passing(reason)) if tries < TRIES && !stop.is_cancelled() => {
@@ -118,7 +118,7 @@ impl Uploads {
         let unreadable = |error: io::Error| Failure::Lasting(format!("it cannot be read: {error}"));
         let file = File::open(&kept.path).map_err(unreadable)?;
         let size = file.metadata().map_err(unreadable)?.len();
-        let mut body = Stoppable { file: file.take(size), stop };
+        let mut body = Stoppable { file: file.take(size), stop, unreadable: None };
         let mut request = self
             .agent
             .put(format!("{}/{}", self.base, percent_encoded(&kept.name)))
@@ -128,9 +128,11 @@ impl Uploads {
         if size > ASKED_FIRST_BYTES {
             request = request.header("Expect", "100-continue");
         }
-        let mut answer = request
-            .send(ureq::SendBody::from_reader(&mut body))
-            .map_err(|error| Failure::Unreached(error.to_string()))?;
+        let answer = request.send(ureq::SendBody::from_reader(&mut body));
+        if let Some(error) = body.unreadable {
+            return Err(Failure::Lasting(format!("it cannot be read: {error}")));
+        }
+        let mut answer = answer.map_err(|error| Failure::Unreached(error.to_string()))?;
         let status = answer.status();
         if status == 201 || status == 200 {
             let receipt: Receipt = answer
@@ -167,6 +169,8 @@ fn detail(problem: &str) -> String {
 struct Stoppable<'a> {
     file: io::Take<File>,
     stop: &'a CancellationToken,
+    /// Why it could not be read to its end.
+    unreadable: Option<String>,
 }
 
 impl Read for Stoppable<'_> {
@@ -174,7 +178,7 @@ impl Read for Stoppable<'_> {
         if self.stop.is_cancelled() {
             return Err(io::Error::other("the job was stopped"));
         }
-        self.file.read(buffer)
+        self.file.read(buffer).inspect_err(|error| self.unreadable = Some(error.to_string()))
     }
 }
 
