@@ -1,6 +1,7 @@
 //! The pill that tells how the page stands to the server.
 
 use leptos::prelude::*;
+pub use wire::size::grouped;
 
 use super::clock::Clock;
 use crate::{
@@ -77,20 +78,6 @@ fn resumed(Recovered { lines, from_record }: Recovered) -> String {
     }
 }
 
-/// A number with its thousands set apart.
-#[must_use]
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::{Recovered, resumed};
@@ -101,10 +88,5 @@ mod tests {
         assert_eq!(told(0, true), "resumed, nothing missed");
         assert_eq!(told(1, false), "resumed, 1 line from replay");
         assert_eq!(told(1_200, true), "resumed, 1,200 lines from the record");
-    }
-
-    #[test]
-    fn thousands_are_set_apart() {
-        assert_eq!([0, 999, 1_000, 1_234_567].map(super::grouped), ["0", "999", "1,000", "1,234,567"]);
     }
 }

@@ -1,4 +1,4 @@
-//! Sizes in bytes as people write and read them: `4096`, `500KB`, `64MiB`, `1.5 GiB`. Which size is right for what is said elsewhere.
+//! Numbers as people read them, and sizes in bytes as they write and read them: `4096`, `500KB`, `64MiB`, `1.5 GiB`. Which size is right for what is said elsewhere.
 
 use std::fmt;
 
@@ -69,6 +69,20 @@ impl fmt::Display for Size {
     }
 }
 
+/// A number with its thousands set apart.
+#[must_use]
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,5 +124,10 @@ mod tests {
         ] {
             assert_eq!(Size(bytes).to_string(), shown);
         }
+    }
+
+    #[test]
+    fn thousands_are_set_apart() {
+        assert_eq!([0, 999, 1_000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
     }
 }

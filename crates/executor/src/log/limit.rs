@@ -2,7 +2,10 @@
 //!
 //! What is beyond the limit is still read, so that the step goes on as if all were well, but it becomes no lines.
 
-use wire::{LogLine, Timestamp, size::Size};
+use wire::{
+    LogLine, Timestamp,
+    size::{self, Size},
+};
 
 /// What a line costs beside its text, in bytes: what the record keeps of it (its step, time, flags and length) once the
 /// texts are packed. So a log of empty lines has its end, too.
@@ -28,15 +31,12 @@ impl Limit {
         self.note.is_some()
     }
 
-    /// Takes a line of the log's end, or counts it as left out. The one that reaches the limit is kept whole.
+    /// Takes a line that has its end, or counts it as left out. The one that reaches the limit is kept whole. A line that is
+    /// shown without its end costs nothing: the next one takes its place.
     pub(super) fn take(&mut self, mut line: LogLine) -> Option<LogLine> {
         if self.is_reached() {
             self.leave_out(line.text.len() as u64 + u64::from(!line.split));
             return None;
-        }
-        if line.open {
-            // It costs when it has its end.
-            return Some(line);
         }
         self.left = self.left.saturating_sub(line.text.len() as u64 + LINE_BYTES);
         if self.left == 0 {
@@ -64,7 +64,7 @@ impl Limit {
         let text = match left_out {
             0 => return None,
             1 => "1 byte of this step's output was not kept.".to_owned(),
-            bytes => format!("{} bytes of this step's output were not kept.", grouped(bytes)),
+            bytes => format!("{} bytes of this step's output were not kept.", size::grouped(bytes)),
         };
         Some(note(n, t, text))
     }
@@ -72,17 +72,4 @@ impl Limit {
 
 fn note(n: u64, t: Timestamp, text: String) -> LogLine {
     LogLine { n, t, text, open: false, split: false, err: false, note: true }
-}
-
-/// `1,234,567`.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() * 4 / 3);
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
