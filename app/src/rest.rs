@@ -100,7 +100,7 @@ pub async fn log_lines(job: JobId, attempt: u32, from: u64, limit: u64) -> Resul
     let url = format!("/api/v1/jobs/{job}/log?attempt={attempt}&from={from}&limit={limit}");
     let answer = send("GET", &url, JSON, None, None).await?;
     let lines = answer.body.lines().map(json::read).collect::<Result<_, _>>().map_err(unreadable)?;
-    Ok(Fetched { lines, total: answer.total, offset: answer.offset })
+    Ok(Fetched { lines, total: answer.total, offset: answer.offset, sealed: answer.sealed })
 }
 
 /// How far an attempt's log is recorded, and whether that is all of it.

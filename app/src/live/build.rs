@@ -57,6 +57,8 @@ pub struct Fetched {
     pub total: Option<u64>,
     /// The last event of the job's topic that was recorded then.
     pub offset: Option<u64>,
+    /// Nothing more was to be recorded then.
+    pub sealed: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -121,7 +123,8 @@ impl LiveBuild {
         if let Some(total) = fetched.total {
             chosen.log.reach(total);
         }
-        let is_old = fetched.offset.map_or(0, |offset| offset + 1) < chosen.track.next();
+        // In a sealed record a line without an end will never have one.
+        let is_old = !fetched.sealed && fetched.offset.map_or(0, |offset| offset + 1) < chosen.track.next();
         for line in fetched.lines.iter().filter(|line| !(is_old && line.line.open)) {
             chosen.log.put_recorded(std::slice::from_ref(line));
         }
@@ -358,6 +361,9 @@ impl LiveBuild {
         self.track.force();
         (self.unrecorded, self.lost) = (Unrecorded::default(), Vec::new());
         self.view = read;
+        if let Some(recovering) = &mut self.recovering {
+            recovering.from_record = true;
+        }
         if let Some(job) = self.chosen() {
             self.choose(job, None);
         }

@@ -101,7 +101,7 @@ fn p3_lines_fetched_before_a_reading_do_not_bring_a_line_back_to_what_it_was() {
     live.adopt(record(&live, 1, 11, 11, false));
     let fetched = |line, offset| {
         let lines = vec![RecordedLine { step: 0, line, missing: false }];
-        Fetched { lines, total: Some(11), offset: Some(offset) }
+        Fetched { lines, total: Some(11), offset: Some(offset), sealed: false }
     };
     live.fetched(job, 1, &fetched(half, 10));
     assert!(live.log().unwrap().get(10).is_none(), "asked for before the reading, which has its end");

@@ -4,7 +4,7 @@
 //! - A publisher is confirmed in order, once its message is in the stream. If its connection is cut, an end of what was
 //!   not confirmed is forgotten, and confirms on their way are lost.
 //! - A queue gives its messages in order, and those that were not acked again when its consumer comes back.
-//! - A gateway's queue forgets its oldest messages when it is full, and all of them, its bindings too, when it expires.
+//! - A gateway's queue forgets all its messages, its bindings too, when it expires. That it is bounded is not simulated.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},

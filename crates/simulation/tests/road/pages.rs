@@ -298,7 +298,8 @@ impl Page {
             Asked::Build(_) => self.live.force(),
             Asked::Log(job, attempt, _, Some(page)) if !failed => {
                 let offset = page.position.map(|position| position.offset);
-                self.live.fetched(job, attempt, &Fetched { lines: page.lines, total: Some(page.total), offset });
+                let (lines, total, sealed) = (page.lines, Some(page.total), page.sealed);
+                self.live.fetched(job, attempt, &Fetched { lines, total, offset, sealed });
             }
             Asked::Head(job, attempt, head) if !failed => {
                 let nothing = Recorded { topic: Topic::Job(job), epoch: attempt, offset: None, sealed: false };
