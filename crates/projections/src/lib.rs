@@ -4,4 +4,4 @@
 
 pub mod group;
 pub mod recorder;
-mod restate;
+pub mod restate;

@@ -10,7 +10,7 @@ use broker::{
     Broker, Origin, Outgoing, StreamEntry,
     topology::{self, Exchange},
 };
-use store::{ChangeError, Store, StoreError, model::RecordBatch};
+use store::{Store, StoreError, model::RecordBatch};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 use uuid::Uuid;
@@ -70,18 +70,8 @@ impl Effect for Recorder {
     }
 
     async fn lost_place(&self) -> Result<(), StoreError> {
-        let lacking = self.store.lose_place(GROUP).await?;
-        warn!(
-            builds = lacking.len(),
-            "events may be lost for good: what has ended of these builds is announced once more"
-        );
-        for build in lacking {
-            let said = self.store.change_build(build, Box::new(|build, _| Ok(restate::ends_of(build)))).await;
-            match said {
-                Ok(_) | Err(ChangeError::NoBuild(_) | ChangeError::Refused(_)) => {}
-                Err(ChangeError::Store(failure)) => return Err(failure),
-            }
-        }
+        let builds = restate::make_good(&*self.store, GROUP).await?;
+        warn!(builds, "events may be lost for good: what has ended of these builds was announced once more");
         Ok(())
     }
 

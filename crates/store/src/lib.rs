@@ -216,9 +216,8 @@ pub trait Record: Send + Sync + 'static {
     /// Where a group stands: incarnation and offset.
     fn group_place<'a>(&'a self, group: &'a str) -> Answer<'a, Option<(Uuid, u64)>>;
     /// A group has lost its place in the stream: of every topic that is not recorded to its end, the next event is taken though
-    /// others before it are missing, once. Gives the builds of which something may never be recorded unless it is said
-    /// again.
-    fn lose_place<'a>(&'a self, group: &'a str) -> Answer<'a, Vec<BuildId>>;
+    /// others before it are missing, once. Gives what may never be recorded unless it is said again.
+    fn lose_place<'a>(&'a self, group: &'a str) -> Answer<'a, Vec<model::Lacking>>;
     /// All groups. `lag` is left 0: only the reader of the stream knows it.
     fn groups(&self) -> Answer<'_, Vec<GroupView>>;
     /// Lines `from..from + limit` of an attempt (the last one unless given). None if there is no such job. The page ends

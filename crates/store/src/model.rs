@@ -380,6 +380,15 @@ pub struct Recording {
     pub refused: Vec<Refused>,
 }
 
+/// A build of which the record may lack the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lacking {
+    /// Which.
+    pub build: BuildId,
+    /// Attempts of its jobs that have ended, and whose record is not sealed.
+    pub attempts: Vec<(JobId, u32)>,
+}
+
 /// An event that was not applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {

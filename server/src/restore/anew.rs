@@ -19,7 +19,10 @@ use std::{path::PathBuf, time::Duration};
 
 use broker::topology;
 use clap::Args;
-use projections::recorder::genuine;
+use projections::{
+    recorder::{GROUP, genuine},
+    restate,
+};
 use store::{
     Store,
     model::{Outbound, RecordBatch},
@@ -41,7 +44,7 @@ const BATCH: u32 = 256;
 /// 2026-01-01T00:00:00Z in seconds: epochs count from there, so that they stay short.
 const EPOCHS_FROM_SECONDS: i64 = 1_767_225_600;
 /// Named leases that whoever works holds.
-const PARTS: [&str; 3] = ["control", "relay", "recorder"];
+const PARTS: [&str; 4] = ["control", "relay", "recorder", "retention"];
 /// How long they are held here.
 const HOLD: Duration = Duration::from_secs(60);
 /// The turn of a process that was killed a moment ago takes less to run out; one that lives goes on.
@@ -89,6 +92,8 @@ pub(super) async fn of(store: &dyn Store, key: &InstallationKey, now: Timestamp)
     record_outbox(store).await.map_err(told)?;
     let kept = [topology::DEAD, topology::UNROUTED];
     let epoch = store.begin_anew(epoch(now), &kept).await.map_err(told)?;
+    // What the stream of another broker held and the record had not read is not here: nothing may wait for it.
+    restate::make_good(store, GROUP).await.map_err(told)?;
     let again = control::restored::take_back_all(store).await.map_err(|failure| failure.to_string())?;
     let jobs = match again {
         0 => "No job was running then.".to_owned(),

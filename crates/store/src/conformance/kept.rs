@@ -114,6 +114,12 @@ pub async fn a_deleted_build_is_gone_with_all_that_refers_to_it(fixture: &dyn Fi
     let late = message(Topic::Job(gone.job), 1, 4, &step_started(1));
     assert_eq!(record(&*store, 100, vec![late]).await.refused.len(), 1);
     assert_eq!(store.recorded(Topic::Job(gone.job), 1).await.unwrap(), None);
+    // Nor does what comes once more from its beginning.
+    let again = [message(Topic::Job(gone.job), 1, 0, &step_started(0)), log(gone.job, 1, 1, vec![line(0, "x")])];
+    let again = again.map(|said| wire::EventMessage { build: gone.build, ..said });
+    let done = record(&*store, 101, again.to_vec()).await;
+    assert_eq!((done.recorded, done.refused), (vec![], vec![]));
+    assert_eq!(store.recorded(Topic::Job(gone.job), 1).await.unwrap(), None);
 }
 
 /// Also when the highest one was deleted.

@@ -105,6 +105,7 @@ macro_rules! store_conformance {
             p3_what_the_stream_has_lost_is_told_and_what_follows_is_recorded
             p3_an_attempt_whose_end_the_stream_has_lost_is_sealed_by_its_end_said_again
             p5_only_what_is_not_recorded_to_its_end_may_skip
+            p3_only_attempts_that_have_ended_unsealed_are_to_be_said_again
         );
         $crate::store_conformance!(@ $fixture, kept:
             a_deleted_build_is_gone_with_all_that_refers_to_it

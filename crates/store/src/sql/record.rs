@@ -1,7 +1,7 @@
 //! Writing the record: a batch of the stream becomes topics' places, events, steps, log chunks and artifacts, in
 //! transactions short enough that commands do not wait for them. What is read of it stands in [`super::recorded`].
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use uuid::Uuid;
 use wire::{ArtifactId, BuildId, Event, EventMessage, JobId, Outcome, Timestamp, Topic, event::Recorded};
@@ -92,6 +92,8 @@ type Key = (Topic, u32);
 #[derive(Default)]
 struct Part {
     topics: HashMap<Key, Kept>,
+    /// Builds that were deleted: what still comes of them has no effect, and is no surprise.
+    deleted: HashSet<BuildId>,
     /// Topics in the order in which they were met, so that what is told has an order too.
     met: Vec<Key>,
     logs: BTreeMap<(JobId, u32), Lines>,
@@ -166,8 +168,9 @@ impl Part {
              WHERE topics.kind = asked.kind AND topics.id = asked.id AND topics.epoch = asked.epoch",
         )
         .bind(rows::to_json(&asked)?)
-        .fetch_all(connection)
+        .fetch_all(&mut *connection)
         .await?;
+        let mut known = HashSet::new();
         for row in &found {
             let id = rows::uuid(row, 1)?;
             let topic = if rows::flag(row, 0)? { Topic::Job(JobId(id)) } else { Topic::Build(BuildId(id)) };
@@ -181,7 +184,20 @@ impl Part {
             };
             let (lines, open) = (rows::number(row, 6)?, rows::number(row, 7)?);
             let kept = Kept { standing, lines, open, ..Kept::default() };
-            self.topics.insert((topic, rows::number(row, 2)?), kept);
+            let key = (topic, rows::number(row, 2)?);
+            self.topics.insert(key, kept);
+            known.insert(key);
+        }
+        let unknown: BTreeSet<BuildId> = events
+            .iter()
+            .filter(|(message, _)| !known.contains(&(message.topic, message.epoch)))
+            .map(|(message, _)| message.build)
+            .collect();
+        if !unknown.is_empty() {
+            let each: Vec<[String; 1]> = unknown.iter().map(|build| [build.0.as_simple().to_string()]).collect();
+            let deleted = query("SELECT id FROM deleted_builds WHERE id IN (SELECT unhex(value ->> 0) FROM {each})");
+            let deleted = deleted.bind(rows::to_json(&each)?).fetch_all(connection).await?;
+            self.deleted = deleted.iter().map(|row| rows::uuid(row, 0).map(BuildId)).collect::<Result<_, _>>()?;
         }
         Ok(())
     }
@@ -200,6 +216,9 @@ impl Part {
         message: EventMessage,
         event: Result<Event, String>,
     ) -> Result<(), StoreError> {
+        if self.deleted.contains(&message.build) {
+            return Ok(());
+        }
         let (topic, position, key) = (message.topic, message.position(), (message.topic, message.epoch));
         let kept = self.topics.entry(key).or_default();
         let mut refuse = |reason: String| self.refused.push(Refused { topic, position, reason });

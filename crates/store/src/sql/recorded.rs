@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     Answer, Record, StoreError,
-    model::{RecordBatch, Recording},
+    model::{Lacking, RecordBatch, Recording},
 };
 
 impl<D: Details> Record for SqlStore<D> {
@@ -37,7 +37,7 @@ impl<D: Details> Record for SqlStore<D> {
         })
     }
 
-    fn lose_place<'a>(&'a self, group: &'a str) -> Answer<'a, Vec<BuildId>> {
+    fn lose_place<'a>(&'a self, group: &'a str) -> Answer<'a, Vec<Lacking>> {
         let group = group.to_owned();
         Box::pin(self.writer.run(Rank::Record, move |connection| Box::pin(lost_place::lose(connection, group))))
     }

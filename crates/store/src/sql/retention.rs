@@ -20,6 +20,8 @@ const CHUNKS: i64 = 32;
 const ROWS: i64 = 128;
 /// In microseconds: a record that is not complete so long after the end never will be.
 const SETTLED_MICROS: i64 = 60_000_000;
+/// In microseconds: 90 days. No event of a deleted build comes to the record after so long.
+const REMEMBERED_MICROS: i64 = 90 * 24 * 3_600_000_000;
 
 /// Deletes a finished build for everybody.
 pub(super) async fn delete(connection: &mut Connection, id: BuildId) -> Result<Deletion, StoreError> {
@@ -35,6 +37,12 @@ pub(super) async fn delete(connection: &mut Connection, id: BuildId) -> Result<D
     let is_settled = finished_at.is_some_and(|at| at < now - SETTLED_MICROS);
     if !is_settled && !is_recorded(connection, id).await? {
         return Ok(Deletion::Unrecorded);
+    }
+    for (sql, at) in [
+        ("DELETE FROM deleted_builds WHERE deleted_at < ?2 AND id <> ?1", now - REMEMBERED_MICROS),
+        ("INSERT INTO deleted_builds (id, deleted_at) VALUES (?1, ?2)", now),
+    ] {
+        query(sql).bind(bytes(&id.0)).bind(at).execute(&mut *connection).await?;
     }
     for sql in [
         "INSERT INTO leavings (kind, id) SELECT 1, id FROM jobs WHERE build = ?",
