@@ -79,6 +79,12 @@ pub(crate) async fn run(options: BackupOptions) -> Result<(), String> {
     keys(&mut writer, &data_dir)?;
     let (files, bytes) = artifact_files(&mut writer, &artifacts)?;
     let missing = forget_rows_without_files(&copy, &files).await?;
+    if missing > 0 && !artifacts.is_dir() {
+        return Err(format!(
+            "{missing} artifacts are listed and their folder {} is not there: name it by --artifacts, as `stepcast serve` is told it",
+            artifacts.display()
+        ));
+    }
     let database = File::open(&copy).map_err(told)?;
     let size = database.metadata().map_err(told)?.len();
     writer.add(DATABASE, size, database).map_err(told)?;

@@ -34,7 +34,7 @@ use crate::{
 
 /// How long the deletion of a build waits for its record, and how often it looks.
 const RECORD_PATIENCE: Duration = Duration::from_secs(5);
-const RECORD_LOOK: Duration = Duration::from_millis(20);
+const RECORD_LOOK: Duration = Duration::from_millis(250);
 /// Idempotency keys may be so many bytes long.
 const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 /// Builds and pipelines that are planned at the same time: each may take some MiB meanwhile, and the rest wait their turn.

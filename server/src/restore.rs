@@ -78,7 +78,7 @@ pub(crate) async fn run(options: RestoreOptions) -> Result<(), String> {
     }
     draft.put(&data, place).map_err(told)?;
     println!(
-        "{} is restored as it was at {}, with {artifacts} artifacts. {begun}\nStart it with `stepcast serve --data-dir {}`.",
+        "{} is restored as it was at {}, with {artifacts} artifacts. {begun}\nStart it with `stepcast serve --data-dir {}`; its artifacts are there, too, so without --artifacts.",
         place.display(),
         backup::written(head.taken_at),
         place.display()

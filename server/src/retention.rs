@@ -32,6 +32,8 @@ use wire::{
 const DAY_MICROS: i64 = 24 * 3600 * 1_000_000;
 /// Builds looked for at once; each is deleted in a transaction of its own.
 const BATCH: u32 = 64;
+/// Builds that are looked up at once: each look ranks all of a pipeline.
+const LOOK_BUILDS: u32 = 4096;
 /// Files without rows are looked for this often, and at the start.
 const ORPHANS_EVERY: Duration = Duration::from_secs(3600);
 
@@ -122,13 +124,16 @@ impl Keeper {
         if (rule.before, rule.builds, rule.bytes) == (None, None, None) {
             return Ok(());
         }
-        let mut deleted = 0;
+        let mut deleted = 0_u64;
         loop {
-            let outlived = self.store.outlived(name, rule, BATCH).await?;
+            let outlived = self.store.outlived(name, rule, LOOK_BUILDS).await?;
             let before = deleted;
             for build in outlived {
                 if self.store.delete_build(build).await? == Deletion::Done {
                     deleted += 1;
+                    if deleted.is_multiple_of(u64::from(BATCH)) {
+                        self.sweep().await?;
+                    }
                 }
             }
             // The others have just finished: they go at a later look.

@@ -6,6 +6,8 @@
 //! jobs, sign-ins. So nobody's job is lost because somebody else's artifacts filled the disk.
 
 use std::{
+    fs,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -111,7 +113,7 @@ impl Disk {
     fn of(path: &Path) -> Option<Self> {
         match rustix::fs::statvfs(path) {
             Ok(told) => Some(Self {
-                id: told.f_fsid,
+                id: fs::metadata(path).map_or(0, |of| of.dev()),
                 free: told.f_bavail.saturating_mul(told.f_frsize),
                 total: told.f_blocks.saturating_mul(told.f_frsize),
             }),

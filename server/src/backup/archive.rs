@@ -31,7 +31,7 @@ const MANIFEST: &str = "manifest.json";
 const SEAL: &str = "manifest.sha256";
 /// The head is a few numbers.
 const HEAD_BYTES_MAX: u64 = 64 * 1024;
-/// A member takes about 160 bytes of the manifest: this is more than a million of them.
+/// A member takes about 200 bytes of the manifest: this is more than a million of them.
 const MANIFEST_BYTES_MAX: u64 = 256 << 20;
 
 /// What a backup is.
@@ -119,6 +119,10 @@ impl Writer {
     /// Ends it with the manifest; all is on the disk when this returns.
     pub(crate) fn finish(mut self) -> io::Result<File> {
         let manifest = serde_json::to_vec(&self.members)?;
+        if manifest.len() as u64 > MANIFEST_BYTES_MAX {
+            let (files, most) = (self.members.len(), MANIFEST_BYTES_MAX >> 20);
+            return Err(io::Error::other(format!("its list of {files} files is longer than {most} MiB")));
+        }
         let seal = self.add(MANIFEST, manifest.len() as u64, manifest.as_slice())?.sha256.clone();
         self.add(SEAL, seal.len() as u64, seal.as_bytes())?;
         let file = self.tar.into_inner()?;
