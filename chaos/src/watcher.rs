@@ -253,7 +253,13 @@ impl Watcher {
             return;
         }
         let position = self.position(topic);
-        self.to_send.push(ClientFrame::Subscribe { topic: topic.to_string(), position, id: None, query: None });
+        self.to_send.push(ClientFrame::Subscribe {
+            topic: topic.to_string(),
+            position,
+            id: None,
+            query: None,
+            patch: false,
+        });
     }
 
     /// The last event of the newest epoch that was applied.

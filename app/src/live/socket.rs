@@ -215,7 +215,7 @@ impl Link {
     /// The topic is also the id, so that a refusal tells what it is about.
     fn ask(&self, topic: Topic, position: Option<Position>) {
         let (topic, id) = (topic.to_string(), Some(topic.to_string()));
-        self.send(&ClientFrame::Subscribe { topic, position, id, query: None });
+        self.send(&ClientFrame::Subscribe { topic, position, id, query: None, patch: false });
     }
 
     fn leave(&mut self, topic: Topic) {

@@ -52,6 +52,6 @@ mod unsettled;
 mod worker;
 
 pub use config::{GatewayConfig, Limits};
-pub use desk::Desk;
+pub use desk::{Desk, LiveResult};
 pub use gateway::{Gateway, GatewayError};
 pub use socket::{SocketIn, SocketOut};

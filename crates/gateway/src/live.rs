@@ -1,15 +1,25 @@
 //! Live queries of one socket: the result at once, and again whenever it changes, until the client or the desk ends it.
-//! A client that reads slowly gets the newest result only: that is all a live query promises.
+//! A client that reads slowly gets the newest result only: that is all a live query promises. One that applies patches is
+//! told what has changed since the last result that it was sent, and the whole result where that is not known or shorter.
 
 use std::{collections::HashMap, sync::Arc};
 
 use tokio_util::task::AbortOnDropHandle;
-use wire::{Authority, command::Query};
+use wire::{Authority, Position, command::Query};
 
 use crate::{
     Desk, frames,
-    send_queue::{SendQueue, Tag},
+    send_queue::SendQueue,
 };
+
+/// How a client wants to be told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Telling {
+    /// Each result whole.
+    Whole,
+    /// What has changed, since this result if it is still known.
+    Patches(Option<Position>),
+}
 
 /// See the module. Dropping it ends them all.
 pub(crate) struct LiveQueries {
@@ -27,6 +37,7 @@ impl LiveQueries {
         &mut self,
         id: String,
         query: Query,
+        telling: Telling,
         desk: Arc<dyn Desk>,
         authority: Authority,
         queue: Arc<SendQueue>,
@@ -36,7 +47,7 @@ impl LiveQueries {
         if self.running.len() >= self.max {
             return false;
         }
-        let task = tokio::spawn(run(id.clone(), query, desk, authority, queue));
+        let task = tokio::spawn(run(id.clone(), query, telling, desk, authority, queue));
         self.running.insert(id, AbortOnDropHandle::new(task));
         true
     }
@@ -47,14 +58,32 @@ impl LiveQueries {
     }
 }
 
-async fn run(id: String, query: Query, desk: Arc<dyn Desk>, authority: Authority, queue: Arc<SendQueue>) {
+async fn run(
+    id: String,
+    query: Query,
+    telling: Telling,
+    desk: Arc<dyn Desk>,
+    authority: Authority,
+    queue: Arc<SendQueue>,
+) {
     let mut results = match desk.live(&authority, query).await {
         Ok(results) => results,
         Err(problem) => return queue.push_plain(frames::problem(Some(id), &problem.title, problem.detail)),
     };
+    let mut sent = match telling {
+        Telling::Whole => None,
+        Telling::Patches(position) => position,
+    };
     loop {
         let result = Arc::clone(&results.borrow_and_update());
-        queue.push(frames::result(&id, &result), Tag::Result(id.clone()));
+        let change = sent.and_then(|sent| {
+            let change = frames::change(&id, result.position, sent.offset, result.since(sent)?);
+            (change.len() <= result.body.get().len()).then_some(change)
+        });
+        queue.push_result(&id, change, || frames::result(&id, &result));
+        if matches!(telling, Telling::Patches(_)) {
+            sent = Some(result.position);
+        }
         if results.changed().await.is_err() {
             let detail = "the live query cannot be served any more: subscribe to it again";
             return queue.push_plain(frames::problem(Some(id), "live query ended", detail));

@@ -16,6 +16,7 @@ use crate::{
     attach::FIRST_EPOCH,
     bindings::Waiter,
     frames,
+    live::Telling,
     send_queue::{SendQueue, Tag},
     socket::SocketId,
     subscriptions::Reader,
@@ -33,10 +34,11 @@ impl Worker {
         };
         match frame {
             ClientFrame::Attach { resume, positions } => self.attach(id, &resume, &positions),
-            ClientFrame::Subscribe { topic, position: _, id: name, query } if topic == QUERY => {
-                self.subscribe_query(id, name, query);
+            ClientFrame::Subscribe { topic, position, id: name, query, patch } if topic == QUERY => {
+                let telling = if patch { Telling::Patches(position) } else { Telling::Whole };
+                self.subscribe_query(id, name, query, telling);
             }
-            ClientFrame::Subscribe { topic, position, id: name, query: _ } => match topic.parse() {
+            ClientFrame::Subscribe { topic, position, id: name, .. } => match topic.parse() {
                 Ok(topic) => self.watch(id, topic, position, FIRST_EPOCH, name),
                 Err(error) => self.bad_frame(id, name, format!("{error}, or `{QUERY}` with `id` and `query`")),
             },
@@ -178,13 +180,13 @@ impl Worker {
         }
     }
 
-    fn subscribe_query(&mut self, id: SocketId, name: Option<String>, query: Option<Query>) {
+    fn subscribe_query(&mut self, id: SocketId, name: Option<String>, query: Option<Query>, telling: Telling) {
         let (Some(name), Some(query)) = (name.clone(), query) else {
             return self.bad_frame(id, name, "a live query needs `id` and `query`".to_owned());
         };
         let Some(socket) = self.sockets.get_mut(&id) else { return };
         let (desk, queue) = (Arc::clone(&self.context.desk), Arc::clone(&socket.queue));
-        if !socket.live.start(name.clone(), query, desk, socket.authority.clone(), queue) {
+        if !socket.live.start(name.clone(), query, telling, desk, socket.authority.clone(), queue) {
             let max = self.context.config.limits.live_queries_per_socket_max;
             self.problem(id, Some(name), "too many live queries", format!("a socket may have {max} live queries"));
         }

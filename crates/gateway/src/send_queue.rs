@@ -36,7 +36,7 @@ pub(crate) enum Tag {
     Resumed(Resumed),
     /// The record of a topic moved on: a later hint of the same epoch takes its place.
     Hint(Topic, u32),
-    /// The result of a live query: a later one takes its place.
+    /// What is new of a live query: the whole result takes the place of what still waits.
     Result(String),
 }
 
@@ -89,13 +89,26 @@ impl SendQueue {
     /// Puts a frame at the end. On a socket that is being closed nothing happens.
     pub(crate) fn push(&self, text: Arc<str>, tag: Tag) {
         let mut state = self.lock();
+        if matches!(tag, Tag::Hint(..)) {
+            state.remove(&tag);
+        }
+        self.put(state, Item { text, tag });
+    }
+
+    /// Puts what is new of a live query at the end: the `change`, or the whole result where there is none, or where what the
+    /// change continues was not written yet and gives way.
+    pub(crate) fn push_result(&self, id: &str, change: Option<Arc<str>>, whole: impl FnOnce() -> Arc<str>) {
+        let tag = Tag::Result(id.to_owned());
+        let mut state = self.lock();
+        let gave_way = state.remove(&tag);
+        let text = change.filter(|_| !gave_way).unwrap_or_else(whole);
+        self.put(state, Item { text, tag });
+    }
+
+    fn put(&self, mut state: MutexGuard<'_, State>, item: Item) {
         if state.close.is_some() {
             return;
         }
-        if matches!(tag, Tag::Hint(..) | Tag::Result(_)) {
-            state.remove(&tag);
-        }
-        let item = Item { text, tag };
         let bytes_max = self.bytes_max.min(self.room.of_one());
         if !state.make_room(&item, self.frames_max, bytes_max) {
             drop(state);
@@ -183,12 +196,12 @@ impl State {
         self.items.push_back(item);
     }
 
-    fn remove(&mut self, tag: &Tag) {
-        if let Some(index) = self.items.iter().position(|item| item.tag == *tag)
-            && let Some(item) = self.items.remove(index)
-        {
-            self.bytes -= cost(&item);
-        }
+    /// Takes what is tagged so out. Whether there was any.
+    fn remove(&mut self, tag: &Tag) -> bool {
+        let found = self.items.iter().position(|item| item.tag == *tag);
+        let removed = found.and_then(|place| self.items.remove(place));
+        self.bytes -= removed.as_ref().map_or(0, cost);
+        removed.is_some()
     }
 
     /// Whether `item` fits, after as many topics were turned into gaps as it takes.

@@ -141,10 +141,21 @@ fn later_hints_and_results_take_the_place_of_those_that_wait() {
     let queue = queue(10);
     for n in 0..5 {
         queue.push(format!("hint {n}").into(), Tag::Hint(topic(1), 1));
-        queue.push(format!("result {n}").into(), Tag::Result("q1".to_owned()));
+        queue.push_result("q1", None, || format!("result {n}").into());
     }
-    queue.push("other".into(), Tag::Result("q2".to_owned()));
-    assert_eq!(drain(&queue), ["hint 4", "result 4", "other"]);
+    queue.push_result("q2", Some("change".into()), || unreachable!());
+    assert_eq!(drain(&queue), ["hint 4", "result 4", "change"]);
+}
+
+#[test]
+fn a_change_whose_former_result_was_not_written_gives_way_to_the_whole_result() {
+    let queue = queue(10);
+    for n in 0..3 {
+        queue.push_result("q1", Some(format!("change {n}").into()), || format!("result {n}").into());
+    }
+    assert_eq!(drain(&queue), ["result 2"]);
+    queue.push_result("q1", Some("change 3".into()), || unreachable!());
+    assert_eq!(drain(&queue), ["change 3"]);
 }
 
 #[test]

@@ -55,8 +55,23 @@ pub enum ServerFrame {
     Result {
         /// The id that the client chose when it subscribed.
         id: String,
+        /// Names the evaluator, and counts its results.
+        #[serde(flatten)]
+        position: Position,
         /// The whole result.
         body: serde_json::Value,
+    },
+    /// What has changed of it, to a client that asked for `patch`.
+    Change {
+        /// The id that the client chose when it subscribed.
+        id: String,
+        /// Of the result that the patch makes. Its epoch is that of the result before.
+        #[serde(flatten)]
+        position: Position,
+        /// The offset of the result that it is made of: the last one that this client was told.
+        from: u64,
+        /// A JSON Patch (RFC 6902), see [`crate::patch`]; empty if nothing has changed.
+        patch: Vec<serde_json::Value>,
     },
     /// A frame could not be understood or allowed; the socket stays open.
     Problem {
@@ -173,8 +188,23 @@ pub enum Incoming {
     Result {
         /// The chosen id.
         id: String,
+        /// Which result.
+        #[serde(flatten)]
+        position: Position,
         /// The whole result.
         body: serde_json::Value,
+    },
+    /// See [`ServerFrame::Change`].
+    Change {
+        /// The chosen id.
+        id: String,
+        /// Of the result that the patch makes.
+        #[serde(flatten)]
+        position: Position,
+        /// The offset of the result that it is made of.
+        from: u64,
+        /// A JSON Patch.
+        patch: Vec<serde_json::Value>,
     },
     /// See [`ServerFrame::Problem`].
     Problem {
@@ -219,7 +249,7 @@ pub enum ClientFrame {
     Subscribe {
         /// `build.<id>`, `job.<id>`, or `query` together with `id` and `query`.
         topic: String,
-        /// The last event of the topic that I have, from the page or the record.
+        /// The last event of the topic that I have, from the page or the record; of a query, the last result, if `patch`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         position: Option<Position>,
         /// Names a query, to tell its results and to unsubscribe.
@@ -228,6 +258,9 @@ pub enum ClientFrame {
         /// The query.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         query: Option<Query>,
+        /// I apply JSON Patches: after its first result tell me what has changed of it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        patch: bool,
     },
     /// No more of that.
     Unsubscribe {

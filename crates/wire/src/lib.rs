@@ -15,6 +15,7 @@ pub mod frame;
 pub mod id;
 pub mod log;
 pub mod mac;
+pub mod patch;
 pub mod pipeline;
 pub mod problem;
 pub mod size;

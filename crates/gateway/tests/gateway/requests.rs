@@ -2,15 +2,23 @@
 
 use std::sync::Arc;
 
-use gateway::{Limits, SocketIn};
-use serde_json::{json, value::RawValue};
+use gateway::{Limits, LiveResult, SocketIn};
+use serde_json::{Value, json, value::to_raw_value};
 use tokio::sync::watch;
-use wire::{Topic, frame::Incoming};
+use wire::{Position, Topic, frame::Incoming, patch};
 
 use crate::rig::{config, job, rig, rig_with};
 
-fn body(text: &str) -> Arc<RawValue> {
-    RawValue::from_string(text.to_owned()).unwrap().into()
+/// Results one after the other, each with what has changed since the one before.
+fn results(bodies: &[Value]) -> Vec<Arc<LiveResult>> {
+    let raw = |value: &Value| Arc::from(to_raw_value(value).unwrap());
+    let patch = |pair: &[Value]| raw(&serde_json::to_value(patch::difference(&pair[0], &pair[1])).unwrap());
+    let patches: Vec<_> = bodies.windows(2).map(patch).collect();
+    let result = |(n, body): (usize, &Value)| {
+        let position = Position { epoch: 7, offset: n as u64 };
+        Arc::new(LiveResult { position, body: raw(body), patches: patches[..n].iter().cloned().collect() })
+    };
+    bodies.iter().enumerate().map(result).collect()
 }
 
 #[tokio::test]
@@ -39,14 +47,15 @@ async fn a_desk_that_fails_is_answered_with_500_and_hurts_nothing() {
 #[tokio::test]
 async fn a_live_query_is_told_at_once_at_each_change_and_not_after_its_end() {
     let rig = rig().await;
-    let results = watch::Sender::new(body("[1]"));
+    let [one, two] = results(&[json!([1]), json!([1, 2])]).try_into().unwrap();
+    let results = watch::Sender::new(one);
     *rig.desk.live.lock().unwrap() = Some(results.clone());
     let mut client = rig.client(0, "a").await;
     client.say(json!({"type": "subscribe", "topic": "query", "id": "q1", "query": {"pipelines": {}}}));
     for expected in [json!([1]), json!([1, 2])] {
-        let Incoming::Result { id, body: found } = client.frame().await else { panic!("no result") };
+        let Incoming::Result { id, body: found, .. } = client.frame().await else { panic!("no result") };
         assert_eq!((id.as_str(), found), ("q1", expected));
-        results.send_replace(body("[1,2]"));
+        results.send_replace(Arc::clone(&two));
     }
     // The second replacement above is told as well.
     assert!(matches!(client.frame().await, Incoming::Result { .. }));
@@ -60,7 +69,7 @@ async fn a_live_query_is_told_at_once_at_each_change_and_not_after_its_end() {
 #[tokio::test]
 async fn a_live_query_ends_with_its_socket_and_says_when_it_cannot_be_served_any_more() {
     let rig = rig().await;
-    let results = watch::Sender::new(body("[]"));
+    let results = watch::Sender::new(results(&[json!([])]).remove(0));
     *rig.desk.live.lock().unwrap() = Some(results.clone());
     let subscribe = json!({"type": "subscribe", "topic": "query", "id": "q1", "query": {"pipelines": {}}});
     let mut gone = rig.client(0, "a").await;
@@ -74,6 +83,50 @@ async fn a_live_query_ends_with_its_socket_and_says_when_it_cannot_be_served_any
     *rig.desk.live.lock().unwrap() = None;
     drop(results);
     assert_eq!(client.problem().await.1, "live query ended");
+}
+
+#[tokio::test]
+async fn live_query_differences_continue_the_position_that_a_client_names_and_only_that() {
+    let rig = rig().await;
+    let builds = |last: &[&str]| -> Vec<Value> {
+        let all = last.iter().chain(["d", "c", "b", "a"].iter());
+        all.map(|id| json!({"id": id, "state": "finished"})).collect()
+    };
+    let bodies = [json!(builds(&[])), json!(builds(&["e"])), json!(builds(&["f", "e"]))];
+    let told = results(&bodies);
+    let results = watch::Sender::new(Arc::clone(&told[0]));
+    *rig.desk.live.lock().unwrap() = Some(results.clone());
+    let subscribe = |position: Option<Value>| {
+        let mut frame =
+            json!({"type": "subscribe", "topic": "query", "id": "q", "query": {"pipelines": {}}, "patch": true});
+        if let Some(position) = position {
+            frame["position"] = position;
+        }
+        frame
+    };
+    let mut client = rig.client(0, "a").await;
+    client.say(subscribe(None));
+    let Incoming::Result { mut body, position: first, .. } = client.frame().await else { panic!("no result") };
+    assert_eq!((&body, first.offset), (&bodies[0], 0));
+    results.send_replace(Arc::clone(&told[1]));
+    let Incoming::Change { position, from, mut patch, .. } = client.frame().await else { panic!("no change") };
+    assert_eq!((position, from), (Position { epoch: 7, offset: 1 }, 0));
+    patch::apply(&mut body, &mut patch).unwrap();
+    assert_eq!(body, bodies[1]);
+    results.send_replace(Arc::clone(&told[2]));
+    assert!(matches!(client.frame().await, Incoming::Change { from: 1, .. }));
+    // Who comes back is told what it has missed, though that were several results, or nothing.
+    let mut back = rig.client(1, "a").await;
+    back.say(subscribe(Some(json!({"epoch": 7, "offset": 0}))));
+    let Incoming::Change { from: 0, mut patch, .. } = back.frame().await else { panic!("no change") };
+    let mut body = bodies[0].clone();
+    patch::apply(&mut body, &mut patch).unwrap();
+    assert_eq!(body, bodies[2]);
+    back.say(subscribe(Some(json!({"epoch": 7, "offset": 2}))));
+    assert!(matches!(back.frame().await, Incoming::Change { from: 2, patch, .. } if patch.is_empty()));
+    // Another evaluator's result is none of this one's.
+    back.say(subscribe(Some(json!({"epoch": 8, "offset": 2}))));
+    assert!(matches!(back.frame().await, Incoming::Result { body, .. } if body == bodies[2]));
 }
 
 #[tokio::test]

@@ -14,8 +14,8 @@ use broker::{
     topology::{self, Exchange},
 };
 use futures_util::{Sink, Stream};
-use gateway::{Desk, Gateway, GatewayConfig, Limits, SocketIn, SocketOut};
-use serde_json::{Value, json, value::RawValue};
+use gateway::{Desk, Gateway, GatewayConfig, Limits, LiveResult, SocketIn, SocketOut};
+use serde_json::{Value, json};
 use tokio::{
     sync::{Semaphore, mpsc, watch},
     time::timeout,
@@ -55,7 +55,7 @@ pub(crate) struct TestDesk {
     pub(crate) jobs: Mutex<Vec<JobId>>,
     /// Who asks for a build waits for a place; there are [`PLACES`].
     pub(crate) places: Arc<Semaphore>,
-    pub(crate) live: Mutex<Option<watch::Sender<Arc<RawValue>>>>,
+    pub(crate) live: Mutex<Option<watch::Sender<Arc<LiveResult>>>>,
     attached: mpsc::UnboundedSender<ClientId>,
 }
 
@@ -87,7 +87,11 @@ impl Desk for TestDesk {
         })
     }
 
-    fn live(&self, _: &Authority, query: Query) -> BoxFuture<'static, Result<watch::Receiver<Arc<RawValue>>, Problem>> {
+    fn live(
+        &self,
+        _: &Authority,
+        query: Query,
+    ) -> BoxFuture<'static, Result<watch::Receiver<Arc<LiveResult>>, Problem>> {
         let live = self.live.lock().unwrap().as_ref().map(watch::Sender::subscribe);
         Box::pin(async move {
             match query {

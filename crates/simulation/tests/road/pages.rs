@@ -109,7 +109,7 @@ impl Page {
             link.again.insert(topic);
         }
         let (topic, id) = (topic.to_string(), Some(topic.to_string()));
-        self.send(&ClientFrame::Subscribe { topic, position, id, query: None });
+        self.send(&ClientFrame::Subscribe { topic, position, id, query: None, patch: false });
     }
 
     fn is_own(&self) -> bool {

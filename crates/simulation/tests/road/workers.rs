@@ -8,8 +8,8 @@ use std::{
 };
 
 use broker::{BoxFuture, topology};
-use gateway::{Desk, GatewayConfig, Limits, SocketOut, driven::Driven};
-use serde_json::{Value, json, value::RawValue};
+use gateway::{Desk, GatewayConfig, Limits, LiveResult, SocketOut, driven::Driven};
+use serde_json::{Value, json};
 use tokio::sync::watch;
 use wire::{
     Authority, BuildId, ClientId, Problem, ServerId, SocketMeta, Topic,
@@ -40,7 +40,7 @@ impl Desk for Server {
         };
         Box::pin(async move { found.map_or((404, Value::Null), |body| (200, body)) })
     }
-    fn live(&self, _: &Authority, _: Query) -> BoxFuture<'static, Result<watch::Receiver<Arc<RawValue>>, Problem>> {
+    fn live(&self, _: &Authority, _: Query) -> BoxFuture<'static, Result<watch::Receiver<Arc<LiveResult>>, Problem>> {
         Box::pin(async { Err(Problem::new(501, "none", "no live queries here")) })
     }
     fn may_watch(&self, _: &Authority, _: Topic) -> bool {
