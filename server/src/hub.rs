@@ -1,30 +1,68 @@
 //! Changes of builds and pipelines for those who wait in this process: `Prefer: wait`, live queries. One private queue
-//! bound to their keys, read once, told to all.
+//! bound to their keys, read once. Who waits for one build is told of that build alone: ten thousand requests may wait, and
+//! an event costs the look-up of its build.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use broker::{Broker, BrokerError, ConsumeOptions, Consumer, Incoming, topology};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 use wire::{BuildId, Event, EventMessage, Topic};
 
-/// Events that a waiter may be behind before it is told to look at the store instead.
-const BEHIND_MAX: usize = 4096;
-
 /// Tells what happens to builds.
 pub(crate) struct Hub {
-    finished: broadcast::Sender<Finished>,
+    // A std mutex: held for a map operation, never across an await. None once the hub tells nothing any more.
+    builds: Mutex<Option<HashMap<BuildId, watch::Sender<News>>>>,
     changes: watch::Sender<u64>,
 }
 
-/// What those who wait for a build are told.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Finished {
-    /// This build has finished.
-    Build(BuildId),
-    /// Events may have been missed: the store knows.
-    LookAgain,
+/// What was heard of a build since somebody waits for it. Where events may have been missed both rise: the store knows.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct News {
+    /// Events.
+    pub(crate) changes: u64,
+    /// Of these, ends.
+    pub(crate) ends: u64,
+}
+
+/// News of one build.
+pub(crate) struct Waiter {
+    hub: Arc<Hub>,
+    build: BuildId,
+    news: watch::Receiver<News>,
+    /// Ends that were told before.
+    ends: u64,
+}
+
+impl Waiter {
+    /// Waits for an end that was told since the last call, or since this was made. False when the hub tells nothing any more.
+    pub(crate) async fn end(&mut self) -> bool {
+        let Ok(told) = self.news.wait_for(|news| news.ends != self.ends).await.map(|news| news.ends) else {
+            return false;
+        };
+        self.ends = told;
+        true
+    }
+
+    /// Waits for anything new. False as above.
+    pub(crate) async fn change(&mut self) -> bool {
+        self.news.changed().await.is_ok()
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        if let Some(builds) = &mut *self.hub.builds()
+            && builds.get(&self.build).is_some_and(|news| news.receiver_count() <= 1)
+        {
+            builds.remove(&self.build);
+        }
+    }
 }
 
 /// The wait before a queue that went away is declared anew.
@@ -36,7 +74,7 @@ const FORMER_PATIENCE: Duration = Duration::from_secs(5);
 impl Hub {
     /// A hub that nobody speaks to yet, and the queue that it will read. Everything published after the answer is told.
     pub(crate) async fn start(broker: &dyn Broker, instance: &str) -> Result<(Arc<Self>, Consumer), BrokerError> {
-        let hub = Arc::new(Self { finished: broadcast::channel(BEHIND_MAX).0, changes: watch::channel(0).0 });
+        let hub = Arc::new(Self { builds: Mutex::new(Some(HashMap::new())), changes: watch::channel(0).0 });
         let patience = tokio::time::Instant::now() + FORMER_PATIENCE;
         loop {
             match consume(broker, instance).await {
@@ -46,14 +84,20 @@ impl Hub {
         }
     }
 
-    /// Tells until `shutdown`. A queue that went away is declared anew, and everybody looks at the store.
+    /// Tells until `shutdown`; then nobody waits any more. A queue that went away is declared anew, and everybody looks at the
+    /// store.
     pub(crate) async fn run(
         &self,
         broker: &dyn Broker,
         instance: &str,
-        mut consumer: Consumer,
+        consumer: Consumer,
         shutdown: CancellationToken,
     ) {
+        self.read(broker, instance, consumer, &shutdown).await;
+        *self.builds() = None;
+    }
+
+    async fn read(&self, broker: &dyn Broker, instance: &str, mut consumer: Consumer, shutdown: &CancellationToken) {
         loop {
             let delivery = tokio::select! {
                 () = shutdown.cancelled() => return,
@@ -76,7 +120,9 @@ impl Hub {
                     () = tokio::time::sleep(RETRY) => {}
                 }
             };
-            let _ = self.finished.send(Finished::LookAgain); // Fails when nobody waits.
+            for news in self.builds().iter().flat_map(HashMap::values) {
+                news.send_modify(|news| (news.changes, news.ends) = (news.changes + 1, news.ends + 1));
+            }
             self.changed();
         }
     }
@@ -88,8 +134,9 @@ impl Hub {
         // `recorded` hints come by the same key: no events, no change of a list.
         let Ok(message) = EventMessage::decode(&message.body) else { return };
         let Topic::Build(build) = message.topic else { return };
-        if matches!(message.parse(), Ok(Event::BuildFinished { .. })) {
-            let _ = self.finished.send(Finished::Build(build)); // Fails when nobody waits.
+        if let Some(news) = self.builds().as_ref().and_then(|builds| builds.get(&build)) {
+            let end = u64::from(matches!(message.parse(), Ok(Event::BuildFinished { .. })));
+            news.send_modify(|news| (news.changes, news.ends) = (news.changes + 1, news.ends + end));
         }
         self.changed();
     }
@@ -104,9 +151,23 @@ impl Hub {
         self.changes.subscribe()
     }
 
-    /// Builds as they finish.
-    pub(crate) fn finished(&self) -> broadcast::Receiver<Finished> {
-        self.finished.subscribe()
+    /// News of a build, from now on: who looks at the store after this misses nothing.
+    pub(crate) fn build(self: &Arc<Self>, build: BuildId) -> Waiter {
+        let news = match &mut *self.builds() {
+            Some(builds) => builds.entry(build).or_default().subscribe(),
+            None => watch::channel(News::default()).1,
+        };
+        let ends = news.borrow().ends;
+        Waiter { hub: Arc::clone(self), build, news, ends }
+    }
+
+    /// How many wait for news of a build.
+    pub(crate) fn waiters(&self) -> usize {
+        self.builds().iter().flat_map(HashMap::values).map(watch::Sender::receiver_count).sum()
+    }
+
+    fn builds(&self) -> MutexGuard<'_, Option<HashMap<BuildId, watch::Sender<News>>>> {
+        self.builds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

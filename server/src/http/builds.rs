@@ -9,7 +9,6 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
-use tokio::sync::broadcast::error::RecvError;
 use wire::{
     Authority, BuildId, Problem,
     command::{BUILDS_LIMIT_MAX, BuildsQuery, Retry, Trigger},
@@ -23,7 +22,6 @@ use crate::{
         problem::{Answer, header_text, json, parse, pipeline_name},
         who::Who,
     },
-    hub::Finished,
     queries,
 };
 
@@ -42,40 +40,29 @@ pub(crate) async fn trigger(
     let trigger: Trigger = json(request).await?;
     let key = header_text(&headers, "idempotency-key")?;
     let wait = wait_seconds(&headers);
-    // Listen first: a build that ends before its answer is written is not missed.
-    let finished = core.hub.finished();
     let summary = commands::trigger(&core, &who, &name, &trigger, key).await?;
     let location = (header::LOCATION, format!("/api/v1/builds/{}", summary.id));
     if let Some(wait) = wait {
-        let waiting = wait_for(&core, &who, summary.id, finished);
-        if let Ok(view) = tokio::time::timeout(Duration::from_secs(wait), waiting).await {
+        let waiting = wait_for(&core, &who, summary.id);
+        // Whatever the waiting comes to, the build is accepted, and so it is answered.
+        if let Ok(Some(view)) = tokio::time::timeout(Duration::from_secs(wait), waiting).await {
             let applied = (HeaderName::from_static("preference-applied"), format!("wait={wait}"));
-            return Ok((StatusCode::OK, [location, applied], Json(view?)).into_response());
+            return Ok((StatusCode::OK, [location, applied], Json(view)).into_response());
         }
     }
     Ok((StatusCode::ACCEPTED, [location], Json(summary)).into_response())
 }
 
-async fn wait_for(
-    core: &Core,
-    who: &Authority,
-    id: BuildId,
-    mut finished: tokio::sync::broadcast::Receiver<Finished>,
-) -> Result<BuildView, Problem> {
+/// The build once it has finished, in whichever process that was; none if that cannot be told here.
+async fn wait_for(core: &Core, who: &Authority, id: BuildId) -> Option<BuildView> {
+    let mut waiter = core.hub.build(id);
     loop {
-        let view = queries::build(core, who, id).await?;
+        let view = queries::build(core, who, id).await.ok()?;
         if view.summary.state == BuildState::Finished {
-            return Ok(view);
+            return Some(view);
         }
-        loop {
-            match finished.recv().await {
-                Ok(Finished::Build(ended)) if ended != id => {}
-                // Behind, or the hub is gone: the store knows.
-                Ok(_) | Err(RecvError::Lagged(_)) => break,
-                Err(RecvError::Closed) => {
-                    return Err(Problem::new(503, "Going away", "The server stops; the build goes on."));
-                }
-            }
+        if !waiter.end().await {
+            return None;
         }
     }
 }

@@ -102,6 +102,11 @@ pub(crate) async fn metrics(State(site): State<Site>, Who(_who): Who) -> Answer<
     family("worker_restarts", "Starts after a panic.", per_worker(|worker| worker.restarts));
     let lag = site.core.recorder_lag.load(Ordering::Relaxed);
     family("recorder_lag", "Events that the record is behind.", vec![(String::new(), lag)]);
+    family(
+        "build_waiters",
+        "Requests with Prefer: wait, and live queries of one build, that wait in this process.",
+        vec![(String::new(), site.core.hub.waiters() as u64)],
+    );
     let sockets = workers.iter().map(|worker| worker.sockets).sum();
     family(
         "memory_bound_bytes",
