@@ -6,7 +6,7 @@ mod client;
 mod support;
 
 use client::{As, connect, connect_from, lines, sign_in};
-use serde_json::json;
+use serde_json::{Value, json};
 use support::Server;
 use tungstenite::Message;
 
@@ -186,6 +186,35 @@ fn a_live_query_is_pushed_when_a_build_starts_elsewhere() {
     assert_eq!((first["id"].as_str(), &first["body"]), (Some("q1"), &json!([])));
     server.trigger("hi");
     client.until(|frame| frame["type"] == "result" && frame["body"][0]["state"] == "finished");
+}
+
+#[test]
+fn a_live_query_goes_on_with_differences_when_its_client_comes_back() {
+    let server = Server::start(&[]);
+    server.apply("hi", HI);
+    let query = json!({"builds": {"pipeline": "hi", "limit": 20}});
+    let mut subscribe = json!({"type": "subscribe", "topic": "query", "id": "q1", "query": query, "patch": true});
+    let mut client = connect(&server, As::Token(&server.token), None).unwrap();
+    client.send(&subscribe);
+    let first = client.until(|frame| frame["type"] == "result");
+    let (mut body, at) = (first["body"].clone(), std::cell::RefCell::new(first["offset"].clone()));
+    let mut take = |frame: &Value| {
+        let from = at.replace(frame["offset"].clone());
+        assert_eq!((&frame["type"], &frame["epoch"], &frame["from"]), (&json!("change"), &first["epoch"], &from));
+        wire::patch::apply(&mut body, &mut frame["patch"].as_array().unwrap().clone()).unwrap();
+        body.clone()
+    };
+    let id = server.trigger("hi");
+    while take(&client.until(|frame| frame["id"] == "q1"))[0]["state"] != "finished" {}
+    drop(client);
+    let other = server.trigger("hi");
+    server.finished(&other);
+    let mut client = connect(&server, As::Token(&server.token), None).unwrap();
+    subscribe["position"] = json!({"epoch": first["epoch"], "offset": *at.borrow()});
+    client.send(&subscribe);
+    let builds = server.get("/api/v1/builds?pipeline=hi").json();
+    assert_eq!([&builds[0]["id"], &builds[1]["id"]], [&json!(other), &json!(id)]);
+    while take(&client.until(|frame| frame["id"] == "q1")) != builds {}
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use uuid::Uuid;
-use wire::{SocketMeta, event::Recorded, frame::Resumed};
+use wire::{Position, SocketMeta, event::Recorded, frame::Resumed};
 
 use super::Unread;
 
@@ -32,8 +32,21 @@ pub enum Heard {
     Result {
         /// The query's number.
         id: u64,
+        /// Which result.
+        position: Position,
         /// The whole result.
         body: Value,
+    },
+    /// What has changed of it.
+    Change {
+        /// The query's number.
+        id: u64,
+        /// Which result the patch makes.
+        position: Position,
+        /// The offset of the one that it is made of.
+        from: u64,
+        /// See [`wire::patch`].
+        patch: Vec<Value>,
     },
     /// To be acknowledged.
     Callback {
@@ -68,7 +81,16 @@ pub fn read(text: &str) -> Option<Heard> {
             ping_seconds: frame.get("ping_seconds")?.as_u64()?,
             meta: SocketMeta { client_id: part(&mut frame, "client_id")?, server_id: part(&mut frame, "server_id")? },
         },
-        "result" => Heard::Result { id: string(&mut frame, "id")?.parse().ok()?, body: frame.remove("body")? },
+        "result" => Heard::Result { id: number(&mut frame)?, position: position(&frame)?, body: frame.remove("body")? },
+        "change" => Heard::Change {
+            id: number(&mut frame)?,
+            position: position(&frame)?,
+            from: frame.get("from")?.as_u64()?,
+            patch: match frame.remove("patch")? {
+                Value::Array(patch) => patch,
+                _ => return None,
+            },
+        },
         "callback" => Heard::Callback { message_id: string(&mut frame, "message_id")?.parse().ok()? },
         "problem" => Heard::Problem {
             id: string(&mut frame, "id"),
@@ -87,6 +109,15 @@ fn string(frame: &mut Map<String, Value>, name: &str) -> Option<String> {
     }
 }
 
+/// The number of a query, which is its id.
+fn number(frame: &mut Map<String, Value>) -> Option<u64> {
+    string(frame, "id")?.parse().ok()
+}
+
+fn position(frame: &Map<String, Value>) -> Option<Position> {
+    Some(Position { epoch: frame.get("epoch")?.as_u64()?.try_into().ok()?, offset: frame.get("offset")?.as_u64()? })
+}
+
 fn part<T: DeserializeOwned>(frame: &mut Map<String, Value>, name: &str) -> Option<T> {
     serde_json::from_value(frame.remove(name)?).ok()
 }
@@ -99,7 +130,7 @@ fn typed<T: DeserializeOwned>(frame: Map<String, Value>) -> Option<T> {
 mod tests {
     use serde_json::json;
     use wire::{
-        BuildId, ClientId, Position, ServerFrame, ServerId, Timestamp, Topic,
+        BuildId, ClientId, ServerFrame, ServerId, Timestamp, Topic,
         frame::{ResumeOutcome, callback_frame, event_frame},
     };
 
@@ -135,8 +166,15 @@ mod tests {
         assert_eq!((frame.topic, frame.epoch, frame.offset, frame.at), (topic, 1, 2, Timestamp(3)));
         assert_eq!(frame.event, wire::Event::BuildStarted {});
 
-        let result = ServerFrame::Result { id: "4".into(), body: json!([1]) };
-        assert!(matches!(heard(&result), Heard::Result { id: 4, body } if body == json!([1])));
+        let at = Position { epoch: u32::MAX, offset: 3 };
+        let result = ServerFrame::Result { id: "4".into(), position: at, body: json!([1]) };
+        assert!(
+            matches!(heard(&result), Heard::Result { id: 4, position, body } if (position, &body) == (at, &json!([1])))
+        );
+        let patch = vec![json!({"op": "remove", "path": "/0"})];
+        let change = ServerFrame::Change { id: "4".into(), position: at, from: 2, patch: patch.clone() };
+        let Heard::Change { id: 4, position, from: 2, patch: found } = heard(&change) else { panic!() };
+        assert_eq!((position, found), (at, patch));
         let id = Uuid::from_u128(5);
         let payload = serde_json::value::to_raw_value(&json!({"any": 1})).unwrap();
         assert!(

@@ -13,9 +13,7 @@ use std::{
 use leptos::prelude::*;
 use wasm_bindgen::{JsCast, closure::Closure};
 use web_sys::{CloseEvent, MessageEvent, WebSocket};
-use wire::{
-    BuildId, ClientFrame, CloseCode, Position, SUBPROTOCOL, SocketMeta, Topic, command::Query, topic::TopicPosition,
-};
+use wire::{BuildId, ClientFrame, CloseCode, Position, SUBPROTOCOL, SocketMeta, Topic, topic::TopicPosition};
 
 use super::{
     Arrival, Connection, Live, Watch, WatchId,
@@ -28,16 +26,17 @@ use super::{
 use crate::browser;
 
 mod pill;
+mod query;
 mod refused;
 
 pub(super) use pill::recovered;
 use pill::tell_refusal;
+use query::{Querying, told};
+pub(super) use query::{query, unquery};
 use refused::refused;
 
 type OnMessage = Closure<dyn FnMut(MessageEvent)>;
 type OnClose = Closure<dyn FnMut(CloseEvent)>;
-type OnResult = Rc<dyn Fn(serde_json::Value)>;
-
 struct Socket {
     socket: WebSocket,
     _on_message: OnMessage,
@@ -70,7 +69,7 @@ struct Link {
     live: Option<Live>,
     next_id: u64,
     watches: HashMap<WatchId, Watching>,
-    queries: HashMap<WatchId, (Query, OnResult)>,
+    queries: HashMap<WatchId, Querying>,
     refusals: Refusals,
     /// Counts the sockets that could be used: what was to be asked again on a former one was asked anew on the next.
     opened: u64,
@@ -169,27 +168,6 @@ pub(super) fn unwatch(id: WatchId) {
     tell_refusal();
 }
 
-pub(super) fn query(query: Query, arrive: Box<dyn Fn(serde_json::Value)>) -> WatchId {
-    with(|link| {
-        let id = link.id();
-        if link.ready {
-            link.send(&subscribe_query(id, &query));
-        }
-        link.queries.insert(id, (query, Rc::from(arrive)));
-        id
-    })
-}
-
-pub(super) fn unquery(id: WatchId) {
-    with(|link| {
-        link.refusals.unqueried(id.0);
-        if link.queries.remove(&id).is_some() && link.ready {
-            link.send(&ClientFrame::Unsubscribe { topic: "query".into(), id: Some(id.0.to_string()) });
-        }
-    });
-    tell_refusal();
-}
-
 impl Link {
     fn id(&mut self) -> WatchId {
         self.next_id += 1;
@@ -228,11 +206,6 @@ impl Link {
     fn watch_of(&self, topic: Topic) -> Option<Rc<Watch>> {
         self.watches.values().find(|known| known.topics.contains(&topic)).map(|known| known.watch.clone())
     }
-}
-
-fn subscribe_query(id: WatchId, query: &Query) -> ClientFrame {
-    let (id, query) = (Some(id.0.to_string()), Some(query.clone()));
-    ClientFrame::Subscribe { topic: "query".into(), position: None, id, query }
 }
 
 /// Opens a socket unless one is there or must not be.
@@ -353,16 +326,12 @@ fn hear(live: Live, text: &str) {
                 (watch.arrive)(Arrival::Recorded(recorded));
             }
         }
-        Heard::Result { id, body } => {
-            let arrive = with(|link| {
-                link.refusals.result(id);
-                link.queries.get(&WatchId(id)).map(|query| query.1.clone())
-            });
-            tell_refusal();
-            if let Some(arrive) = arrive {
-                arrive(body);
-            }
-        }
+        Heard::Result { id, position, body } => told(id, |_| Some((position, body))),
+        Heard::Change { id, position, from, mut patch } => told(id, |last| {
+            let (at, mut body) = last.filter(|(at, _)| (at.epoch, at.offset) == (position.epoch, from))?;
+            let fits = patch.is_empty() || wire::patch::apply(&mut body, &mut patch).is_ok();
+            fits.then_some((Position { offset: position.offset, ..at }, body))
+        }),
         Heard::Callback { message_id } => with(|link| link.send(&ClientFrame::Receipt { message_id })),
         Heard::Problem { id, title, detail } => {
             if with(|link| link.attaching) {
@@ -425,8 +394,8 @@ fn settle(live: Live, taken_up: bool) {
                 }
             }
         }
-        for (id, (query, _)) in &link.queries {
-            link.send(&subscribe_query(*id, query));
+        for (id, querying) in &link.queries {
+            link.send(&querying.subscribe(*id));
         }
         link.lost_at = None;
         !link.away.is_empty()

@@ -7,10 +7,7 @@ use std::{collections::HashMap, sync::Arc};
 use tokio_util::task::AbortOnDropHandle;
 use wire::{Authority, Position, command::Query};
 
-use crate::{
-    Desk, frames,
-    send_queue::SendQueue,
-};
+use crate::{Desk, frames, send_queue::SendQueue};
 
 /// How a client wants to be told.
 #[derive(Clone, Copy, Debug)]

@@ -1,7 +1,7 @@
 //! What is done when the server refuses something: asking again, or telling the watch. What a refusal means stands in
 //! `refusals`.
 
-use super::{Link, WatchId, pill::tell_refusal, subscribe_query, with};
+use super::{Link, WatchId, pill::tell_refusal, with};
 use crate::{
     browser,
     live::{
@@ -23,11 +23,11 @@ pub(super) fn refused(id: Option<String>, refusal: Refusal) {
             let (opened, wait) = (with(|link| link.opened), retry_millis(failures, browser::random()));
             browser::after(wait as u64, move || {
                 with(|link| {
-                    if let Some((wanted, _)) = link.queries.get(&WatchId(query))
+                    if let Some(wanted) = link.queries.get(&WatchId(query))
                         && link.ready
                         && link.opened == opened
                     {
-                        link.send(&subscribe_query(WatchId(query), wanted));
+                        link.send(&wanted.subscribe(WatchId(query)));
                     }
                 });
             });
