@@ -89,7 +89,7 @@ async fn a_live_query_ends_with_its_socket_and_says_when_it_cannot_be_served_any
 async fn live_query_differences_continue_the_position_that_a_client_names_and_only_that() {
     let rig = rig().await;
     let builds = |last: &[&str]| -> Vec<Value> {
-        let all = last.iter().chain(["d", "c", "b", "a"].iter());
+        let all = last.iter().chain(["m", "l", "k", "j", "i", "h", "g", "d", "c", "b", "a"].iter());
         all.map(|id| json!({"id": id, "state": "finished"})).collect()
     };
     let bodies = [json!(builds(&[])), json!(builds(&["e"])), json!(builds(&["f", "e"]))];
