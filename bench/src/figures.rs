@@ -2,10 +2,12 @@
 
 use crate::{Setting, failure::Result, report::Row};
 
+mod ask;
 mod away;
 mod callback;
 mod crowd;
 mod line;
+mod live_query;
 mod log;
 mod package;
 mod queue;
@@ -17,6 +19,7 @@ mod start;
 mod steps;
 mod topic;
 mod trigger;
+mod wait;
 
 /// One or more lines of the table that are measured together.
 pub(crate) struct Figure {
@@ -47,6 +50,9 @@ const ALL: &[Figure] = &[
     Figure { name: "steps", measure: steps::measure, on: On::Both },
     Figure { name: "queue", measure: queue::measure, on: On::Both },
     Figure { name: "line", measure: line::measure, on: On::Both },
+    Figure { name: "wait", measure: wait::measure, on: On::Both },
+    Figure { name: "ask", measure: ask::measure, on: On::Both },
+    Figure { name: "live-query", measure: live_query::measure, on: On::Both },
     Figure { name: "log", measure: log::hundred_thousand, on: On::Both },
     Figure { name: "log-million", measure: log::million, on: On::Alone },
     Figure { name: "restart", measure: restart::measure, on: On::Alone },

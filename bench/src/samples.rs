@@ -21,6 +21,11 @@ impl Samples {
         self.0.push(value);
     }
 
+    /// Those of another one as well.
+    pub(crate) fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.0.len()
     }

@@ -11,7 +11,11 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process};
-use wire::{BuildId, JobId, SocketMeta, command::Trigger, view::BuildSummary};
+use wire::{
+    BuildId, JobId, SocketMeta,
+    command::Trigger,
+    view::{BuildSummary, ExecutorView},
+};
 
 use crate::{
     Setting,
@@ -116,6 +120,40 @@ impl Server {
         let (status, text) = read(request.header("authorization", self.bearer()).send(body))?;
         expect(status == 202, "a trigger", status, &text)?;
         serde_json::from_str(&text).explain(|| "the answer to a trigger cannot be read".to_owned())
+    }
+
+    /// Starts a build and waits for its end in the same request: how long that took.
+    pub(crate) fn wait_for(&self, pipeline: &str) -> Result<Duration> {
+        let begun = Instant::now();
+        let request = self.agent.post(self.url(&format!("/api/v1/pipelines/{pipeline}/builds")));
+        let request = request.header("authorization", self.bearer()).header("prefer", "wait=60");
+        let (status, text) = read(request.send("{}"))?;
+        expect(status == 200, "a trigger that waits", status, &text).map(|()| begun.elapsed())
+    }
+
+    /// The id of an executor, once there is one.
+    pub(crate) fn executor(&self) -> Result<String> {
+        let until = Instant::now() + Duration::from_secs(10);
+        loop {
+            let request = self.agent.get(self.url("/api/v1/executors")).header("authorization", self.bearer());
+            let (status, text) = read(request.call())?;
+            expect(status == 200, "the list of executors", status, &text)?;
+            let executors: Vec<ExecutorView> =
+                serde_json::from_str(&text).explain(|| "the list of executors cannot be read".to_owned())?;
+            match executors.first() {
+                Some(executor) => return Ok(executor.id.to_string()),
+                None if Instant::now() > until => return Err(Failure("no executor came".to_owned())),
+                None => std::thread::yield_now(),
+            }
+        }
+    }
+
+    /// Asks an executor what it runs: how long that took.
+    pub(crate) fn executor_now(&self, id: &str) -> Result<Duration> {
+        let begun = Instant::now();
+        let request = self.agent.get(self.url(&format!("/api/v1/executors/{id}/now")));
+        let (status, text) = read(request.header("authorization", self.bearer()).call())?;
+        expect(status == 200, "a question to an executor", status, &text).map(|()| begun.elapsed())
     }
 
     /// Ends a build.
