@@ -30,7 +30,7 @@ const REFRESH_WITHOUT_EVENTS: Duration = Duration::from_secs(2);
 /// An evaluation is kept for so long for those who come back: longer than a browser takes to find its network again.
 const KEPT: Duration = Duration::from_secs(60);
 /// So many are kept for those who come back; beyond it they end with their last watcher.
-const KEPT_MAX: usize = 256;
+const KEPT_MAX: usize = 64;
 /// Differences that are kept of one evaluation, and how many bytes they may have together.
 const PATCHES_MAX: usize = 64;
 const PATCHES_BYTES_MAX: usize = 64 * 1024;
