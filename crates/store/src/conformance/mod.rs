@@ -15,6 +15,7 @@ pub mod leases;
 pub mod logs;
 pub mod lost_place;
 pub mod processes;
+pub mod queues;
 pub mod record;
 mod samples;
 
@@ -82,6 +83,13 @@ macro_rules! store_conformance {
             jobs_of_a_former_incarnation_are_orphaned
             label_sets_are_known_and_waiting_jobs_counted
             p2_a_named_lease_has_one_holder_and_its_term_rises
+        );
+        $crate::store_conformance!(@ $fixture, queues:
+            a_long_queue_holds_up_nobody_else
+            pipelines_take_turns_where_nothing_runs
+            a_priority_goes_before_fairness
+            what_waits_is_counted_whatever_becomes_of_it
+            ten_thousand_jobs_of_two_hundred_pipelines_are_given_in_turns
         );
         $crate::store_conformance!(@ $fixture, logs:
             p3_a_hundred_thousand_lines_come_back_exactly

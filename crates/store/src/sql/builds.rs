@@ -135,15 +135,16 @@ async fn insert_jobs(connection: &mut Connection, build: &Build) -> Result<(), S
         let place = i64::try_from(place).unwrap_or(i64::MAX);
         jobs.push((place, job, rows::to_json(&*job.plan)?, job.plan.labels.to_string(), rows::to_json(&job.lost)?));
     }
-    let head = "INSERT INTO jobs (id, build, place, label_set, priority, plan, attempt, failures, losses, state, \
+    let head = "INSERT INTO jobs (id, build, place, pipeline, label_set, priority, plan, attempt, failures, losses, state, \
                 queued_at, started_at, finished_at, executor, incarnation, claim_id, expires_at, cancelling, outcome, \
                 reason, last_offset, lost)";
-    insert::rows(connection, head, 22, "", &jobs, |query, (place, job, plan, label_set, lost)| {
+    insert::rows(connection, head, 23, "", &jobs, |query, (place, job, plan, label_set, lost)| {
         let columns = JobColumns::of(&job.state);
         query
             .bind(bytes(&job.id.0))
             .bind(build.id.0.as_bytes().to_vec())
             .bind(*place)
+            .bind(build.pipeline.as_str())
             .bind(label_set.as_str())
             .bind(i64::from(job.plan.priority))
             .bind(plan.as_str())
