@@ -83,7 +83,8 @@ pub(crate) async fn build(core: &Core, _who: &Authority, id: BuildId) -> Result<
     let mut view = core.store.build_view(id).await.map_err(store_problem)?.ok_or_else(|| not_found("build", id))?;
     if view.summary.state != wire::view::State::Finished {
         let executors = core.store.executors(core.lease).await.map_err(store_problem)?;
-        waiting_for(&mut view, &executors);
+        let held_up = core.store.held_up(id).await.map_err(store_problem)?;
+        waiting_for(&mut view, &executors, &held_up);
     }
     Ok(view)
 }

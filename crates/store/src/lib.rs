@@ -18,6 +18,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod concurrency;
 pub mod conformance;
 pub mod model;
 #[cfg(feature = "postgres")]
@@ -117,6 +118,7 @@ pub trait Store:
     Pipelines
     + Builds
     + Leases
+    + concurrency::Concurrency
     + Outbox
     + Record
     + Executors

@@ -9,6 +9,7 @@
 pub mod authority;
 pub mod callback;
 pub mod command;
+pub mod concurrency;
 pub mod dead_letter;
 pub mod event;
 pub mod frame;

@@ -8,6 +8,7 @@
 pub mod accounts;
 pub mod anew;
 pub mod builds;
+pub mod concurrency;
 pub mod dead_letters;
 pub mod journal;
 pub mod kept;
@@ -90,6 +91,14 @@ macro_rules! store_conformance {
             a_priority_goes_before_fairness
             what_waits_is_counted_whatever_becomes_of_it
             ten_thousand_jobs_of_two_hundred_pipelines_are_given_in_turns
+        );
+        $crate::store_conformance!(@ $fixture, concurrency:
+            builds_of_a_group_run_one_after_the_other
+            jobs_of_a_group_share_its_places
+            p2_concurrent_claims_never_exceed_a_group
+            a_place_is_free_however_its_holder_ends
+            the_newest_build_takes_the_turn_of_those_that_wait
+            a_job_asks_for_its_place_when_its_build_has_one
         );
         $crate::store_conformance!(@ $fixture, logs:
             p3_a_hundred_thousand_lines_come_back_exactly
