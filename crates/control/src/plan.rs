@@ -309,6 +309,47 @@ jobs:
     }
 
     #[test]
+    fn a_trigger_adds_to_the_priority_of_each_job_within_bounds() {
+        let spec =
+            parse("{name: p, priority: 7, jobs: {a: {steps: [{run: x}]}, b: {priority: -3, steps: [{run: x}]}}}");
+        let spec = spec.unwrap();
+        let planned = |priority| {
+            let trigger = Trigger { priority, ..Trigger::default() };
+            plan(&spec, &trigger, BuildId(Uuid::now_v7()), None).map(|(build, _)| build)
+        };
+        let priorities = |build: Build| build.jobs.iter().map(|job| job.plan.priority).collect::<Vec<_>>();
+        assert_eq!(priorities(planned(0).unwrap()), [7, -3]);
+        assert_eq!(priorities(planned(100).unwrap()), [107, 97]);
+        for bad in [-101, 101, i64::MAX] {
+            let refused = planned(bad).unwrap_err();
+            let detail = "`priority` must be a whole number from -100 to 100";
+            assert_eq!((refused.status, refused.detail.as_str()), (422, detail));
+        }
+    }
+
+    #[test]
+    fn a_concurrency_group_is_named_when_the_build_is_planned() {
+        let spec = parse(
+            "{name: p, inputs: {env: }, concurrency: 'to ${{ inputs.env }}', jobs: {a: {matrix: {os: [x, y]}, \
+             concurrency: {group: '${{ inputs.env }} ${{ matrix.os }}', limit: 2}, steps: [{run: x}]}}}",
+        );
+        let spec = spec.unwrap();
+        let planned = |env: &str| plan(&spec, &trigger(&[("env", env)]), BuildId(Uuid::now_v7()), None);
+        let (build, _) = planned("prod").unwrap();
+        assert_eq!(build.concurrency.unwrap().group, "to prod");
+        let groups: Vec<_> = build
+            .jobs
+            .iter()
+            .map(|job| job.plan.concurrency.as_ref().map(|one| (one.group.as_str(), one.limit)))
+            .collect();
+        assert_eq!(groups, [Some(("prod x", 2)), Some(("prod y", 2))]);
+        for bad in ["a\nb", &"x".repeat(200)] {
+            let refused = planned(bad).unwrap_err();
+            assert!(refused.detail.contains("must be one line of 1 to 200 characters"), "{}", refused.detail);
+        }
+    }
+
+    #[test]
     fn a_value_of_many_holes_is_refused_before_it_is_long() {
         let holes = "${{ inputs.a }}".repeat(4_000);
         let text = format!("name: p\ninputs: {{a: }}\nenv: {{A: \"{holes}\"}}\njobs: {{j: {{steps: [{{run: x}}]}}}}");

@@ -35,7 +35,7 @@ fn build_in(group: ConcurrencySpec, jobs: Vec<Job>) -> NewBuild {
     new
 }
 
-fn waits_behind(group: &str, limit: u32) -> NewBuild {
+pub(super) fn waits_behind(group: &str, limit: u32) -> NewBuild {
     build_in(spec(group, limit, WhenFull::Queue), vec![job("a")])
 }
 
@@ -46,7 +46,7 @@ async fn claimed(store: &dyn Store) -> Option<u64> {
 }
 
 /// Ends a job, and its build with its last one.
-async fn end(store: &dyn Store, build: BuildId, job: JobId) {
+pub(super) async fn end(store: &dyn Store, build: BuildId, job: JobId) {
     let decide = move |build: &mut Build, now: Timestamp| {
         let (outcome, executor, since, until) = (Outcome::Succeeded, None, Some(now), now);
         for one in build.jobs.iter_mut().filter(|one| one.id == job) {
