@@ -12,6 +12,7 @@ pub mod command;
 pub mod concurrency;
 pub mod dead_letter;
 pub mod event;
+pub mod executor_now;
 pub mod frame;
 pub mod id;
 pub mod log;
