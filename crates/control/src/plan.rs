@@ -72,7 +72,7 @@ pub fn plan(
         revision: 0,
         queued_at: now,
         cancelling: false,
-        concurrency,
+        concurrency: concurrency.map(Box::new),
         state: BuildState::Queued,
         jobs,
     };

@@ -159,7 +159,7 @@ async fn cancelling_reaches_the_executor_by_notice_and_by_renewal() {
         match executor.notice().await {
             ExecutorNotice::Cancel { lease: cancelled } => break assert_eq!(cancelled, lease),
             ExecutorNotice::Queues { .. } => {}
-            other @ ExecutorNotice::Now {} => panic!("{other:?}"),
+            other @ ExecutorNotice::Now { .. } => panic!("{other:?}"),
         }
     }
     assert!(matches!(executor.renew(&[lease]).await, ControlReply::Renewed { cancelled, .. } if cancelled == [lease]));

@@ -39,7 +39,7 @@ pub struct Build {
     /// A person asked for its end.
     pub cancelling: bool,
     /// Which builds it does not run with at the same time.
-    pub concurrency: Option<ConcurrencySpec>,
+    pub concurrency: Option<Box<ConcurrencySpec>>,
     /// Where it stands.
     pub state: BuildState,
     /// Its jobs, in the order of the plan; `needs` are indexes into this list.

@@ -31,7 +31,7 @@ fn job_in(group: &str) -> Job {
 
 fn build_in(group: ConcurrencySpec, jobs: Vec<Job>) -> NewBuild {
     let mut new = build("site", jobs);
-    new.build.concurrency = Some(group);
+    new.build.concurrency = Some(Box::new(group));
     new
 }
 

@@ -30,7 +30,7 @@ pub async fn p2_a_job_is_given_to_one_process(one: &dyn Store, other: &dyn Store
 
 /// Both ask for jobs of one group, all at once, while builds enter it through both: one at a time is given.
 pub async fn p2_a_place_in_a_group_is_given_by_one_process(one: &dyn Store, other: &dyn Store) {
-    let either = |n: usize| if n % 2 == 0 { one } else { other };
+    let either = |n: usize| if n.is_multiple_of(2) { one } else { other };
     let made = (0..6).map(|n| create(either(n), waits_behind("deploy", 1)));
     futures_util::future::join_all(made).await;
     for _ in 0..6 {
