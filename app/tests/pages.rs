@@ -70,6 +70,7 @@ fn view() -> BuildView {
         outcome: Some(outcome),
         attempt,
         attempts: 1,
+        priority: 0,
         lost_attempts: 3,
         lost: Vec::new(),
         waiting_for: None,

@@ -136,7 +136,11 @@ fn idempotency(key: &str, trigger: &Trigger) -> Result<Idempotency, Problem> {
         return Err(Problem::new(400, "Invalid Idempotency-Key", sentence));
     }
     // Where the one who asks sits is no part of what is asked: a tab that came back may repeat its trigger.
-    let asked = serde_json::to_string(&(&trigger.inputs, trigger.reply)).unwrap_or_default();
+    let asked = match trigger.priority {
+        0 => serde_json::to_string(&(&trigger.inputs, trigger.reply)),
+        priority => serde_json::to_string(&(&trigger.inputs, trigger.reply, priority)),
+    };
+    let asked = asked.unwrap_or_default();
     Ok(Idempotency { key: key.to_owned(), digest: secret::sha256(&asked) })
 }
 

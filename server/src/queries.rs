@@ -50,7 +50,7 @@ pub(crate) async fn answer(core: &Core, who: &Authority, query: &Query) -> Resul
         Query::Pipelines {} => serde_json::to_value(pipelines(core, who).await?),
         Query::Build { id } => serde_json::to_value(build(core, who, *id).await?),
         Query::Executors {} => serde_json::to_value(executors(core, who).await?),
-        Query::ExecutorNow { id } => serde_json::to_value(executor_now(core, who, *id).await?),
+        Query::ExecutorNow { id } => serde_json::to_value(executor_now(core, who, *id, 0).await?),
         Query::Installation {} => serde_json::to_value(installation(core, who).await?),
         Query::Health {} => serde_json::to_value(health(core).await),
         Query::DeadLetters {} => serde_json::to_value(dead_letters_page(core, who).await?),
@@ -83,7 +83,8 @@ pub(crate) async fn build(core: &Core, _who: &Authority, id: BuildId) -> Result<
     let mut view = core.store.build_view(id).await.map_err(store_problem)?.ok_or_else(|| not_found("build", id))?;
     if view.summary.state != wire::view::State::Finished {
         let executors = core.store.executors(core.lease).await.map_err(store_problem)?;
-        waiting_for(&mut view, &executors);
+        let held_up = core.store.held_up(id).await.map_err(store_problem)?;
+        waiting_for(&mut view, &executors, &held_up);
     }
     Ok(view)
 }
@@ -130,13 +131,19 @@ pub(crate) async fn health(core: &Core) -> HealthView {
     HealthView { broker: reason.is_none(), reason, disk: core.room.full(), dead_letters }
 }
 
-/// What an executor says that it runs now: asked over the broker.
-pub(crate) async fn executor_now(core: &Core, who: &Authority, id: ExecutorId) -> Result<ExecutorNow, Problem> {
+/// What an executor says that it runs now, with so many unconfirmed lines of each attempt: asked over the broker.
+pub(crate) async fn executor_now(
+    core: &Core,
+    who: &Authority,
+    id: ExecutorId,
+    lines: u32,
+) -> Result<ExecutorNow, Problem> {
     if !executors(core, who).await?.iter().any(|executor| executor.id == id) {
         return Err(not_found("executor", id));
     }
     let queue = broker::topology::executor(id).name;
-    let asked = core.requester.request(&queue, task::to_bytes(ExecutorNotice::Now {}), broker::REPLY_PATIENCE).await;
+    let asked =
+        core.requester.request(&queue, task::to_bytes(ExecutorNotice::Now { lines }), broker::REPLY_PATIENCE).await;
     let silent = |failure: &dyn std::fmt::Display| {
         Problem::new(504, "No answer", format!("Executor {id} does not answer: {failure}."))
     };

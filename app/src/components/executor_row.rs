@@ -2,6 +2,8 @@
 
 use leptos::prelude::*;
 use wire::{
+    executor_now::AttemptNow,
+    size,
     task::{ExecutorNow, LeaseRef},
     view::{ExecutorView, RunningJob},
 };
@@ -70,20 +72,40 @@ fn title(job: &RunningJob) -> String {
 pub fn said(now: &ExecutorNow, known: &[RunningJob]) -> String {
     let slots = now.slots;
     let name = |lease: &LeaseRef| {
+        if let Some(told) = now.attempts.iter().find(|told| told.job == lease.job && told.attempt == lease.attempt) {
+            return far(told);
+        }
         let job = known.iter().find(|job| job.id == lease.job);
         job.map_or_else(|| format!("job {} (attempt {})", lease.job, lease.attempt), title)
     };
-    if now.running.is_empty() {
-        return format!("It answers: nothing runs, {slots} {} free.", if slots == 1 { "slot is" } else { "slots are" });
-    }
-    let names = now.running.iter().map(name).collect::<Vec<_>>();
-    format!("It answers: {} of {slots} in use, by {}.", names.len(), names.join(", "))
+    let mut said = if now.running.is_empty() {
+        format!("It answers: nothing runs, {slots} {} free.", if slots == 1 { "slot is" } else { "slots are" })
+    } else {
+        let names = now.running.iter().map(name).collect::<Vec<_>>();
+        format!("It answers: {} of {slots} in use, by {}.", names.len(), names.join(", "))
+    };
+    said.extend(now.disk_free.map(|bytes| format!(" Disk: {} free.", size::Size(bytes))));
+    said.extend(now.load.map(|load| format!(" Load: {load:.2}.")));
+    said
+}
+
+/// How far an attempt is, by its executor's own word.
+fn far(told: &AttemptNow) -> String {
+    let step = told.step.as_ref().map(|step| format!("step {}", step.name));
+    let lines = match told.unconfirmed_lines {
+        0 => None,
+        1 => Some("1 line not confirmed yet".to_owned()),
+        lines => Some(format!("{} lines not confirmed yet", size::grouped(lines))),
+    };
+    let details: Vec<String> = step.into_iter().chain(lines).collect();
+    let title = format!("{} #{} · {}", told.pipeline, told.number, told.name);
+    if details.is_empty() { title } else { format!("{title} ({})", details.join(", ")) }
 }
 
 #[cfg(test)]
 mod tests {
     use uuid::Uuid;
-    use wire::{BuildId, ExecutorId, JobId, Timestamp};
+    use wire::{BuildId, ExecutorId, JobId, Timestamp, executor_now::StepNow};
 
     use super::*;
 
@@ -99,10 +121,36 @@ mod tests {
             pipeline: "site".parse().unwrap(),
             number: 7,
         };
-        let mut now = ExecutorNow { executor: ExecutorId(Uuid::nil()), slots: 2, running: Vec::new() };
+        let mut now = ExecutorNow {
+            executor: ExecutorId(Uuid::nil()),
+            slots: 2,
+            running: Vec::new(),
+            free_slots: None,
+            attempts: Vec::new(),
+            disk_free: None,
+            load: None,
+            left_out: None,
+        };
         assert_eq!(said(&now, std::slice::from_ref(&job)), "It answers: nothing runs, 2 slots are free.");
         now.running.push(LeaseRef { job: id, attempt: 1 });
         assert_eq!(said(&now, &[job]), "It answers: 1 of 2 in use, by site #7 · unit.");
         assert_eq!(said(&now, &[]), format!("It answers: 1 of 2 in use, by job {id} (attempt 1)."));
+        now.attempts.push(AttemptNow {
+            job: id,
+            attempt: 1,
+            build: BuildId(Uuid::nil()),
+            number: 7,
+            pipeline: "site".parse().unwrap(),
+            name: "unit".to_owned(),
+            since: Timestamp(0),
+            step: Some(StepNow { step: 1, name: "compile".to_owned(), since: Timestamp(0) }),
+            unconfirmed_events: 3,
+            unconfirmed_lines: 1_200,
+            lines: Vec::new(),
+        });
+        (now.disk_free, now.load) = (Some(12_000_000_000), Some(0.42));
+        let whole = "It answers: 1 of 2 in use, by site #7 · unit (step compile, 1,200 lines not confirmed yet). \
+                     Disk: 12 GB free. Load: 0.42.";
+        assert_eq!(said(&now, &[]), whole);
     }
 }

@@ -41,7 +41,7 @@ impl Start {
             self.key.set_value(uuid::Uuid::new_v4().to_string());
         }
         let live = self.live;
-        let trigger = Trigger { inputs, socket: live.and_then(Live::meta), reply: None };
+        let trigger = Trigger { inputs, socket: live.and_then(Live::meta), ..Trigger::default() };
         spawn_local(async move {
             let key = self.key.get_value();
             let answer = rest::trigger(&name, &trigger, &key).await;

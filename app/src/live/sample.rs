@@ -30,6 +30,7 @@ pub(crate) fn build(jobs: u32) -> BuildView {
         outcome: None,
         attempt: 0,
         attempts: 1,
+        priority: 0,
         lost_attempts: 3,
         lost: Vec::new(),
         waiting_for: None,

@@ -1,7 +1,7 @@
 //! `stepcast trigger PIPELINE [--input K=V]… [--follow]`
 
 use clap::Args;
-use wire::{command::Trigger, view::BuildSummary};
+use wire::{command::Trigger, concurrency::check_priority, view::BuildSummary};
 
 use crate::{
     Done,
@@ -17,6 +17,9 @@ pub struct Options {
     /// An input, as NAME=VALUE; may be given several times.
     #[arg(long = "input", value_name = "K=V", value_parser = pair)]
     inputs: Vec<(String, String)>,
+    /// How urgent it is: added to the priority of its jobs, -100 to 100. Greater goes first.
+    #[arg(long, value_name = "N", default_value_t = 0, allow_hyphen_values = true, value_parser = priority)]
+    priority: i64,
     /// Show the build until it has ended; the exit status tells how.
     #[arg(long)]
     follow: bool,
@@ -30,8 +33,14 @@ fn pair(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
+fn priority(text: &str) -> Result<i64, String> {
+    let number = text.parse().unwrap_or(i64::MAX);
+    check_priority(number).map(i64::from).map_err(|sentence| format!("it {sentence}"))
+}
+
 pub(crate) fn run(client: &Client, options: &Options) -> Result<Done, Failure> {
-    let trigger = Trigger { inputs: options.inputs.iter().cloned().collect(), socket: None, reply: None };
+    let inputs = options.inputs.iter().cloned().collect();
+    let trigger = Trigger { inputs, priority: options.priority, ..Trigger::default() };
     let path = format!("/pipelines/{}/builds", options.pipeline);
     let summary: BuildSummary = client.post(&path, &trigger, options.idempotency_key.as_deref())?;
     if options.follow {

@@ -23,6 +23,7 @@ pub mod dead_letters;
 mod expression;
 pub mod gateways;
 pub mod graph;
+mod groups;
 pub mod pipeline;
 pub mod plan;
 mod queues;

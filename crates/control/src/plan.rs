@@ -13,6 +13,7 @@ use uuid::Uuid;
 use wire::{
     BuildId, JobId, Problem, Timestamp,
     command::Trigger,
+    concurrency::{ConcurrencySpec, GROUP_CHARS_MAX, check_priority},
     pipeline::{JobSpec, PipelineSpec, SourceSpec, StepSpec},
     task::Reply,
 };
@@ -36,6 +37,10 @@ pub fn plan(
     reply: Option<Reply>,
 ) -> Result<(Build, Vec<Announcement>), Problem> {
     let inputs = inputs(spec, trigger)?;
+    let urgency = check_priority(trigger.priority)
+        .map_err(|sentence| Problem::new(422, "Invalid priority", format!("`priority` {sentence}")))?;
+    let concurrency =
+        spec.concurrency.as_ref().map(|concurrency| group(concurrency, &inputs, &[], None)).transpose()?;
     let expanded: Vec<Vec<Matrix<'_>>> = spec.jobs.iter().map(combinations).collect();
     let mut indexes: HashMap<&str, std::ops::Range<usize>> = HashMap::new();
     let mut next = 0;
@@ -49,7 +54,8 @@ pub fn plan(
         let needs: Vec<usize> =
             job.needs.iter().filter_map(|need| indexes.get(need.as_str())).flat_map(Clone::clone).collect();
         for matrix in combinations {
-            let plan = job_plan(job, matrix, &needs, spec.source.as_ref(), &inputs, &room)?;
+            let mut plan = job_plan(job, matrix, &needs, spec.source.as_ref(), &inputs, &room)?;
+            plan.priority += urgency;
             let id = JobId(Uuid::now_v7());
             let plan = Arc::new(plan);
             jobs.push(Job { id, plan, attempt: 0, failures: 0, losses: 0, lost: Vec::new(), state: JobState::Waiting });
@@ -66,6 +72,7 @@ pub fn plan(
         revision: 0,
         queued_at: now,
         cancelling: false,
+        concurrency: concurrency.map(Box::new),
         state: BuildState::Queued,
         jobs,
     };
@@ -142,6 +149,36 @@ impl Room {
     }
 }
 
+/// What stands for a hole.
+fn value<'v>(part: Part<'_>, inputs: &'v BTreeMap<String, String>, matrix: &[(&str, &'v str)]) -> Option<&'v str> {
+    match part {
+        Part::Plain(_) => None,
+        Part::Input(name) => inputs.get(name).map(String::as_str),
+        Part::Matrix(axis) => matrix.iter().find(|(name, _)| *name == axis).map(|(_, value)| *value),
+    }
+}
+
+/// The concurrency group of the build, or of one of its jobs.
+fn group(
+    spec: &ConcurrencySpec,
+    inputs: &BTreeMap<String, String>,
+    matrix: &[(&str, &str)],
+    job: Option<&str>,
+) -> Result<ConcurrencySpec, Problem> {
+    let of = job.map(|job| format!(" of job `{job}`")).unwrap_or_default();
+    let problem = |sentence: String| Problem::new(422, "Invalid build", sentence);
+    let filled = expression::fill(&spec.group, VALUE_BYTES_MAX, |part| value(part, inputs, matrix))
+        .map_err(|sentence| problem(format!("{sentence}, in the concurrency group{of}")))?;
+    let group = filled.trim();
+    if !(1..=GROUP_CHARS_MAX).contains(&group.chars().count()) || group.chars().any(char::is_control) {
+        return Err(problem(format!(
+            "the name of the concurrency group{of} must be one line of 1 to {GROUP_CHARS_MAX} characters once its `${{{{ }}}}` \
+             are replaced"
+        )));
+    }
+    Ok(ConcurrencySpec { group: group.to_owned(), ..spec.clone() })
+}
+
 fn job_plan(
     job: &JobSpec,
     matrix: &Matrix<'_>,
@@ -151,11 +188,7 @@ fn job_plan(
     room: &Room,
 ) -> Result<JobPlan, Problem> {
     let fill = |text: &String| {
-        let filled = expression::fill(text, VALUE_BYTES_MAX, |part| match part {
-            Part::Plain(_) => None,
-            Part::Input(name) => inputs.get(name).map(String::as_str),
-            Part::Matrix(axis) => matrix.iter().find(|(name, _)| *name == axis).map(|(_, value)| *value),
-        });
+        let filled = expression::fill(text, VALUE_BYTES_MAX, |part| value(part, inputs, matrix));
         let filled = filled
             .map_err(|sentence| Problem::new(422, "Invalid build", format!("{sentence}, in job `{}`", job.name)))?;
         room.take(filled.len())?;
@@ -179,6 +212,7 @@ fn job_plan(
         let reference = source.reference.as_ref().map(fill).transpose()?;
         Ok::<_, Problem>(SourceSpec { git: fill(&source.git)?, reference })
     });
+    let concurrency = job.concurrency.as_ref().map(|spec| group(spec, inputs, matrix, Some(&job.name))).transpose()?;
     let step = |step: &StepSpec| {
         let (name, run) = (room.copy(&step.name)?, room.copy(&step.run)?);
         Ok(StepSpec { name, run, env: fill_all(&step.env)?, stderr: step.stderr })
@@ -188,7 +222,8 @@ fn job_plan(
         labels: job.labels.clone(),
         needs: needs.to_vec(),
         condition: job.condition,
-        priority: 0,
+        priority: job.priority,
+        concurrency,
         timeout_seconds: job.timeout_seconds,
         attempts: job.attempts,
         lost_attempts: job.lost_attempts,
@@ -271,6 +306,47 @@ jobs:
         );
         let unknown = planned(&[("who", "x"), ("whom", "y")]).unwrap_err();
         assert_eq!(unknown.detail, "pipeline site has no input `whom`: it has `ref`, `who`");
+    }
+
+    #[test]
+    fn a_trigger_adds_to_the_priority_of_each_job_within_bounds() {
+        let spec =
+            parse("{name: p, priority: 7, jobs: {a: {steps: [{run: x}]}, b: {priority: -3, steps: [{run: x}]}}}");
+        let spec = spec.unwrap();
+        let planned = |priority| {
+            let trigger = Trigger { priority, ..Trigger::default() };
+            plan(&spec, &trigger, BuildId(Uuid::now_v7()), None).map(|(build, _)| build)
+        };
+        let priorities = |build: Build| build.jobs.iter().map(|job| job.plan.priority).collect::<Vec<_>>();
+        assert_eq!(priorities(planned(0).unwrap()), [7, -3]);
+        assert_eq!(priorities(planned(100).unwrap()), [107, 97]);
+        for bad in [-101, 101, i64::MAX] {
+            let refused = planned(bad).unwrap_err();
+            let detail = "`priority` must be a whole number from -100 to 100";
+            assert_eq!((refused.status, refused.detail.as_str()), (422, detail));
+        }
+    }
+
+    #[test]
+    fn a_concurrency_group_is_named_when_the_build_is_planned() {
+        let spec = parse(
+            "{name: p, inputs: {env: }, concurrency: 'to ${{ inputs.env }}', jobs: {a: {matrix: {os: [x, y]}, \
+             concurrency: {group: '${{ inputs.env }} ${{ matrix.os }}', limit: 2}, steps: [{run: x}]}}}",
+        );
+        let spec = spec.unwrap();
+        let planned = |env: &str| plan(&spec, &trigger(&[("env", env)]), BuildId(Uuid::now_v7()), None);
+        let (build, _) = planned("prod").unwrap();
+        assert_eq!(build.concurrency.unwrap().group, "to prod");
+        let groups: Vec<_> = build
+            .jobs
+            .iter()
+            .map(|job| job.plan.concurrency.as_ref().map(|one| (one.group.as_str(), one.limit)))
+            .collect();
+        assert_eq!(groups, [Some(("prod x", 2)), Some(("prod y", 2))]);
+        for bad in ["a\nb", &"x".repeat(200)] {
+            let refused = planned(bad).unwrap_err();
+            assert!(refused.detail.contains("must be one line of 1 to 200 characters"), "{}", refused.detail);
+        }
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! What must happen though nobody asks: leases that have run out are taken back, hints are topped up, executors learn of
-//! new queues. It looks at the start and every quarter of a lease, so a restart never leaves a job stuck.
+//! new queues, what was superseded ends. It looks at the start and every quarter of a lease, so a restart never leaves a job stuck.
 //!
 //! Every process with the control role looks. Two that see the same are harmless: the rule checks the term once more, and
 //! hints may be doubled.
@@ -16,6 +16,7 @@ use crate::{
     ControlError,
     claims::take_back,
     graph::{Loss, LossCause},
+    groups::end_superseded,
     queues::{Told, top_up},
     service::ControlConfig,
 };
@@ -43,8 +44,10 @@ pub(crate) async fn run(broker: &dyn Broker, store: &dyn Store, config: &Control
         };
         let looked = async {
             told.tell(broker, store, config).await?;
+            end_superseded(store).await?;
             if is_tick {
                 take_back_expired(store, config).await?;
+                store.tidy_groups().await?;
                 top_up(broker, store).await?;
             }
             Ok::<(), ControlError>(())

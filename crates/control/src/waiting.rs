@@ -2,19 +2,30 @@
 
 use std::collections::HashSet;
 
+use store::concurrency::HeldUp;
 use wire::{
-    LabelSet,
+    LabelSet, PipelineName,
     view::{BuildView, ExecutorView, State},
 };
 
 /// Names in one sentence; a matrix may have hundreds.
 const NAMES_SHOWN_MAX: usize = 3;
 
-/// Fills [`wire::view::JobView::waiting_for`] of every job that waits.
-pub fn waiting_for(build: &mut BuildView, executors: &[ExecutorView]) {
+/// Fills [`wire::view::JobView::waiting_for`] of every job that waits. `held_up` are those that wait for their group.
+pub fn waiting_for(build: &mut BuildView, executors: &[ExecutorView], held_up: &[HeldUp]) {
     let open: HashSet<String> =
         build.jobs.iter().filter(|job| job.state != State::Finished).map(|job| job.name.clone()).collect();
     for job in build.jobs.iter_mut().filter(|job| job.state == State::Queued) {
+        if let Some(held_up) = held_up.iter().find(|held_up| held_up.job == job.id) {
+            let group = group(held_up);
+            // Who waits for its turn should know as well that it will be in vain.
+            job.waiting_for = Some(if is_served(&job.labels, executors) {
+                group
+            } else {
+                format!("{group}; {}", executor_for(&job.labels, executors))
+            });
+            continue;
+        }
         let needs: Vec<&str> = job.needs.iter().map(String::as_str).filter(|need| open.contains(*need)).collect();
         job.waiting_for = Some(if needs.is_empty() { executor_for(&job.labels, executors) } else { jobs(&needs) });
     }
@@ -30,9 +41,23 @@ fn jobs(needs: &[&str]) -> String {
     }
 }
 
+fn group(HeldUp { group, holders, .. }: &HeldUp) -> String {
+    let named = |(pipeline, number): &(PipelineName, u64)| format!("build #{number} of {pipeline}");
+    let sentence = format!("waits for concurrency group {group}");
+    match holders.as_slice() {
+        [] => sentence,
+        [one] => format!("{sentence}, held by {}", named(one)),
+        [one, other] => format!("{sentence}, held by {} and {}", named(one), named(other)),
+        [one, others @ ..] => format!("{sentence}, held by {} and {} others", named(one), others.len()),
+    }
+}
+
+fn is_served(labels: &LabelSet, executors: &[ExecutorView]) -> bool {
+    executors.iter().any(|executor| executor.alive && labels.is_served_by(&executor.labels))
+}
+
 fn executor_for(labels: &LabelSet, executors: &[ExecutorView]) -> String {
-    let is_served = executors.iter().any(|executor| executor.alive && labels.is_served_by(&executor.labels));
-    match (is_served, labels.labels()) {
+    match (is_served(labels, executors), labels.labels()) {
         (true, []) => "waits for a free executor".to_owned(),
         (true, _) => format!("waits for a free executor with {labels}"),
         (false, []) => "no executor is running: start one".to_owned(),
@@ -71,5 +96,22 @@ mod tests {
         );
         assert_eq!(executor_for(&set(&[]), &here), "waits for a free executor");
         assert_eq!(executor_for(&set(&[]), &[]), "no executor is running: start one");
+    }
+
+    #[test]
+    fn the_sentence_names_the_group_and_who_holds_it() {
+        let held_by = |numbers: &[u64]| {
+            let holders = numbers.iter().map(|number| ("site".parse().unwrap(), *number)).collect();
+            let job = wire::JobId(uuid::Uuid::nil());
+            group(&HeldUp { job, group: "deploy-prod".to_owned(), holders })
+        };
+        assert_eq!(held_by(&[]), "waits for concurrency group deploy-prod");
+        assert_eq!(held_by(&[11]), "waits for concurrency group deploy-prod, held by build #11 of site");
+        let two = "waits for concurrency group deploy-prod, held by build #9 of site and build #11 of site";
+        assert_eq!(held_by(&[9, 11]), two);
+        assert_eq!(
+            held_by(&[9, 11, 12]),
+            "waits for concurrency group deploy-prod, held by build #9 of site and 2 others"
+        );
     }
 }

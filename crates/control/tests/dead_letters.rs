@@ -105,7 +105,7 @@ async fn a_message_is_retried_when_the_cause_is_gone_and_when_somebody_takes_it(
     world.broker.declare(&queue).await.unwrap();
     let mut reader = world.consume(&queue.name).await;
     let mut message =
-        Outgoing::dead(to_bytes(ExecutorNotice::Now {}).into(), "no", broker::Origin::named(&*queue.name));
+        Outgoing::dead(to_bytes(ExecutorNotice::Now { lines: 0 }).into(), "no", broker::Origin::named(&*queue.name));
     message.correlation_id = Some("c1".to_owned());
     let id = message.message_id;
     world.broker.publish(message).await.unwrap();

@@ -54,6 +54,7 @@ impl Verdict {
 pub(crate) async fn run(executor: Arc<Executor>, grant: Arc<Grant>, lease: Arc<Lease>) {
     let (job, attempt) = (grant.lease.job, grant.lease.attempt);
     let publisher = Publisher::start(Arc::clone(&executor.broker), Arc::clone(&lease), Arc::clone(&grant));
+    executor.running.began(grant.lease, publisher.insight());
     let attempt_of = Attempt { executor: &executor, grant: &grant, lease: &lease, publisher: &publisher };
     let (workspace, ended) = attempt_of.perform().await;
     let finished = match ended {

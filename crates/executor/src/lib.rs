@@ -16,6 +16,7 @@ mod job;
 mod lease;
 mod lockfile;
 mod log;
+mod now;
 mod publish;
 mod runner;
 mod source;

@@ -13,7 +13,7 @@ use std::{
 use broker::{Broker, Confirm, Outgoing};
 use tokio::sync::{Notify, watch};
 use tokio_util::task::AbortOnDropHandle;
-use wire::{Event, EventMessage, Position, Topic, VERSION, event::raw, task::Grant};
+use wire::{Event, EventMessage, Position, Timestamp, Topic, VERSION, event::raw, executor_now::StepNow, task::Grant};
 
 use crate::{clock::now, lease::Lease};
 
@@ -34,6 +34,34 @@ pub(crate) struct Publisher {
     _keeper: AbortOnDropHandle<()>,
 }
 
+/// What is known of an attempt while it runs, for who asks.
+pub(crate) struct Insight {
+    shared: Arc<Shared>,
+    since: Timestamp,
+}
+
+impl Insight {
+    /// What it was granted for.
+    pub(crate) fn grant(&self) -> &Grant {
+        &self.shared.grant
+    }
+
+    /// When it was taken up.
+    pub(crate) fn since(&self) -> Timestamp {
+        self.since
+    }
+
+    /// The last step that has begun.
+    pub(crate) fn step(&self) -> Option<StepNow> {
+        self.shared.window().step.clone()
+    }
+
+    /// The bodies of the events that the broker has not confirmed, in order.
+    pub(crate) fn unconfirmed(&self) -> Vec<Arc<[u8]>> {
+        self.shared.window().unconfirmed.iter().map(|unconfirmed| Arc::clone(&unconfirmed.message.body)).collect()
+    }
+}
+
 struct Shared {
     broker: Arc<dyn Broker>,
     lease: Arc<Lease>,
@@ -47,6 +75,7 @@ struct Shared {
 #[derive(Default)]
 struct Window {
     next_offset: u64,
+    step: Option<StepNow>,
     unconfirmed: VecDeque<Unconfirmed>,
     /// A confirm failed: what comes meanwhile waits for its turn behind what is published again.
     broken: bool,
@@ -78,6 +107,11 @@ impl Publisher {
         Self { shared, _keeper: keeper }
     }
 
+    /// What is known of the attempt, for who asks.
+    pub(crate) fn insight(&self) -> Arc<Insight> {
+        Arc::new(Insight { shared: Arc::clone(&self.shared), since: now() })
+    }
+
     /// Hands an event over, at once.
     ///
     /// # Errors
@@ -87,8 +121,13 @@ impl Publisher {
         if !shared.lease.is_trusted() {
             return Err(LeaseLost);
         }
+        let step = match event {
+            Event::StepStarted { step, name, .. } => Some(StepNow { step: *step, name: name.clone(), since: now() }),
+            _ => None,
+        };
         let event = raw(event);
         let mut window = shared.window();
+        window.step = step.or_else(|| window.step.take());
         let message = shared.message(window.next_offset, event);
         window.next_offset += 1;
         let bytes = message.body.len();

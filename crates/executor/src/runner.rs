@@ -22,11 +22,17 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 use wire::{
     LabelSet,
-    task::{ControlReply, ControlRequest, ExecutorNotice, ExecutorNow, from_bytes, to_bytes},
+    task::{ControlReply, ControlRequest, ExecutorNotice, from_bytes, to_bytes},
 };
 
 use self::running::Running;
-use crate::{ExecutorConfig, ExecutorError, claim, host::Guards, lockfile, workspace};
+use crate::{
+    ExecutorConfig, ExecutorError, claim,
+    host::Guards,
+    lockfile,
+    now::{self, Asked},
+    workspace,
+};
 
 /// The pause before a broker that could not be reached is tried again.
 const BROKER_BACK_OFF: Duration = Duration::from_millis(500);
@@ -245,10 +251,20 @@ impl Executor {
                     lease.cancel();
                 }
             }
-            Ok(ExecutorNotice::Now {}) => {
-                let (executor, slots) = (self.config.id, self.config.slots);
-                let running = self.running.leases().iter().map(|lease| lease.holder).collect();
-                rpc::answer(&*self.broker, message, to_bytes(ExecutorNow { executor, slots, running }));
+            Ok(ExecutorNotice::Now { lines }) => {
+                let asked = Asked {
+                    executor: self.config.id,
+                    slots: self.config.slots,
+                    running: self.running.leases().iter().map(|lease| lease.holder).collect(),
+                    attempts: self.running.insights(),
+                    lines,
+                };
+                let (broker, message, work_dir) =
+                    (Arc::clone(&self.broker), message.clone(), self.config.work_dir.clone());
+                // It reads the disk and decodes what may be some MiB.
+                self.tasks.spawn_blocking(move || {
+                    rpc::answer(&*broker, &message, to_bytes(now::answer(&asked, &work_dir)));
+                });
             }
             Err(error) => {
                 tracing::warn!(%error, "a notice to this executor cannot be read and goes to the dead letters");

@@ -20,7 +20,8 @@ const CHATTER: &str = "echo $$; while :; do echo still; sleep 0.02; done";
 async fn now(stage: &Stage) -> ExecutorNow {
     let requester = Requester::start(stage.broker.clone()).await.unwrap();
     let queue = topology::executor(stage.id).name;
-    from_bytes(&requester.request(&queue, to_bytes(ExecutorNotice::Now {}), PATIENCE).await.unwrap().body).unwrap()
+    from_bytes(&requester.request(&queue, to_bytes(ExecutorNotice::Now { lines: 20 }), PATIENCE).await.unwrap().body)
+        .unwrap()
 }
 
 /// Reads until nothing comes any more and nothing runs; no step may have ended.

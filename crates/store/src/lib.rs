@@ -18,6 +18,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod concurrency;
 pub mod conformance;
 pub mod model;
 #[cfg(feature = "postgres")]
@@ -117,6 +118,7 @@ pub trait Store:
     Pipelines
     + Builds
     + Leases
+    + concurrency::Concurrency
     + Outbox
     + Record
     + Executors
@@ -169,7 +171,9 @@ pub trait Builds: Send + Sync + 'static {
 
 /// Leases: of jobs, and by name for groups, the relay and control.
 pub trait Leases: Send + Sync + 'static {
-    /// Chooses the first queued job of `claim.label_set` (by priority, then one that was lost, then by when it was queued), grants it under a new
+    /// Chooses a queued job of `claim.label_set`: one of the greatest priority, of the pipeline that has the fewest running under
+    /// this label set (among equals, of the one that was served longest ago), and within the pipeline one that was lost, then
+    /// the one that has waited longest. Grants it under a new
     /// lease (the term, its attempt, rises: [`model::Job::next_attempt`]) and lets `grant` change the build and say what is to be announced. A
     /// claim id that was granted before, and whose lease still holds, gets the same answer. None when no job waits.
     fn claim_job(&self, claim: Claim, grant: Grant) -> BoxFuture<'_, Result<Option<Claimed>, ChangeError>>;
@@ -185,7 +189,7 @@ pub trait Leases: Send + Sync + 'static {
     fn expired_jobs(&self, limit: u32) -> Answer<'_, Vec<Expired>>;
     /// Running jobs that `executor` holds under another incarnation than this one.
     fn orphaned_jobs(&self, executor: ExecutorId, incarnation: Uuid) -> Answer<'_, Vec<Expired>>;
-    /// How many jobs wait, by label set.
+    /// How many jobs can be claimed, by label set.
     fn queued_jobs(&self) -> Answer<'_, Vec<QueuedJobs>>;
     /// Every label set that a job or a pipeline asks for.
     fn label_sets(&self) -> Answer<'_, Vec<LabelSet>>;

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use wire::{
     BuildId, ClientId, Event, EventMessage, ExecutorId, JobId, LabelSet, Outcome, PipelineName, ServerId, Timestamp,
     authority::Role,
+    concurrency::ConcurrencySpec,
     event::Recorded,
     pipeline::{Condition, SourceSpec, StepSpec},
     task::{ExecutorNotice, LeaseRef, Reply},
@@ -37,6 +38,8 @@ pub struct Build {
     pub queued_at: Timestamp,
     /// A person asked for its end.
     pub cancelling: bool,
+    /// Which builds it does not run with at the same time.
+    pub concurrency: Option<Box<ConcurrencySpec>>,
     /// Where it stands.
     pub state: BuildState,
     /// Its jobs, in the order of the plan; `needs` are indexes into this list.
@@ -154,6 +157,9 @@ pub struct JobPlan {
     pub condition: Condition,
     /// Greater goes first; 0 unless said otherwise.
     pub priority: i32,
+    /// Which jobs it does not run with at the same time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<ConcurrencySpec>,
     /// Seconds for one attempt.
     pub timeout_seconds: u64,
     /// How often it may run when it fails.

@@ -74,6 +74,7 @@ macro_rules! two_processes {
 
 two_processes! {
     p2_a_job_is_given_to_one_process
+    p2_a_place_in_a_group_is_given_by_one_process
     p2_a_claim_is_repeated_to_another_process
     p2_a_named_lease_has_one_holder_in_all_processes
     an_idempotency_key_makes_one_build_in_all_processes

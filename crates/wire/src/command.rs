@@ -43,12 +43,20 @@ pub struct Trigger {
     /// By name.
     #[serde(default)]
     pub inputs: BTreeMap<String, String>,
+    /// Added to the priority of each of its jobs: -[`crate::concurrency::PRIORITY_MAX`] to that.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub priority: i64,
     /// Where the one who asks sits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub socket: Option<SocketMeta>,
     /// How the result is told; a callback if `socket` is given, else nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply: Option<ReplyMode>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_zero(number: &i64) -> bool {
+    *number == 0
 }
 
 /// How the result of a command is told.

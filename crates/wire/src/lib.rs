@@ -9,8 +9,10 @@
 pub mod authority;
 pub mod callback;
 pub mod command;
+pub mod concurrency;
 pub mod dead_letter;
 pub mod event;
+pub mod executor_now;
 pub mod frame;
 pub mod id;
 pub mod log;

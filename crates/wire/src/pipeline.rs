@@ -6,6 +6,8 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::concurrency::ConcurrencySpec;
+
 /// The `ETag` of a pipeline's text: its SHA-256, in quotes.
 #[must_use]
 pub fn etag(text: &str) -> String {
@@ -214,6 +216,9 @@ pub struct PipelineSpec {
     /// How long its builds are kept, where it says so itself.
     #[serde(default, skip_serializing_if = "RetentionSpec::is_default")]
     pub retention: RetentionSpec,
+    /// Which of its builds, and of other pipelines', do not run at the same time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<ConcurrencySpec>,
     /// The jobs in the order of the file, matrices not yet expanded; needs name jobs of this list and make no cycle.
     pub jobs: Vec<JobSpec>,
 }
@@ -254,6 +259,11 @@ pub enum Condition {
     Always,
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_zero(number: &i32) -> bool {
+    *number == 0
+}
+
 /// One job of a pipeline, its matrix not yet expanded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobSpec {
@@ -277,6 +287,12 @@ pub struct JobSpec {
     pub attempts: u32,
     /// How often it may run because its executor was lost.
     pub lost_attempts: u32,
+    /// Greater goes first; its own, or the pipeline's.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub priority: i32,
+    /// Which jobs do not run at the same time as it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<ConcurrencySpec>,
     /// Bytes of log that one attempt keeps at most; none: as many as its executor keeps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_limit: Option<u64>,

@@ -16,6 +16,8 @@ use crate::{
     pipeline::{SourceSpec, StepSpec},
 };
 
+pub use crate::executor_now::ExecutorNow;
+
 /// A body with the version that every message has.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Versioned<T> {
@@ -221,6 +223,11 @@ pub struct Reply {
     pub client_id: ClientId,
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_none_asked(lines: &u32) -> bool {
+    *lines == 0
+}
+
 /// From control, to the queue `executor.<id>`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "notice", rename_all = "snake_case")]
@@ -236,18 +243,12 @@ pub enum ExecutorNotice {
         lease: LeaseRef,
     },
     /// What do you run now? With `reply_to`; answer: [`ExecutorNow`].
-    Now {},
-}
-
-/// What an executor says of itself when asked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ExecutorNow {
-    /// Who.
-    pub executor: ExecutorId,
-    /// How many jobs it can run at once.
-    pub slots: u32,
-    /// What it runs.
-    pub running: Vec<LeaseRef>,
+    Now {
+        /// The last lines of each attempt that the broker has not confirmed: so many, at most
+        /// [`crate::executor_now::NOW_LINES_MAX`].
+        #[serde(default, skip_serializing_if = "is_none_asked")]
+        lines: u32,
+    },
 }
 
 #[cfg(test)]

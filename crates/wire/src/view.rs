@@ -105,6 +105,9 @@ pub struct JobView {
     pub outcome: Option<Outcome>,
     /// The last attempt, from 1; 0 if none has begun.
     pub attempt: u32,
+    /// Greater goes first.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub priority: i32,
     /// How many attempts may fail.
     pub attempts: u32,
     /// How many may be lost; 0 from a Stepcast that does not tell.

@@ -34,12 +34,12 @@ test("an executor answers itself, by the names of what it runs, which lead to th
   await open(page, "/executors");
   const executor = page.locator(".executor");
   await executor.getByRole("button", { name: /^Ask it now/ }).click();
-  await expect(executor.getByRole("status")).toHaveText(/^It answers: nothing runs, \d+ slots? (is|are) free\.$/);
+  await expect(executor.getByRole("status")).toHaveText(/^It answers: nothing runs, \d+ slots? (is|are) free\. Disk: .+ free\. Load: [\d.]+\.$/);
 
   await api.trigger("slow");
   await expect(executor.getByRole("link", { name: "slow #1 · work" })).toBeVisible();
   await executor.getByRole("button", { name: /^Ask it now/ }).click();
-  await expect(executor.getByRole("status")).toHaveText(/^It answers: 1 of \d+ in use, by slow #1 · work\.$/);
+  await expect(executor.getByRole("status")).toHaveText(/^It answers: 1 of \d+ in use, by slow #1 · work \(step .+\)\. Disk: /);
   await executor.getByRole("link", { name: "slow #1 · work" }).click();
   await expect(page).toHaveTitle("running · slow #1 · Stepcast");
   await gate.open();

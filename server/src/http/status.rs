@@ -7,14 +7,16 @@ use std::{
 
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::{Path, Query, State},
     http::{StatusCode, header},
     response::{IntoResponse as _, Response},
 };
 use gateway::Gateway;
+use serde::Deserialize;
 use wire::{
     Problem,
     dead_letter::DeadLetterCount,
+    executor_now::NOW_LINES_MAX,
     task::ExecutorNow,
     view::{ExecutorView, GatewayView, GroupView, WorkerView},
 };
@@ -34,13 +36,28 @@ pub(crate) async fn executors(State(core): State<Arc<Core>>, Who(who): Who) -> A
     Ok(Json(queries::executors(&core, &who).await?))
 }
 
+/// What may be said behind `?` of [`executor_now`].
+#[derive(Deserialize)]
+pub(crate) struct NowParameters {
+    lines: Option<String>,
+}
+
 /// `GET /executors/{id}/now`
 pub(crate) async fn executor_now(
     State(core): State<Arc<Core>>,
     Who(who): Who,
     Path(id): Path<String>,
+    Query(asked): Query<NowParameters>,
 ) -> Answer<Json<ExecutorNow>> {
-    Ok(Json(queries::executor_now(&core, &who, parse("The executor's id", &id)?).await?))
+    let id = parse("The executor's id", &id)?;
+    let lines = match asked.lines {
+        None => 0,
+        Some(text) => text.parse().ok().filter(|lines| *lines <= NOW_LINES_MAX).ok_or_else(|| {
+            let sentence = format!("`lines` must be a whole number from 0 to {NOW_LINES_MAX}.");
+            Problem::new(400, "Invalid parameter", sentence)
+        })?,
+    };
+    Ok(Json(queries::executor_now(&core, &who, id, lines).await?))
 }
 
 /// `GET /gateways`

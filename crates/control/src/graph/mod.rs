@@ -23,8 +23,10 @@
 mod ends;
 mod order;
 mod settle;
+mod supersede;
 
 pub use ends::{Ended, Loss, LossCause, finish, lost, was_finished};
+pub use supersede::supersede;
 
 use store::model::{Announcement, Build, BuildState, JobState, Refusal};
 use wire::{
@@ -83,14 +85,18 @@ pub fn cancel(build: &mut Build, now: Timestamp) -> Result<Vec<Announcement>, Re
         let sentence = format!("build {number} of {pipeline} has {} already", past(outcome));
         return Err(Refusal::State(sentence));
     }
+    Ok(stop(build, "the build was cancelled before it began", now))
+}
+
+/// Ends what of an open build has not begun, for this reason, and asks for the end of what runs.
+fn stop(build: &mut Build, reason: &str, now: Timestamp) -> Vec<Announcement> {
     build.cancelling = true;
     let mut announcements = Vec::new();
     for job in &mut build.jobs {
         match &mut job.state {
             JobState::Finished { .. } => {}
             JobState::Waiting | JobState::Queued { .. } => {
-                let reason = "the build was cancelled before it began".to_owned();
-                finished(job, Outcome::Cancelled, Some(reason), now, &mut announcements);
+                finished(job, Outcome::Cancelled, Some(reason.to_owned()), now, &mut announcements);
             }
             JobState::Running { lease, cancelling, .. } => {
                 *cancelling = true;
@@ -101,7 +107,7 @@ pub fn cancel(build: &mut Build, now: Timestamp) -> Result<Vec<Announcement>, Re
         }
     }
     settle(build, now, &mut announcements);
-    Ok(announcements)
+    announcements
 }
 
 /// Runs a finished build again: all of its jobs, or those that did not succeed and everything that needs them. Terms go

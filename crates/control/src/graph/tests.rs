@@ -33,6 +33,7 @@ fn job(n: usize, needs: &[usize], condition: Condition, attempts: u32, lost_atte
         needs: needs.to_vec(),
         condition,
         priority: 0,
+        concurrency: None,
         timeout_seconds: 60,
         attempts,
         lost_attempts,
@@ -62,6 +63,7 @@ fn build(jobs: Vec<Job>) -> Build {
         revision: 0,
         queued_at: Timestamp(0),
         cancelling: false,
+        concurrency: None,
         state: BuildState::Queued,
         jobs,
     }

@@ -15,12 +15,12 @@ use wire::{
 use super::{
     Axes, COMBINATIONS_MAX, Holes, JOBS_MAX, NAMES_MAX, PLANS_BYTES_MAX, STEPS_MAX, check_value, duration,
     fields::{Fields, shown, text},
-    needs,
+    needs, queueing,
     yaml::{Key, Node, Place, Value},
 };
 use crate::expression;
 
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 13] = [
     "labels",
     "needs",
     "if",
@@ -28,6 +28,8 @@ const KEYS: [&str; 11] = [
     "timeout",
     "attempts",
     "lost_attempts",
+    "priority",
+    "concurrency",
     "log_limit",
     "env",
     "steps",
@@ -54,7 +56,12 @@ type Env = BTreeMap<String, String>;
 type ReadText<'r> = &'r mut dyn FnMut(&Node, &str, &str) -> Result<(), Problem>;
 
 /// All jobs, in the order of the file.
-pub(super) fn read(fields: &Fields<'_>, shared: &Env, holes: &mut Holes<'_>) -> Result<Vec<JobSpec>, Problem> {
+pub(super) fn read(
+    fields: &Fields<'_>,
+    shared: &Env,
+    priority: i32,
+    holes: &mut Holes<'_>,
+) -> Result<Vec<JobSpec>, Problem> {
     let node = fields.required("jobs", "give it at least one")?;
     let entries = fields.map("jobs")?;
     if entries.is_empty() {
@@ -74,7 +81,7 @@ pub(super) fn read(fields: &Fields<'_>, shared: &Env, holes: &mut Holes<'_>) -> 
     let mut named = Vec::new();
     let mut expanded = 0;
     for (key, node) in entries {
-        let (job, needs) = job(key, node, shared, holes)?;
+        let (job, needs) = job(key, node, shared, priority, holes)?;
         expanded += job.matrix.iter().map(|(_, values)| values.len()).product::<usize>();
         if expanded > JOBS_MAX {
             let detail = format!("with job `{}` there are more than {JOBS_MAX} jobs, matrices expanded", job.name);
@@ -87,7 +94,13 @@ pub(super) fn read(fields: &Fields<'_>, shared: &Env, holes: &mut Holes<'_>) -> 
     Ok(jobs)
 }
 
-fn job<'n>(key: &Key, node: &'n Node, shared: &Env, holes: &mut Holes<'_>) -> Result<(JobSpec, &'n [Node]), Problem> {
+fn job<'n>(
+    key: &Key,
+    node: &'n Node,
+    shared: &Env,
+    priority: i32,
+    holes: &mut Holes<'_>,
+) -> Result<(JobSpec, &'n [Node]), Problem> {
     if !is_job_name(&key.name) {
         return Err(key.at.problem(format!(
             "job name `{}` must be 1 to 100 letters, digits, `-`, `_` or `.`, beginning with a letter or digit",
@@ -104,6 +117,8 @@ fn job<'n>(key: &Key, node: &'n Node, shared: &Env, holes: &mut Holes<'_>) -> Re
     let matrix = matrix(&fields)?;
     let mut env = shared.clone();
     env.extend(self::env(&fields, &mut |node, text, what| holes.read(node, text, what, Some(&matrix)))?);
+    let concurrency =
+        queueing::concurrency(&fields, &mut |node, text, what| holes.read(node, text, what, Some(&matrix)))?;
     let steps = steps(&fields, &what, &matrix, holes)?;
     let spec = JobSpec {
         name: key.name.clone(),
@@ -113,6 +128,8 @@ fn job<'n>(key: &Key, node: &'n Node, shared: &Env, holes: &mut Holes<'_>) -> Re
         timeout_seconds: timeout(&fields)?,
         attempts: fields.count("attempts", 1, 1..=ATTEMPTS_MAX)?,
         lost_attempts: fields.count("lost_attempts", LOST_ATTEMPTS, 1..=ATTEMPTS_MAX)?,
+        priority: queueing::priority(&fields, priority)?,
+        concurrency,
         log_limit: log_limit(&fields)?,
         artifacts: artifacts(&fields)?,
         matrix,

@@ -5,6 +5,7 @@ mod duration;
 mod fields;
 mod jobs;
 mod needs;
+mod queueing;
 pub mod retention;
 mod yaml;
 
@@ -35,7 +36,8 @@ pub const VALUE_BYTES_MAX: usize = 64 * 1024;
 /// and written as a whole at every step that it takes, so its size is everybody's waiting time.
 pub const PLANS_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-const KEYS: [&str; 7] = ["name", "description", "inputs", "source", "env", "retention", "jobs"];
+const KEYS: [&str; 9] =
+    ["name", "description", "inputs", "source", "env", "retention", "priority", "concurrency", "jobs"];
 
 /// Reads a pipeline from YAML, or JSON, which is YAML.
 ///
@@ -63,9 +65,12 @@ pub fn parse(text: &str) -> Result<PipelineSpec, Problem> {
         }
     }
     let retention = fields.get("retention").map(retention::read).transpose()?.unwrap_or_default();
-    let jobs = jobs::read(&fields, &env, &mut holes)?;
+    // A build has no combination of its own.
+    let concurrency =
+        queueing::concurrency(&fields, &mut |node, text, what| holes.read(node, text, what, Some(&[][..])))?;
+    let jobs = jobs::read(&fields, &env, queueing::priority(&fields, 0)?, &mut holes)?;
     holes.check_shared(&jobs)?;
-    Ok(PipelineSpec { name, description, inputs, source, retention, jobs })
+    Ok(PipelineSpec { name, description, inputs, source, retention, concurrency, jobs })
 }
 
 fn name(fields: &Fields<'_>) -> Result<PipelineName, Problem> {

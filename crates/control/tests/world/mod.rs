@@ -113,8 +113,12 @@ impl World {
 
     /// Starts a build of a pipeline whose jobs are given in YAML.
     pub async fn build(&self, jobs: &str) -> Build {
-        let spec = parse(&format!("{{name: site, jobs: {jobs}}}")).unwrap();
-        let (build, announcements) = plan(&spec, &Trigger::default(), BuildId(Uuid::now_v7()), None).unwrap();
+        self.build_of(&format!("{{name: site, jobs: {jobs}}}"), &Trigger::default()).await
+    }
+
+    /// Starts a build of a pipeline that is given as a whole.
+    pub async fn build_of(&self, text: &str, trigger: &Trigger) -> Build {
+        let (build, announcements) = plan(&parse(text).unwrap(), trigger, BuildId(Uuid::now_v7()), None).unwrap();
         match self.store.create_build(NewBuild { build, announcements, idempotency: None }).await.unwrap() {
             Created::New(build) => build,
             other => panic!("{other:?}"),

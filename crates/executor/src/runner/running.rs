@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use wire::{JobId, task::LeaseRef};
 
-use crate::{environment, guard::tree, lease::Lease};
+use crate::{environment, guard::tree, lease::Lease, publish::Insight};
 
 /// The attempts that run, by job.
 pub(crate) struct Running {
@@ -21,6 +21,8 @@ pub(crate) struct Running {
 
 struct Attempt {
     lease: Arc<Lease>,
+    /// Once its work has begun.
+    insight: Option<Arc<Insight>>,
     /// Its place is free.
     ended: CancellationToken,
 }
@@ -69,7 +71,7 @@ impl Running {
             known.lease.lose(); // Control granted a younger one.
             return Entry::Former(known.ended.clone());
         }
-        let attempt = Attempt { lease: Arc::clone(lease), ended: CancellationToken::new() };
+        let attempt = Attempt { lease: Arc::clone(lease), insight: None, ended: CancellationToken::new() };
         attempts.insert(lease.holder.job, attempt);
         Entry::Free(Place { running: Arc::clone(self), lease: Arc::clone(lease), has_ended: false })
     }
@@ -83,6 +85,19 @@ impl Running {
     pub(crate) fn get(&self, holder: LeaseRef) -> Option<Arc<Lease>> {
         let attempts = self.attempts();
         attempts.get(&holder.job).map(|attempt| &attempt.lease).filter(|lease| lease.holder == holder).cloned()
+    }
+
+    /// The work of this attempt has begun.
+    pub(crate) fn began(&self, holder: LeaseRef, insight: Arc<Insight>) {
+        let mut attempts = self.attempts();
+        if let Some(attempt) = attempts.get_mut(&holder.job).filter(|attempt| attempt.lease.holder == holder) {
+            attempt.insight = Some(insight);
+        }
+    }
+
+    /// What is known of the attempts whose work has begun.
+    pub(crate) fn insights(&self) -> Vec<Arc<Insight>> {
+        self.attempts().values().filter_map(|attempt| attempt.insight.clone()).collect()
     }
 
     fn leave(&self, job: JobId) {

@@ -61,6 +61,7 @@ pub(crate) fn plan(n: u128, reply: Option<Reply>, dice: &mut Dice) -> Build {
         revision: 0,
         queued_at: Timestamp(0),
         cancelling: false,
+        concurrency: None,
         state: BuildState::Queued,
         jobs,
     }
@@ -81,6 +82,7 @@ fn job(build: u128, place: usize, dice: &mut Dice) -> Job {
         needs,
         condition: dice.pick(&conditions).unwrap(),
         priority: 0,
+        concurrency: None,
         timeout_seconds: 60,
         attempts: u32::try_from(dice.between(1, 2)).unwrap(),
         lost_attempts: u32::try_from(dice.between(1, 3)).unwrap(),

@@ -153,6 +153,7 @@ impl Record {
             state,
             outcome,
             attempt: job.attempt,
+            priority: job.plan.priority,
             attempts: job.plan.attempts,
             lost_attempts: job.plan.lost_attempts,
             lost: job.lost.clone(),

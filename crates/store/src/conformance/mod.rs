@@ -8,6 +8,7 @@
 pub mod accounts;
 pub mod anew;
 pub mod builds;
+pub mod concurrency;
 pub mod dead_letters;
 pub mod journal;
 pub mod kept;
@@ -15,6 +16,7 @@ pub mod leases;
 pub mod logs;
 pub mod lost_place;
 pub mod processes;
+pub mod queues;
 pub mod record;
 mod samples;
 
@@ -82,6 +84,21 @@ macro_rules! store_conformance {
             jobs_of_a_former_incarnation_are_orphaned
             label_sets_are_known_and_waiting_jobs_counted
             p2_a_named_lease_has_one_holder_and_its_term_rises
+        );
+        $crate::store_conformance!(@ $fixture, queues:
+            a_long_queue_holds_up_nobody_else
+            pipelines_take_turns_where_nothing_runs
+            a_priority_goes_before_fairness
+            what_waits_is_counted_whatever_becomes_of_it
+            ten_thousand_jobs_of_two_hundred_pipelines_are_given_in_turns
+        );
+        $crate::store_conformance!(@ $fixture, concurrency:
+            builds_of_a_group_run_one_after_the_other
+            jobs_of_a_group_share_its_places
+            p2_concurrent_claims_never_exceed_a_group
+            a_place_is_free_however_its_holder_ends
+            the_newest_build_takes_the_turn_of_those_that_wait
+            a_job_asks_for_its_place_when_its_build_has_one
         );
         $crate::store_conformance!(@ $fixture, logs:
             p3_a_hundred_thousand_lines_come_back_exactly

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use wire::{Event, JobId, Topic, dead_letter::DeadLettersQuery};
 
 use super::{
+    concurrency::{end, waits_behind},
     dead_letters::letter,
     samples::{LONG, build, claim, create, find, grant, granted, job, line, log, message, record, step_started},
 };
@@ -25,6 +26,20 @@ pub async fn p2_a_job_is_given_to_one_process(one: &dyn Store, other: &dyn Store
     let different: BTreeSet<_> = given.iter().map(|claimed| claimed.job).collect();
     assert_eq!((given.len(), different.len()), (20, 20));
     assert!(given.iter().all(|claimed| find(&claimed.build, claimed.job).attempt == 1));
+}
+
+/// Both ask for jobs of one group, all at once, while builds enter it through both: one at a time is given.
+pub async fn p2_a_place_in_a_group_is_given_by_one_process(one: &dyn Store, other: &dyn Store) {
+    let either = |n: usize| if n.is_multiple_of(2) { one } else { other };
+    let made = (0..6).map(|n| create(either(n), waits_behind("deploy", 1)));
+    futures_util::future::join_all(made).await;
+    for _ in 0..6 {
+        let asked = (0..10).map(|n| either(n).claim_job(claim("linux", LONG), grant()));
+        let given: Vec<_> =
+            futures_util::future::join_all(asked).await.into_iter().filter_map(Result::unwrap).collect();
+        assert_eq!(given.len(), 1);
+        end(other, given[0].build.id, given[0].job).await;
+    }
 }
 
 /// A claim that is repeated to another process gets the answer that the first one gave.

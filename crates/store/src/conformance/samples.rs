@@ -33,6 +33,7 @@ pub(super) fn job(name: &str) -> Job {
         needs: Vec::new(),
         condition: Condition::Success,
         priority: 0,
+        concurrency: None,
         timeout_seconds: 60,
         attempts: 2,
         lost_attempts: 3,
@@ -71,6 +72,7 @@ pub(super) fn build(pipeline: &str, jobs: Vec<Job>) -> NewBuild {
         revision: 0,
         queued_at: Timestamp(0),
         cancelling: false,
+        concurrency: None,
         state: BuildState::Queued,
         jobs,
     };

@@ -1,6 +1,8 @@
 //! Builds with their jobs: written at the trigger, changed by a rule, loaded whole. What readers are shown stands in
 //! [`super::view`].
 
+use std::collections::BTreeSet;
+
 use uuid::Uuid;
 use wire::{
     BuildId, JobId, Timestamp,
@@ -9,7 +11,7 @@ use wire::{
 };
 
 use super::{
-    Details, SqlStore,
+    Details, SqlStore, concurrency,
     connection::{Connection, query},
     insert, labels, outbox,
     rows::{self, BuildColumns, JobColumns, bytes, signed},
@@ -92,10 +94,12 @@ async fn create(connection: &mut Connection, new: NewBuild) -> Result<Created, S
             *since = now;
         }
     }
+    let mut announcements = announcements;
+    let held = concurrency::follow(connection, None, &build, &mut announcements).await?;
     // Announcing raises the revision, so it comes first; the rows become visible together.
     outbox::announce(connection, &mut build, announcements, now).await?;
     insert_build(connection, &build, idempotency.as_ref().map(|one| (one.key.as_str(), one.digest.as_str()))).await?;
-    insert_jobs(connection, &build).await?;
+    insert_jobs(connection, &build, &held).await?;
     labels::note(connection, build.jobs.iter().map(|job| &job.plan.labels)).await?;
     Ok(Created::New(build))
 }
@@ -104,8 +108,8 @@ async fn insert_build(connection: &mut Connection, build: &Build, key: Option<(&
     let columns = BuildColumns::of(build);
     query(
         "INSERT INTO builds (id, pipeline, number, inputs, reply, epoch, revision, queued_at, cancelling, state, outcome, \
-         started_at, finished_at, jobs_total, jobs_finished, idempotency_key, digest) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         started_at, finished_at, jobs_total, jobs_finished, idempotency_key, digest, concurrency) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(bytes(&build.id.0))
     .bind(build.pipeline.as_str())
@@ -124,26 +128,28 @@ async fn insert_build(connection: &mut Connection, build: &Build, key: Option<(&
     .bind(columns.jobs_finished)
     .bind(key.map(|(key, _)| key))
     .bind(key.map(|(_, digest)| digest))
+    .bind(build.concurrency.as_ref().map(rows::to_json).transpose()?)
     .execute(connection)
     .await?;
     Ok(())
 }
 
-async fn insert_jobs(connection: &mut Connection, build: &Build) -> Result<(), StoreError> {
+async fn insert_jobs(connection: &mut Connection, build: &Build, held: &BTreeSet<JobId>) -> Result<(), StoreError> {
     let mut jobs = Vec::with_capacity(build.jobs.len());
     for (place, job) in build.jobs.iter().enumerate() {
         let place = i64::try_from(place).unwrap_or(i64::MAX);
         jobs.push((place, job, rows::to_json(&*job.plan)?, job.plan.labels.to_string(), rows::to_json(&job.lost)?));
     }
-    let head = "INSERT INTO jobs (id, build, place, label_set, priority, plan, attempt, failures, losses, state, \
+    let head = "INSERT INTO jobs (id, build, place, pipeline, label_set, priority, plan, attempt, failures, losses, state, \
                 queued_at, started_at, finished_at, executor, incarnation, claim_id, expires_at, cancelling, outcome, \
-                reason, last_offset, lost)";
-    insert::rows(connection, head, 22, "", &jobs, |query, (place, job, plan, label_set, lost)| {
+                reason, last_offset, lost, held)";
+    insert::rows(connection, head, 24, "", &jobs, |query, (place, job, plan, label_set, lost)| {
         let columns = JobColumns::of(&job.state);
         query
             .bind(bytes(&job.id.0))
             .bind(build.id.0.as_bytes().to_vec())
             .bind(*place)
+            .bind(build.pipeline.as_str())
             .bind(label_set.as_str())
             .bind(i64::from(job.plan.priority))
             .bind(plan.as_str())
@@ -163,6 +169,7 @@ async fn insert_jobs(connection: &mut Connection, build: &Build) -> Result<(), S
             .bind(columns.reason)
             .bind(columns.last_offset)
             .bind(lost.as_str())
+            .bind(i64::from(held.contains(&job.id)))
     })
     .await
 }
@@ -176,7 +183,7 @@ pub(super) async fn load(connection: &mut Connection, id: BuildId) -> Result<Opt
     let sql = format!("SELECT {} FROM jobs WHERE build = ? ORDER BY place", rows::JOB);
     let jobs = query(&sql).bind(bytes(&id.0)).fetch_all(connection).await?;
     let jobs = jobs.iter().map(rows::job).collect::<Result<_, _>>()?;
-    Ok(Some((rows::build(&row, jobs)?, rows::time(&row, 13)?)))
+    Ok(Some((rows::build(&row, jobs)?, rows::time(&row, 14)?)))
 }
 
 /// Writes what `build` has become since `before`, with what is to be announced. What a rule may not change (ids, number,
@@ -189,10 +196,13 @@ pub(super) async fn write_change(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     build.revision = before.revision;
+    let mut announcements = announcements;
+    let held = concurrency::follow(connection, Some(before), build, &mut announcements).await?;
     outbox::announce(connection, build, announcements, now).await?;
     for (old, new) in before.jobs.iter().zip(&build.jobs) {
         if old != new {
-            update_job(connection, new).await?;
+            let newly_queued = concurrency::is_newly_queued(Some(old), new);
+            update_job(connection, new, newly_queued.then(|| held.contains(&new.id))).await?;
         }
     }
     let columns = BuildColumns::of(build);
@@ -216,13 +226,15 @@ pub(super) async fn write_change(
     Ok(())
 }
 
-async fn update_job(connection: &mut Connection, job: &Job) -> Result<(), StoreError> {
+/// `held` says, of a job that is newly queued, whether it must not be claimed yet.
+async fn update_job(connection: &mut Connection, job: &Job, held: Option<bool>) -> Result<(), StoreError> {
     let columns = JobColumns::of(&job.state);
     query(
         "UPDATE jobs SET attempt = ?1, failures = ?2, losses = ?3, state = ?4, \
          queued_at = CASE ?4 WHEN 'waiting' THEN NULL WHEN 'queued' THEN ?5 ELSE queued_at END, \
          started_at = ?6, finished_at = ?7, executor = ?8, incarnation = ?9, claim_id = ?10, expires_at = ?11, \
-         cancelling = ?12, outcome = ?13, reason = ?14, last_offset = ?15, lost = ?16 WHERE id = ?17",
+         cancelling = ?12, outcome = ?13, reason = ?14, last_offset = ?15, lost = ?16, \
+         held = CASE ?4 WHEN 'queued' THEN COALESCE(?17, held) ELSE 0 END WHERE id = ?18",
     )
     .bind(i64::from(job.attempt))
     .bind(i64::from(job.failures))
@@ -240,6 +252,7 @@ async fn update_job(connection: &mut Connection, job: &Job) -> Result<(), StoreE
     .bind(columns.reason)
     .bind(columns.last_offset)
     .bind(rows::to_json(&job.lost)?)
+    .bind(held.map(i64::from))
     .bind(bytes(&job.id.0))
     .execute(connection)
     .await?;

@@ -69,7 +69,7 @@ impl<D: Details> Leases for SqlStore<D> {
         Box::pin(async move {
             let mut reader = self.reader().await?;
             let found = query(
-                "SELECT label_set, COUNT(*) FROM jobs WHERE state = 'queued' GROUP BY label_set ORDER BY label_set",
+                "SELECT label_set, CAST(SUM(queued) AS BIGINT) FROM queues WHERE queued > 0 GROUP BY label_set ORDER BY label_set",
             )
             .fetch_all(&mut reader)
             .await?;
@@ -134,13 +134,19 @@ fn expired(row: &Row) -> Result<Expired, StoreError> {
     Ok(Expired { build: BuildId(rows::uuid(row, 0)?), lease })
 }
 
-/// What the claim has already, or the first job that waits under its label set. CASE keeps the planner to the claim's own
-/// index: an executor may hold many jobs, a claim has one.
+/// What the claim has already, or the first job that waits under its label set: of the pipeline that has the fewest running
+/// among those with jobs of the greatest priority, as `queues` tells; among equals of the one that was served longest ago.
+/// `queues` is looked at a little further than its first row, for what another transaction has locked. CASE keeps the planner
+/// to the claim's own index: an executor may hold many jobs, a claim has one.
 const CHOOSE: &str = "SELECT id, build, CAST(1 AS BIGINT) AS again FROM jobs WHERE state = 'running' AND claim_id = ?1 \
     AND CASE WHEN executor = ?2 AND incarnation = ?3 \
     AND expires_at >= {now} THEN 1 ELSE 0 END = 1 \
-    UNION ALL SELECT id, build, CAST(0 AS BIGINT) FROM (SELECT id, build FROM jobs WHERE state = 'queued' AND label_set = ?4 \
-    ORDER BY priority DESC, losses DESC, queued_at, id LIMIT 1 {skip_locked}) AS waiting ORDER BY again DESC LIMIT 1";
+    UNION ALL SELECT id, build, CAST(0 AS BIGINT) FROM jobs WHERE id = (SELECT id FROM (SELECT (SELECT jobs.id FROM jobs \
+    WHERE jobs.state = 'queued' AND jobs.held = 0 AND jobs.label_set = queues.label_set \
+    AND jobs.pipeline = queues.pipeline AND jobs.priority = queues.priority \
+    ORDER BY jobs.losses DESC, jobs.queued_at, jobs.id LIMIT 1 {skip_locked}) AS id FROM queues \
+    WHERE queues.label_set = ?4 AND queues.queued > 0 ORDER BY queues.priority DESC, queues.running, queues.served_at, \
+    queues.since, queues.pipeline LIMIT 8) AS first WHERE id IS NOT NULL LIMIT 1) ORDER BY again DESC LIMIT 1";
 
 async fn claim_job(connection: &mut Connection, claim: Claim, grant: Grant) -> Result<Option<Claimed>, ChangeError> {
     let Some((job, build, again)) = choose(connection, &claim).await? else { return Ok(None) };

@@ -7,6 +7,7 @@ mod anew;
 mod builds;
 mod callbacks;
 mod chunk;
+mod concurrency;
 mod connection;
 mod dead_letters;
 mod executors;

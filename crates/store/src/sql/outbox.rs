@@ -56,6 +56,13 @@ pub(super) async fn announce(
     insert::rows(connection, "INSERT INTO outbox (body)", 1, "", &bodies, |query, body| query.bind(body.as_str())).await
 }
 
+/// Writes hints that go with no build's change.
+pub(super) async fn hint(connection: &mut Connection, label_sets: Vec<wire::LabelSet>) -> Result<(), StoreError> {
+    let bodies = label_sets.into_iter().map(|label_set| body(&Outbound::Hint { label_set }));
+    let bodies = bodies.collect::<Result<Vec<_>, _>>()?;
+    insert::rows(connection, "INSERT INTO outbox (body)", 1, "", &bodies, |query, body| query.bind(body.as_str())).await
+}
+
 /// An event keeps its bytes: `RawValue` does not survive serde's buffering of tagged enums, so a row has a shape of its
 /// own.
 #[derive(serde::Serialize, serde::Deserialize)]

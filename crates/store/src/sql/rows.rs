@@ -15,7 +15,7 @@ use crate::{
 
 /// Columns of [`build`], without its jobs.
 pub(super) const BUILD: &str = "id, pipeline, number, inputs, reply, epoch, revision, queued_at, cancelling, state, \
-                                outcome, started_at, finished_at";
+                                outcome, started_at, finished_at, concurrency";
 
 /// Columns of [`job`].
 pub(super) const JOB: &str = "id, plan, attempt, failures, losses, state, queued_at, started_at, finished_at, executor, \
@@ -105,6 +105,7 @@ fn needed<T>(value: Option<T>, what: &str) -> Result<T, StoreError> {
 /// A build from [`BUILD`], with the jobs given.
 pub(super) fn build(row: &Row, jobs: Vec<Job>) -> Result<Build, StoreError> {
     let reply: Option<&str> = row.try_get(4)?;
+    let concurrency: Option<&str> = row.try_get(13)?;
     let (outcome, since, until) = (outcome_if(row, 10)?, time_if(row, 11)?, time_if(row, 12)?);
     let state = match row.try_get::<&str>(9)? {
         "queued" => BuildState::Queued,
@@ -126,6 +127,7 @@ pub(super) fn build(row: &Row, jobs: Vec<Job>) -> Result<Build, StoreError> {
         revision: number(row, 6)?,
         queued_at: time(row, 7)?,
         cancelling: flag(row, 8)?,
+        concurrency: if concurrency.is_some() { Some(json(row, 13)?) } else { None },
         state,
         jobs,
     })

@@ -150,6 +150,7 @@ fn view(job: Job, row: &Row, names: &[String]) -> Result<JobView, StoreError> {
         state,
         outcome,
         attempt: job.attempt,
+        priority: job.plan.priority,
         attempts: job.plan.attempts,
         lost_attempts: job.plan.lost_attempts,
         lost: job.lost,
