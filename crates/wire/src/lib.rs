@@ -17,6 +17,7 @@ pub mod log;
 pub mod mac;
 pub mod pipeline;
 pub mod problem;
+pub mod search;
 pub mod size;
 pub mod task;
 pub mod time;
