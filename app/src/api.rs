@@ -7,11 +7,12 @@ use serde_json::Value;
 use wire::{
     BuildId, JobId, PipelineName, Problem, Timestamp,
     command::BuildsQuery,
+    search::SearchPage,
     view::{BuildSummary, BuildView, JobView, LogPage, PipelineSummary, PipelineView, State},
 };
 
 #[cfg(feature = "ssr")]
-use wire::{dead_letter::DeadLettersPage, view::InstallationView};
+use wire::{dead_letter::DeadLettersPage, search::SearchQuery, view::InstallationView};
 
 #[cfg(feature = "ssr")]
 use crate::components::{build_filter::Filter, estimate};
@@ -56,6 +57,8 @@ pub trait Backend: Send + Sync {
     fn installation(&self) -> BoxFuture<'_, Result<InstallationView, Problem>>;
     /// What nobody could process.
     fn dead_letters(&self) -> BoxFuture<'_, Result<DeadLettersPage, Problem>>;
+    /// What is found in all logs and builds.
+    fn search(&self, query: SearchQuery) -> BoxFuture<'_, Result<SearchPage, Problem>>;
 }
 
 /// A page's data with the server's time, against which durations are first shown: the same on both sides. What type the
@@ -256,4 +259,70 @@ pub async fn read_installation() -> Result<Stamped, PageError> {
 #[server(prefix = "/api/page", endpoint = "dead_letters", output = JsonAnswer)]
 pub async fn read_dead_letters() -> Result<Stamped, PageError> {
     stamped(backend()?.dead_letters().await.map_err(PageError)?)
+}
+
+/// The page of a search.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Searched {
+    /// What was looked for, as it was written.
+    pub q: String,
+    /// The pipeline that was chosen; empty for all.
+    pub pipeline: String,
+    /// Those that can be chosen.
+    pub pipelines: Vec<String>,
+    /// What is found; none where nothing was asked, or where it could not be.
+    pub found: Option<SearchPage>,
+    /// Why not.
+    pub problem: Option<Problem>,
+    /// Where the search goes on with older hits.
+    pub older: Option<String>,
+}
+
+/// Reads the page of a search.
+#[server(prefix = "/api/page", endpoint = "search", output = JsonAnswer)]
+pub async fn read_search(
+    /// What is looked for.
+    q: String,
+    /// Of this pipeline only, unless it is empty.
+    pipeline: String,
+    /// Behind this place, unless it is empty.
+    before: String,
+) -> Result<Stamped, PageError> {
+    let backend = backend()?;
+    let pipelines = backend.pipelines().await.map_err(PageError)?;
+    let pipelines: Vec<String> = pipelines.into_iter().map(|pipeline| pipeline.name.to_string()).collect();
+    let mut searched = Searched { q, pipeline, pipelines, found: None, problem: None, older: None };
+    if !searched.q.trim().is_empty() {
+        let (pipeline, before) = (searched.pipeline.parse().ok(), before.parse().ok());
+        let query = SearchQuery { q: searched.q.clone(), pipeline, before, ..SearchQuery::default() };
+        match backend.search(query).await {
+            Ok(found) => {
+                searched.older = found.next.as_ref().map(|next| older(&searched, next));
+                searched.found = Some(found);
+            }
+            // What is wrong with the words is told beside them.
+            Err(problem) if problem.status == 400 => searched.problem = Some(problem),
+            Err(problem) => return Err(PageError(problem)),
+        }
+    }
+    stamped(searched)
+}
+
+/// The address of the same search behind a place.
+#[cfg(feature = "ssr")]
+fn older(searched: &Searched, next: &str) -> String {
+    use std::fmt::Write as _;
+    let mut address = "/search?q=".to_owned();
+    for byte in searched.q.bytes() {
+        // Writing to a text does not fail.
+        let _ = if byte.is_ascii_alphanumeric() {
+            write!(address, "{}", char::from(byte))
+        } else {
+            write!(address, "%{byte:02X}")
+        };
+    }
+    if !searched.pipeline.is_empty() {
+        address += &format!("&pipeline={}", searched.pipeline);
+    }
+    format!("{address}&before={next}")
 }

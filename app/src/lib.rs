@@ -50,6 +50,8 @@ const BEFORE_PAINT: &str = "document.documentElement.classList.add('js');\
 
 /// The page that is seen without a session.
 pub(crate) const SIGN_IN: &str = "/sign-in";
+/// The page that searches everything.
+pub(crate) const SEARCH: &str = "/search";
 /// The page of what nobody could process.
 pub(crate) const DEAD_LETTERS: &str = "/dead-letters";
 
@@ -107,6 +109,7 @@ pub fn App() -> impl IntoView {
                     <Route path=path!("/executors") view=Page::Executors ssr=SsrMode::Async/>
                     <Route path=path!("/gateways") view=Page::Gateways ssr=SsrMode::Async/>
                     <Route path=path!("/dead-letters") view=Page::DeadLetters ssr=SsrMode::Async/>
+                    <Route path=path!("/search") view=Page::Search ssr=SsrMode::Async/>
                     <Route path=path!("/sign-in") view=|| AtOnce(SignInRoute()) ssr=SsrMode::Async/>
                 </Routes>
             </main>

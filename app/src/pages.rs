@@ -8,4 +8,5 @@ pub mod home;
 pub mod new_pipeline;
 pub mod not_found;
 pub mod pipeline;
+pub mod search;
 pub mod sign_in;

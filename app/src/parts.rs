@@ -12,7 +12,7 @@ use crate::{
     components::at_once::AtOnce,
     pages::{
         build::BuildRoute, dead_letters::DeadLettersRoute, executors::ExecutorsRoute, gateways::GatewaysRoute,
-        new_pipeline::NewPipelineRoute, pipeline::PipelineRoute,
+        new_pipeline::NewPipelineRoute, pipeline::PipelineRoute, search::SearchRoute,
     },
 };
 
@@ -23,7 +23,7 @@ pub enum Part {
     Build,
     /// A pipeline, and making one.
     Pipeline,
-    /// What is known of the installation's processes, and of what they could not process.
+    /// What is known of the installation's processes, and of what they could not process; searching everything.
     Processes,
 }
 
@@ -37,7 +37,7 @@ impl Part {
         match path.split('/').nth(1)? {
             "builds" => Some(Part::Build),
             "pipelines" => Some(Part::Pipeline),
-            "executors" | "gateways" | "dead-letters" => Some(Part::Processes),
+            "executors" | "gateways" | "dead-letters" | "search" => Some(Part::Processes),
             _ => None,
         }
     }
@@ -71,6 +71,7 @@ pub(crate) enum Page {
     Executors,
     Gateways,
     DeadLetters,
+    Search,
 }
 
 impl Page {
@@ -78,7 +79,7 @@ impl Page {
         match self {
             Page::Build => Part::Build,
             Page::Pipeline | Page::NewPipeline => Part::Pipeline,
-            Page::Executors | Page::Gateways | Page::DeadLetters => Part::Processes,
+            Page::Executors | Page::Gateways | Page::DeadLetters | Page::Search => Part::Processes,
         }
     }
 }
@@ -119,6 +120,7 @@ fn processes(page: Page) -> Result<AnyView, SplitLoaderError> {
     Ok(match page {
         Page::Executors => AtOnce(ExecutorsRoute()).into_any(),
         Page::DeadLetters => AtOnce(DeadLettersRoute()).into_any(),
+        Page::Search => AtOnce(SearchRoute()).into_any(),
         _ => AtOnce(GatewaysRoute()).into_any(),
     })
 }
@@ -144,6 +146,7 @@ mod tests {
         assert_eq!(Part::of_path("/builds/0190"), Some(Part::Build));
         assert_eq!(Part::of_path("/pipelines/new"), Some(Part::Pipeline));
         assert_eq!(Part::of_path("/gateways"), Some(Part::Processes));
+        assert_eq!(Part::of_path("/search"), Some(Part::Processes));
         for main in ["", "/", "/sign-in", "/nothing", "builds/0190"] {
             assert_eq!(Part::of_path(main), None, "{main}");
         }

@@ -13,6 +13,7 @@ mod package;
 mod queue;
 mod rate;
 mod restart;
+mod search;
 mod size;
 mod sockets;
 mod start;
@@ -55,6 +56,7 @@ const ALL: &[Figure] = &[
     Figure { name: "live-query", measure: live_query::measure, on: On::Both },
     Figure { name: "log", measure: log::hundred_thousand, on: On::Both },
     Figure { name: "log-million", measure: log::million, on: On::Alone },
+    Figure { name: "search", measure: search::measure, on: On::Alone },
     Figure { name: "restart", measure: restart::measure, on: On::Alone },
     Figure { name: "start", measure: start::measure, on: On::Alone },
     Figure { name: "sockets", measure: sockets::measure, on: On::Alone },

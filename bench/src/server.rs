@@ -177,6 +177,13 @@ impl Server {
         Ok(Some(Record { lines, sealed, text }))
     }
 
+    /// `GET` of JSON.
+    pub(crate) fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T> {
+        let (status, text) = read(self.agent.get(self.url(path)).header("authorization", self.bearer()).call())?;
+        expect(status == 200, path, status, &text)?;
+        serde_json::from_str(&text).explain(|| format!("the answer to {path} cannot be read"))
+    }
+
     fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }

@@ -44,6 +44,8 @@ pub(crate) struct Core {
     pub(crate) deleted: Arc<Notify>,
     /// How many events the recorder is behind.
     pub(crate) recorder_lag: Arc<AtomicU64>,
+    /// How many events the search index is behind.
+    pub(crate) search_lag: Arc<AtomicU64>,
     /// How long a job's lease lasts.
     pub(crate) lease: Duration,
     /// Within it a returning tab gets its former worker.

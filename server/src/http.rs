@@ -12,6 +12,7 @@ mod log_search;
 mod pages;
 mod pipelines;
 mod problem;
+mod search;
 mod sessions;
 mod sign_in;
 mod status;
@@ -90,6 +91,7 @@ pub(crate) fn router(site: Site) -> Router {
         .route("/executors/{id}/now", get(status::executor_now))
         .route("/gateways", get(status::gateways))
         .route("/groups", get(status::groups))
+        .route("/search", get(search::search))
         .route("/dead-letters", get(dead_letters::list))
         .route("/dead-letters/{id}", get(dead_letters::show))
         .route("/dead-letters/{id}/retry", post(dead_letters::retry))

@@ -25,6 +25,7 @@ mod restore;
 mod retention;
 mod room;
 mod run;
+mod search;
 mod secret;
 mod stop;
 mod tend;

@@ -113,9 +113,10 @@ async fn start(
             let stream =
                 Stream { broker: parts.broker.clone(), embedded: shared.embedded.clone(), store: shared.store.clone() };
             let lag_max = parts.options.recorder_lag_max;
-            let (lag, brake, shutdown) = (shared.recorder_lag.clone(), shared.brake.clone(), parts.shutdown.clone());
+            let lags = tend::Lags { recorder: shared.recorder_lag.clone(), search: shared.search_lag.clone() };
+            let (brake, shutdown) = (shared.brake.clone(), parts.shutdown.clone());
             async move {
-                tend::run(stream, lag_max, lag, brake, shutdown).await;
+                tend::run(stream, lag_max, lags, brake, shutdown).await;
                 Ok(())
             }
         });
@@ -185,6 +186,7 @@ async fn share(
         key: backend::installation_key(&options.store, &*store, data_dir).await?,
         brake: Brake::default(),
         recorder_lag: Arc::default(),
+        search_lag: Arc::default(),
         room: Room::new(folders, options.disk_floor),
         store,
         public_url,
@@ -211,6 +213,7 @@ struct StoreParts {
     key: InstallationKey,
     brake: Brake,
     recorder_lag: Arc<AtomicU64>,
+    search_lag: Arc<AtomicU64>,
     room: Room,
     /// How people and executors reach the gateways, and where executors of this process bring artifacts.
     public_url: String,
@@ -219,8 +222,16 @@ struct StoreParts {
 
 type Running = JoinSet<Result<(), String>>;
 
-/// The recorder, and who looks after the stream that it reads.
+/// The recorder and the search index.
 fn start_projections(running: &mut Running, parts: &Parts, shared: &StoreParts) {
+    let (broker, store) = (parts.broker.clone(), shared.store.clone());
+    running.spawn(shared.turns.clone().run("search", parts.shutdown.clone(), move |shutdown| {
+        let (broker, store) = (broker.clone(), store.clone());
+        async move {
+            projections::search::run(broker, store, shutdown).await;
+            Ok(())
+        }
+    }));
     let (broker, store, key) = (parts.broker.clone(), shared.store.clone(), shared.key.clone());
     running.spawn(shared.turns.clone().run("recorder", parts.shutdown.clone(), move |shutdown| {
         let (broker, store, key) = (broker.clone(), store.clone(), key.clone());
@@ -309,6 +320,7 @@ async fn start_gateway(
         attachments: Attachments::new(broker.clone()),
         tokens: KnownTokens::default(),
         recorder_lag: shared.recorder_lag.clone(),
+        search_lag: shared.search_lag.clone(),
         lease: options.lease(),
         affinity: options.affinity(),
         public_url: shared.public_url.clone(),

@@ -17,6 +17,9 @@ use tokio_util::sync::CancellationToken;
 /// Events that every group has applied are kept in the stream up to this number, then the oldest go. RabbitMQ does that by
 /// size.
 const STREAM_KEPT: u64 = 500;
+/// The search index may be behind the recorder by so many before they go all the same: then it takes what is gone from the
+/// record.
+const SEARCH_KEPT: u64 = 5_000;
 /// The stream is looked at this often.
 const LOOK: Duration = Duration::from_secs(1);
 /// What an event takes in the stream at most, as a rule: a batch of lines and one long line, 64 KiB each.
@@ -35,8 +38,16 @@ pub(crate) struct Stream {
     pub(crate) store: Arc<dyn Store>,
 }
 
+/// How many events the groups are behind, for who shows it.
+pub(crate) struct Lags {
+    /// The recorder.
+    pub(crate) recorder: Arc<AtomicU64>,
+    /// The search index.
+    pub(crate) search: Arc<AtomicU64>,
+}
+
 /// Looks until `shutdown`. By a timer: a recorder that stands still tells nothing.
-pub(crate) async fn run(stream: Stream, lag_max: u64, lag: Arc<AtomicU64>, brake: Brake, shutdown: CancellationToken) {
+pub(crate) async fn run(stream: Stream, lag_max: u64, lags: Lags, brake: Brake, shutdown: CancellationToken) {
     let mut timer = tokio::time::interval(LOOK);
     timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut trimmed = 0;
@@ -47,12 +58,15 @@ pub(crate) async fn run(stream: Stream, lag_max: u64, lag: Arc<AtomicU64>, brake
         }
         // The place first: what comes to the stream meanwhile counts as behind, never as ahead.
         let Ok(place) = stream.store.group_place(GROUP).await else { continue };
+        let Ok(indexed) = stream.store.group_place(projections::search::GROUP).await else { continue };
         let Ok(Some(end)) = stream.broker.stream_end().await else { continue };
         let next = place.map_or(0, |(_, offset)| offset + 1);
         let behind = end.saturating_sub(next);
-        lag.store(behind, Ordering::Relaxed);
+        lags.recorder.store(behind, Ordering::Relaxed);
+        let indexed = indexed.map_or(0, |(_, offset)| offset + 1);
+        lags.search.store(end.saturating_sub(indexed), Ordering::Relaxed);
         brake.set(BrakedBy::Lag, behind > lag_max);
-        let keep_from = next.saturating_sub(STREAM_KEPT);
+        let keep_from = next.min(indexed.max(next.saturating_sub(SEARCH_KEPT))).saturating_sub(STREAM_KEPT);
         if let Some(embedded) = stream.embedded.as_ref().filter(|_| keep_from > trimmed) {
             drop(embedded.trim_stream(keep_from)); // Trimmed again the next time if it fails.
             trimmed = keep_from;

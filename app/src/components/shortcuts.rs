@@ -5,14 +5,15 @@ use leptos::{ev, html, prelude::*};
 use crate::browser;
 
 /// Each key, and what it does.
-const KEYS: [(&str, &str); 12] = [
+const KEYS: [(&str, &str); 13] = [
     ("?", "This help"),
     ("g h", "All pipelines"),
     ("j", "Next job of the build"),
     ("k", "Job before"),
     ("[", "Build before, of the same pipeline"),
     ("]", "Next build"),
-    ("/ or Ctrl+F", "Search the whole log"),
+    ("/", "Search all logs and builds"),
+    ("/ or Ctrl+F", "On the page of a build: search the whole log"),
     ("Enter, Shift+Enter", "In the search: next hit, hit before"),
     ("Ctrl+A, Ctrl+C", "In the log: mark all of it, copy what is marked"),
     ("f", "Follow the end of the log, or let it go"),
@@ -29,6 +30,8 @@ fn pressed_by(key: &str, after_g: bool) -> Option<&'static str> {
         ("[", false) => Some(".neighbours a.before"),
         ("]", false) => Some(".neighbours a.after"),
         ("f", false) => Some(".log-bar .follow"),
+        // A log has a search of its own.
+        ("/", false) => Some("body:not(:has(.log-bar, form.search)) .places .search, form.search label"),
         ("t", false) => Some(".theme"),
         _ => None,
     }
@@ -63,6 +66,9 @@ pub fn Shortcuts() -> impl IntoView {
                 show();
             } else if let Some(place) = pressed_by(&key, after_g.get_value()) {
                 browser::press(place);
+                if key == "/" {
+                    event.prevent_default(); // It is not the first letter of what is looked for.
+                }
             }
             after_g.set_value(key == "g");
         });

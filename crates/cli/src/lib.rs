@@ -12,6 +12,7 @@ mod delete;
 mod follow;
 mod retry;
 mod running;
+mod search;
 mod show;
 mod terminal;
 mod trigger;
@@ -52,6 +53,9 @@ pub enum ClientCommand {
     /// Delete a finished build with its logs and artifacts, for good.
     #[command(after_help = ENVIRONMENT)]
     Delete(delete::Options),
+    /// Search in all logs and builds.
+    #[command(after_help = ENVIRONMENT)]
+    Search(search::Options),
     /// List what could not be processed, and decide on it.
     #[command(after_help = ENVIRONMENT)]
     DeadLetters(dead_letters::Options),
@@ -77,6 +81,7 @@ pub fn run(command: ClientCommand) -> ExitCode {
         ClientCommand::Cancel(options) => cancel::run(&client, &options),
         ClientCommand::Retry(options) => retry::run(&client, &options),
         ClientCommand::Delete(options) => delete::run(&client, &options),
+        ClientCommand::Search(options) => search::run(&client, &options),
         ClientCommand::DeadLetters(options) => dead_letters::run(&client, &options),
     });
     match result {

@@ -23,6 +23,7 @@ pub mod conformance;
 pub mod model;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+pub mod search;
 pub mod sql;
 pub mod sqlite;
 pub mod standing;
@@ -129,6 +130,7 @@ pub trait Store:
     + Journal
     + Anew
     + Kept
+    + search::Search
 {
     /// Reads and writes something, to tell whether the database works.
     fn check(&self) -> Answer<'_, ()>;

@@ -20,6 +20,7 @@ pub mod mac;
 pub mod patch;
 pub mod pipeline;
 pub mod problem;
+pub mod search;
 pub mod size;
 pub mod task;
 pub mod time;

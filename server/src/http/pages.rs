@@ -20,6 +20,7 @@ use wire::{
     Authority, BuildId, JobId, PipelineName, Problem,
     command::BuildsQuery,
     dead_letter::DeadLettersPage,
+    search::{SearchPage, SearchQuery},
     view::{BuildSummary, BuildView, InstallationView, LogPage, PipelineSummary, PipelineView},
 };
 
@@ -128,6 +129,10 @@ impl Backend for PageBackend {
 
     fn dead_letters(&self) -> BoxFuture<'_, Result<DeadLettersPage, Problem>> {
         Box::pin(queries::dead_letters_page(&self.core, &self.who))
+    }
+
+    fn search(&self, query: SearchQuery) -> BoxFuture<'_, Result<SearchPage, Problem>> {
+        Box::pin(async move { crate::search::search(&self.core, &self.who, &query).await })
     }
 
     fn installation(&self) -> BoxFuture<'_, Result<InstallationView, Problem>> {

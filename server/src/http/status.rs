@@ -72,8 +72,12 @@ pub(crate) async fn gateways(
 /// `GET /groups`
 pub(crate) async fn groups(State(core): State<Arc<Core>>, Who(_who): Who) -> Answer<Json<Vec<GroupView>>> {
     let mut groups = core.store.groups().await.map_err(queries::store_problem)?;
-    for group in groups.iter_mut().filter(|group| group.name == projections::recorder::GROUP) {
-        group.lag = core.recorder_lag.load(Ordering::Relaxed);
+    for group in &mut groups {
+        group.lag = match group.name.as_str() {
+            projections::recorder::GROUP => core.recorder_lag.load(Ordering::Relaxed),
+            projections::search::GROUP => core.search_lag.load(Ordering::Relaxed),
+            _ => group.lag,
+        };
     }
     Ok(Json(groups))
 }

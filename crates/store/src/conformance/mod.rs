@@ -19,6 +19,7 @@ pub mod processes;
 pub mod queues;
 pub mod record;
 mod samples;
+pub mod search;
 
 use std::sync::Arc;
 
@@ -129,6 +130,16 @@ macro_rules! store_conformance {
             numbers_of_deleted_builds_do_not_come_again
             builds_outlive_their_time_by_the_rules
             pipelines_tell_how_long_their_builds_are_kept
+        );
+        $crate::store_conformance!(@ $fixture, search:
+            search_finds_lines_by_words_phrases_and_prefixes
+            search_finds_builds_by_what_is_known_of_them
+            search_tells_pages_that_new_builds_do_not_move
+            search_finds_all_attempts_of_a_job
+            search_finds_a_line_once_it_has_its_end
+            p5_what_is_indexed_again_is_found_once
+            search_finds_nothing_of_a_deleted_build
+            an_index_made_of_the_record_finds_the_same
         );
         $crate::store_conformance!(@ $fixture, anew:
             p3_a_restored_store_begins_anew_above_every_epoch

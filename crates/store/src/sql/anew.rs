@@ -73,6 +73,8 @@ async fn end_what_was_held(connection: &mut Connection, epoch: u32) -> Result<()
         "DELETE FROM sign_in_links",
         "DELETE FROM gateways",
         "DELETE FROM groups",
+        // Its group may have been behind the record.
+        "UPDATE search_state SET is_whole = 0",
     ] {
         connection.execute(sql).await?;
     }

@@ -26,6 +26,8 @@ mod record;
 mod recorded;
 mod retention;
 mod rows;
+mod search;
+mod search_index;
 mod text;
 mod view;
 mod writer;

@@ -8,6 +8,7 @@ use super::{
     connection::{Connection, query},
     now,
     rows::{self, bytes, signed},
+    search_index,
 };
 use crate::{
     StoreError,
@@ -89,6 +90,7 @@ pub(super) async fn sweep(connection: &mut Connection) -> Result<Swept, StoreErr
                       FROM build_events WHERE build = ?1 ORDER BY epoch, place LIMIT ?2)";
         is_clean &= signed(query(events).bind(bytes(&id)).bind(ROWS).execute(&mut *connection).await?) < ROWS;
     }
+    is_clean &= search_index::forget(&mut *connection, is_job, &id).await?;
     if is_clean {
         let rest: &[&str] = if is_job {
             &[
