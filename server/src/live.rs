@@ -23,7 +23,7 @@ const REFRESH_WITHOUT_EVENTS: Duration = Duration::from_secs(2);
 
 fn refresh(query: &Query) -> Duration {
     match query {
-        Query::Executors {} | Query::Installation {} | Query::Health {} | Query::DeadLetters {} => {
+        Query::Executors {} | Query::Installation {} | Query::Health {} | Query::DeadLetters {} | Query::Groups {} => {
             REFRESH_WITHOUT_EVENTS
         }
         _ => REFRESH,

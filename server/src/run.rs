@@ -30,6 +30,7 @@ use crate::{
     config::{ServeOptions, data_dir::DataDir, roles::Role},
     core::Core,
     desk::ServerDesk,
+    groups::{self, GroupParts},
     http::{self, Site},
     hub::Hub,
     instances,
@@ -113,9 +114,10 @@ async fn start(
             let stream =
                 Stream { broker: parts.broker.clone(), embedded: shared.embedded.clone(), store: shared.store.clone() };
             let lag_max = parts.options.recorder_lag_max;
-            let (lag, brake, shutdown) = (shared.recorder_lag.clone(), shared.brake.clone(), parts.shutdown.clone());
+            let seen = tend::Seen { end: shared.stream_end.clone(), lag: shared.recorder_lag.clone() };
+            let (brake, shutdown) = (shared.brake.clone(), parts.shutdown.clone());
             async move {
-                tend::run(stream, lag_max, lag, brake, shutdown).await;
+                tend::run(stream, lag_max, seen, brake, shutdown).await;
                 Ok(())
             }
         });
@@ -128,7 +130,7 @@ async fn start(
             }
         });
         if roles.has(Role::Projections) {
-            start_projections(running, &parts, &shared);
+            start_projections(running, &parts, &shared)?;
         }
         if let Some((listener, _)) = listener {
             start_gateway(running, &parts, &shared, listener).await?;
@@ -184,6 +186,7 @@ async fn share(
         turns: backend::turns(&options.store, &store, data_dir)?,
         key: backend::installation_key(&options.store, &*store, data_dir).await?,
         brake: Brake::default(),
+        stream_end: Arc::default(),
         recorder_lag: Arc::default(),
         room: Room::new(folders, options.disk_floor),
         store,
@@ -210,6 +213,7 @@ struct StoreParts {
     turns: Turns,
     key: InstallationKey,
     brake: Brake,
+    stream_end: Arc<AtomicU64>,
     recorder_lag: Arc<AtomicU64>,
     room: Room,
     /// How people and executors reach the gateways, and where executors of this process bring artifacts.
@@ -219,16 +223,13 @@ struct StoreParts {
 
 type Running = JoinSet<Result<(), String>>;
 
-/// The recorder, and who looks after the stream that it reads.
-fn start_projections(running: &mut Running, parts: &Parts, shared: &StoreParts) {
-    let (broker, store, key) = (parts.broker.clone(), shared.store.clone(), shared.key.clone());
-    running.spawn(shared.turns.clone().run("recorder", parts.shutdown.clone(), move |shutdown| {
-        let (broker, store, key) = (broker.clone(), store.clone(), key.clone());
-        async move {
-            projections::recorder::run(broker, store, key, shutdown).await;
-            Ok(())
-        }
-    }));
+/// The consumer groups.
+fn start_projections(running: &mut Running, parts: &Parts, shared: &StoreParts) -> Result<(), String> {
+    let Parts { options, data_dir, broker, shutdown, .. } = parts;
+    let member = options.instance.clone().map_or_else(|| data_dir.instance(), Ok)?;
+    let (broker, store, key) = (broker.clone(), shared.store.clone(), shared.key.clone());
+    groups::start(running, &shared.turns, &GroupParts { broker, store, key, member }, shutdown);
+    Ok(())
 }
 
 /// Control and the relay.
@@ -308,6 +309,7 @@ async fn start_gateway(
         live: LiveQueries::default(),
         attachments: Attachments::new(broker.clone()),
         tokens: KnownTokens::default(),
+        stream_end: shared.stream_end.clone(),
         recorder_lag: shared.recorder_lag.clone(),
         lease: options.lease(),
         affinity: options.affinity(),

@@ -1,7 +1,11 @@
-//! What consumer groups build from the event stream: for now the record. Each group is independent, at its own pace,
+//! What consumer groups build from the event stream: the record, statistics. Each group is independent, at its own pace,
 //! and keeps its place beside its effect (P5). It publishes nothing but hints.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod analytics;
 pub mod group;
 pub mod recorder;
 pub mod restate;
+
+/// The groups that there are.
+pub const GROUPS: [&str; 2] = [store::analytics::GROUP, recorder::GROUP];

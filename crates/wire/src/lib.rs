@@ -6,18 +6,21 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod about;
 pub mod authority;
 pub mod callback;
 pub mod command;
 pub mod dead_letter;
 pub mod event;
 pub mod frame;
+pub mod group;
 pub mod id;
 pub mod log;
 pub mod mac;
 pub mod pipeline;
 pub mod problem;
 pub mod size;
+pub mod statistics;
 pub mod task;
 pub mod time;
 pub mod topic;

@@ -93,7 +93,7 @@ async fn create(connection: &mut Connection, new: NewBuild) -> Result<Created, S
         }
     }
     // Announcing raises the revision, so it comes first; the rows become visible together.
-    outbox::announce(connection, &mut build, announcements, now).await?;
+    outbox::announce(connection, None, &mut build, announcements, now).await?;
     insert_build(connection, &build, idempotency.as_ref().map(|one| (one.key.as_str(), one.digest.as_str()))).await?;
     insert_jobs(connection, &build).await?;
     labels::note(connection, build.jobs.iter().map(|job| &job.plan.labels)).await?;
@@ -189,7 +189,7 @@ pub(super) async fn write_change(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     build.revision = before.revision;
-    outbox::announce(connection, build, announcements, now).await?;
+    outbox::announce(connection, Some(before), build, announcements, now).await?;
     for (old, new) in before.jobs.iter().zip(&build.jobs) {
         if old != new {
             update_job(connection, new).await?;

@@ -3,6 +3,7 @@
 //! [`crate::sqlite`] and `crate::postgres`.
 
 mod accounts;
+mod analytics;
 mod anew;
 mod builds;
 mod callbacks;
@@ -12,6 +13,7 @@ mod dead_letters;
 mod executors;
 mod failure;
 mod gateways;
+mod groups;
 mod insert;
 mod journal;
 mod kept;
@@ -26,6 +28,7 @@ mod recorded;
 mod retention;
 mod rows;
 mod text;
+mod told_about;
 mod view;
 mod writer;
 
