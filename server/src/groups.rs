@@ -8,7 +8,11 @@ use projections::{GROUPS, analytics, group::told, recorder};
 use store::{Store, groups::Change};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use wire::{Authority, Problem, group::GroupView, mac::InstallationKey};
+use wire::{
+    Authority, Problem,
+    group::{GroupState, GroupView, NOBODY},
+    mac::InstallationKey,
+};
 
 use crate::{core::Core, queries::store_problem, turn::Turns};
 
@@ -56,6 +60,19 @@ pub(crate) fn start(
 pub(crate) async fn views(core: &Core, _who: &Authority) -> Result<Vec<GroupView>, Problem> {
     let end = core.stream_end.load(Ordering::Relaxed);
     let mut views = core.store.group_views(Some(end), told::SILENCE).await.map_err(store_problem)?;
+    for name in GROUPS {
+        if !views.iter().any(|view| view.name == name) {
+            let reason = Some(NOBODY.to_owned());
+            views.push(GroupView {
+                name: name.to_owned(),
+                state: GroupState::Failing,
+                reason,
+                lag: end,
+                ..GroupView::default()
+            });
+        }
+    }
+    views.sort_by(|one, other| one.name.cmp(&other.name));
     for view in &mut views {
         view.can_rebuild = can_rebuild(&view.name);
     }

@@ -57,9 +57,7 @@ pub fn raw(event: &Event, about: Option<&About>) -> Box<RawValue> {
     }
     match about {
         None => event::raw(event),
-        Some(about) => {
-            serde_json::value::to_raw_value(&Told { event, about }).unwrap_or_else(|_| event::raw(event))
-        }
+        Some(about) => serde_json::value::to_raw_value(&Told { event, about }).unwrap_or_else(|_| event::raw(event)),
     }
 }
 

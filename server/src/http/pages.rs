@@ -20,12 +20,15 @@ use wire::{
     Authority, BuildId, JobId, PipelineName, Problem,
     command::BuildsQuery,
     dead_letter::DeadLettersPage,
+    group::GroupView,
+    statistics::{DAYS, StatsView},
     view::{BuildSummary, BuildView, InstallationView, LogPage, PipelineSummary, PipelineView},
 };
 
 use crate::{
     assets,
     core::Core,
+    groups,
     http::{problem::Rejection, sign_in, who::Who},
     queries,
 };
@@ -128,6 +131,14 @@ impl Backend for PageBackend {
 
     fn dead_letters(&self) -> BoxFuture<'_, Result<DeadLettersPage, Problem>> {
         Box::pin(queries::dead_letters_page(&self.core, &self.who))
+    }
+
+    fn statistics(&self, pipeline: PipelineName) -> BoxFuture<'_, Result<StatsView, Problem>> {
+        Box::pin(async move { self.core.store.statistics(Some(&pipeline), DAYS).await.map_err(queries::store_problem) })
+    }
+
+    fn groups(&self) -> BoxFuture<'_, Result<Vec<GroupView>, Problem>> {
+        Box::pin(groups::views(&self.core, &self.who))
     }
 
     fn installation(&self) -> BoxFuture<'_, Result<InstallationView, Problem>> {

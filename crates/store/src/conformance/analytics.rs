@@ -15,7 +15,7 @@ use super::{
     samples::{LONG, build, claim, create, job_of, record},
 };
 use crate::{
-    StoreError, Store,
+    Store, StoreError,
     analytics::{CountBatch, GROUP},
     model::{Announcement, Build, BuildState, Claimed, JobState, Outbound},
 };
@@ -65,8 +65,7 @@ impl Told {
         let begun = store.now().await.unwrap();
         let (id, name) = (granted.build.id, format!("step of {label}"));
         self.job(id, attempt, begun, &Event::StepStarted { step: 0, name, command: "true".to_owned() });
-        let finished =
-            Event::StepFinished { step: 0, outcome: Outcome::Succeeded, exit_code: Some(0), reason: None };
+        let finished = Event::StepFinished { step: 0, outcome: Outcome::Succeeded, exit_code: Some(0), reason: None };
         self.job(id, attempt, begun.plus_micros(millis * 1_000), &finished);
         granted
     }

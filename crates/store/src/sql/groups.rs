@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use wire::group::{GroupState, GroupView, Progress};
+use wire::group::{GroupState, GroupView, NOBODY, Progress};
 
 use super::{
     Details, SqlStore,
@@ -161,11 +161,7 @@ async fn begin(connection: &mut Connection, group: String) -> Result<u64, StoreE
 }
 
 /// All groups as they are shown. Nobody who reads is a failure too.
-async fn views(
-    connection: &mut Connection,
-    end: Option<u64>,
-    silence: Duration,
-) -> Result<Vec<GroupView>, StoreError> {
+async fn views(connection: &mut Connection, end: Option<u64>, silence: Duration) -> Result<Vec<GroupView>, StoreError> {
     let heard_since = now(&mut *connection).await?.plus_micros(-micros(silence)).0;
     let members = query("SELECT name, member FROM group_members WHERE heard_at >= ? ORDER BY name, member")
         .bind(heard_since)
@@ -214,7 +210,7 @@ fn view(row: &Row, members: &[(String, String)], end: Option<u64>) -> Result<Gro
         }
         GroupState::Running if view.members.is_empty() => {
             view.state = GroupState::Failing;
-            view.reason = Some("no process reads for it: start one with the role projections".to_owned());
+            view.reason = Some(NOBODY.to_owned());
         }
         _ => {}
     }

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use wire::{BuildId, Event, EventMessage, JobId, Timestamp, Topic, about, statistics::DAY_MICROS, statistics::DAYS_MAX};
+use wire::{
+    BuildId, Event, EventMessage, JobId, Timestamp, Topic, about, statistics::DAY_MICROS, statistics::DAYS_MAX,
+};
 
 use super::{
     Key, REMEMBERED_MICROS, each,
@@ -112,15 +114,14 @@ fn is_next(kept: &mut Kept, message: &EventMessage, event: Option<&Event>, horiz
 
 /// Keeps the group's place, unless another member has been here.
 async fn move_place(connection: &mut Connection, batch: &CountBatch) -> Result<(), StoreError> {
-    let moved = query(
-        "UPDATE groups SET incarnation = ?1, place = ?2 WHERE name = ?3 AND (incarnation <> ?1 OR place < ?4)",
-    )
-    .bind(bytes(&batch.incarnation))
-    .bind(signed(batch.offset))
-    .bind(GROUP)
-    .bind(signed(batch.first))
-    .execute(&mut *connection)
-    .await?;
+    let moved =
+        query("UPDATE groups SET incarnation = ?1, place = ?2 WHERE name = ?3 AND (incarnation <> ?1 OR place < ?4)")
+            .bind(bytes(&batch.incarnation))
+            .bind(signed(batch.offset))
+            .bind(GROUP)
+            .bind(signed(batch.first))
+            .execute(&mut *connection)
+            .await?;
     if moved > 0 {
         return Ok(());
     }

@@ -17,11 +17,7 @@ use super::{
     rows::{self, bytes, signed},
     writer::Rank,
 };
-use crate::{
-    Analytics, Answer, StoreError,
-    analytics::CountBatch,
-    model::JobPlan,
-};
+use crate::{Analytics, Answer, StoreError, analytics::CountBatch, model::JobPlan};
 use fold::{Counts, Kept, Known, KnownBuild, KnownJob};
 
 /// A topic that is over is remembered for so long after its last event, by the time that control tells: what comes twice
@@ -38,9 +34,10 @@ impl<D: Details> Analytics for SqlStore<D> {
     }
 
     fn recount(&self, after: Option<BuildId>, limit: u32, may_skip: bool) -> Answer<'_, Option<(BuildId, u64)>> {
-        Box::pin(self.writer.run(Rank::Record, move |connection| {
-            Box::pin(recount::step(connection, after, limit, may_skip))
-        }))
+        Box::pin(
+            self.writer
+                .run(Rank::Record, move |connection| Box::pin(recount::step(connection, after, limit, may_skip))),
+        )
     }
 
     fn statistics<'a>(&'a self, pipeline: Option<&'a PipelineName>, days: u32) -> Answer<'a, StatsView> {
@@ -60,7 +57,8 @@ fn each(ids: impl Iterator<Item = uuid::Uuid>) -> Result<String, StoreError> {
 async fn look_up(connection: &mut Connection, builds: &[BuildId], jobs: &[JobId]) -> Result<Known, StoreError> {
     let mut known = Known::default();
     if !builds.is_empty() {
-        let found = query("SELECT id, pipeline, started_at FROM builds WHERE id IN (SELECT unhex(value ->> 0) FROM {each})");
+        let found =
+            query("SELECT id, pipeline, started_at FROM builds WHERE id IN (SELECT unhex(value ->> 0) FROM {each})");
         for row in &found.bind(each(builds.iter().map(|id| id.0))?).fetch_all(&mut *connection).await? {
             let build = KnownBuild { pipeline: row.try_get(1)?, started_at: rows::time_if(row, 2)? };
             known.builds.insert(BuildId(rows::uuid(row, 0)?), build);
@@ -113,7 +111,8 @@ async fn write_topics(connection: &mut Connection, topics: &HashMap<Key, Kept>) 
         let owner = kept.owner.as_ref();
         let query = query.bind(owner.map(|(pipeline, _)| pipeline.as_str())).bind(owner.map(|(_, job)| job.as_str()));
         let step = kept.step.as_ref();
-        let query = query.bind(step.map(|(number, ..)| i64::from(*number))).bind(step.map(|(_, name, _)| name.as_str()));
+        let query =
+            query.bind(step.map(|(number, ..)| i64::from(*number))).bind(step.map(|(_, name, _)| name.as_str()));
         let over = if matches!(topic, Topic::Job(_)) { standing.sealed } else { kept.over };
         query.bind(step.map(|(.., from)| from.0)).bind(kept.at.0).bind(i64::from(over))
     })
