@@ -20,7 +20,7 @@ use std::{
 
 use broker::{Broker, StreamEntry, StreamError, StreamFrom, StreamReader};
 use store::{Store, StoreError, groups::Wish};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 use uuid::Uuid;
@@ -211,13 +211,14 @@ impl Reading<'_> {
         store: &dyn Store,
         effect: &impl Effect,
     ) -> Result<(), String> {
-        self.teller.tell(GroupState::Running, None, None).await;
         let mut ticks = ticks();
         loop {
             let entries = tokio::select! {
                 _ = ticks.tick() => {
                     // All that was given is applied, and what was passed over was not for the group.
                     self.teller.passed(reader.incarnation, reader.passed());
+                    // Not before: what fails at its first batch is not running.
+                    self.teller.runs();
                     self.teller.look().await;
                     let wish = wished(store, effect.name()).await?;
                     if wish.paused || (wish.rebuild && effect.can_rebuild()) {
@@ -238,7 +239,7 @@ impl Reading<'_> {
 }
 
 fn ticks() -> tokio::time::Interval {
-    let mut ticks = interval(LOOK);
+    let mut ticks = interval_at(Instant::now() + LOOK, LOOK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
 }

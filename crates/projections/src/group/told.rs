@@ -46,6 +46,11 @@ impl<'a> Teller<'a> {
         self.now.passed = offset.map(|offset| (incarnation, offset));
     }
 
+    /// The group reads: told with the next look.
+    pub(super) fn runs(&mut self) {
+        (self.now.state, self.now.reason, self.now.progress) = (GroupState::Running, None, None);
+    }
+
     /// A second has passed.
     pub(super) async fn look(&mut self) {
         let events: u64 = self.seconds.iter().sum();
@@ -58,7 +63,7 @@ impl<'a> Teller<'a> {
         self.write().await;
     }
 
-    /// The group does something else now.
+    /// What the group does now.
     pub(super) async fn tell(&mut self, state: GroupState, reason: Option<String>, progress: Option<Progress>) {
         (self.now.state, self.now.reason, self.now.progress) = (state, reason, progress);
         self.write().await;
