@@ -12,10 +12,12 @@ use wire::{
 };
 
 #[cfg(feature = "ssr")]
-use wire::{dead_letter::DeadLettersPage, search::SearchQuery, view::InstallationView};
+use wire::{
+    dead_letter::DeadLettersPage, group::GroupView, search::SearchQuery, statistics::StatsView, view::InstallationView,
+};
 
 #[cfg(feature = "ssr")]
-use crate::components::{build_filter::Filter, estimate};
+use crate::components::{build_filter::Filter, estimate, statistics};
 use crate::json::{Json, JsonAnswer};
 
 /// Lines of a log that a page carries in its HTML: some screens of them, for what is carried is parsed, drawn, and taken
@@ -55,6 +57,10 @@ pub trait Backend: Send + Sync {
     fn log(&self, job: JobId, attempt: Option<u32>, from: u64, limit: u32) -> BoxFuture<'_, Result<LogPage, Problem>>;
     /// What the installation is made of.
     fn installation(&self) -> BoxFuture<'_, Result<InstallationView, Problem>>;
+    /// Statistics of a pipeline, by day.
+    fn statistics(&self, pipeline: PipelineName) -> BoxFuture<'_, Result<StatsView, Problem>>;
+    /// Consumer groups.
+    fn groups(&self) -> BoxFuture<'_, Result<Vec<GroupView>, Problem>>;
     /// What nobody could process.
     fn dead_letters(&self) -> BoxFuture<'_, Result<DeadLettersPage, Problem>>;
     /// What is found in all logs and builds.
@@ -110,6 +116,9 @@ pub struct PipelinePage {
     pub builds: Vec<BuildSummary>,
     /// How long its builds usually take, in microseconds.
     pub usual: Option<u64>,
+    /// Its statistics, as HTML that the server has written.
+    #[serde(default)]
+    pub statistics: String,
 }
 
 /// The page of a build.
@@ -205,10 +214,11 @@ pub async fn read_pipeline(
     let usual = estimate::usual(&last);
     let builds = match filter {
         Filter::All => last,
-        other => backend.builds(other.narrow(builds_of(name))).await.map_err(PageError)?,
+        other => backend.builds(other.narrow(builds_of(name.clone()))).await.map_err(PageError)?,
     };
     let etag = Some(wire::pipeline::etag(&pipeline.yaml));
-    stamped(PipelinePage { pipeline, etag, builds, usual })
+    let statistics = statistics::html(&backend.statistics(name).await.map_err(PageError)?);
+    stamped(PipelinePage { pipeline, etag, builds, usual, statistics })
 }
 
 /// Reads the page of a build; null if there is none of that id. Without `job`, the log is that of the job which asks
@@ -253,6 +263,12 @@ pub async fn read_build(
 #[server(prefix = "/api/page", endpoint = "installation", output = JsonAnswer)]
 pub async fn read_installation() -> Result<Stamped, PageError> {
     stamped(backend()?.installation().await.map_err(PageError)?)
+}
+
+/// Reads the page of the consumer groups.
+#[server(prefix = "/api/page", endpoint = "groups", output = JsonAnswer)]
+pub async fn read_groups() -> Result<Stamped, PageError> {
+    stamped(backend()?.groups().await.map_err(PageError)?)
 }
 
 /// Reads the page of the dead letters.

@@ -19,6 +19,7 @@ pub mod disk_note;
 pub mod duration;
 pub mod estimate;
 pub mod executor_row;
+pub mod group_row;
 pub mod header;
 pub mod health;
 pub mod heights;
@@ -43,6 +44,8 @@ pub mod rows;
 pub mod scroll;
 pub mod shortcuts;
 pub mod shown_job;
+#[cfg(feature = "ssr")]
+pub mod statistics;
 pub mod status;
 pub mod step_list;
 pub mod theme;

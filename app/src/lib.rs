@@ -108,6 +108,7 @@ pub fn App() -> impl IntoView {
                     <Route path=path!("/builds/:id") view=Page::Build ssr=SsrMode::Async/>
                     <Route path=path!("/executors") view=Page::Executors ssr=SsrMode::Async/>
                     <Route path=path!("/gateways") view=Page::Gateways ssr=SsrMode::Async/>
+                    <Route path=path!("/groups") view=Page::Groups ssr=SsrMode::Async/>
                     <Route path=path!("/dead-letters") view=Page::DeadLetters ssr=SsrMode::Async/>
                     <Route path=path!("/search") view=Page::Search ssr=SsrMode::Async/>
                     <Route path=path!("/sign-in") view=|| AtOnce(SignInRoute()) ssr=SsrMode::Async/>

@@ -4,6 +4,7 @@ pub mod build;
 pub mod dead_letters;
 pub mod executors;
 pub mod gateways;
+pub mod groups;
 pub mod home;
 pub mod new_pipeline;
 pub mod not_found;

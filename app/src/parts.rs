@@ -12,7 +12,7 @@ use crate::{
     components::at_once::AtOnce,
     pages::{
         build::BuildRoute, dead_letters::DeadLettersRoute, executors::ExecutorsRoute, gateways::GatewaysRoute,
-        new_pipeline::NewPipelineRoute, pipeline::PipelineRoute, search::SearchRoute,
+        groups::GroupsRoute, new_pipeline::NewPipelineRoute, pipeline::PipelineRoute, search::SearchRoute,
     },
 };
 
@@ -37,7 +37,7 @@ impl Part {
         match path.split('/').nth(1)? {
             "builds" => Some(Part::Build),
             "pipelines" => Some(Part::Pipeline),
-            "executors" | "gateways" | "dead-letters" | "search" => Some(Part::Processes),
+            "executors" | "gateways" | "groups" | "dead-letters" | "search" => Some(Part::Processes),
             _ => None,
         }
     }
@@ -70,6 +70,7 @@ pub(crate) enum Page {
     NewPipeline,
     Executors,
     Gateways,
+    Groups,
     DeadLetters,
     Search,
 }
@@ -79,7 +80,7 @@ impl Page {
         match self {
             Page::Build => Part::Build,
             Page::Pipeline | Page::NewPipeline => Part::Pipeline,
-            Page::Executors | Page::Gateways | Page::DeadLetters | Page::Search => Part::Processes,
+            Page::Executors | Page::Gateways | Page::Groups | Page::DeadLetters | Page::Search => Part::Processes,
         }
     }
 }
@@ -121,6 +122,7 @@ fn processes(page: Page) -> Result<AnyView, SplitLoaderError> {
         Page::Executors => AtOnce(ExecutorsRoute()).into_any(),
         Page::DeadLetters => AtOnce(DeadLettersRoute()).into_any(),
         Page::Search => AtOnce(SearchRoute()).into_any(),
+        Page::Groups => AtOnce(GroupsRoute()).into_any(),
         _ => AtOnce(GatewaysRoute()).into_any(),
     })
 }

@@ -157,6 +157,14 @@ pub async fn discard_dead_letter(id: DeadLetterId) -> Result<(), Problem> {
     send("POST", &format!("/api/v1/dead-letters/{id}/discard"), JSON, None, None).await.map(drop)
 }
 
+/// Pauses, resumes or rebuilds a consumer group.
+///
+/// # Errors
+/// When it cannot be done, or the server cannot be reached.
+pub async fn change_group(name: &str, verb: &str) -> Result<(), Problem> {
+    send("POST", &format!("/api/v1/groups/{name}/{verb}"), JSON, None, None).await.map(drop)
+}
+
 /// The lines of the group that a line begins.
 ///
 /// # Errors

@@ -14,7 +14,10 @@ use wire::{
     BuildId, JobId, LogLine, Outcome, PipelineName, Position, Problem, Timestamp,
     command::BuildsQuery,
     dead_letter::{Cause, DeadLetterOrigin, DeadLetterState, DeadLetterView, DeadLettersPage},
+    group::{GroupState, GroupView},
     log::RecordedLine,
+    search::{Found, SearchHit, SearchPage, SearchQuery},
+    statistics::{DayStats, Ends, StatsView},
     view::{
         BuildSummary, BuildView, ExecutorView, GatewayView, InstallationView, JobView, LogPage, PipelineSummary,
         PipelineView, RunningJob, State, StepView, WorkerView,
@@ -143,6 +146,53 @@ impl Backend for Record {
         let attempt = attempt.unwrap_or(1);
         let position = Some(Position { epoch: attempt, offset: 9 });
         Box::pin(async move { Ok(LogPage { attempt, total: LINES, position, sealed: true, lines }) })
+    }
+
+    fn statistics(&self, _: PipelineName) -> BoxFuture<'_, Result<StatsView, Problem>> {
+        let builds = Ends { succeeded: 3, failed: 1, ..Ends::default() };
+        let day = DayStats { day: "2026-11-28".into(), builds, ..DayStats::default() };
+        let stats = StatsView { days: vec![day], builds, ..StatsView::default() };
+        Box::pin(async move { Ok(if self.is_empty { StatsView::default() } else { stats }) })
+    }
+
+    fn groups(&self) -> BoxFuture<'_, Result<Vec<GroupView>, Problem>> {
+        let group = |name: &str, can_rebuild| GroupView {
+            name: name.into(),
+            offset: Some(1_234),
+            lag: 56,
+            active: Some("north".into()),
+            members: vec!["north".into(), "south".into()],
+            can_rebuild,
+            ..GroupView::default()
+        };
+        let failing = GroupView {
+            state: GroupState::Failing,
+            reason: Some("it cannot <be> read".into()),
+            ..group("analytics", true)
+        };
+        let groups = vec![failing, group("recorder", false)];
+        Box::pin(async { Ok(groups) })
+    }
+
+    fn search(&self, query: SearchQuery) -> BoxFuture<'_, Result<SearchPage, Problem>> {
+        let found = Found::Log {
+            job: JobId(uuid::Uuid::from_u128(20)),
+            job_name: "lint".into(),
+            attempt: 1,
+            earlier: false,
+            n: 119,
+        };
+        let hit = SearchHit {
+            build: build_id(),
+            pipeline: "site".parse().unwrap(),
+            number: 12,
+            found,
+            text: format!("a <{}> here", query.q),
+            ranges: vec![(3, 9)],
+            url: "/builds/7?job=20#L120".into(),
+        };
+        let hits = if self.is_empty { Vec::new() } else { vec![hit] };
+        Box::pin(async { Ok(SearchPage { hits, behind: 1_200, ..SearchPage::default() }) })
     }
 
     fn dead_letters(&self) -> BoxFuture<'_, Result<DeadLettersPage, Problem>> {
@@ -335,6 +385,35 @@ async fn gateways_are_shown_with_their_workers_and_the_sums() {
     let html = page("http://x/gateways", false).await;
     assert!(html.contains("2,000 sockets, 6 topics") && html.contains("north-1"), "{html}");
     assert!(html.contains("alive") && html.contains("last heard"), "{html}");
+}
+
+#[tokio::test]
+async fn a_pipeline_shows_its_statistics_or_that_there_are_none() {
+    let html = page("http://x/pipelines/site", false).await;
+    assert!(html.contains("4 builds in the last 1 days: 75 % succeeded") && html.contains("<svg viewBox"), "{html}");
+    let html = page("http://x/pipelines/site", true).await;
+    assert!(html.contains("No finished builds yet.") && !html.contains("<svg viewBox=\"0 0 600"), "{html}");
+}
+
+#[tokio::test]
+async fn consumer_groups_are_shown_with_who_reads_for_them() {
+    let html = page("http://x/groups", false).await;
+    let (analytics, recorder) = html.split_once(">recorder<").unwrap();
+    assert!(
+        analytics.contains("failing: it cannot &lt;be&gt; read") && analytics.contains("Rebuild: analytics"),
+        "{html}"
+    );
+    assert!(recorder.contains("1,234") && recorder.contains("Read by north; south may take over."), "{recorder}");
+    assert!(recorder.contains("Pause: recorder") && !recorder.contains("Rebuild"), "{recorder}");
+}
+
+#[tokio::test]
+async fn hits_of_a_search_are_shown_with_their_matches_and_lead_to_their_lines() {
+    let html = page("http://x/search?q=needle", false).await;
+    assert!(html.contains("<mark>needle</mark>") && html.contains(r##"href="/builds/7?job=20#L120""##), "{html}");
+    assert!(html.contains("a &lt;") && html.contains("1,200 events behind"), "{html}");
+    let html = page("http://x/search?q=needle", true).await;
+    assert!(!html.contains("<mark>"), "{html}");
 }
 
 #[tokio::test]

@@ -42,10 +42,10 @@ pub(crate) struct Core {
     pub(crate) tokens: KnownTokens,
     /// Told whenever a person has deleted a build: what it has left is to be swept.
     pub(crate) deleted: Arc<Notify>,
+    /// The offset behind the last entry of the event stream, as it was a moment ago.
+    pub(crate) stream_end: Arc<AtomicU64>,
     /// How many events the recorder is behind.
     pub(crate) recorder_lag: Arc<AtomicU64>,
-    /// How many events the search index is behind.
-    pub(crate) search_lag: Arc<AtomicU64>,
     /// How long a job's lease lasts.
     pub(crate) lease: Duration,
     /// Within it a returning tab gets its former worker.

@@ -6,6 +6,7 @@ mod builds;
 mod dead_letters;
 mod events;
 mod files;
+mod groups;
 mod jobs;
 mod log_group;
 mod log_search;
@@ -15,6 +16,7 @@ mod problem;
 mod search;
 mod sessions;
 mod sign_in;
+mod statistics;
 mod status;
 mod upgrade;
 mod who;
@@ -90,7 +92,12 @@ pub(crate) fn router(site: Site) -> Router {
         .route("/executors", get(status::executors))
         .route("/executors/{id}/now", get(status::executor_now))
         .route("/gateways", get(status::gateways))
-        .route("/groups", get(status::groups))
+        .route("/groups", get(groups::list))
+        .route("/groups/{name}/pause", post(groups::pause))
+        .route("/groups/{name}/resume", post(groups::resume))
+        .route("/groups/{name}/rebuild", post(groups::rebuild))
+        .route("/stats", get(statistics::of_all))
+        .route("/pipelines/{name}/stats", get(statistics::of_pipeline))
         .route("/search", get(search::search))
         .route("/dead-letters", get(dead_letters::list))
         .route("/dead-letters/{id}", get(dead_letters::show))

@@ -37,7 +37,7 @@ const PATCHES_BYTES_MAX: usize = 64 * 1024;
 
 fn refresh(query: &Query) -> Duration {
     match query {
-        Query::Executors {} | Query::Installation {} | Query::Health {} | Query::DeadLetters {} => {
+        Query::Executors {} | Query::Installation {} | Query::Health {} | Query::DeadLetters {} | Query::Groups {} => {
             REFRESH_WITHOUT_EVENTS
         }
         _ => REFRESH,

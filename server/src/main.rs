@@ -10,6 +10,7 @@ mod commands;
 mod config;
 mod core;
 mod desk;
+mod groups;
 mod http;
 mod hub;
 mod instances;

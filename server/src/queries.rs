@@ -54,6 +54,7 @@ pub(crate) async fn answer(core: &Core, who: &Authority, query: &Query) -> Resul
         Query::Installation {} => serde_json::to_value(installation(core, who).await?),
         Query::Health {} => serde_json::to_value(health(core).await),
         Query::DeadLetters {} => serde_json::to_value(dead_letters_page(core, who).await?),
+        Query::Groups {} => serde_json::to_value(crate::groups::views(core, who).await?),
     };
     json.map_err(|failure| Problem::new(500, "Internal error", failure.to_string()))
 }

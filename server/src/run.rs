@@ -30,6 +30,7 @@ use crate::{
     config::{ServeOptions, data_dir::DataDir, roles::Role},
     core::Core,
     desk::ServerDesk,
+    groups::{self, GroupParts},
     http::{self, Site},
     hub::Hub,
     instances,
@@ -113,10 +114,10 @@ async fn start(
             let stream =
                 Stream { broker: parts.broker.clone(), embedded: shared.embedded.clone(), store: shared.store.clone() };
             let lag_max = parts.options.recorder_lag_max;
-            let lags = tend::Lags { recorder: shared.recorder_lag.clone(), search: shared.search_lag.clone() };
+            let seen = tend::Seen { end: shared.stream_end.clone(), lag: shared.recorder_lag.clone() };
             let (brake, shutdown) = (shared.brake.clone(), parts.shutdown.clone());
             async move {
-                tend::run(stream, lag_max, lags, brake, shutdown).await;
+                tend::run(stream, lag_max, seen, brake, shutdown).await;
                 Ok(())
             }
         });
@@ -129,7 +130,7 @@ async fn start(
             }
         });
         if roles.has(Role::Projections) {
-            start_projections(running, &parts, &shared);
+            start_projections(running, &parts, &shared)?;
         }
         if let Some((listener, _)) = listener {
             start_gateway(running, &parts, &shared, listener).await?;
@@ -185,8 +186,8 @@ async fn share(
         turns: backend::turns(&options.store, &store, data_dir)?,
         key: backend::installation_key(&options.store, &*store, data_dir).await?,
         brake: Brake::default(),
+        stream_end: Arc::default(),
         recorder_lag: Arc::default(),
-        search_lag: Arc::default(),
         room: Room::new(folders, options.disk_floor),
         store,
         public_url,
@@ -212,8 +213,8 @@ struct StoreParts {
     turns: Turns,
     key: InstallationKey,
     brake: Brake,
+    stream_end: Arc<AtomicU64>,
     recorder_lag: Arc<AtomicU64>,
-    search_lag: Arc<AtomicU64>,
     room: Room,
     /// How people and executors reach the gateways, and where executors of this process bring artifacts.
     public_url: String,
@@ -222,24 +223,13 @@ struct StoreParts {
 
 type Running = JoinSet<Result<(), String>>;
 
-/// The recorder and the search index.
-fn start_projections(running: &mut Running, parts: &Parts, shared: &StoreParts) {
-    let (broker, store) = (parts.broker.clone(), shared.store.clone());
-    running.spawn(shared.turns.clone().run("search", parts.shutdown.clone(), move |shutdown| {
-        let (broker, store) = (broker.clone(), store.clone());
-        async move {
-            projections::search::run(broker, store, shutdown).await;
-            Ok(())
-        }
-    }));
-    let (broker, store, key) = (parts.broker.clone(), shared.store.clone(), shared.key.clone());
-    running.spawn(shared.turns.clone().run("recorder", parts.shutdown.clone(), move |shutdown| {
-        let (broker, store, key) = (broker.clone(), store.clone(), key.clone());
-        async move {
-            projections::recorder::run(broker, store, key, shutdown).await;
-            Ok(())
-        }
-    }));
+/// The consumer groups.
+fn start_projections(running: &mut Running, parts: &Parts, shared: &StoreParts) -> Result<(), String> {
+    let Parts { options, data_dir, broker, shutdown, .. } = parts;
+    let member = options.instance.clone().map_or_else(|| data_dir.instance(), Ok)?;
+    let (broker, store, key) = (broker.clone(), shared.store.clone(), shared.key.clone());
+    groups::start(running, &shared.turns, &GroupParts { broker, store, key, member }, shutdown);
+    Ok(())
 }
 
 /// Control and the relay.
@@ -319,8 +309,8 @@ async fn start_gateway(
         live: LiveQueries::default(),
         attachments: Attachments::new(broker.clone()),
         tokens: KnownTokens::default(),
+        stream_end: shared.stream_end.clone(),
         recorder_lag: shared.recorder_lag.clone(),
-        search_lag: shared.search_lag.clone(),
         lease: options.lease(),
         affinity: options.affinity(),
         public_url: shared.public_url.clone(),

@@ -1,7 +1,5 @@
 //! Searching in all logs and builds, for HTTP and pages alike.
 
-use std::sync::atomic::Ordering;
-
 use store::search::wanted::Wanted;
 use tokio::sync::Semaphore;
 use wire::{
@@ -9,7 +7,7 @@ use wire::{
     search::{SearchPage, SearchQuery},
 };
 
-use crate::{core::Core, queries::store_problem};
+use crate::{core::Core, groups, queries::store_problem};
 
 /// Searches at once in this process: each reads for up to two seconds, and other readers must find room beside them.
 const SEARCHES_AT_ONCE: usize = 2;
@@ -22,6 +20,6 @@ pub(crate) async fn search(core: &Core, _who: &Authority, query: &SearchQuery) -
     let _turn = SEARCHES.acquire().await.ok();
     let mut page = core.store.search(&wanted, query).await.map_err(store_problem)?;
     page.building = !core.store.index_is_whole().await.map_err(store_problem)?;
-    page.behind = core.search_lag.load(Ordering::Relaxed);
+    page.behind = groups::lag(core, projections::search::GROUP).await.map_err(store_problem)?;
     Ok(page)
 }

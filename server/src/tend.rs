@@ -17,9 +17,9 @@ use tokio_util::sync::CancellationToken;
 /// Events that every group has applied are kept in the stream up to this number, then the oldest go. RabbitMQ does that by
 /// size.
 const STREAM_KEPT: u64 = 500;
-/// The search index may be behind the recorder by so many before they go all the same: then it takes what is gone from the
+/// For a group that is slower than the recorder so many events are kept; one that is further behind is rebuilt from the
 /// record.
-const SEARCH_KEPT: u64 = 5_000;
+const WAITED_FOR: u64 = 5_000;
 /// The stream is looked at this often.
 const LOOK: Duration = Duration::from_secs(1);
 /// What an event takes in the stream at most, as a rule: a batch of lines and one long line, 64 KiB each.
@@ -38,16 +38,16 @@ pub(crate) struct Stream {
     pub(crate) store: Arc<dyn Store>,
 }
 
-/// How many events the groups are behind, for who shows it.
-pub(crate) struct Lags {
-    /// The recorder.
-    pub(crate) recorder: Arc<AtomicU64>,
-    /// The search index.
-    pub(crate) search: Arc<AtomicU64>,
+/// What was seen last.
+pub(crate) struct Seen {
+    /// The offset behind the stream's last entry.
+    pub(crate) end: Arc<AtomicU64>,
+    /// How many events the recorder is behind.
+    pub(crate) lag: Arc<AtomicU64>,
 }
 
 /// Looks until `shutdown`. By a timer: a recorder that stands still tells nothing.
-pub(crate) async fn run(stream: Stream, lag_max: u64, lags: Lags, brake: Brake, shutdown: CancellationToken) {
+pub(crate) async fn run(stream: Stream, lag_max: u64, seen: Seen, brake: Brake, shutdown: CancellationToken) {
     let mut timer = tokio::time::interval(LOOK);
     timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut trimmed = 0;
@@ -58,15 +58,18 @@ pub(crate) async fn run(stream: Stream, lag_max: u64, lags: Lags, brake: Brake, 
         }
         // The place first: what comes to the stream meanwhile counts as behind, never as ahead.
         let Ok(place) = stream.store.group_place(GROUP).await else { continue };
-        let Ok(indexed) = stream.store.group_place(projections::search::GROUP).await else { continue };
         let Ok(Some(end)) = stream.broker.stream_end().await else { continue };
         let next = place.map_or(0, |(_, offset)| offset + 1);
         let behind = end.saturating_sub(next);
-        lags.recorder.store(behind, Ordering::Relaxed);
-        let indexed = indexed.map_or(0, |(_, offset)| offset + 1);
-        lags.search.store(end.saturating_sub(indexed), Ordering::Relaxed);
+        seen.end.store(end, Ordering::Relaxed);
+        seen.lag.store(behind, Ordering::Relaxed);
         brake.set(BrakedBy::Lag, behind > lag_max);
-        let keep_from = next.min(indexed.max(next.saturating_sub(SEARCH_KEPT))).saturating_sub(STREAM_KEPT);
+        if stream.embedded.is_none() {
+            continue;
+        }
+        let Ok(groups) = stream.store.groups().await else { continue };
+        let slowest = groups.iter().filter_map(|group| group.offset).min().map_or(next, |offset| next.min(offset + 1));
+        let keep_from = slowest.max(next.saturating_sub(WAITED_FOR)).saturating_sub(STREAM_KEPT);
         if let Some(embedded) = stream.embedded.as_ref().filter(|_| keep_from > trimmed) {
             drop(embedded.trim_stream(keep_from)); // Trimmed again the next time if it fails.
             trimmed = keep_from;

@@ -8,6 +8,7 @@ mod cluster;
 mod support;
 
 use std::{
+    io::{BufRead as _, BufReader},
     process::{Command, Output, Stdio},
     sync::OnceLock,
     time::Instant,
@@ -201,4 +202,49 @@ fn executor_py_keeps_its_lease_answers_now_and_obeys_a_cancel() {
     let ended = server.finished(&build);
     assert_eq!((&ended["outcome"], &ended["jobs"][0]["attempt"]), (&json!("cancelled"), &json!(1)), "{ended}");
     assert_eq!(server.log(text(&job, "id"), 1), ["begun", "asked"]);
+}
+
+#[test]
+fn p5_group_py_counts_every_build_once_though_it_is_killed() {
+    let cluster = Cluster::on(Node::shared());
+    let server = cluster.server("north", "gateway,control,projections");
+    let _executor = cluster.executor("east", "2");
+    server.apply("good", "name: good\njobs: {a: {steps: [{run: echo hi}]}}\n");
+    server.apply("bad", "name: bad\njobs: {a: {steps: [{run: '[ $STEPCAST_ATTEMPT -gt 1 ]'}]}}\n");
+    let file = cluster.data_dir("counts.db");
+    let group = |words: &[&str]| {
+        let mut command = example("group.py", &cluster.broker);
+        command.arg(&file).args(words);
+        command
+    };
+    let run = |count: usize| -> Vec<String> {
+        let ids: Vec<String> = (0..count).map(|n| server.trigger(if n % 3 == 0 { "bad" } else { "good" })).collect();
+        for id in &ids {
+            server.finished(id);
+        }
+        ids
+    };
+    let first = run(6);
+    // Killed behind a transaction of its own, with more to read.
+    for _ in 0..2 {
+        let mut reading = group(&[]).stderr(Stdio::piped()).spawn().unwrap();
+        let mut told = BufReader::new(reading.stderr.take().unwrap());
+        let mut line = String::new();
+        told.read_line(&mut line).unwrap();
+        assert!(line.starts_with("at "), "{line}");
+        run(3);
+        reading.kill().unwrap();
+        reading.wait().unwrap();
+    }
+    // One that failed ends once more, and well.
+    let retried = server.post(&format!("/api/v1/builds/{}/retry", first[0]), &json!({}));
+    assert_eq!(retried.status, 202, "{}", retried.text);
+    assert_eq!(server.finished_by_the_record(&first[0])["outcome"], "succeeded");
+    for _ in 0..2 {
+        let ended = group(&["--until-idle", "2"]).stderr(Stdio::null()).output().unwrap();
+        let counted: Value = serde_json::from_slice(&ended.stdout).unwrap();
+        assert_eq!((counted, ended.status.code()), (json!({"failed": 3, "succeeded": 9}), Some(0)));
+    }
+    refused(example("group.py", NOWHERE).arg(&file), 3, "127.0.0.1:1 ");
+    refused(group(&["--until-idle", "soon"]).arg("more"), 2, "--until-idle");
 }

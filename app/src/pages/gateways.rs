@@ -30,7 +30,7 @@ fn show(now: &InstallationView, _: Answers) -> AnyView {
             <span class="count">{count}</span>
         </div>
         <p class="about">"A gateway holds the sockets of open pages. Each tells of itself every few seconds. What none of them could read is among the "
-            <a href="/dead-letters">"dead letters"</a> "."
+            <a href="/dead-letters">"dead letters"</a> ". What is built from the events of builds tell the " <a href="/groups">"consumer groups"</a> "."
         </p>
         {now.gateways.iter().map(gateway).collect_view()}
     })

@@ -50,7 +50,7 @@ pub fn PipelineRoute() -> impl IntoView {
 
 #[component]
 fn Pipeline(page: PipelinePage, filter: Memo<Filter>) -> impl IntoView {
-    let PipelinePage { pipeline, etag, builds, usual } = page;
+    let PipelinePage { pipeline, etag, builds, usual, statistics } = page;
     let name = pipeline.name.clone();
     let builds = RwSignal::new(builds);
     let asked = builds_of(name.clone());
@@ -140,6 +140,11 @@ fn Pipeline(page: PipelinePage, filter: Memo<Filter>) -> impl IntoView {
                 <p class="note quiet">{nothing}</p>
             </section>
         </div>
+        <section aria-labelledby="statistics">
+            <h2 id="statistics">"Statistics"</h2>
+            // Written by the server, every name in it escaped.
+            <div class="statistics" inner_html=statistics></div>
+        </section>
         <section>
             <h2>"Pipeline file"</h2>
             <YamlEditor yaml name=name.to_string() etag on_saved=read_anew/>

@@ -160,6 +160,10 @@ impl StreamSource for Reader {
     fn lag(&self) -> u64 {
         self.end.load(Ordering::Relaxed).saturating_sub(self.last.unwrap_or(0))
     }
+
+    fn passed(&self) -> Option<u64> {
+        self.last
+    }
 }
 
 impl Reader {

@@ -397,6 +397,8 @@ pub trait StreamSource: Send {
     fn next_batch(&mut self, max: usize) -> BoxFuture<'_, Result<Vec<StreamEntry>, StreamError>>;
     /// Roughly how many entries are behind the last one given.
     fn lag(&self) -> u64;
+    /// The last offset that was given, or passed over because it is not for readers; none before the first.
+    fn passed(&self) -> Option<u64>;
 }
 
 impl StreamReader {
@@ -418,6 +420,12 @@ impl StreamReader {
     #[must_use]
     pub fn lag(&self) -> u64 {
         self.inner.lag()
+    }
+
+    /// The last offset that was given, or passed over because it is not for readers; none before the first.
+    #[must_use]
+    pub fn passed(&self) -> Option<u64> {
+        self.inner.passed()
     }
 }
 

@@ -24,10 +24,16 @@ use crate::{
 /// The name of the recorder's group.
 pub const GROUP: &str = "recorder";
 
-/// Runs the recorder until `shutdown`.
-pub async fn run(broker: Arc<dyn Broker>, store: Arc<dyn Store>, key: InstallationKey, shutdown: CancellationToken) {
+/// Runs the recorder until `shutdown`. `member` is the name of this process.
+pub async fn run(
+    broker: Arc<dyn Broker>,
+    store: Arc<dyn Store>,
+    key: InstallationKey,
+    member: String,
+    shutdown: CancellationToken,
+) {
     let effect = Recorder { broker: Arc::clone(&broker), store: Arc::clone(&store), key };
-    group::run(broker, store, effect, shutdown).await;
+    group::run(broker, store, effect, member, shutdown).await;
 }
 
 struct Recorder {

@@ -5,14 +5,21 @@
 //! A group that is killed anywhere reads again what it had not committed; what an attempt has in the index is counted by its
 //! lines, so nothing of it comes twice or is left out (P5).
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use broker::{Broker, StreamEntry};
 use serde::Deserialize;
 use store::{Store, StoreError, search::IndexBatch};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 use uuid::Uuid;
 use wire::{BuildId, Event, JobId, Topic, event::EventMessage};
 
@@ -27,62 +34,16 @@ pub const GROUP: &str = "search";
 /// The record is asked this often whether it has come as far as the stream was read: what is printed is found so much later,
 /// and where little happens the index is written so often at most.
 const LOOK: Duration = Duration::from_millis(200);
-/// The wait after the record could not be read.
-const RETRY: Duration = Duration::from_secs(2);
-
-/// Runs the group until `shutdown`: first what is recorded already, where the index is not whole, then the stream.
-pub async fn run(broker: Arc<dyn Broker>, store: Arc<dyn Store>, shutdown: CancellationToken) {
-    loop {
-        let filled = tokio::select! {
-            () = shutdown.cancelled() => return,
-            filled = fill_if_needed(&*store) => filled,
-        };
-        let Err(failure) = filled else { break };
-        warn!(%failure, "the search index cannot be made of the record now and is tried again");
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            () = sleep(RETRY) => {}
-        }
-    }
-    let effect = Index { store: Arc::clone(&store) };
-    group::run(broker, store, effect, shutdown).await;
-}
-
-async fn fill_if_needed(store: &dyn Store) -> Result<(), StoreError> {
-    if store.index_is_whole().await? {
-        return Ok(());
-    }
-    let builds = fill(store).await?;
-    info!(builds, "the search index was made of the record");
-    Ok(())
-}
-
-/// Takes from the record what the index has not, the oldest builds first. How many builds were looked at.
-async fn fill(store: &dyn Store) -> Result<usize, StoreError> {
-    let (mut after, mut steps) = (None, 0);
-    loop {
-        after = store.index_record(after).await?;
-        if after.is_none() {
-            break;
-        }
-        steps += 1;
-    }
-    store.index_made_whole().await?;
-    Ok(steps)
-}
-
-/// Makes the index anew: empties it in short steps, and fills it from the record. The group may not read the stream meanwhile;
-/// it may be killed at any moment, and goes on when it runs the next time.
-///
-/// # Errors
-/// When the store cannot be used.
-pub async fn rebuild(store: &dyn Store) -> Result<(), StoreError> {
-    while store.empty_index().await? {}
-    fill(store).await.map(drop)
+/// Runs the group until `shutdown`. `member` is the name of this process.
+pub async fn run(broker: Arc<dyn Broker>, store: Arc<dyn Store>, member: String, shutdown: CancellationToken) {
+    let effect = Index { store: Arc::clone(&store), lacks: AtomicBool::new(false) };
+    group::run(broker, store, effect, member, shutdown).await;
 }
 
 struct Index {
     store: Arc<dyn Store>,
+    /// The stream has lost events, and nothing else is wrong: what is there may stay.
+    lacks: AtomicBool,
 }
 
 /// All that is read of an event: lines are long, and are taken from the record.
@@ -139,9 +100,27 @@ impl Effect for Index {
     }
 
     async fn lost_place(&self) -> Result<(), StoreError> {
-        let builds = fill(&*self.store).await?;
-        info!(builds, "what the stream does not hold any more was taken from the record");
+        self.store.count_loss(GROUP).await?;
+        self.lacks.store(self.store.index_is_whole().await?, Ordering::Relaxed);
+        info!("what the stream does not hold any more is taken from the record");
         Ok(())
+    }
+
+    fn can_rebuild(&self) -> bool {
+        true
+    }
+
+    async fn rebuild(&self, done: &AtomicU64) -> Result<(), StoreError> {
+        if !self.lacks.swap(false, Ordering::Relaxed) {
+            while self.store.empty_index().await? {}
+        }
+        // The oldest builds first; of each what the index has not.
+        let mut after = None;
+        while let Some((last, builds)) = self.store.index_record(after).await? {
+            done.fetch_add(builds, Ordering::Relaxed);
+            after = Some(last);
+        }
+        self.store.index_made_whole().await
     }
 
     async fn apply(&self, incarnation: Uuid, offset: u64, entries: Vec<StreamEntry>) -> Result<(), StoreError> {

@@ -51,7 +51,7 @@ struct Recorder(CancellationToken, tokio::task::JoinHandle<()>);
 fn record(store: &Arc<SqliteStore>, broker: &Arc<EmbeddedBroker>) -> Recorder {
     let shutdown = CancellationToken::new();
     let key = InstallationKey([7; 32]);
-    let run = recorder::run(Arc::clone(broker) as _, Arc::clone(store) as _, key, shutdown.clone());
+    let run = recorder::run(Arc::clone(broker) as _, Arc::clone(store) as _, key, "here".to_owned(), shutdown.clone());
     Recorder(shutdown, tokio::spawn(run))
 }
 

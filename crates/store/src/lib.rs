@@ -18,8 +18,10 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod analytics;
 pub mod concurrency;
 pub mod conformance;
+pub mod groups;
 pub mod model;
 #[cfg(feature = "postgres")]
 pub mod postgres;
@@ -30,6 +32,8 @@ pub mod standing;
 
 use std::{future::Future, pin::Pin, time::Duration};
 
+pub use analytics::Analytics;
+pub use groups::Groups;
 use tokio::sync::watch;
 use uuid::Uuid;
 use wire::{
@@ -131,6 +135,8 @@ pub trait Store:
     + Anew
     + Kept
     + search::Search
+    + Groups
+    + Analytics
 {
     /// Reads and writes something, to tell whether the database works.
     fn check(&self) -> Answer<'_, ()>;
@@ -224,7 +230,7 @@ pub trait Record: Send + Sync + 'static {
     /// A group has lost its place in the stream: of every topic that is not recorded to its end, the next event is taken though
     /// others before it are missing, once. Gives what may never be recorded unless it is said again.
     fn lose_place<'a>(&'a self, group: &'a str) -> Answer<'a, Vec<model::Lacking>>;
-    /// All groups. `lag` is left 0: only the reader of the stream knows it.
+    /// All groups, without lag and members: see [`Groups::group_views`].
     fn groups(&self) -> Answer<'_, Vec<GroupView>>;
     /// Lines `from..from + limit` of an attempt (the last one unless given). None if there is no such job. The page ends
     /// sooner where its text would exceed [`LOG_PAGE_BYTES_MAX`], with one line at least: who wants more asks from the line

@@ -54,8 +54,8 @@ pub trait Search: Send + Sync + 'static {
     /// the transaction that adds them: the same batch again adds nothing, whatever was killed in between.
     fn index(&self, batch: IndexBatch) -> Answer<'_, ()>;
     /// Takes from the record what the index has not of some builds behind `after`, the oldest first. Where it ended, as long
-    /// as there are more.
-    fn index_record(&self, after: Option<BuildPlace>) -> Answer<'_, Option<BuildPlace>>;
+    /// as there are more, and how many builds those were.
+    fn index_record(&self, after: Option<BuildPlace>) -> Answer<'_, Option<(BuildPlace, u64)>>;
     /// Whether all that was recorded before the group has read the stream is in the index.
     fn index_is_whole(&self) -> Answer<'_, bool>;
     /// Says so.

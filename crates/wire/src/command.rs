@@ -104,6 +104,8 @@ pub enum Query {
     Health {},
     /// Dead letters. Result: a [`crate::dead_letter::DeadLettersPage`].
     DeadLetters {},
+    /// Consumer groups. Result: a list of [`crate::group::GroupView`].
+    Groups {},
 }
 
 /// Which builds.

@@ -6,6 +6,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod about;
 pub mod authority;
 pub mod callback;
 pub mod command;
@@ -14,6 +15,7 @@ pub mod dead_letter;
 pub mod event;
 pub mod executor_now;
 pub mod frame;
+pub mod group;
 pub mod id;
 pub mod log;
 pub mod mac;
@@ -22,6 +24,7 @@ pub mod pipeline;
 pub mod problem;
 pub mod search;
 pub mod size;
+pub mod statistics;
 pub mod task;
 pub mod time;
 pub mod topic;

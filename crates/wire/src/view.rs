@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::group::GroupView;
 use crate::{
     ArtifactId, BuildId, ExecutorId, JobId, Outcome, PipelineName, Position, Timestamp,
     pipeline::{Condition, InputSpec, LabelSet},
@@ -337,18 +338,4 @@ pub struct HealthView {
     /// Dead letters that nobody has decided on.
     #[serde(default)]
     pub dead_letters: u64,
-}
-
-/// A consumer group.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GroupView {
-    /// Its name.
-    pub name: String,
-    /// The last offset of the stream that it has applied.
-    pub offset: Option<u64>,
-    /// How many messages it is behind; approximate.
-    pub lag: u64,
-    /// How often it has lost its place: the stream was trimmed beyond it, or made anew.
-    #[serde(default)]
-    pub losses: u64,
 }

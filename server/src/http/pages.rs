@@ -20,13 +20,16 @@ use wire::{
     Authority, BuildId, JobId, PipelineName, Problem,
     command::BuildsQuery,
     dead_letter::DeadLettersPage,
+    group::GroupView,
     search::{SearchPage, SearchQuery},
+    statistics::{DAYS, StatsView},
     view::{BuildSummary, BuildView, InstallationView, LogPage, PipelineSummary, PipelineView},
 };
 
 use crate::{
     assets,
     core::Core,
+    groups,
     http::{problem::Rejection, sign_in, who::Who},
     queries,
 };
@@ -133,6 +136,14 @@ impl Backend for PageBackend {
 
     fn search(&self, query: SearchQuery) -> BoxFuture<'_, Result<SearchPage, Problem>> {
         Box::pin(async move { crate::search::search(&self.core, &self.who, &query).await })
+    }
+
+    fn statistics(&self, pipeline: PipelineName) -> BoxFuture<'_, Result<StatsView, Problem>> {
+        Box::pin(async move { self.core.store.statistics(Some(&pipeline), DAYS).await.map_err(queries::store_problem) })
+    }
+
+    fn groups(&self) -> BoxFuture<'_, Result<Vec<GroupView>, Problem>> {
+        Box::pin(groups::views(&self.core, &self.who))
     }
 
     fn installation(&self) -> BoxFuture<'_, Result<InstallationView, Problem>> {

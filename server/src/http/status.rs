@@ -1,4 +1,4 @@
-//! How the installation is: executors, gateways, groups, health, metrics.
+//! How the installation is: executors, gateways, health, metrics.
 
 use std::{
     fmt::Write as _,
@@ -17,12 +17,14 @@ use wire::{
     Problem,
     dead_letter::DeadLetterCount,
     executor_now::NOW_LINES_MAX,
+    group::GroupView,
     task::ExecutorNow,
-    view::{ExecutorView, GatewayView, GroupView, WorkerView},
+    view::{ExecutorView, GatewayView, WorkerView},
 };
 
 use crate::{
     core::Core,
+    groups,
     http::{
         Site,
         problem::{Answer, Rejection, parse},
@@ -69,19 +71,6 @@ pub(crate) async fn gateways(
     Ok(Json(queries::gateways(&core, &gateway, &who).await?))
 }
 
-/// `GET /groups`
-pub(crate) async fn groups(State(core): State<Arc<Core>>, Who(_who): Who) -> Answer<Json<Vec<GroupView>>> {
-    let mut groups = core.store.groups().await.map_err(queries::store_problem)?;
-    for group in &mut groups {
-        group.lag = match group.name.as_str() {
-            projections::recorder::GROUP => core.recorder_lag.load(Ordering::Relaxed),
-            projections::search::GROUP => core.search_lag.load(Ordering::Relaxed),
-            _ => group.lag,
-        };
-    }
-    Ok(Json(groups))
-}
-
 /// `GET /healthz`: the process answers, and takes sockets: not while it drains, so that a load balancer sends them elsewhere.
 pub(crate) async fn healthz(State(gateway): State<Arc<Gateway>>) -> (StatusCode, &'static str) {
     if gateway.is_draining() {
@@ -104,7 +93,7 @@ pub(crate) async fn readyz(State(core): State<Arc<Core>>) -> Response {
 }
 
 /// `GET /metrics`, in the text format of Prometheus.
-pub(crate) async fn metrics(State(site): State<Site>, Who(_who): Who) -> Answer<Response> {
+pub(crate) async fn metrics(State(site): State<Site>, Who(who): Who) -> Answer<Response> {
     let mut text = String::new();
     let mut family = |name: &str, help: &str, rows: Vec<(String, u64)>| {
         let kind = if name.ends_with("_total") { "counter" } else { "gauge" };
@@ -134,8 +123,13 @@ pub(crate) async fn metrics(State(site): State<Site>, Who(_who): Who) -> Answer<
         "Memory that the limits allow with the sockets that are open now.",
         vec![(String::new(), site.core.memory.with(sockets))],
     );
-    let groups = site.core.store.groups().await.map_err(queries::store_problem)?;
-    let losses = groups.iter().map(|group| (format!("{{group=\"{}\"}}", group.name), group.losses)).collect();
+    let groups = groups::views(&site.core, &who).await?;
+    let by_group = |value: fn(&GroupView) -> u64| {
+        groups.iter().map(|group| (format!("{{group=\"{}\"}}", group.name), value(group))).collect()
+    };
+    family("group_lag", "Events that a consumer group is behind.", by_group(|group| group.lag));
+    family("group_speed", "Events that it applied a second.", by_group(|group| group.speed));
+    let losses = by_group(|group| group.losses);
     family(
         "group_place_losses_total",
         "Times that a consumer group found its place trimmed or the stream made anew.",

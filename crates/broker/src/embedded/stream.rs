@@ -187,6 +187,10 @@ impl StreamSource for Reader {
     fn lag(&self) -> u64 {
         self.core.lock().stream.committed.saturating_sub(self.place)
     }
+
+    fn passed(&self) -> Option<u64> {
+        self.place.checked_sub(1)
+    }
 }
 
 /// What everyone is told once the broker was shut down.

@@ -6,10 +6,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a broken promise is told by a panic")]
 
 pub mod accounts;
+pub mod analytics;
 pub mod anew;
 pub mod builds;
 pub mod concurrency;
 pub mod dead_letters;
+pub mod groups;
 pub mod journal;
 pub mod kept;
 pub mod leases;
@@ -140,6 +142,16 @@ macro_rules! store_conformance {
             p5_what_is_indexed_again_is_found_once
             search_finds_nothing_of_a_deleted_build
             an_index_made_of_the_record_finds_the_same
+        );
+        $crate::store_conformance!(@ $fixture, groups:
+            a_wish_for_a_group_survives_a_kill
+            p5_a_rebuild_that_has_not_ended_is_to_be_made_again
+            groups_are_shown_as_their_members_tell
+        );
+        $crate::store_conformance!(@ $fixture, analytics:
+            p5_statistics_are_those_of_the_record_however_the_events_come
+            p5_a_rebuild_counts_what_the_record_has_and_the_stream_adds_the_rest
+            p5_a_topic_that_was_forgotten_counts_no_second_time
         );
         $crate::store_conformance!(@ $fixture, anew:
             p3_a_restored_store_begins_anew_above_every_epoch

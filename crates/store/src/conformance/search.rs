@@ -344,7 +344,7 @@ pub async fn an_index_made_of_the_record_finds_the_same(fixture: &dyn Fixture) {
     // It is not known any more how far it came.
     assert_eq!(store.index_record(None).await.unwrap(), Some(after));
     let mut after = Some(after);
-    while let Some(place) = after {
+    while let Some((place, _)) = after {
         after = store.index_record(Some(place)).await.unwrap();
     }
     store.index_made_whole().await.unwrap();

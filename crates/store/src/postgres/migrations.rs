@@ -16,7 +16,7 @@ enum Step {
 }
 
 /// In order; the first makes version 1. A step that was released is never changed.
-const STEPS: [Step; 16] = [
+const STEPS: [Step; 17] = [
     Step::Shared(include_str!("../migrations/0001_start.sql")),
     Step::Shared(include_str!("../migrations/0002_outbox_unreadable.sql")),
     Step::Shared(include_str!("../migrations/0003_stderr_lines.sql")),
@@ -33,6 +33,7 @@ const STEPS: [Step; 16] = [
     Step::Own(include_str!("migrations/0002_own.sql")),
     Step::Shared(include_str!("../migrations/0013_search.sql")),
     Step::Own(include_str!("migrations/0003_search_words.sql")),
+    Step::Shared(include_str!("../migrations/0014_groups.sql")),
 ];
 
 /// SQLite's words and PostgreSQL's. Texts are ordered by their bytes, as SQLite orders them.

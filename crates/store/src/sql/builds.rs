@@ -97,7 +97,7 @@ async fn create(connection: &mut Connection, new: NewBuild) -> Result<Created, S
     let mut announcements = announcements;
     let held = concurrency::follow(connection, None, &build, &mut announcements).await?;
     // Announcing raises the revision, so it comes first; the rows become visible together.
-    outbox::announce(connection, &mut build, announcements, now).await?;
+    outbox::announce(connection, None, &mut build, announcements, now).await?;
     insert_build(connection, &build, idempotency.as_ref().map(|one| (one.key.as_str(), one.digest.as_str()))).await?;
     insert_jobs(connection, &build, &held).await?;
     labels::note(connection, build.jobs.iter().map(|job| &job.plan.labels)).await?;
@@ -198,7 +198,7 @@ pub(super) async fn write_change(
     build.revision = before.revision;
     let mut announcements = announcements;
     let held = concurrency::follow(connection, Some(before), build, &mut announcements).await?;
-    outbox::announce(connection, build, announcements, now).await?;
+    outbox::announce(connection, Some(before), build, announcements, now).await?;
     for (old, new) in before.jobs.iter().zip(&build.jobs) {
         if old != new {
             let newly_queued = concurrency::is_newly_queued(Some(old), new);

@@ -3,6 +3,7 @@
 //! [`crate::sqlite`] and `crate::postgres`.
 
 mod accounts;
+mod analytics;
 mod anew;
 mod builds;
 mod callbacks;
@@ -13,6 +14,7 @@ mod dead_letters;
 mod executors;
 mod failure;
 mod gateways;
+mod groups;
 mod insert;
 mod journal;
 mod kept;
@@ -29,6 +31,7 @@ mod rows;
 mod search;
 mod search_index;
 mod text;
+mod told_about;
 mod view;
 mod writer;
 

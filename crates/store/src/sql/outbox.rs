@@ -1,12 +1,12 @@
 //! The outbox: rows written with the change that they announce, read by the relay until the broker has confirmed them.
 
 use tokio::sync::watch;
-use wire::{EventMessage, Timestamp, Topic, VERSION, event::raw};
+use wire::{EventMessage, Timestamp, Topic, VERSION, about};
 
 use super::{
     Details, SqlStore,
     connection::{Connection, query},
-    dead_letters, insert, now, rows,
+    dead_letters, insert, now, rows, told_about,
     writer::Rank,
 };
 use crate::{
@@ -14,9 +14,11 @@ use crate::{
     model::{Announcement, Build, Outbound, OutboxRow},
 };
 
-/// Writes announcements of a build, and what goes with them. Each event gets the build's next revision as its offset.
+/// Writes announcements of a build, and what goes with them. Each event gets the build's next revision as its offset, and
+/// says what a reader needs besides; `before` is the build before the change that is announced.
 pub(super) async fn announce(
     connection: &mut Connection,
+    before: Option<&Build>,
     build: &mut Build,
     announcements: Vec<Announcement>,
     now: Timestamp,
@@ -34,7 +36,7 @@ pub(super) async fn announce(
                     at: now,
                     client_id: build.reply.as_ref().map(|reply| reply.client_id),
                     mac: None,
-                    event: raw(&event),
+                    event: about::raw(&event, told_about::about(&event, before, build).as_ref()),
                 };
                 build.revision += 1;
                 let server_id = build.reply.as_ref().map(|reply| reply.server_id.clone());

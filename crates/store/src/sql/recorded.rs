@@ -17,7 +17,7 @@ use super::{
     writer::Rank,
 };
 use crate::{
-    Answer, Record, StoreError,
+    Answer, Groups as _, Record, StoreError,
     model::{Lacking, RecordBatch, Recording},
 };
 
@@ -43,15 +43,7 @@ impl<D: Details> Record for SqlStore<D> {
     }
 
     fn groups(&self) -> Answer<'_, Vec<GroupView>> {
-        Box::pin(async move {
-            let mut reader = self.reader().await?;
-            let found = query("SELECT name, place, losses FROM groups ORDER BY name").fetch_all(&mut reader).await?;
-            let group = |row: &Row| {
-                let offset = Some(rows::number(row, 1)?);
-                Ok(GroupView { name: row.try_get(0)?, offset, lag: 0, losses: rows::number(row, 2)? })
-            };
-            found.iter().map(group).collect()
-        })
+        self.group_views(None, std::time::Duration::ZERO)
     }
 
     fn log(&self, job: JobId, attempt: Option<u32>, from: u64, limit: u32) -> Answer<'_, Option<LogPage>> {

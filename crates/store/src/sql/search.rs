@@ -39,7 +39,7 @@ impl<D: Details> Search for SqlStore<D> {
         Box::pin(search_index::index(self, batch))
     }
 
-    fn index_record(&self, after: Option<BuildPlace>) -> Answer<'_, Option<BuildPlace>> {
+    fn index_record(&self, after: Option<BuildPlace>) -> Answer<'_, Option<(BuildPlace, u64)>> {
         Box::pin(search_index::index_record(self, after))
     }
 

@@ -101,7 +101,7 @@ pub(super) async fn index<D: Details>(store: &SqlStore<D>, batch: IndexBatch) ->
 pub(super) async fn index_record<D: Details>(
     store: &SqlStore<D>,
     after: Option<BuildPlace>,
-) -> Result<Option<BuildPlace>, StoreError> {
+) -> Result<Option<(BuildPlace, u64)>, StoreError> {
     let (at, id) = after.map_or((i64::MIN, Uuid::nil()), |(at, id)| (at.0, id.0));
     let found = query(
         "SELECT queued_at, id FROM builds WHERE queued_at > ?1 OR (queued_at = ?1 AND id > ?2) \
@@ -123,7 +123,7 @@ pub(super) async fn index_record<D: Details>(
         last = Some((rows::time(row, 0)?, build));
     }
     parts.write(None).await?;
-    Ok(last)
+    Ok(last.map(|place| (place, found.len() as u64)))
 }
 
 /// Attempts of which the record has more lines than the index.
