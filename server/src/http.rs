@@ -9,7 +9,9 @@ mod files;
 mod jobs;
 mod log_group;
 mod log_search;
+mod objects;
 mod pages;
+mod payloads;
 mod pipelines;
 mod problem;
 mod sessions;
@@ -86,6 +88,8 @@ pub(crate) fn router(site: Site) -> Router {
         .route("/jobs/{id}/log.txt", get(jobs::raw))
         .route("/jobs/{id}/artifacts", get(jobs::artifacts))
         .route("/artifacts/{id}", get(artifacts::get))
+        .route("/payloads", post(payloads::post).put(payloads::post)) // by job token, too
+        .route("/payloads/{ref}", get(payloads::get)) // by job token, too
         .route("/executors", get(status::executors))
         .route("/executors/{id}/now", get(status::executor_now))
         .route("/gateways", get(status::gateways))

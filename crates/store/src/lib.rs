@@ -20,6 +20,7 @@
 
 pub mod conformance;
 pub mod model;
+pub mod payloads;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod sql;
@@ -49,6 +50,8 @@ use model::{
     dead_letter::{DeadLetter, NewDeadLetter, Retention, Settled},
     retention::{Deletion, Outlived, PipelineRetention, Swept},
 };
+
+pub use payloads::Payloads;
 
 /// A boxed future, as object-safe traits return it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -127,6 +130,7 @@ pub trait Store:
     + Journal
     + Anew
     + Kept
+    + Payloads
 {
     /// Reads and writes something, to tell whether the database works.
     fn check(&self) -> Answer<'_, ()>;

@@ -16,7 +16,7 @@ use self::{
     retention::RetentionOptions,
     roles::{Role, Roles},
 };
-use crate::tend;
+use crate::{objects::ObjectsChoice, tend};
 
 /// Options of `stepcast serve`.
 #[derive(Clone, Debug, Args)]
@@ -47,6 +47,16 @@ pub(crate) struct ServeOptions {
     /// Folder for the files that jobs leave behind; gateways on several hosts share one [default: in the data folder].
     #[arg(long, env = "STEPCAST_ARTIFACTS")]
     pub(crate) artifacts: Option<PathBuf>,
+    /// Where those files and payloads are kept: `file` (that folder), or s3://BUCKET/PREFIX with the AWS_* variables
+    /// (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT, AWS_ALLOW_HTTP).
+    #[arg(long, env = "STEPCAST_OBJECTS", default_value = "file")]
+    pub(crate) objects: ObjectsChoice,
+    /// A payload, such as a file that is an input of a build, may be so large.
+    #[arg(long, env = "STEPCAST_PAYLOAD_LIMIT", default_value = "2GiB", value_parser = payload_limit)]
+    pub(crate) payload_limit: u64,
+    /// Seconds that a payload is kept which no build and no callback refers to.
+    #[arg(long, env = "STEPCAST_PAYLOAD_KEEP_SECONDS", default_value_t = 86_400, value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
+    pub(crate) payload_keep_seconds: u64,
     /// Room that is to stay free on the disks of the data folder and of the artifacts, such as 1GiB; with less no build is taken.
     /// 0 turns that off [default: 256 MiB, on a small disk a twentieth of it].
     #[arg(long, env = "STEPCAST_DISK_FLOOR", value_parser = disk_floor)]
@@ -141,6 +151,12 @@ fn instance(text: &str) -> Result<String, String> {
 
 fn labels(text: &str) -> Result<LabelSet, String> {
     LabelSet::new(text.split(',').map(|label| label.trim().to_owned()))
+}
+
+fn payload_limit(text: &str) -> Result<u64, String> {
+    size::parse(text)
+        .filter(|bytes| *bytes >= 1000)
+        .ok_or_else(|| "it must be a size of 1KB at least, such as 500MB or 2GiB".to_owned())
 }
 
 fn disk_floor(text: &str) -> Result<u64, String> {

@@ -350,6 +350,7 @@ pub(crate) fn job(steps: &[&str]) -> Grant {
         job_name: "check".to_owned(),
         source: None,
         env: BTreeMap::new(),
+        files: Vec::new(),
         steps: steps.iter().map(step).collect(),
         artifacts: Vec::new(),
         timeout_seconds: 3600,

@@ -14,6 +14,7 @@ pub mod kept;
 pub mod leases;
 pub mod logs;
 pub mod lost_place;
+pub mod payloads;
 pub mod processes;
 pub mod record;
 mod samples;
@@ -112,6 +113,11 @@ macro_rules! store_conformance {
             numbers_of_deleted_builds_do_not_come_again
             builds_outlive_their_time_by_the_rules
             pipelines_tell_how_long_their_builds_are_kept
+        );
+        $crate::store_conformance!(@ $fixture, payloads:
+            claim_check_a_payload_that_nobody_refers_to_goes_with_its_time
+            file_input_a_build_whose_file_is_not_kept_is_not_made
+            file_input_the_payload_of_a_deleted_build_goes_with_the_last_one
         );
         $crate::store_conformance!(@ $fixture, anew:
             p3_a_restored_store_begins_anew_above_every_epoch
