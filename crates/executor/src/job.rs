@@ -10,9 +10,11 @@ use wire::{
 };
 
 use crate::{
+    again::UNREACHED_MAX,
     artifact::{self, Resolved},
     environment,
     host::Guard,
+    inputs::{self, Downloads},
     lease::Lease,
     publish::Publisher,
     runner::Executor,
@@ -101,7 +103,13 @@ impl Attempt<'_> {
             Err(panic) => return (None, Ok(Verdict::failed(format!("the workspace could not be made: {panic}")))),
         };
         let ended = match guard {
-            Ok(guard) => self.run_steps(guard, steps, files, &workspace, timeout_at).await,
+            Ok(guard) => match self.bring_inputs(&workspace, timeout_at).await {
+                Ok(None) => self.run_steps(guard, steps, files, &workspace, timeout_at).await,
+                ended => {
+                    self.executor.tasks.spawn(guard.gone());
+                    ended.map(|verdict| verdict.unwrap_or_else(|| Verdict::failed("its input files could not be had")))
+                }
+            },
             Err(reason) => Ok(Verdict::failed(reason)),
         };
         let verdict = match ended {
@@ -109,6 +117,49 @@ impl Attempt<'_> {
             Err(dropped) => Err(dropped),
         };
         (Some(workspace), verdict)
+    }
+
+    /// Brings the files that are inputs; the attempt ends before its first step if that fails.
+    async fn bring_inputs(
+        &self,
+        workspace: &Workspace,
+        timeout_at: tokio::time::Instant,
+    ) -> Result<Option<Verdict>, Dropped> {
+        if self.grant.files.is_empty() {
+            return Ok(None);
+        }
+        let (downloads, files, folder) = (Downloads::new(self.grant), self.grant.files.clone(), workspace.inputs());
+        // Stops the blocking download when this future is left.
+        let stop = CancellationToken::new();
+        let _stop = stop.clone().drop_guard();
+        let bringing = tokio::task::spawn_blocking(move || downloads.bring(&files, &folder, &stop));
+        let brought = self.unless_ended(bringing, timeout_at, "its input files were brought").await?;
+        Ok(match brought {
+            Ok(brought) => {
+                let brought = brought.unwrap_or_else(|panic| Err(format!("the input files could not be had: {panic}")));
+                brought.err().map(Verdict::failed)
+            }
+            Err(verdict) => Some(verdict),
+        })
+    }
+
+    /// Waits for something between the steps, unless the attempt ends meanwhile.
+    async fn unless_ended<T>(
+        &self,
+        work: impl Future<Output = T>,
+        timeout_at: tokio::time::Instant,
+        what: &str,
+    ) -> Result<Result<T, Verdict>, Dropped> {
+        tokio::select! {
+            done = work => Ok(Ok(done)),
+            () = self.lease.lost() => Err(Dropped::LeaseLost),
+            () = self.executor.shutdown.cancelled() => Err(Dropped::Shutdown),
+            () = self.lease.cancelled() => Ok(Err(Verdict { outcome: Outcome::Cancelled, reason: None })),
+            () = tokio::time::sleep_until(timeout_at) => {
+                let reason = Some(format!("the job's time of {} s was up while {what}", self.grant.timeout_seconds));
+                Ok(Err(Verdict { outcome: Outcome::TimedOut, reason }))
+            }
+        }
     }
 
     async fn run_steps(
@@ -119,7 +170,11 @@ impl Attempt<'_> {
         workspace: &Workspace,
         timeout_at: tokio::time::Instant,
     ) -> Result<Verdict, Dropped> {
-        let env = environment::of_job(self.grant);
+        let mut env = environment::of_job(self.grant);
+        for file in &self.grant.files {
+            let path = inputs::path(&workspace.inputs(), file);
+            env.insert(format!("INPUT_{}", file.name.to_ascii_uppercase()), path.display().to_string());
+        }
         let (count, kill_after) = (steps.len(), self.executor.kill_after);
         let (publisher, lease, shutdown) = (self.publisher, &**self.lease, &self.executor.shutdown);
         let path = workspace.path.clone();
@@ -201,17 +256,13 @@ impl Attempt<'_> {
         let _stop = stop.clone().drop_guard();
         for kept in files {
             let (uploads, stop) = (Arc::clone(&uploads), stop.clone());
-            let sending = tokio::task::spawn_blocking(move || uploads.send(&kept, &stop));
-            let sent = tokio::select! {
-                sent = sending => sent.unwrap_or_else(|panic| Err(format!("an artifact could not be kept: {panic}"))),
-                () = self.lease.lost() => return Err(Dropped::LeaseLost),
-                () = self.executor.shutdown.cancelled() => return Err(Dropped::Shutdown),
-                () = self.lease.cancelled() => return Ok(Verdict { outcome: Outcome::Cancelled, reason: None }),
-                () = tokio::time::sleep_until(timeout_at) => {
-                    let seconds = self.grant.timeout_seconds;
-                    let reason = Some(format!("the job's time of {seconds} s was up while its artifacts were kept"));
-                    return Ok(Verdict { outcome: Outcome::TimedOut, reason });
-                }
+            let sending = tokio::task::spawn_blocking(move || {
+                let sent = uploads.send(&kept, UNREACHED_MAX, &stop);
+                sent.map_err(|failure| format!("artifact {:?} could not be kept: {}", kept.name, failure.reason()))
+            });
+            let sent = match self.unless_ended(sending, timeout_at, "its artifacts were kept").await? {
+                Ok(sent) => sent.unwrap_or_else(|panic| Err(format!("an artifact could not be kept: {panic}"))),
+                Err(verdict) => return Ok(verdict),
             };
             match sent {
                 Ok(event) => self.publisher.publish(&event)?,

@@ -1,17 +1,19 @@
 //! Takes jobs and runs them. It sits behind the broker alone: no store, no shared disk, and of HTTP only the upload of
-//! artifacts.
+//! artifacts and the files that are inputs.
 //!
 //! A hint comes ([`claim`]), control names the job, a guard ([`guard`]) owns its steps, and what they print becomes events
 //! ([`log`], [`publish`]) under a lease ([`lease`]) that this process stops trusting before control does.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod again;
 mod artifact;
 mod claim;
 mod clock;
 mod environment;
 pub mod guard;
 mod host;
+mod inputs;
 mod job;
 mod lease;
 mod lockfile;
