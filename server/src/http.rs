@@ -1,7 +1,7 @@
 //! The route table: which request is answered by which file. Every route that is not named public needs an authority:
 //! its handler takes [`who::Who`].
 
-mod artifacts;
+pub(crate) mod artifacts;
 mod builds;
 mod dead_letters;
 mod events;
@@ -9,11 +9,11 @@ mod files;
 mod jobs;
 mod log_group;
 mod log_search;
-mod objects;
+pub(crate) mod objects;
 mod pages;
 mod payloads;
 mod pipelines;
-mod problem;
+pub(crate) mod problem;
 mod sessions;
 mod sign_in;
 mod status;

@@ -6,6 +6,7 @@ mod admin;
 mod assets;
 mod backend;
 mod backup;
+mod chunks;
 mod commands;
 mod config;
 mod core;

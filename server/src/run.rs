@@ -24,7 +24,7 @@ use wire::{Timestamp, mac::InstallationKey, size::Size};
 
 use crate::{
     backend::{self, OpenBroker},
-    commands,
+    chunks, commands,
     config::{ServeOptions, data_dir::DataDir, roles::Role},
     core::Core,
     desk::ServerDesk,
@@ -316,6 +316,13 @@ async fn start_gateway(
         instance: instance.clone(),
         trusted_proxies: options.trusted_proxies.clone(),
     });
+    running.spawn({
+        let (core, shutdown) = (core.clone(), shutdown.clone());
+        async move {
+            chunks::run(core, shutdown).await;
+            Ok(())
+        }
+    });
     let config = GatewayConfig {
         instance: instance.clone(),
         workers: usize::from(options.workers),
@@ -422,6 +429,7 @@ fn executor_config(parts: &Parts) -> Result<ExecutorConfig, String> {
         labels: options.labels(),
         slots: options.slots(),
         log_limit: options.log_limit,
+        upload: options.upload.into(),
         step_files: parts.step_files,
         work_dir: data_dir.work(),
         draining: parts.stop.draining.clone(),

@@ -1,4 +1,4 @@
-//! Trying again what goes over HTTP: how often, and for how long, by what went wrong. Blocking code.
+//! Trying again what moves files: how often, and for how long, by what went wrong.
 
 use std::time::{Duration, Instant};
 
@@ -51,37 +51,40 @@ impl GivenUp {
     }
 }
 
-/// Tries until it works, or until no other try makes sense; ends soon after `stop`. A server that is not reached is tried for
-/// `unreached_max`, and a few times at least.
-pub(crate) fn until<T>(
-    what: &str,
+/// What has been tried.
+pub(crate) struct Tries<'a> {
+    what: &'a str,
     unreached_max: Duration,
-    stop: &CancellationToken,
-    mut attempt: impl FnMut() -> Result<T, Failure>,
-) -> Result<T, GivenUp> {
-    let mut pause = BACK_OFF;
-    let mut tries = 1;
-    let mut unreached: Option<Instant> = None;
-    loop {
-        let failure = match attempt() {
-            Ok(done) => return Ok(done),
-            Err(failure) => failure,
-        };
-        let stopped = stop.is_cancelled();
+    stop: &'a CancellationToken,
+    count: u32,
+    pause: Duration,
+    unreached: Option<Instant>,
+}
+
+impl<'a> Tries<'a> {
+    /// A server that is not reached is tried for `unreached_max`, and a few times at least.
+    pub(crate) fn of(what: &'a str, unreached_max: Duration, stop: &'a CancellationToken) -> Self {
+        Self { what, unreached_max, stop, count: 1, pause: BACK_OFF, unreached: None }
+    }
+
+    /// The pause before another try, or that none makes sense.
+    pub(crate) fn after(&mut self, failure: Failure) -> Result<Duration, GivenUp> {
+        let goes_on = !self.stop.is_cancelled();
         let reason = match failure {
-            Failure::Later(reason) if !stopped => {
-                unreached = None;
-                tries -= 1;
+            Failure::Later(reason) if goes_on => {
+                self.unreached = None;
+                self.count -= 1;
                 reason
             }
             Failure::Unreached(reason)
-                if !stopped
-                    && (unreached.get_or_insert_with(Instant::now).elapsed() < unreached_max || tries < TRIES) =>
+                if goes_on
+                    && (self.unreached.get_or_insert_with(Instant::now).elapsed() < self.unreached_max
+                        || self.count < TRIES) =>
             {
                 reason
             }
-            Failure::Passing(reason) if tries < TRIES && !stopped => {
-                unreached = None;
+            Failure::Passing(reason) if self.count < TRIES && goes_on => {
+                self.unreached = None;
                 reason
             }
             Failure::Unreached(reason) => return Err(GivenUp::Unreached(reason)),
@@ -89,10 +92,21 @@ pub(crate) fn until<T>(
                 return Err(GivenUp::Failed(reason));
             }
         };
-        tracing::warn!(what, reason, tries, "a file could not be moved; it is tried again");
-        std::thread::sleep(pause);
-        pause = (pause * 2).min(BACK_OFF_MAX);
-        tries += 1;
+        tracing::warn!(what = self.what, reason, tries = self.count, "a file could not be moved; it is tried again");
+        let pause = self.pause;
+        self.pause = (pause * 2).min(BACK_OFF_MAX);
+        self.count += 1;
+        Ok(pause)
+    }
+}
+
+/// Tries until it works, or until no other try makes sense; ends soon after the `stop` of `tries`. Blocking.
+pub(crate) fn until<T>(mut tries: Tries<'_>, mut attempt: impl FnMut() -> Result<T, Failure>) -> Result<T, GivenUp> {
+    loop {
+        match attempt() {
+            Ok(done) => return Ok(done),
+            Err(failure) => std::thread::sleep(tries.after(failure)?),
+        }
     }
 }
 

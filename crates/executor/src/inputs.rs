@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 use wire::{payload::InputFile, task::Grant};
 
-use crate::again::{self, Failure};
+use crate::again::{self, Failure, Tries};
 
 /// Read at once, in bytes.
 const PIECE_BYTES: usize = 256 * 1024;
@@ -52,7 +52,7 @@ impl Downloads {
         let file = File::create(path).map_err(|error| unwritten(&error))?;
         let mut coming = Coming { file, size: 0, digest: Sha256::new() };
         if input.check.size > 0 {
-            again::until(&input.name, again::UNREACHED_MAX, stop, || self.go_on(input, &mut coming, stop))
+            again::until(Tries::of(&input.name, again::UNREACHED_MAX, stop), || self.go_on(input, &mut coming, stop))
                 .map_err(again::GivenUp::reason)?;
         }
         let sha256: String = coming.digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();

@@ -10,9 +10,10 @@ use wire::{
 };
 
 use crate::{
-    again::UNREACHED_MAX,
-    artifact::{self, Resolved},
-    environment,
+    UploadBy,
+    again::{GivenUp, UNREACHED_MAX},
+    artifact::{self, Kept, Resolved},
+    chunks, environment,
     host::Guard,
     inputs::{self, Downloads},
     lease::Lease,
@@ -30,6 +31,9 @@ const FINISH_PATIENCE: Duration = Duration::from_secs(3);
 const FINISH_BACK_OFF: Duration = Duration::from_millis(500);
 /// Longer timeouts than this (a year) are taken for it: the timer must be able to count them.
 const TIMEOUT_SECONDS_MAX: u64 = 366 * 24 * 3600;
+
+/// Where artifacts may go by HTTP or over the broker, one way is tried for so long before the other.
+const TURN: Duration = Duration::from_secs(3);
 
 /// How an attempt ended.
 #[derive(Debug)]
@@ -255,13 +259,9 @@ impl Attempt<'_> {
         let stop = CancellationToken::new();
         let _stop = stop.clone().drop_guard();
         for kept in files {
-            let (uploads, stop) = (Arc::clone(&uploads), stop.clone());
-            let sending = tokio::task::spawn_blocking(move || {
-                let sent = uploads.send(&kept, UNREACHED_MAX, &stop);
-                sent.map_err(|failure| format!("artifact {:?} could not be kept: {}", kept.name, failure.reason()))
-            });
+            let sending = self.send_artifact(&uploads, kept, &stop);
             let sent = match self.unless_ended(sending, timeout_at, "its artifacts were kept").await? {
-                Ok(sent) => sent.unwrap_or_else(|panic| Err(format!("an artifact could not be kept: {panic}"))),
+                Ok(sent) => sent,
                 Err(verdict) => return Ok(verdict),
             };
             match sent {
@@ -276,6 +276,41 @@ impl Attempt<'_> {
                 Ok(verdict)
             }
             None => Ok(verdict),
+        }
+    }
+
+    /// By HTTP, or over the broker: by turns until one of them is there, where either will do. What was there once is asked
+    /// first for the next file.
+    async fn send_artifact(
+        &self,
+        uploads: &Arc<Uploads>,
+        kept: Kept,
+        stop: &CancellationToken,
+    ) -> Result<Event, String> {
+        let failed = |reason: String| format!("artifact {:?} could not be kept: {reason}", kept.name);
+        let begun = tokio::time::Instant::now();
+        let by = self.executor.config.upload;
+        // For how long one of them is tried before the other.
+        let turn = if by == UploadBy::Auto { TURN } else { UNREACHED_MAX };
+        loop {
+            let over_broker = by == UploadBy::Broker || (by == UploadBy::Auto && uploads.over_broker());
+            let sent = if over_broker {
+                chunks::send(&*self.executor.broker, self.grant, &kept, turn, stop).await
+            } else {
+                let (uploads, kept, stop) = (Arc::clone(uploads), kept.clone(), stop.clone());
+                let sending = tokio::task::spawn_blocking(move || uploads.send(&kept, turn, &stop));
+                sending.await.map_err(|panic| failed(panic.to_string()))?
+            };
+            match sent {
+                Ok(event) => return Ok(event),
+                Err(GivenUp::Unreached(reason))
+                    if by == UploadBy::Auto && begun.elapsed() < UNREACHED_MAX && !stop.is_cancelled() =>
+                {
+                    tracing::warn!(artifact = kept.name, reason, over_broker, "an artifact goes the other way");
+                    uploads.go_over_broker(!over_broker);
+                }
+                Err(failure) => return Err(failed(failure.reason())),
+            }
         }
     }
 

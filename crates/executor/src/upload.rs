@@ -4,6 +4,7 @@
 use std::{
     fs::File,
     io::{self, Read},
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
@@ -12,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use wire::{ArtifactId, Event, task::Grant};
 
 use crate::{
-    again::{self, Failure, GivenUp},
+    again::{self, Failure, GivenUp, Tries},
     artifact::Kept,
 };
 
@@ -24,6 +25,7 @@ pub(crate) struct Uploads {
     base: String,
     token: String,
     agent: ureq::Agent,
+    over_broker: AtomicBool,
 }
 
 /// The receiver's answer.
@@ -37,7 +39,17 @@ struct Receipt {
 impl Uploads {
     pub(crate) fn new(grant: &Grant) -> Self {
         let base = format!("{}/api/v1/jobs/{}/artifacts", grant.upload_url.trim_end_matches('/'), grant.lease.job);
-        Self { base, token: grant.job_token.clone(), agent: again::agent() }
+        Self { base, token: grant.job_token.clone(), agent: again::agent(), over_broker: AtomicBool::new(false) }
+    }
+
+    /// Whether the next file goes over the broker rather than here.
+    pub(crate) fn over_broker(&self) -> bool {
+        self.over_broker.load(Ordering::Relaxed)
+    }
+
+    /// Says so.
+    pub(crate) fn go_over_broker(&self, over_broker: bool) {
+        self.over_broker.store(over_broker, Ordering::Relaxed);
     }
 
     /// Sends a file, again if need be, and tells the event that says so. Blocking; ends soon after `stop`. A receiver that is not
@@ -51,7 +63,7 @@ impl Uploads {
         unreached_max: Duration,
         stop: &CancellationToken,
     ) -> Result<Event, GivenUp> {
-        let receipt = again::until(&kept.name, unreached_max, stop, || self.put(kept, stop))?;
+        let receipt = again::until(Tries::of(&kept.name, unreached_max, stop), || self.put(kept, stop))?;
         let Receipt { id: artifact, size, sha256 } = receipt;
         Ok(Event::Artifact { artifact, name: kept.name.clone(), size, sha256 })
     }

@@ -8,6 +8,7 @@
 
 pub mod authority;
 pub mod callback;
+pub mod chunks;
 pub mod command;
 pub mod dead_letter;
 pub mod event;

@@ -67,6 +67,10 @@ pub(crate) struct ServeOptions {
     /// Log that one attempt of a job keeps at most, such as 500MB or 2GiB; jobs may ask for less by `log_limit`.
     #[arg(long, env = "STEPCAST_LOG_LIMIT", default_value = "1GiB", value_parser = log_limit)]
     pub(crate) log_limit: u64,
+    /// How the executor sends artifacts: by `http`, over the `broker` where it reaches nothing else, or `auto`: by HTTP, and over
+    /// the broker where nobody is reached so.
+    #[arg(long, env = "STEPCAST_UPLOAD", default_value = "auto")]
+    pub(crate) upload: UploadChoice,
     /// Labels that the executor offers, separated by commas [default: the operating system and the architecture].
     #[arg(long, env = "STEPCAST_LABELS", value_parser = labels)]
     pub(crate) labels: Option<LabelSet>,
@@ -91,6 +95,27 @@ pub(crate) struct ServeOptions {
     /// How long builds are kept.
     #[command(flatten)]
     pub(crate) retention: RetentionOptions,
+}
+
+/// How the executor sends artifacts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum UploadChoice {
+    /// By HTTP, and over the broker where nobody is reached so.
+    Auto,
+    /// By HTTP alone.
+    Http,
+    /// Over the broker alone.
+    Broker,
+}
+
+impl From<UploadChoice> for executor::UploadBy {
+    fn from(choice: UploadChoice) -> Self {
+        match choice {
+            UploadChoice::Auto => Self::Auto,
+            UploadChoice::Http => Self::Http,
+            UploadChoice::Broker => Self::Broker,
+        }
+    }
 }
 
 impl ServeOptions {

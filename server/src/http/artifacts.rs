@@ -27,8 +27,16 @@ use crate::{
 
 /// A file's path may be so many bytes long.
 const NAME_BYTES_MAX: usize = 1024;
+/// What a name must be, to end a sentence.
+pub(crate) const NAME_RULE: &str = "must be a relative path without `..`, at most 1024 bytes long";
 
-fn object_path(job: JobId, id: ArtifactId) -> ObjectPath {
+/// Whether a file may have this name.
+pub(crate) fn is_name(name: &str) -> bool {
+    (1..=NAME_BYTES_MAX).contains(&name.len()) && name.split('/').all(|part| !matches!(part, "" | "." | ".."))
+}
+
+/// Where an artifact is among the objects.
+pub(crate) fn object_path(job: JobId, id: ArtifactId) -> ObjectPath {
     ObjectPath::from(format!("{job}/{id}"))
 }
 
@@ -48,9 +56,8 @@ pub(crate) async fn put(
         )
         .into());
     };
-    if name.is_empty() || name.len() > NAME_BYTES_MAX || name.split('/').any(|part| matches!(part, "" | "." | "..")) {
-        let sentence = format!("{name:?} must be a relative path without `..`, at most {NAME_BYTES_MAX} bytes long.");
-        return Err(Problem::new(400, "Invalid name", sentence).into());
+    if !is_name(&name) {
+        return Err(Problem::new(400, "Invalid name", format!("{name:?} {NAME_RULE}.")).into());
     }
     if !runs(&core, job, attempt).await? {
         return Err(

@@ -22,9 +22,9 @@ use crate::{
 };
 
 /// Parts that an upload is written in, in bytes.
-const PART_BYTES: usize = 8 * 1024 * 1024;
+pub(crate) const PART_BYTES: usize = 8 * 1024 * 1024;
 /// Parts of one upload that are written at once.
-const PARTS_AT_ONCE: usize = 2;
+pub(crate) const PARTS_AT_ONCE: usize = 2;
 
 /// What has come.
 pub(crate) struct Received {

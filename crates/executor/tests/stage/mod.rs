@@ -97,6 +97,7 @@ pub(crate) fn config(id: ExecutorId, work_dir: PathBuf) -> ExecutorConfig {
         labels: LabelSet::default(),
         slots: 2,
         log_limit: executor::LOG_LIMIT,
+        upload: executor::UploadBy::default(),
         step_files: None,
         work_dir,
         draining: CancellationToken::new(),
