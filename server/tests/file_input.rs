@@ -1,6 +1,8 @@
 //! Large payloads: brought and read as claim checks, given to builds as files, and let go of.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+#[path = "support/client.rs"]
+mod client;
 #[path = "support/cluster.rs"]
 mod cluster;
 mod support;
@@ -12,10 +14,14 @@ use std::{
     time::Instant,
 };
 
+use broker::{Broker as _, Outgoing, topology::Exchange};
+use broker_rabbitmq::RabbitBroker;
+use client::{As, connect};
 use cluster::{Cluster, node::Node};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use support::{PATIENCE, STEPCAST, Server};
+use tokio_util::sync::CancellationToken;
 
 const SUM: &str = r#"
 name: sum
@@ -280,4 +286,34 @@ fn file_input_reaches_an_executor_on_another_machine() {
     assert!(north.get(&address(&check)).text == text, "every gateway has it");
     let build = trigger(&north, check).json();
     runs_on(&south, build["id"].as_str().unwrap(), &text);
+}
+
+#[test]
+fn claim_check_a_callback_that_is_too_large_is_a_dead_letter_and_its_claim_check_arrives_marked() {
+    let cluster = Cluster::on(Node::shared());
+    let north = cluster.server("north", "gateway,control,projections");
+    let mut page = connect(&north, As::Token(&north.token), None).unwrap();
+    let (client, server_id) = (page.hello["client_id"].clone(), page.hello["server_id"].as_str().unwrap().to_owned());
+    let large = "x".repeat(300_000);
+    let check = bring(&north, &format!("\"{large}\""));
+    let shutdown = CancellationToken::new();
+    cluster.runtime.block_on(async {
+        let broker = RabbitBroker::start(&cluster.broker, shutdown.clone()).await.unwrap();
+        for body in [
+            json!({"client_id": client, "payload": large}),
+            json!({"client_id": client, "payload": check, "claim_check": true}),
+        ] {
+            let body = body.to_string().into_bytes();
+            broker.publish(Outgoing::new(Exchange::Utils, server_id.as_str(), body)).await.unwrap();
+        }
+    });
+    let callback = page.until(|frame| frame["type"] == "callback");
+    assert_eq!((&callback["claim_check"], &callback["payload"]), (&json!(true), &check));
+    let read = north.get(&address(&callback["payload"])).text;
+    assert_eq!((read.len(), hex(read.as_bytes())), (300_002, check["sha256"].as_str().unwrap().to_owned()));
+    until("the large one is a dead letter", || {
+        let letters = north.get("/api/v1/dead-letters").text;
+        letters.contains("the payload has 300002 bytes") && letters.contains("POST /api/v1/payloads")
+    });
+    shutdown.cancel();
 }
