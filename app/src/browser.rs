@@ -4,9 +4,11 @@
 #[cfg(target_arch = "wasm32")]
 mod leaving;
 #[cfg(target_arch = "wasm32")]
+mod upload;
+#[cfg(target_arch = "wasm32")]
 mod window;
 #[cfg(target_arch = "wasm32")]
-pub use {leaving::AskBeforeLeaving, window::*};
+pub use {leaving::AskBeforeLeaving, upload::Upload, window::*};
 
 #[cfg(not(target_arch = "wasm32"))]
 mod absent;

@@ -19,6 +19,7 @@ pub mod disk_note;
 pub mod duration;
 pub mod estimate;
 pub mod executor_row;
+pub mod file_field;
 pub mod group_row;
 pub mod header;
 pub mod health;

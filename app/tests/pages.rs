@@ -115,8 +115,12 @@ impl Backend for Record {
 
     fn pipeline(&self, name: PipelineName) -> BoxFuture<'_, Result<Option<PipelineView>, Problem>> {
         let yaml = "name: site\n# </textarea><script>alert(1)</script> &amp;\n".to_owned();
-        let input =
-            wire::pipeline::InputSpec { name: "ref".into(), default: None, description: "What to build".into() };
+        let input = wire::pipeline::InputSpec {
+            name: "ref".into(),
+            kind: Default::default(),
+            default: None,
+            description: "What to build".into(),
+        };
         let (description, updated_at) = ("Build the site".into(), Timestamp(0));
         let known = name.as_str() == "site";
         let view = PipelineView { name, description, revision: 1, inputs: vec![input], yaml, updated_at };

@@ -1,5 +1,5 @@
 //! `stepcast backup`: an installation on SQLite in one file, while its server runs. What it needs to go on elsewhere is in
-//! it: the database, the files that jobs left behind, the keys. Workspaces are not: their jobs run again.
+//! it: the database, the files that jobs left behind, payloads, the keys. Workspaces are not: their jobs run again.
 //!
 //! **What is of one moment.** The database is copied first, so whatever the copy names was there before: a row of an
 //! artifact, or an event in the journal that will become one, is written after the file was brought. Then the files are
@@ -18,12 +18,16 @@ use std::{
 };
 
 use clap::Args;
-use store::{Kept as _, sqlite};
-use wire::{ArtifactId, JobId, Timestamp};
+use store::{Kept as _, Payloads as _, sqlite};
+use wire::{ArtifactId, JobId, PayloadId, Timestamp};
 
-use crate::config::{
-    backend::{self, StoreChoice},
-    data_dir::DataDir,
+use crate::{
+    config::{
+        backend::{self, StoreChoice},
+        data_dir::DataDir,
+    },
+    objects::ObjectsChoice,
+    payloads::FOLDER,
 };
 use archive::{FORMAT, Head, Writer};
 pub(crate) use draft::Draft;
@@ -34,6 +38,8 @@ pub(crate) const DATABASE: &str = "stepcast.db";
 pub(crate) const KEYS: &str = "keys/";
 /// Where artifacts are in an archive.
 pub(crate) const ARTIFACTS: &str = "artifacts/";
+/// Where payloads are in an archive.
+pub(crate) const PAYLOADS: &str = "payloads/";
 /// Artifacts' rows looked at at once.
 const ROWS: u32 = 1000;
 
@@ -51,6 +57,9 @@ pub(crate) struct BackupOptions {
     /// Folder for the files that jobs leave behind, as `stepcast serve` is told it [default: in the data folder].
     #[arg(long, env = "STEPCAST_ARTIFACTS")]
     artifacts: Option<PathBuf>,
+    /// Where the server keeps them, as `stepcast serve` is told it: what is in a bucket stays there.
+    #[arg(long, env = "STEPCAST_OBJECTS", default_value = "file")]
+    objects: ObjectsChoice,
 }
 
 /// `stepcast backup FILE`
@@ -77,34 +86,57 @@ pub(crate) async fn run(options: BackupOptions) -> Result<(), String> {
     let told = |failure: io::Error| format!("{} cannot be written: {failure}", file.display());
     let mut writer = Writer::begin(draft.file(&packed)?, &head).map_err(told)?;
     keys(&mut writer, &data_dir)?;
+    if options.objects != ObjectsChoice::File {
+        let size = put_database(writer, &copy, &draft, &packed, file)?;
+        println!(
+            "{} holds the database ({} MiB) as it was when it was begun, and the keys of the installation: keep it where nobody \
+             else can read it. Artifacts and payloads are in the bucket: what is deleted there cannot be restored.",
+            file.display(),
+            size >> 20
+        );
+        return Ok(());
+    }
     let (files, bytes) = artifact_files(&mut writer, &artifacts)?;
-    let missing = forget_rows_without_files(&copy, &files).await?;
-    if missing > 0 && !artifacts.is_dir() {
+    let (payloads, payload_bytes) = payload_files(&mut writer, &artifacts)?;
+    let (missing, missing_payloads) = forget_rows_without_files(&copy, &files, &payloads).await?;
+    if missing + missing_payloads > 0 && !artifacts.is_dir() {
         return Err(format!(
-            "{missing} artifacts are listed and their folder {} is not there: name it by --artifacts, as `stepcast serve` is told it",
+            "{missing} artifacts and {missing_payloads} payloads are listed and their folder {} is not there: name it by --artifacts, as `stepcast serve` is told it",
             artifacts.display()
         ));
     }
-    let database = File::open(&copy).map_err(told)?;
-    let size = database.metadata().map_err(told)?.len();
-    writer.add(DATABASE, size, database).map_err(told)?;
-    writer.finish().map_err(told)?;
-    draft.put(&packed, file).map_err(|failure| match failure.kind() {
-        io::ErrorKind::AlreadyExists => exists(file),
-        _ => told(failure),
-    })?;
+    let size = put_database(writer, &copy, &draft, &packed, file)?;
     println!(
-        "{} holds the database ({} MiB) and {} artifacts ({} MiB) as they were when it was begun. It holds the keys of the \
+        "{} holds the database ({} MiB), {} artifacts ({} MiB) and {} payloads ({} MiB) as they were when it was begun. It holds the keys of the \
          installation too: keep it where nobody else can read it.",
         file.display(),
         size >> 20,
         files.len(),
-        bytes >> 20
+        bytes >> 20,
+        payloads.len(),
+        payload_bytes >> 20
     );
-    if missing > 0 {
-        println!("{missing} artifacts are listed without a file, most likely deleted meanwhile: they are not in it.");
+    if missing + missing_payloads > 0 {
+        let all = missing + missing_payloads;
+        println!(
+            "{all} artifacts and payloads are listed without a file, most likely deleted meanwhile: they are not in it."
+        );
     }
     Ok(())
+}
+
+/// Ends the archive with the database, and puts it in its place. Gives the database's size.
+fn put_database(mut writer: Writer, copy: &Path, draft: &Draft, packed: &Path, file: &Path) -> Result<u64, String> {
+    let told = |failure: io::Error| format!("{} cannot be written: {failure}", file.display());
+    let database = File::open(copy).map_err(told)?;
+    let size = database.metadata().map_err(told)?.len();
+    writer.add(DATABASE, size, database).map_err(told)?;
+    writer.finish().map_err(told)?;
+    draft.put(packed, file).map_err(|failure| match failure.kind() {
+        io::ErrorKind::AlreadyExists => exists(file),
+        _ => told(failure),
+    })?;
+    Ok(size)
 }
 
 fn exists(file: &Path) -> String {
@@ -132,19 +164,38 @@ fn artifact_files(writer: &mut Writer, folder: &Path) -> Result<(HashSet<Artifac
     let (mut files, mut bytes) = (HashSet::new(), 0);
     for (job, path) in named::<JobId>(folder)? {
         for (id, path) in named::<ArtifactId>(&path)? {
-            let told = |failure: io::Error| format!("{}: {failure}", path.display());
-            let file = match File::open(&path) {
-                Ok(file) => file,
-                Err(failure) if failure.kind() == io::ErrorKind::NotFound => continue,
-                Err(failure) => return Err(told(failure)),
-            };
-            let size = file.metadata().map_err(told)?.len();
-            writer.add(&format!("{ARTIFACTS}{job}/{id}"), size, file.take(size)).map_err(told)?;
+            if let Some(size) = file(writer, &format!("{ARTIFACTS}{job}/{id}"), &path)? {
+                files.insert(id);
+                bytes += size;
+            }
+        }
+    }
+    Ok((files, bytes))
+}
+
+/// All files of payloads, with or without a row.
+fn payload_files(writer: &mut Writer, folder: &Path) -> Result<(HashSet<PayloadId>, u64), String> {
+    let (mut files, mut bytes) = (HashSet::new(), 0);
+    for (id, path) in named::<PayloadId>(&folder.join(FOLDER))? {
+        if let Some(size) = file(writer, &format!("{PAYLOADS}{id}"), &path)? {
             files.insert(id);
             bytes += size;
         }
     }
     Ok((files, bytes))
+}
+
+/// Adds a file, and gives its size; none if it is not there any more.
+fn file(writer: &mut Writer, name: &str, path: &Path) -> Result<Option<u64>, String> {
+    let told = |failure: io::Error| format!("{}: {failure}", path.display());
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(failure) if failure.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(failure) => return Err(told(failure)),
+    };
+    let size = file.metadata().map_err(told)?.len();
+    writer.add(name, size, file.take(size)).map_err(told)?;
+    Ok(Some(size))
 }
 
 /// What in a folder is named by an id. A folder that is not there (any more) has nothing in it.
@@ -165,8 +216,12 @@ fn named<T: std::str::FromStr>(folder: &Path) -> Result<Vec<(T, PathBuf)>, Strin
     Ok(found)
 }
 
-/// Takes the rows from the copy that have no file; tells how many.
-async fn forget_rows_without_files(copy: &Path, files: &HashSet<ArtifactId>) -> Result<u64, String> {
+/// Takes the rows from the copy that have no file; tells how many, of artifacts and of payloads.
+async fn forget_rows_without_files(
+    copy: &Path,
+    files: &HashSet<ArtifactId>,
+    payloads: &HashSet<PayloadId>,
+) -> Result<(u64, u64), String> {
     let told = |failure: store::StoreError| failure.to_string();
     let store = sqlite::SqliteStore::open(copy).await.map_err(told)?;
     let (mut last, mut missing) = (None, 0);
@@ -180,8 +235,19 @@ async fn forget_rows_without_files(copy: &Path, files: &HashSet<ArtifactId>) -> 
             store.forget_artifacts(&gone).await.map_err(told)?;
         }
     }
+    let (mut last, mut missing_payloads) = (None, 0);
+    loop {
+        let rows = store.payloads_behind(last, ROWS).await.map_err(told)?;
+        let Some(end) = rows.last() else { break };
+        last = Some(*end);
+        let gone: Vec<PayloadId> = rows.into_iter().filter(|id| !payloads.contains(id)).collect();
+        missing_payloads += gone.len() as u64;
+        if !gone.is_empty() {
+            store.forget_payloads(&gone).await.map_err(told)?;
+        }
+    }
     store.close().await;
-    Ok(missing)
+    Ok((missing, missing_payloads))
 }
 
 /// The time of an archive in words: people compare backups by it.

@@ -27,6 +27,7 @@ use wire::{
 
 use crate::{
     core::Core,
+    payloads,
     precondition::Precondition,
     queries::{not_found, store_problem, whole_dead_letter},
     retention, secret,
@@ -82,12 +83,15 @@ pub(crate) async fn trigger(
     let (_, spec) = found.ok_or_else(|| not_found("pipeline", name))?;
     let input_bytes: usize = trigger.inputs.values().map(String::len).sum();
     if input_bytes > INPUT_BYTES_MAX {
-        let sentence = format!("The inputs hold {input_bytes} bytes: at most {INPUT_BYTES_MAX} are taken.");
+        let sentence = format!(
+            "The inputs hold {input_bytes} bytes: at most {INPUT_BYTES_MAX} are taken; make the long ones inputs of `type: file`."
+        );
         return Err(Problem::new(422, "Inputs too large", sentence));
     }
     let reply = reply_of(trigger)?;
     let idempotency = idempotency_key.map(|key| idempotency(key, trigger)).transpose()?;
-    let (build, announcements) = plan::plan(&spec, trigger, BuildId(Uuid::now_v7()), reply)?;
+    let settled = payloads::settled(core, &spec, trigger).await?;
+    let (build, announcements) = plan::plan(&spec, &settled, BuildId(Uuid::now_v7()), reply)?;
     let created =
         core.store.create_build(NewBuild { build, announcements, idempotency }).await.map_err(store_problem)?;
     match created {
@@ -96,6 +100,7 @@ pub(crate) async fn trigger(
             let build = core.store.load_build(id).await.map_err(store_problem)?;
             build.map(|build| first_answer(graph::summary(&build))).ok_or_else(|| not_found("build", id))
         }
+        Created::NoPayload(id) => Err(payloads::gone(id)),
         Created::OtherBody => Err(Problem::new(
             422,
             "Idempotency key used before",

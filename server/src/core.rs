@@ -28,8 +28,10 @@ pub(crate) struct Core {
     pub(crate) memory: Bound,
     /// Whether the disk has room for more.
     pub(crate) room: Room,
-    /// Files that jobs left behind.
+    /// Files that jobs left behind, and payloads.
     pub(crate) artifacts: Arc<dyn ObjectStore>,
+    /// A payload may have so many bytes.
+    pub(crate) payload_limit: u64,
     /// The secret that tokens and signatures are derived from.
     pub(crate) key: InstallationKey,
     /// Events of builds, for those who wait in this process.

@@ -1,7 +1,7 @@
 //! The route table: which request is answered by which file. Every route that is not named public needs an authority:
 //! its handler takes [`who::Who`].
 
-mod artifacts;
+pub(crate) mod artifacts;
 mod builds;
 mod dead_letters;
 mod events;
@@ -10,9 +10,11 @@ mod groups;
 mod jobs;
 mod log_group;
 mod log_search;
+pub(crate) mod objects;
 mod pages;
+mod payloads;
 mod pipelines;
-mod problem;
+pub(crate) mod problem;
 mod search;
 mod sessions;
 mod sign_in;
@@ -89,6 +91,8 @@ pub(crate) fn router(site: Site) -> Router {
         .route("/jobs/{id}/log.txt", get(jobs::raw))
         .route("/jobs/{id}/artifacts", get(jobs::artifacts))
         .route("/artifacts/{id}", get(artifacts::get))
+        .route("/payloads", post(payloads::post).put(payloads::post)) // by job token, too
+        .route("/payloads/{ref}", get(payloads::get)) // by job token, too
         .route("/executors", get(status::executors))
         .route("/executors/{id}/now", get(status::executor_now))
         .route("/gateways", get(status::gateways))

@@ -1,7 +1,8 @@
 //! How much memory the limits allow: what `stepcast serve` says at its start and `GET /metrics` has. Each part is a limit that
 //! is kept where it is named; here they are only added up.
 //!
-//! Not in it: what one request holds while it is answered (a part of a log up to 4 MiB), callbacks whose client sends no receipts
+//! Not in it: what one request holds while it is answered (a part of a log up to 4 MiB; an upload, and a file that comes over the
+//! broker, two parts of 8 MiB), callbacks whose client sends no receipts
 //! (up to 4 MiB for each such socket), pages of the program's own file.
 
 use broker::topology;

@@ -12,14 +12,15 @@ use std::{
 
 use clap::Args;
 use store::sqlite::{self, SqliteStore};
-use wire::{ArtifactId, JobId, Timestamp};
+use wire::{ArtifactId, JobId, PayloadId, Timestamp};
 
 use crate::{
     backup::{
-        self, ARTIFACTS, DATABASE, Draft, KEYS,
+        self, ARTIFACTS, DATABASE, Draft, KEYS, PAYLOADS,
         archive::{self, Head},
     },
     config::data_dir::DataDir,
+    payloads::FOLDER,
 };
 pub(crate) use anew::{AnewOptions, begin as begin_anew};
 
@@ -119,6 +120,14 @@ fn unpack(draft: &Draft, data: &Path, name: &str, content: &mut dyn io::Read) ->
             let of_job = data.join("artifacts").join(job.to_string());
             folder(&of_job)?;
             of_job.join(id.to_string())
+        }
+        _ if name.starts_with(PAYLOADS) => {
+            let Some(Ok(id)) = name.strip_prefix(PAYLOADS).map(str::parse::<PayloadId>) else {
+                return Err(format!("holds a payload with a strange name, {name:?}"));
+            };
+            let payloads = data.join("artifacts").join(FOLDER);
+            folder(&payloads)?;
+            payloads.join(id.to_string())
         }
         _ if name == DATABASE => data.join(DATABASE),
         _ => return Err(format!("holds {name:?}, which is no part of a backup")),

@@ -1,17 +1,18 @@
-//! Lets go of what has outlived its time: builds by age, number and size, artifacts by age, and what deleted builds have left.
+//! Lets go of what has outlived its time: builds by age, number and size, artifacts by age, payloads that
+//! nobody refers to, and what deleted builds have left.
 //! One process with the artifacts at hand does it at a time. The rows go before the files: whoever is killed in between
 //! leaves files that nobody knows, and those are collected too ([`orphans`]). What the rules say of a build is asked of the
 //! store ([`store::Kept`]); here is only how they are put together, and when.
 
 mod orphans;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use broker::{
     Broker, Outgoing,
     topology::{self, Exchange},
 };
-use object_store::{ObjectStore, path::Path as ObjectPath};
+use object_store::{ObjectStore as _, path::Path as ObjectPath};
 use store::{
     Store, StoreError,
     model::retention::{Deletion, Outlived, PipelineRetention},
@@ -28,6 +29,8 @@ use wire::{
     task::{PipelineChanged, to_bytes},
 };
 
+use crate::{objects::Objects, payloads};
+
 /// Microseconds of a day.
 const DAY_MICROS: i64 = 24 * 3600 * 1_000_000;
 /// Builds looked for at once; each is deleted in a transaction of its own.
@@ -43,9 +46,9 @@ pub(crate) struct Keeper {
     /// The rows.
     pub(crate) store: Arc<dyn Store>,
     /// The files.
-    pub(crate) artifacts: Arc<dyn ObjectStore>,
-    /// Where they are.
-    pub(crate) folder: PathBuf,
+    pub(crate) objects: Objects,
+    /// So long a payload is kept that nobody refers to.
+    pub(crate) payload_keep: Duration,
     /// Tells lists that builds are gone.
     pub(crate) broker: Arc<dyn Broker>,
     /// What counts for pipelines that say nothing.
@@ -71,7 +74,7 @@ impl Keeper {
             let looked = async {
                 self.look_once().await?;
                 if Instant::now() >= orphans_next {
-                    orphans::collect(&*self.store, &self.folder).await?;
+                    orphans::collect(&*self.store, &self.objects).await?;
                     orphans_next = Instant::now() + ORPHANS_EVERY;
                 }
                 Ok::<(), StoreError>(())
@@ -105,7 +108,22 @@ impl Keeper {
             self.delete_builds(&pipeline, &rules, now).await?;
             self.delete_artifacts(&pipeline, &rules, now).await?;
         }
-        Ok(())
+        self.delete_payloads().await
+    }
+
+    /// Payloads that nobody refers to.
+    async fn delete_payloads(&self) -> Result<(), StoreError> {
+        let keep = i64::try_from(self.payload_keep.as_micros()).unwrap_or(i64::MAX);
+        let before = self.store.now().await?.plus_micros(-keep);
+        loop {
+            let unused = self.store.forget_unused_payloads(before, BATCH).await?;
+            if unused.is_empty() {
+                return Ok(());
+            }
+            for id in unused {
+                self.remove_object(&payloads::object_path(id)).await;
+            }
+        }
     }
 
     async fn delete_builds(
@@ -181,10 +199,14 @@ impl Keeper {
     /// Files whose rows are gone. One that cannot be removed now is an orphan, and is collected later.
     async fn remove(&self, files: Vec<(JobId, ArtifactId)>) {
         for (job, id) in files {
-            match self.artifacts.delete(&ObjectPath::from(format!("{job}/{id}"))).await {
-                Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
-                Err(failure) => warn!(%failure, artifact = %id, "the file of a deleted artifact cannot be removed now"),
-            }
+            self.remove_object(&ObjectPath::from(format!("{job}/{id}"))).await;
+        }
+    }
+
+    async fn remove_object(&self, path: &ObjectPath) {
+        match self.objects.store.delete(path).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+            Err(failure) => warn!(%failure, %path, "an object that is not needed any more cannot be removed now"),
         }
     }
 }

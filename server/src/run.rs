@@ -4,7 +4,6 @@ use std::{
     future::IntoFuture as _,
     io::Write as _,
     net::SocketAddr,
-    path::PathBuf,
     sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
@@ -17,7 +16,6 @@ use control::{
 };
 use executor::ExecutorConfig;
 use gateway::{Gateway, GatewayConfig};
-use object_store::{ObjectStore, local::LocalFileSystem};
 use store::Store;
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -26,7 +24,7 @@ use wire::{Timestamp, mac::InstallationKey, size::Size};
 
 use crate::{
     backend::{self, OpenBroker},
-    commands,
+    chunks, commands,
     config::{ServeOptions, data_dir::DataDir, roles::Role},
     core::Core,
     desk::ServerDesk,
@@ -36,7 +34,9 @@ use crate::{
     instances,
     known_tokens::KnownTokens,
     live::LiveQueries,
-    memory, open_files, outbox,
+    memory,
+    objects::{self, ObjectsChoice},
+    open_files, outbox,
     retention::Keeper,
     room::Room,
     secret,
@@ -178,8 +178,8 @@ async fn share(
         _ => public_url.clone(),
     };
     let mut folders = vec![("data folder", data_dir.path().to_owned())];
-    if options.roles.has(Role::Gateway) {
-        folders.push(("artifacts", artifacts_folder(options, data_dir)));
+    if options.roles.has(Role::Gateway) && options.objects == ObjectsChoice::File {
+        folders.push(("artifacts", objects::folder(options, data_dir)));
     }
     Ok(StoreParts {
         embedded: opened.embedded().cloned(),
@@ -277,11 +277,11 @@ async fn start_gateway(
             Ok(())
         }
     });
-    let (artifacts, folder) = artifacts(options, data_dir)?;
+    let objects = objects::open(options, data_dir)?;
     let keeper = Keeper {
         store: shared.store.clone(),
-        artifacts: artifacts.clone(),
-        folder,
+        objects: objects.clone(),
+        payload_keep: Duration::from_secs(options.payload_keep_seconds),
         broker: broker.clone(),
         rules: options.retention.default_rules(),
         look: options.retention.look(),
@@ -303,7 +303,8 @@ async fn start_gateway(
         planning: Semaphore::new(commands::PLANNED_AT_ONCE),
         memory: memory::bound(options, &gateway::Limits::default()),
         room: shared.room.clone(),
-        artifacts,
+        artifacts: objects.store,
+        payload_limit: options.payload_limit,
         deleted,
         key: shared.key.clone(),
         live: LiveQueries::default(),
@@ -316,6 +317,13 @@ async fn start_gateway(
         public_url: shared.public_url.clone(),
         instance: instance.clone(),
         trusted_proxies: options.trusted_proxies.clone(),
+    });
+    running.spawn({
+        let (core, shutdown) = (core.clone(), shutdown.clone());
+        async move {
+            chunks::run(core, shutdown).await;
+            Ok(())
+        }
     });
     let config = GatewayConfig {
         instance: instance.clone(),
@@ -411,19 +419,6 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     address
 }
 
-fn artifacts_folder(options: &ServeOptions, data_dir: &DataDir) -> PathBuf {
-    options.artifacts.clone().unwrap_or_else(|| data_dir.artifacts())
-}
-
-/// Where artifacts are kept, and the folder of it.
-fn artifacts(options: &ServeOptions, data_dir: &DataDir) -> Result<(Arc<dyn ObjectStore>, PathBuf), String> {
-    let path = artifacts_folder(options, data_dir);
-    std::fs::create_dir_all(&path).map_err(|failure| format!("{} cannot be made: {failure}", path.display()))?;
-    let files = LocalFileSystem::new_with_prefix(&path).map_err(|failure| format!("{}: {failure}", path.display()))?;
-    // The folder of a job goes with its last file.
-    Ok((Arc::new(files.with_automatic_cleanup(true)), path))
-}
-
 fn executor_config(parts: &Parts) -> Result<ExecutorConfig, String> {
     let Parts { options, data_dir, .. } = parts;
     let id = data_dir.executor_id()?;
@@ -436,6 +431,7 @@ fn executor_config(parts: &Parts) -> Result<ExecutorConfig, String> {
         labels: options.labels(),
         slots: options.slots(),
         log_limit: options.log_limit,
+        upload: options.upload.into(),
         step_files: parts.step_files,
         work_dir: data_dir.work(),
         draining: parts.stop.draining.clone(),

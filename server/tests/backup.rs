@@ -272,7 +272,7 @@ fn a_file_that_is_no_whole_backup_is_refused_and_nothing_is_written() {
     assert!(refused(&file, &data_dir).contains("is no backup of Stepcast"));
     let mut newer = tar::Builder::new(fs::File::create(&file).unwrap());
     let mut header = tar::Header::new_gnu();
-    let head = br#"{"format":2}"#;
+    let head = br#"{"format":3}"#;
     header.set_size(head.len() as u64);
     newer.append_data(&mut header, "stepcast-backup.json", &head[..]).unwrap();
     newer.into_inner().unwrap();

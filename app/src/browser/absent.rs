@@ -149,3 +149,18 @@ impl AskBeforeLeaving {
         Self
     }
 }
+
+/// A file on its way: there is none.
+pub struct Upload;
+
+impl Upload {
+    /// Sends nothing.
+    #[must_use]
+    pub fn of_chosen(
+        _event: &leptos::ev::Event,
+        _sent: impl FnMut(u32) + 'static,
+        _done: impl FnMut(Result<String, wire::Problem>) + 'static,
+    ) -> Option<Self> {
+        None
+    }
+}

@@ -4,9 +4,13 @@ use std::collections::BTreeMap;
 
 use leptos::{prelude::*, task::spawn_local};
 use leptos_router::hooks::use_navigate;
-use wire::{PipelineName, Problem, command::Trigger, pipeline::InputSpec};
+use wire::{
+    PipelineName, Problem,
+    command::Trigger,
+    pipeline::{InputKind, InputSpec},
+};
 
-use super::problem_note::ProblemNote;
+use super::{file_field::FileField, problem_note::ProblemNote};
 use crate::{live::Live, rest};
 
 /// Starts builds of one pipeline and goes to them.
@@ -119,7 +123,16 @@ pub fn TriggerForm(
         let navigate = navigate.clone();
         start.start(name.clone(), values.get_value(), move |url| navigate(url, Default::default()));
     };
+    let sending = RwSignal::new(0_u32);
     let field = move |input: InputSpec| {
+        if input.kind == InputKind::File {
+            let key = input.name.clone();
+            let value = Callback::new(move |check: String| {
+                // The page may be gone when a file has been sent.
+                let _ = values.try_update_value(|values| values.insert(key.clone(), check));
+            });
+            return view! { <FileField input busy=sending value/> }.into_any();
+        }
         let (name, required) = (input.name.clone(), input.default.is_none());
         let (id, described) = (format!("input-{name}"), format!("input-{name}-about"));
         let key = input.name.clone();
@@ -148,11 +161,12 @@ pub fn TriggerForm(
                 <p id=described class="about">{input.description}</p>
             </div>
         }
+        .into_any()
     };
     view! {
         <form class="trigger needs-js" on:submit=submit>
             {inputs.into_iter().map(field).collect_view()}
-            <button class="primary" type="submit" disabled=move || start.busy.get()>
+            <button class="primary" type="submit" disabled=move || start.busy.get() || sending.get() != 0>
                 "Build"
             </button>
             {move || start.problem.get().map(|problem| view! { <ProblemNote problem/> })}

@@ -180,6 +180,21 @@ pub fn exclusive_lock(queue: &str) -> String {
     format!("{queue}.exclusive")
 }
 
+/// Requests of executors that reach nothing but the broker, to take a file: see [`wire::chunks`].
+pub const CHUNKS: &str = "chunks";
+
+/// The queue of those requests.
+#[must_use]
+pub fn chunks() -> Queue {
+    Queue { name: CHUNKS.to_owned(), kind: QueueKind::Work, bindings: Vec::new() }
+}
+
+/// The queue of one stream of chunks, which goes with its reader.
+#[must_use]
+pub fn chunk_stream(stream_id: Uuid) -> Queue {
+    Queue { name: format!("chunks.{stream_id}"), kind: QueueKind::Private, bindings: Vec::new() }
+}
+
 /// Whether a routing key is a topic's ([`EVENT_KEYS`]): an event, or a hint of the recorder.
 #[must_use]
 pub fn is_of_a_topic(key: &str) -> bool {

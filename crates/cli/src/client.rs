@@ -1,13 +1,15 @@
 //! One HTTP client for all subcommands: where the server is, who asks, and what a failure means.
 
 use std::{
-    io::{BufRead as _, BufReader, Lines, Read},
+    fs::File,
+    io::{self, BufRead as _, BufReader, Lines, Read},
+    path::Path,
     time::Duration,
 };
 
 use serde::de::DeserializeOwned;
-use ureq::{Agent, Body, http::Response};
-use wire::Problem;
+use ureq::{Agent, Body, SendBody, http::Response};
+use wire::{ClaimCheck, Problem};
 
 /// To connect may take so long.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -114,6 +116,28 @@ impl Client {
             request = request.header("authorization", format!("Bearer {token}"));
         }
         self.text(request.call()).map(drop)
+    }
+
+    /// `POST` of a file as a payload, as it is read.
+    pub(crate) fn put_payload(&self, path: &Path) -> Result<ClaimCheck, Failure> {
+        let told = |failure: io::Error| Failure::Usage(format!("{} cannot be read: {failure}", path.display()));
+        let file = File::open(path).map_err(told)?;
+        let about = file.metadata().map_err(told)?;
+        if !about.is_file() {
+            return Err(Failure::Usage(format!("{} is no file", path.display())));
+        }
+        let mut request = self
+            .live
+            .post(self.address("/payloads"))
+            .header("content-type", "application/octet-stream")
+            .header("content-length", about.len().to_string())
+            // A refusal is not heard while the file is being sent.
+            .header("expect", "100-continue");
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let mut file = file.take(about.len());
+        self.read(request.send(SendBody::from_reader(&mut file)))
     }
 
     /// `POST` of YAML; also tells whether something new was made.

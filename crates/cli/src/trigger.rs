@@ -1,7 +1,14 @@
-//! `stepcast trigger PIPELINE [--input K=V]… [--follow]`
+//! `stepcast trigger PIPELINE [--input K=V]… [--follow]`. A file is `--input K=@PATH`: it is uploaded first, as it is read.
+
+use std::{collections::BTreeMap, path::Path};
 
 use clap::Args;
-use wire::{command::Trigger, concurrency::check_priority, view::BuildSummary};
+use wire::{
+    command::Trigger,
+    concurrency::check_priority,
+    pipeline::InputKind,
+    view::{BuildSummary, PipelineView},
+};
 
 use crate::{
     Done,
@@ -14,7 +21,7 @@ use crate::{
 pub struct Options {
     /// The pipeline's name.
     pipeline: wire::PipelineName,
-    /// An input, as NAME=VALUE; may be given several times.
+    /// An input, as NAME=VALUE, or NAME=@PATH for one that is a file; may be given several times.
     #[arg(long = "input", value_name = "K=V", value_parser = pair)]
     inputs: Vec<(String, String)>,
     /// How urgent it is: added to the priority of its jobs, -100 to 100. Greater goes first.
@@ -39,8 +46,8 @@ fn priority(text: &str) -> Result<i64, String> {
 }
 
 pub(crate) fn run(client: &Client, options: &Options) -> Result<Done, Failure> {
-    let inputs = options.inputs.iter().cloned().collect();
-    let trigger = Trigger { inputs, priority: options.priority, ..Trigger::default() };
+    let trigger =
+        Trigger { inputs: inputs(client, options)?, priority: options.priority, ..Trigger::default() };
     let path = format!("/pipelines/{}/builds", options.pipeline);
     let summary: BuildSummary = client.post(&path, &trigger, options.idempotency_key.as_deref())?;
     if options.follow {
@@ -49,4 +56,20 @@ pub(crate) fn run(client: &Client, options: &Options) -> Result<Done, Failure> {
     println!("{}", summary.id);
     eprintln!("{} #{} is queued ({}/builds/{})", summary.pipeline, summary.number, client.url(), summary.id);
     Ok(Done::Well)
+}
+
+/// The inputs, files uploaded. `@` begins a path only where the pipeline asks for a file: a text may begin with it.
+fn inputs(client: &Client, options: &Options) -> Result<BTreeMap<String, String>, Failure> {
+    let mut inputs: BTreeMap<String, String> = options.inputs.iter().cloned().collect();
+    if inputs.values().all(|value| !value.starts_with('@')) {
+        return Ok(inputs);
+    }
+    let pipeline: PipelineView = client.get(&format!("/pipelines/{}", options.pipeline))?;
+    for input in pipeline.inputs.iter().filter(|input| input.kind == InputKind::File) {
+        let Some(value) = inputs.get_mut(&input.name) else { continue };
+        if let Some(path) = value.strip_prefix('@') {
+            *value = client.put_payload(Path::new(path))?.to_text();
+        }
+    }
+    Ok(inputs)
 }

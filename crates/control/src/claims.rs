@@ -203,6 +203,7 @@ impl Desk {
             job_name: plan.name.clone(),
             source: plan.source.clone(),
             env: plan.env.clone(),
+            files: plan.files.clone(),
             steps: plan.steps.clone(),
             artifacts: plan.artifacts.clone(),
             timeout_seconds: plan.timeout_seconds,

@@ -14,7 +14,8 @@ use wire::{
     BuildId, JobId, Problem, Timestamp,
     command::Trigger,
     concurrency::{ConcurrencySpec, GROUP_CHARS_MAX, check_priority},
-    pipeline::{JobSpec, PipelineSpec, SourceSpec, StepSpec},
+    payload::{InputFile, Named},
+    pipeline::{InputKind, JobSpec, PipelineSpec, SourceSpec, StepSpec},
     task::Reply,
 };
 
@@ -41,6 +42,7 @@ pub fn plan(
         .map_err(|sentence| Problem::new(422, "Invalid priority", format!("`priority` {sentence}")))?;
     let concurrency =
         spec.concurrency.as_ref().map(|concurrency| group(concurrency, &inputs, &[], None)).transpose()?;
+    let files = files(spec, &inputs)?;
     let expanded: Vec<Vec<Matrix<'_>>> = spec.jobs.iter().map(combinations).collect();
     let mut indexes: HashMap<&str, std::ops::Range<usize>> = HashMap::new();
     let mut next = 0;
@@ -54,7 +56,7 @@ pub fn plan(
         let needs: Vec<usize> =
             job.needs.iter().filter_map(|need| indexes.get(need.as_str())).flat_map(Clone::clone).collect();
         for matrix in combinations {
-            let mut plan = job_plan(job, matrix, &needs, spec.source.as_ref(), &inputs, &room)?;
+            let mut plan = job_plan(job, matrix, &needs, spec.source.as_ref(), &inputs, &files, &room)?;
             plan.priority += urgency;
             let id = JobId(Uuid::now_v7());
             let plan = Arc::new(plan);
@@ -96,7 +98,10 @@ fn inputs(spec: &PipelineSpec, trigger: &Trigger) -> Result<BTreeMap<String, Str
             });
         }
         if value.len() > VALUE_BYTES_MAX || value.contains('\0') {
-            return problem(format!("input `{name}` must be at most {VALUE_BYTES_MAX} bytes long, none of them NUL"));
+            return problem(format!(
+                "input `{name}` must be at most {VALUE_BYTES_MAX} bytes long, none of them NUL: make it an input of `type: file` \
+                 for more"
+            ));
         }
     }
     let mut inputs = BTreeMap::new();
@@ -107,6 +112,21 @@ fn inputs(spec: &PipelineSpec, trigger: &Trigger) -> Result<BTreeMap<String, Str
         inputs.insert(input.name.clone(), value.clone());
     }
     Ok(inputs)
+}
+
+/// The inputs that are files. Their claim checks have been settled by who knows which payloads there are.
+fn files(spec: &PipelineSpec, inputs: &BTreeMap<String, String>) -> Result<Vec<InputFile>, Problem> {
+    let files = spec.inputs.iter().filter(|input| input.kind == InputKind::File);
+    let claimed = files.filter_map(|input| inputs.get(&input.name).map(|value| (&input.name, Named::parse(value))));
+    let claimed = claimed.map(|(name, named)| match named {
+        Ok(Named::Claimed(check)) => Ok(InputFile { name: name.clone(), check }),
+        _ => Err(Problem::new(
+            422,
+            "Invalid inputs",
+            format!("input `{name}` is a file: its value must be its claim check"),
+        )),
+    });
+    claimed.collect()
 }
 
 /// All combinations of a job's matrix, the last axis changing first; one empty combination without a matrix.
@@ -185,6 +205,7 @@ fn job_plan(
     needs: &[usize],
     source: Option<&SourceSpec>,
     inputs: &BTreeMap<String, String>,
+    files: &[InputFile],
     room: &Room,
 ) -> Result<JobPlan, Problem> {
     let fill = |text: &String| {
@@ -199,7 +220,8 @@ fn job_plan(
         filled.collect::<Result<BTreeMap<_, _>, Problem>>()
     };
     let mut env = fill_all(&job.env)?;
-    for (name, value) in inputs {
+    // Their paths are known where the job runs.
+    for (name, value) in inputs.iter().filter(|(name, _)| files.iter().all(|file| file.name != **name)) {
         env.insert(room.copy(&variable("INPUT", name))?, room.copy(value)?);
     }
     for (axis, value) in matrix {
@@ -229,6 +251,7 @@ fn job_plan(
         lost_attempts: job.lost_attempts,
         log_limit: job.log_limit,
         env,
+        files: files.to_vec(),
         source: source.transpose()?,
         steps: job.steps.iter().map(step).collect::<Result<_, Problem>>()?,
         artifacts: job.artifacts.iter().map(|pattern| room.copy(pattern)).collect::<Result<_, Problem>>()?,

@@ -10,9 +10,12 @@ use wire::{
 };
 
 use crate::{
-    artifact::{self, Resolved},
-    environment,
+    UploadBy,
+    again::{GivenUp, UNREACHED_MAX},
+    artifact::{self, Kept, Resolved},
+    chunks, environment,
     host::Guard,
+    inputs::{self, Downloads},
     lease::Lease,
     publish::Publisher,
     runner::Executor,
@@ -28,6 +31,9 @@ const FINISH_PATIENCE: Duration = Duration::from_secs(3);
 const FINISH_BACK_OFF: Duration = Duration::from_millis(500);
 /// Longer timeouts than this (a year) are taken for it: the timer must be able to count them.
 const TIMEOUT_SECONDS_MAX: u64 = 366 * 24 * 3600;
+
+/// Where artifacts may go by HTTP or over the broker, one way is tried for so long before the other.
+const TURN: Duration = Duration::from_secs(3);
 
 /// How an attempt ended.
 #[derive(Debug)]
@@ -102,7 +108,13 @@ impl Attempt<'_> {
             Err(panic) => return (None, Ok(Verdict::failed(format!("the workspace could not be made: {panic}")))),
         };
         let ended = match guard {
-            Ok(guard) => self.run_steps(guard, steps, files, &workspace, timeout_at).await,
+            Ok(guard) => match self.bring_inputs(&workspace, timeout_at).await {
+                Ok(None) => self.run_steps(guard, steps, files, &workspace, timeout_at).await,
+                ended => {
+                    self.executor.tasks.spawn(guard.gone());
+                    ended.map(|verdict| verdict.unwrap_or_else(|| Verdict::failed("its input files could not be had")))
+                }
+            },
             Err(reason) => Ok(Verdict::failed(reason)),
         };
         let verdict = match ended {
@@ -110,6 +122,49 @@ impl Attempt<'_> {
             Err(dropped) => Err(dropped),
         };
         (Some(workspace), verdict)
+    }
+
+    /// Brings the files that are inputs; the attempt ends before its first step if that fails.
+    async fn bring_inputs(
+        &self,
+        workspace: &Workspace,
+        timeout_at: tokio::time::Instant,
+    ) -> Result<Option<Verdict>, Dropped> {
+        if self.grant.files.is_empty() {
+            return Ok(None);
+        }
+        let (downloads, files, folder) = (Downloads::new(self.grant), self.grant.files.clone(), workspace.inputs());
+        // Stops the blocking download when this future is left.
+        let stop = CancellationToken::new();
+        let _stop = stop.clone().drop_guard();
+        let bringing = tokio::task::spawn_blocking(move || downloads.bring(&files, &folder, &stop));
+        let brought = self.unless_ended(bringing, timeout_at, "its input files were brought").await?;
+        Ok(match brought {
+            Ok(brought) => {
+                let brought = brought.unwrap_or_else(|panic| Err(format!("the input files could not be had: {panic}")));
+                brought.err().map(Verdict::failed)
+            }
+            Err(verdict) => Some(verdict),
+        })
+    }
+
+    /// Waits for something between the steps, unless the attempt ends meanwhile.
+    async fn unless_ended<T>(
+        &self,
+        work: impl Future<Output = T>,
+        timeout_at: tokio::time::Instant,
+        what: &str,
+    ) -> Result<Result<T, Verdict>, Dropped> {
+        tokio::select! {
+            done = work => Ok(Ok(done)),
+            () = self.lease.lost() => Err(Dropped::LeaseLost),
+            () = self.executor.shutdown.cancelled() => Err(Dropped::Shutdown),
+            () = self.lease.cancelled() => Ok(Err(Verdict { outcome: Outcome::Cancelled, reason: None })),
+            () = tokio::time::sleep_until(timeout_at) => {
+                let reason = Some(format!("the job's time of {} s was up while {what}", self.grant.timeout_seconds));
+                Ok(Err(Verdict { outcome: Outcome::TimedOut, reason }))
+            }
+        }
     }
 
     async fn run_steps(
@@ -120,7 +175,11 @@ impl Attempt<'_> {
         workspace: &Workspace,
         timeout_at: tokio::time::Instant,
     ) -> Result<Verdict, Dropped> {
-        let env = environment::of_job(self.grant);
+        let mut env = environment::of_job(self.grant);
+        for file in &self.grant.files {
+            let path = inputs::path(&workspace.inputs(), file);
+            env.insert(format!("INPUT_{}", file.name.to_ascii_uppercase()), path.display().to_string());
+        }
         let (count, kill_after) = (steps.len(), self.executor.kill_after);
         let (publisher, lease, shutdown) = (self.publisher, &**self.lease, &self.executor.shutdown);
         let path = workspace.path.clone();
@@ -201,18 +260,10 @@ impl Attempt<'_> {
         let stop = CancellationToken::new();
         let _stop = stop.clone().drop_guard();
         for kept in files {
-            let (uploads, stop) = (Arc::clone(&uploads), stop.clone());
-            let sending = tokio::task::spawn_blocking(move || uploads.send(&kept, &stop));
-            let sent = tokio::select! {
-                sent = sending => sent.unwrap_or_else(|panic| Err(format!("an artifact could not be kept: {panic}"))),
-                () = self.lease.lost() => return Err(Dropped::LeaseLost),
-                () = self.executor.shutdown.cancelled() => return Err(Dropped::Shutdown),
-                () = self.lease.cancelled() => return Ok(Verdict { outcome: Outcome::Cancelled, reason: None }),
-                () = tokio::time::sleep_until(timeout_at) => {
-                    let seconds = self.grant.timeout_seconds;
-                    let reason = Some(format!("the job's time of {seconds} s was up while its artifacts were kept"));
-                    return Ok(Verdict { outcome: Outcome::TimedOut, reason });
-                }
+            let sending = self.send_artifact(&uploads, kept, &stop);
+            let sent = match self.unless_ended(sending, timeout_at, "its artifacts were kept").await? {
+                Ok(sent) => sent,
+                Err(verdict) => return Ok(verdict),
             };
             match sent {
                 Ok(event) => self.publisher.publish(&event)?,
@@ -226,6 +277,41 @@ impl Attempt<'_> {
                 Ok(verdict)
             }
             None => Ok(verdict),
+        }
+    }
+
+    /// By HTTP, or over the broker: by turns until one of them is there, where either will do. What was there once is asked
+    /// first for the next file.
+    async fn send_artifact(
+        &self,
+        uploads: &Arc<Uploads>,
+        kept: Kept,
+        stop: &CancellationToken,
+    ) -> Result<Event, String> {
+        let failed = |reason: String| format!("artifact {:?} could not be kept: {reason}", kept.name);
+        let begun = tokio::time::Instant::now();
+        let by = self.executor.config.upload;
+        // For how long one of them is tried before the other.
+        let turn = if by == UploadBy::Auto { TURN } else { UNREACHED_MAX };
+        loop {
+            let over_broker = by == UploadBy::Broker || (by == UploadBy::Auto && uploads.over_broker());
+            let sent = if over_broker {
+                chunks::send(&*self.executor.broker, self.grant, &kept, turn, stop).await
+            } else {
+                let (uploads, kept, stop) = (Arc::clone(uploads), kept.clone(), stop.clone());
+                let sending = tokio::task::spawn_blocking(move || uploads.send(&kept, turn, &stop));
+                sending.await.map_err(|panic| failed(panic.to_string()))?
+            };
+            match sent {
+                Ok(event) => return Ok(event),
+                Err(GivenUp::Unreached(reason))
+                    if by == UploadBy::Auto && begun.elapsed() < UNREACHED_MAX && !stop.is_cancelled() =>
+                {
+                    tracing::warn!(artifact = kept.name, reason, over_broker, "an artifact goes the other way");
+                    uploads.go_over_broker(!over_broker);
+                }
+                Err(failure) => return Err(failed(failure.reason())),
+            }
         }
     }
 

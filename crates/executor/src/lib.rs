@@ -1,17 +1,20 @@
-//! Takes jobs and runs them. It sits behind the broker alone: no store, no shared disk, and of HTTP only the upload of
-//! artifacts.
+//! Takes jobs and runs them. It sits behind the broker alone: no store, no shared disk, and of HTTP only artifacts and the
+//! files that are inputs.
 //!
 //! A hint comes ([`claim`]), control names the job, a guard ([`guard`]) owns its steps, and what they print becomes events
 //! ([`log`], [`publish`]) under a lease ([`lease`]) that this process stops trusting before control does.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod again;
 mod artifact;
+mod chunks;
 mod claim;
 mod clock;
 mod environment;
 pub mod guard;
 mod host;
+mod inputs;
 mod job;
 mod lease;
 mod lockfile;
@@ -52,6 +55,8 @@ pub struct ExecutorConfig {
     pub slots: u32,
     /// Bytes of log that one attempt keeps at most; a job may ask for less. What is printed beyond is read and not kept.
     pub log_limit: u64,
+    /// How artifacts reach the server.
+    pub upload: UploadBy,
     /// The soft limit of open files for steps, where this process has raised its own.
     pub step_files: Option<u64>,
     /// Workspaces and locks live here; one executor at a time uses it.
@@ -60,6 +65,18 @@ pub struct ExecutorConfig {
     pub draining: CancellationToken,
     /// Started as `<program> guard`; it must call [`guard::main`]. In the server its own executable.
     pub guard_program: PathBuf,
+}
+
+/// How artifacts reach the server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UploadBy {
+    /// By HTTP, and over the broker where nobody is reached so.
+    #[default]
+    Auto,
+    /// By HTTP alone.
+    Http,
+    /// Over the broker alone.
+    Broker,
 }
 
 /// Why an executor cannot run.

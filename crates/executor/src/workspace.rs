@@ -48,6 +48,11 @@ impl Workspace {
         }
     }
 
+    /// Where files that are inputs are put.
+    pub(crate) fn inputs(&self) -> PathBuf {
+        self.root.join("inputs")
+    }
+
     /// Takes the directories away. What cannot be removed stays until the executor starts again.
     pub(crate) fn remove(&self) {
         remove(&self.root);

@@ -5,7 +5,11 @@ use std::{sync::Arc, time::Instant};
 
 use broker::{Delivery, Incoming, Origin, Outgoing, topology};
 use tracing::{error, warn};
-use wire::{Callback, ClientId, GatewayMessage, callback::Refused, frame::callback_frame};
+use wire::{
+    Callback, ClientId, GatewayMessage,
+    callback::Refused,
+    frame::{callback_frame, claim_check_frame},
+};
 
 use crate::{
     intake::Pauses,
@@ -71,7 +75,8 @@ impl Worker {
     fn hand_over(&mut self, id: SocketId, callback: &Callback, waiting: Unacknowledged) {
         let Some(socket) = self.sockets.get_mut(&id) else { return self.hand_on(callback.client_id, waiting) };
         let sent = waiting.message.message_id;
-        socket.queue.push_plain(callback_frame(sent, &callback.payload).into());
+        let frame = if callback.claim_check { claim_check_frame } else { callback_frame };
+        socket.queue.push_plain(frame(sent, &callback.payload).into());
         let client = socket.client;
         for former in socket.receipts.sent(waiting) {
             if former.message.message_id != sent

@@ -23,6 +23,7 @@ pub mod concurrency;
 pub mod conformance;
 pub mod groups;
 pub mod model;
+pub mod payloads;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod search;
@@ -55,6 +56,8 @@ use model::{
     dead_letter::{DeadLetter, NewDeadLetter, Retention, Settled},
     retention::{Deletion, Outlived, PipelineRetention, Swept},
 };
+
+pub use payloads::Payloads;
 
 /// A boxed future, as object-safe traits return it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -137,6 +140,7 @@ pub trait Store:
     + search::Search
     + Groups
     + Analytics
+    + Payloads
 {
     /// Reads and writes something, to tell whether the database works.
     fn check(&self) -> Answer<'_, ()>;

@@ -8,10 +8,12 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use wire::{
-    BuildId, ClientId, Event, EventMessage, ExecutorId, JobId, LabelSet, Outcome, PipelineName, ServerId, Timestamp,
+    BuildId, ClientId, Event, EventMessage, ExecutorId, JobId, LabelSet, Outcome, PayloadId, PipelineName, ServerId,
+    Timestamp,
     authority::Role,
     concurrency::ConcurrencySpec,
     event::Recorded,
+    payload::InputFile,
     pipeline::{Condition, SourceSpec, StepSpec},
     task::{ExecutorNotice, LeaseRef, Reply},
     view::LostAttempt,
@@ -171,6 +173,9 @@ pub struct JobPlan {
     pub log_limit: Option<u64>,
     /// The environment of every step, `INPUT_*` and `MATRIX_*` included.
     pub env: BTreeMap<String, String>,
+    /// Inputs that are files.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<InputFile>,
     /// Cloned into the workspace.
     pub source: Option<SourceSpec>,
     /// Run in order.
@@ -236,6 +241,8 @@ pub enum Created {
     Before(BuildId),
     /// The key was used before, for another body.
     OtherBody,
+    /// A file that is to be its input is not kept, or not any more.
+    NoPayload(PayloadId),
 }
 
 /// What became of a pipeline that was to be written.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::{ClientId, DecodeError, SocketMeta, VERSION};
+use crate::{ClaimCheck, ClientId, DecodeError, SocketMeta, VERSION, payload::INLINE_BYTES_MAX};
 
 /// Callbacks in one message at most: a gateway hands all of them on before it does anything else.
 pub const CALLBACKS_MAX: usize = 1000;
@@ -18,8 +18,11 @@ pub const CALLBACKS_MAX: usize = 1000;
 pub struct Callback {
     /// Which client.
     pub client_id: ClientId,
-    /// Any JSON.
+    /// Any JSON, or the claim check of what is too large.
     pub payload: Box<RawValue>,
+    /// `payload` is a [`crate::ClaimCheck`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub claim_check: bool,
 }
 
 /// An element of a batch that is no callback.
@@ -32,6 +35,21 @@ pub struct Refused {
 }
 
 impl Callback {
+    /// Whether it may be handed on.
+    ///
+    /// # Errors
+    /// When the payload is too large, or claims to be a claim check and is none.
+    pub fn check(&self) -> Result<(), DecodeError> {
+        let bytes = self.payload.get().len();
+        if bytes > INLINE_BYTES_MAX {
+            return Err(DecodeError::TooLarge { bytes });
+        }
+        if self.claim_check {
+            serde_json::from_str::<ClaimCheck>(self.payload.get()).map_err(|_| DecodeError::NoClaimCheck)?;
+        }
+        Ok(())
+    }
+
     /// The bytes of a message that holds this callback alone.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
@@ -86,7 +104,7 @@ pub(crate) fn is_batch(bytes: &[u8]) -> bool {
 pub(crate) fn decode_batch(bytes: &[u8]) -> Result<Vec<Result<Callback, Refused>>, DecodeError> {
     // Nearly always all of them can be read, and then once is enough.
     let callbacks: Vec<Result<Callback, Refused>> = match serde_json::from_slice::<Vec<Callback>>(bytes) {
-        Ok(callbacks) => callbacks.into_iter().map(Ok).collect(),
+        Ok(callbacks) => callbacks.into_iter().map(checked).collect(),
         Err(_) => serde_json::from_slice::<Vec<&RawValue>>(bytes)?.into_iter().map(decode).collect(),
     };
     match callbacks.len() {
@@ -98,6 +116,13 @@ pub(crate) fn decode_batch(bytes: &[u8]) -> Result<Vec<Result<Callback, Refused>
 fn decode(element: &RawValue) -> Result<Callback, Refused> {
     serde_json::from_str(element.get())
         .map_err(|error| Refused { body: element.to_owned(), reason: format!("it is no callback: {error}") })
+        .and_then(checked)
+}
+
+fn checked(callback: Callback) -> Result<Callback, Refused> {
+    let Err(error) = callback.check() else { return Ok(callback) };
+    let body = serde_json::value::to_raw_value(&callback).unwrap_or_else(|_| callback.payload.clone());
+    Err(Refused { body, reason: error.to_string() })
 }
 
 #[cfg(test)]
@@ -151,9 +176,27 @@ mod tests {
     }
 
     #[test]
+    fn claim_check_a_payload_that_is_too_large_is_refused_with_the_way_out_alone_and_in_a_batch() {
+        let large = format!(r#"{{"client_id":"{ID}","payload":"{}"}}"#, "x".repeat(INLINE_BYTES_MAX));
+        let error = GatewayMessage::decode(large.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains("262146 bytes") && error.contains("POST /api/v1/payloads"), "{error}");
+        let elements = batch(&format!(r#"[{large},{{"client_id":"{ID}","payload":1}}]"#));
+        assert_eq!(elements[0].as_ref().unwrap_err().reason, error);
+        assert!(elements[1].is_ok());
+        let none = format!(r#"{{"client_id":"{ID}","payload":{{"ref":1}},"claim_check":true}}"#);
+        assert!(GatewayMessage::decode(none.as_bytes()).unwrap_err().to_string().contains("no claim check"));
+        let check = format!(
+            r#"{{"client_id":"{ID}","claim_check":true,"payload":{{"ref":"{ID}","size":1,"sha256":"ab","content_type":"text/plain"}}}}"#
+        );
+        let GatewayMessage::Callback(read) = GatewayMessage::decode(check.as_bytes()).unwrap() else { panic!("none") };
+        assert!(read.claim_check);
+        assert_eq!(crate::payload::claimed_by(check.as_bytes()), Some(ID.parse().unwrap()));
+    }
+
+    #[test]
     fn a_callback_alone_is_read_as_it_was_written() {
         let payload = RawValue::from_string(r#"{"hi":1}"#.to_owned()).unwrap();
-        let sent = Callback { client_id: ID.parse().unwrap(), payload };
+        let sent = Callback { client_id: ID.parse().unwrap(), payload, claim_check: false };
         let GatewayMessage::Callback(back) = GatewayMessage::decode(&sent.encode()).unwrap() else { panic!("none") };
         assert_eq!((back.client_id, back.payload.get()), (sent.client_id, r#"{"hi":1}"#));
     }

@@ -40,8 +40,8 @@ pub enum Command {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Trigger {
-    /// By name.
-    #[serde(default)]
+    /// By name. A file's is its claim check, or the `ref` of it alone; kept as text: see [`crate::payload::input_values`].
+    #[serde(default, deserialize_with = "crate::payload::input_values")]
     pub inputs: BTreeMap<String, String>,
     /// Added to the priority of each of its jobs: -[`crate::concurrency::PRIORITY_MAX`] to that.
     #[serde(default, skip_serializing_if = "is_zero")]

@@ -260,6 +260,8 @@ struct Body {
     event: Option<Box<RawValue>>,
     recorded: Option<Recorded>,
     payload: Option<Box<RawValue>>,
+    #[serde(default)]
+    claim_check: bool,
 }
 
 /// All that is known of a message of another version.
@@ -286,7 +288,8 @@ impl GatewayMessage {
             },
         };
         if let (Some(client_id), Some(payload)) = (body.client_id, body.payload) {
-            return Ok(Self::Callback(Callback { client_id, payload }));
+            let callback = Callback { client_id, payload, claim_check: body.claim_check };
+            return callback.check().map(|()| Self::Callback(callback));
         }
         match body.version {
             Some(VERSION) => {}

@@ -172,8 +172,11 @@ pub enum Incoming {
     Callback {
         /// To be acknowledged by `receipt`.
         message_id: Uuid,
-        /// Any JSON.
+        /// Any JSON, or the claim check of what is too large.
         payload: serde_json::Value,
+        /// `payload` is a [`crate::ClaimCheck`]: fetch it by `GET /payloads/{ref}`, and verify it.
+        #[serde(default)]
+        claim_check: bool,
     },
     /// See [`ServerFrame::Reply`].
     Reply {
@@ -231,6 +234,12 @@ pub fn event_frame(topic: Topic, position: Position, at: Timestamp, event: &RawV
 #[must_use]
 pub fn callback_frame(message_id: Uuid, payload: &RawValue) -> String {
     format!(r#"{{"type":"callback","message_id":"{message_id}","payload":{}}}"#, payload.get())
+}
+
+/// The same with a claim check in the payload's place.
+#[must_use]
+pub fn claim_check_frame(message_id: Uuid, check: &RawValue) -> String {
+    format!(r#"{{"type":"callback","message_id":"{message_id}","claim_check":true,"payload":{}}}"#, check.get())
 }
 
 /// From the client.

@@ -48,6 +48,10 @@ uuid_id!(
     ArtifactId
 );
 uuid_id!(
+    /// One payload that stands apart from its message. Version 4: it must not be guessable.
+    PayloadId
+);
+uuid_id!(
     /// One message that could not be processed, or one job that was given up. Version 7.
     DeadLetterId
 );

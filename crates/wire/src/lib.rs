@@ -9,6 +9,7 @@
 pub mod about;
 pub mod authority;
 pub mod callback;
+pub mod chunks;
 pub mod command;
 pub mod concurrency;
 pub mod dead_letter;
@@ -20,6 +21,7 @@ pub mod id;
 pub mod log;
 pub mod mac;
 pub mod patch;
+pub mod payload;
 pub mod pipeline;
 pub mod problem;
 pub mod search;
@@ -34,8 +36,9 @@ pub use authority::Authority;
 pub use callback::Callback;
 pub use event::{Event, EventMessage, GatewayMessage};
 pub use frame::{ClientFrame, CloseCode, ServerFrame};
-pub use id::{ArtifactId, BuildId, ClientId, DeadLetterId, ExecutorId, JobId, ServerId, SocketMeta};
+pub use id::{ArtifactId, BuildId, ClientId, DeadLetterId, ExecutorId, JobId, PayloadId, ServerId, SocketMeta};
 pub use log::LogLine;
+pub use payload::ClaimCheck;
 pub use pipeline::{LabelSet, Outcome, PipelineName};
 pub use problem::Problem;
 pub use time::Timestamp;
@@ -62,6 +65,21 @@ pub enum DecodeError {
     /// A message to a gateway holds neither an event, nor a hint, nor a payload for a client.
     #[error("the message holds neither `event` nor `recorded` nor `payload` with `client_id`")]
     Shape,
+    /// A callback is too large for a message.
+    #[error(
+        "the payload has {bytes} bytes, {max} are allowed: bring it to POST /api/v1/payloads, and send the claim check that it \
+         answers with as `payload`, with `\"claim_check\": true` beside it",
+        max = payload::INLINE_BYTES_MAX
+    )]
+    TooLarge {
+        /// How many it has.
+        bytes: usize,
+    },
+    /// A callback says that it has a claim check.
+    #[error(
+        "the message has `claim_check`, and its `payload` is no claim check: it must be what POST /api/v1/payloads answered with"
+    )]
+    NoClaimCheck,
     /// A batch is longer than [`callback::CALLBACKS_MAX`].
     #[error("the message holds {found} callbacks, {max} are allowed", max = callback::CALLBACKS_MAX)]
     Many {

@@ -228,12 +228,32 @@ pub struct PipelineSpec {
 pub struct InputSpec {
     /// Letters, digits and `_`; scripts see it as `INPUT_<NAME>`, in capitals.
     pub name: String,
+    /// What is given.
+    #[serde(default, rename = "type", skip_serializing_if = "InputKind::is_text")]
+    pub kind: InputKind,
     /// Taken when a trigger does not give it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default: Option<String>,
     /// For people.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
+}
+
+/// What an input is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InputKind {
+    /// Text, which scripts see as it was given.
+    #[default]
+    Text,
+    /// A file of any size, uploaded before the trigger: scripts see the path of it. It has no default.
+    File,
+}
+
+impl InputKind {
+    fn is_text(&self) -> bool {
+        *self == InputKind::Text
+    }
 }
 
 /// A Git source.

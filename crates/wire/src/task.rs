@@ -13,6 +13,7 @@ use crate::{
     BuildId, ClientId, DecodeError, ExecutorId, JobId, LabelSet, Outcome, PipelineName, ServerId, VERSION,
     event::encode,
     mac::EventKey,
+    payload::InputFile,
     pipeline::{SourceSpec, StepSpec},
 };
 
@@ -195,6 +196,10 @@ pub struct Grant {
     /// The environment of every step: the pipeline's, the job's, `INPUT_*`, `MATRIX_*`; expressions already replaced.
     /// `STEPCAST_*` and `CI` are added by the executor.
     pub env: BTreeMap<String, String>,
+    /// Inputs that are files: `GET <url>/api/v1/payloads/<ref>` with the job token, verified, then put beside the workspace.
+    /// Steps see their paths as `INPUT_<NAME>`, which the executor adds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<InputFile>,
     /// Run in order.
     pub steps: Vec<StepSpec>,
     /// Paths or `*` patterns to keep.
@@ -270,6 +275,7 @@ mod tests {
             job_name: "a".to_owned(),
             source: Some(SourceSpec { git: "x".to_owned(), reference: None }),
             env: BTreeMap::from([("A".to_owned(), "b".to_owned())]),
+            files: Vec::new(),
             steps: Vec::new(),
             artifacts: Vec::new(),
             timeout_seconds: 60,

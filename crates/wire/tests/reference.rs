@@ -9,6 +9,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use wire::{
     ClientFrame, Event, EventMessage, GatewayMessage, about,
+    chunks::{Answer, Chunk, Open},
     frame::Incoming,
     task::{ControlReply, ControlRequest, ExecutorNotice, ExecutorNow, Hint, PipelineChanged, from_bytes, to_bytes},
 };
@@ -111,6 +112,21 @@ fn what_executors_and_control_say_stands_in_the_reference_as_it_is() {
     assert_all::<ControlRequest>("request", &payloads(&control));
     assert_all::<ExecutorNotice>("notice", &payloads(&notices));
     assert_all::<ControlReply>("answer", &payloads(&answers));
+}
+
+#[test]
+fn chunks_stand_in_the_reference_as_they_are() {
+    fn same<T: Serialize + DeserializeOwned>(name: &str, example: &Value) {
+        let read: T = serde_json::from_value(example.clone()).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(serde_json::to_value(read).unwrap(), *example, "{name}");
+    }
+    let reference = reference();
+    let [opens, chunks, answers] =
+        ["chunks", "chunk_stream", "chunk_answers"].map(|channel| examples(&reference, channel));
+    opens.iter().for_each(|(name, example)| same::<Open>(name, example));
+    chunks.iter().for_each(|(name, example)| same::<Chunk>(name, example));
+    answers.iter().for_each(|(name, example)| same::<Answer>(name, example));
+    assert_all::<Answer>("answer", &answers.iter().map(|(_, value)| value).collect::<Vec<_>>());
 }
 
 #[test]

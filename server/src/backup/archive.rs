@@ -6,6 +6,7 @@
 //! | `stepcast-backup.json` | [`Head`]: who reads the file knows at once whether it can |
 //! | `keys/*` | the small files that make an installation this one |
 //! | `artifacts/<job>/<artifact>` | files that jobs left behind |
+//! | `payloads/<ref>` | payloads, such as files that are inputs of builds |
 //! | `stepcast.db` | the database |
 //! | `manifest.json` | [`Member`]s, all of the above |
 //! | `manifest.sha256` | of the manifest: a file without it was cut off |
@@ -22,7 +23,7 @@ use wire::Timestamp;
 use crate::secret::hex;
 
 /// Raised when a reader of the former one could not read it any more.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 /// The first member.
 const HEAD: &str = "stepcast-backup.json";
 /// The last but one.

@@ -16,7 +16,7 @@ use self::{
     retention::RetentionOptions,
     roles::{Role, Roles},
 };
-use crate::tend;
+use crate::{objects::ObjectsChoice, tend};
 
 /// Options of `stepcast serve`.
 #[derive(Clone, Debug, Args)]
@@ -47,6 +47,16 @@ pub(crate) struct ServeOptions {
     /// Folder for the files that jobs leave behind; gateways on several hosts share one [default: in the data folder].
     #[arg(long, env = "STEPCAST_ARTIFACTS")]
     pub(crate) artifacts: Option<PathBuf>,
+    /// Where those files and payloads are kept: `file` (that folder), or s3://BUCKET/PREFIX with the AWS_* variables
+    /// (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT, AWS_ALLOW_HTTP).
+    #[arg(long, env = "STEPCAST_OBJECTS", default_value = "file")]
+    pub(crate) objects: ObjectsChoice,
+    /// A payload, such as a file that is an input of a build, may be so large.
+    #[arg(long, env = "STEPCAST_PAYLOAD_LIMIT", default_value = "2GiB", value_parser = payload_limit)]
+    pub(crate) payload_limit: u64,
+    /// Seconds that a payload is kept which no build and no callback refers to.
+    #[arg(long, env = "STEPCAST_PAYLOAD_KEEP_SECONDS", default_value_t = 86_400, value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
+    pub(crate) payload_keep_seconds: u64,
     /// Room that is to stay free on the disks of the data folder and of the artifacts, such as 1GiB; with less no build is taken.
     /// 0 turns that off [default: 256 MiB, on a small disk a twentieth of it].
     #[arg(long, env = "STEPCAST_DISK_FLOOR", value_parser = disk_floor)]
@@ -57,6 +67,10 @@ pub(crate) struct ServeOptions {
     /// Log that one attempt of a job keeps at most, such as 500MB or 2GiB; jobs may ask for less by `log_limit`.
     #[arg(long, env = "STEPCAST_LOG_LIMIT", default_value = "1GiB", value_parser = log_limit)]
     pub(crate) log_limit: u64,
+    /// How the executor sends artifacts: by `http`, over the `broker` where it reaches nothing else, or `auto`: by HTTP, and over
+    /// the broker where nobody is reached so.
+    #[arg(long, env = "STEPCAST_UPLOAD", default_value = "auto")]
+    pub(crate) upload: UploadChoice,
     /// Labels that the executor offers, separated by commas [default: the operating system and the architecture].
     #[arg(long, env = "STEPCAST_LABELS", value_parser = labels)]
     pub(crate) labels: Option<LabelSet>,
@@ -81,6 +95,27 @@ pub(crate) struct ServeOptions {
     /// How long builds are kept.
     #[command(flatten)]
     pub(crate) retention: RetentionOptions,
+}
+
+/// How the executor sends artifacts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum UploadChoice {
+    /// By HTTP, and over the broker where nobody is reached so.
+    Auto,
+    /// By HTTP alone.
+    Http,
+    /// Over the broker alone.
+    Broker,
+}
+
+impl From<UploadChoice> for executor::UploadBy {
+    fn from(choice: UploadChoice) -> Self {
+        match choice {
+            UploadChoice::Auto => Self::Auto,
+            UploadChoice::Http => Self::Http,
+            UploadChoice::Broker => Self::Broker,
+        }
+    }
 }
 
 impl ServeOptions {
@@ -141,6 +176,12 @@ fn instance(text: &str) -> Result<String, String> {
 
 fn labels(text: &str) -> Result<LabelSet, String> {
     LabelSet::new(text.split(',').map(|label| label.trim().to_owned()))
+}
+
+fn payload_limit(text: &str) -> Result<u64, String> {
+    size::parse(text)
+        .filter(|bytes| *bytes >= 1000)
+        .ok_or_else(|| "it must be a size of 1KB at least, such as 500MB or 2GiB".to_owned())
 }
 
 fn disk_floor(text: &str) -> Result<u64, String> {

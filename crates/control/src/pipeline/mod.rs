@@ -13,7 +13,7 @@ use std::collections::HashMap;
 
 use wire::{
     Problem,
-    pipeline::{InputSpec, PipelineName, PipelineSpec, SourceSpec},
+    pipeline::{InputKind, InputSpec, PipelineName, PipelineSpec, SourceSpec},
 };
 
 use crate::expression::{self, Part};
@@ -101,15 +101,31 @@ fn inputs(fields: &Fields<'_>) -> Result<Vec<InputSpec>, Problem> {
             );
             return Err(node.at.problem(detail));
         }
-        let parts = Fields::of(node, key.at, format!("input `{shown}`"), &["default", "description"])?;
+        let parts = Fields::of(node, key.at, format!("input `{shown}`"), &["type", "default", "description"])?;
+        let kind = input_kind(&parts)?;
+        if let (InputKind::File, Some(node)) = (kind, parts.get("default")) {
+            return Err(node
+                .at
+                .problem(format!("input `{shown}` is a file: it is given at each trigger and has no default")));
+        }
         let default = parts.text("default")?.map(str::to_owned);
         if let (Some(node), Some(default)) = (parts.get("default"), &default) {
             check_value(node, default, &parts.name_of("default"))?;
         }
         let description = parts.text("description")?.unwrap_or_default().to_owned();
-        inputs.push(InputSpec { name: key.name.clone(), default, description });
+        inputs.push(InputSpec { name: key.name.clone(), kind, default, description });
     }
     Ok(inputs)
+}
+
+fn input_kind(parts: &Fields<'_>) -> Result<InputKind, Problem> {
+    let Some(node) = parts.get("type") else { return Ok(InputKind::Text) };
+    let what = parts.name_of("type");
+    match text(node, &what)? {
+        "text" => Ok(InputKind::Text),
+        "file" => Ok(InputKind::File),
+        other => Err(node.at.problem(format!("{what} must be `text` or `file`, not `{}`", fields::shown(other)))),
+    }
 }
 
 fn source(node: &Node) -> Result<SourceSpec, Problem> {
@@ -170,8 +186,13 @@ impl Holes<'_> {
     }
 
     fn input(&self, node: &Node, name: &str, what: &str) -> Result<(), Problem> {
-        let mut known = self.inputs.iter().map(|input| input.name.as_str());
-        if known.any(|other| other == name) {
+        if let Some(input) = self.inputs.iter().find(|input| input.name == name) {
+            if input.kind == InputKind::File {
+                let variable = name.to_ascii_uppercase();
+                return Err(node.at.problem(format!(
+                    "input `{name}` is a file, in {what}: the steps find its path in `$INPUT_{variable}`"
+                )));
+            }
             return Ok(());
         }
         let known: Vec<&str> = self.inputs.iter().map(|input| input.name.as_str()).collect();

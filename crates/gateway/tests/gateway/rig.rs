@@ -356,7 +356,7 @@ impl Client {
     /// A callback, as (message id, payload).
     pub(crate) async fn callback(&mut self) -> (Uuid, Value) {
         match self.frame().await {
-            Incoming::Callback { message_id, payload } => (message_id, payload),
+            Incoming::Callback { message_id, payload, .. } => (message_id, payload),
             other => panic!("a callback was expected, not {other:?}"),
         }
     }

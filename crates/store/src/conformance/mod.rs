@@ -17,6 +17,7 @@ pub mod kept;
 pub mod leases;
 pub mod logs;
 pub mod lost_place;
+pub mod payloads;
 pub mod processes;
 pub mod queues;
 pub mod record;
@@ -152,6 +153,11 @@ macro_rules! store_conformance {
             p5_statistics_are_those_of_the_record_however_the_events_come
             p5_a_rebuild_counts_what_the_record_has_and_the_stream_adds_the_rest
             p5_a_topic_that_was_forgotten_counts_no_second_time
+        );
+        $crate::store_conformance!(@ $fixture, payloads:
+            claim_check_a_payload_that_nobody_refers_to_goes_with_its_time
+            file_input_a_build_whose_file_is_not_kept_is_not_made
+            file_input_the_payload_of_a_deleted_build_goes_with_the_last_one
         );
         $crate::store_conformance!(@ $fixture, anew:
             p3_a_restored_store_begins_anew_above_every_epoch

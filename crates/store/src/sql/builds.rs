@@ -13,7 +13,7 @@ use wire::{
 use super::{
     Details, SqlStore, concurrency,
     connection::{Connection, query},
-    insert, labels, outbox,
+    insert, labels, outbox, payloads,
     rows::{self, BuildColumns, JobColumns, bytes, signed},
     view,
     writer::Rank,
@@ -78,6 +78,9 @@ async fn create(connection: &mut Connection, new: NewBuild) -> Result<Created, S
             let same = row.try_get::<&str>(1)? == idempotency.digest;
             return Ok(if same { Created::Before(BuildId(rows::uuid(&row, 0)?)) } else { Created::OtherBody });
         }
+    }
+    if let Some(missing) = payloads::hold(connection, &build).await? {
+        return Ok(Created::NoPayload(missing));
     }
     let given = query(
         "INSERT INTO build_numbers (pipeline, last) VALUES (?, 1) \

@@ -19,12 +19,13 @@ impl<D: Details> Callbacks for SqlStore<D> {
         Box::pin(self.writer.run(Rank::Command, move |connection| {
             Box::pin(async move {
                 let now = now(&mut *connection).await?;
+                let payload = wire::payload::claimed_by(&callback.body);
                 query("DELETE FROM callbacks WHERE kept_at < ?")
                     .bind(now.plus_micros(-micros(keep)).0)
                     .execute(&mut *connection)
                     .await?;
                 query(
-                    "INSERT INTO callbacks (message_id, client, reply_to, body, kept_at) VALUES (?, ?, ?, ?, ?) \
+                    "INSERT INTO callbacks (message_id, client, reply_to, body, kept_at, payload) VALUES (?, ?, ?, ?, ?, ?) \
                      ON CONFLICT (message_id) DO UPDATE SET kept = callbacks.kept + 1",
                 )
                 .bind(bytes(&callback.message_id))
@@ -32,6 +33,7 @@ impl<D: Details> Callbacks for SqlStore<D> {
                 .bind(callback.reply_to.as_deref())
                 .bind(&callback.body)
                 .bind(now.0)
+                .bind(payload.as_ref().map(|payload| bytes(&payload.0)))
                 .execute(connection)
                 .await?;
                 Ok(())

@@ -23,6 +23,7 @@ mod leases;
 mod lines;
 mod lost_place;
 mod outbox;
+mod payloads;
 mod pipelines;
 mod record;
 mod recorded;

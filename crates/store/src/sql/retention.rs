@@ -6,7 +6,7 @@ use wire::{ArtifactId, BuildId, JobId, PipelineName, Timestamp};
 
 use super::{
     connection::{Connection, query},
-    now,
+    now, payloads,
     rows::{self, bytes, signed},
     search_index,
 };
@@ -45,6 +45,7 @@ pub(super) async fn delete(connection: &mut Connection, id: BuildId) -> Result<D
     ] {
         query(sql).bind(bytes(&id.0)).bind(at).execute(&mut *connection).await?;
     }
+    payloads::let_go(connection, id).await?;
     for sql in [
         "INSERT INTO leavings (kind, id) SELECT 1, id FROM jobs WHERE build = ?",
         "INSERT INTO leavings (kind, id) SELECT 0, id FROM builds WHERE id = ?",

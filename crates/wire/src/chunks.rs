@@ -1,0 +1,502 @@
+//! Large things over the broker, for executors that reach nothing else: a file as a stream of chunks, each with a MAC under
+//! the attempt's event key, the whole with its SHA-256 at the end. Both sides of the conversation, and the reader's side of
+//! putting the chunks together. Pure: no I/O, no clock.
+//!
+//! # Who speaks first
+//!
+//! The sender asks the queue `chunks` to [`Open`] a stream, with `reply_to`. Whoever of the readers gets it makes a queue of the
+//! stream's own and answers with its name ([`Answer::Opened`]). The sender publishes chunks there from index 0, at most
+//! [`WINDOW`] that are not taken, each with the same `reply_to`. The reader says how far it has come ([`Answer::Taken`]), asks for
+//! what is missing ([`Answer::Repeat`]), and ends with [`Answer::Kept`] or [`Answer::Refused`].
+//!
+//! # What may be repeated
+//!
+//! Everything. A sender that hears nothing repeats from its first chunk that is not taken; what is doubled is dropped, and told
+//! as taken once more. A reader that dies takes its queue with it: the sender finds no queue and opens the stream anew.
+
+use std::collections::BTreeMap;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use crate::{ArtifactId, DecodeError, VERSION, event::encode, mac::EventKey, task::LeaseRef};
+
+/// Bytes of one chunk at most: in base64 it stays below [`crate::payload::INLINE_BYTES_MAX`].
+pub const CHUNK_BYTES: usize = 128 * 1024;
+/// Chunks that a sender keeps on their way, not taken yet; and that a reader holds which came too early.
+pub const WINDOW: u64 = 16;
+
+/// The request to take a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Open {
+    /// [`VERSION`].
+    pub version: u16,
+    /// A new one for each try.
+    pub stream_id: Uuid,
+    /// Whose file it is.
+    pub lease: LeaseRef,
+    /// Path relative to the workspace.
+    pub name: String,
+    /// In bytes.
+    pub size: u64,
+    /// See [`Open::sealed`].
+    pub mac: String,
+}
+
+/// A piece of a stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chunk {
+    /// [`VERSION`].
+    pub version: u16,
+    /// Which stream.
+    pub stream_id: Uuid,
+    /// Counts from 0.
+    pub index: u64,
+    /// Nothing follows.
+    pub last: bool,
+    /// Of the whole, in lower-case hex; with the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// In base64 on its way.
+    #[serde(serialize_with = "to_base64", deserialize_with = "from_base64")]
+    pub data: Vec<u8>,
+    /// See [`Chunk::sealed`].
+    pub mac: String,
+}
+
+/// What the reader says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub enum Answer {
+    /// Send the chunks to this queue.
+    Opened {
+        /// Its name.
+        queue: String,
+    },
+    /// There is no room now, or the store is away: ask again.
+    Later {
+        /// One sentence.
+        reason: String,
+    },
+    /// All before `next` are taken.
+    Taken {
+        /// Which stream.
+        stream_id: Uuid,
+        /// The index that is wanted next.
+        next: u64,
+    },
+    /// Some are missing: send again from there.
+    Repeat {
+        /// Which stream.
+        stream_id: Uuid,
+        /// The first index that is missing.
+        from: u64,
+    },
+    /// The file is whole.
+    Kept {
+        /// Which stream.
+        stream_id: Uuid,
+        /// Its id, for the event.
+        artifact: ArtifactId,
+        /// In bytes.
+        size: u64,
+        /// Lower-case hex.
+        sha256: String,
+    },
+    /// It is not taken.
+    Refused {
+        /// Which stream.
+        stream_id: Uuid,
+        /// One sentence.
+        reason: String,
+        /// Whether another stream from the beginning may come through.
+        again: bool,
+    },
+}
+
+impl Open {
+    /// With its MAC.
+    #[must_use]
+    pub fn sealed(key: &EventKey, stream_id: Uuid, lease: LeaseRef, name: String, size: u64) -> Self {
+        let mac = key.seal_bytes(&[b"open", stream_id.as_bytes(), name.as_bytes(), &size.to_be_bytes()]);
+        Self { version: VERSION, stream_id, lease, name, size, mac }
+    }
+
+    /// Whether the holder of the key has written it.
+    #[must_use]
+    pub fn is_genuine(&self, key: &EventKey) -> bool {
+        let parts: [&[u8]; 4] = [b"open", self.stream_id.as_bytes(), self.name.as_bytes(), &self.size.to_be_bytes()];
+        key.is_sealed(&parts, &self.mac)
+    }
+
+    /// The bytes of a message.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        encode(self)
+    }
+
+    /// From the bytes of a message.
+    ///
+    /// # Errors
+    /// When they are no such message of this version.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let read: Self = serde_json::from_slice(bytes)?;
+        if read.version == VERSION { Ok(read) } else { Err(DecodeError::Version { found: read.version }) }
+    }
+}
+
+impl Chunk {
+    /// With its MAC.
+    #[must_use]
+    pub fn sealed(key: &EventKey, stream_id: Uuid, index: u64, data: Vec<u8>, sha256: Option<String>) -> Self {
+        let last = sha256.is_some();
+        let mut chunk = Self { version: VERSION, stream_id, index, last, sha256, data, mac: String::new() };
+        chunk.mac = key.seal_bytes(&chunk.parts(&index.to_be_bytes()));
+        chunk
+    }
+
+    /// Whether the holder of the key has written it.
+    #[must_use]
+    pub fn is_genuine(&self, key: &EventKey) -> bool {
+        key.is_sealed(&self.parts(&self.index.to_be_bytes()), &self.mac)
+    }
+
+    fn parts<'a>(&'a self, index: &'a [u8; 8]) -> [&'a [u8]; 6] {
+        let sha256 = self.sha256.as_deref().unwrap_or_default().as_bytes();
+        let last: &[u8] = if self.last { b"last" } else { b"more" };
+        [b"chunk", self.stream_id.as_bytes(), index, last, sha256, &self.data]
+    }
+
+    /// The bytes of a message.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        encode(self)
+    }
+
+    /// From the bytes of a message.
+    ///
+    /// # Errors
+    /// When they are no such message of this version.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let read: Self = serde_json::from_slice(bytes)?;
+        if read.version == VERSION { Ok(read) } else { Err(DecodeError::Version { found: read.version }) }
+    }
+}
+
+/// Why a stream cannot become a file. It is begun anew, or given up.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Spoiled {
+    /// The MAC of a chunk is not right, or it belongs to another stream.
+    #[error("chunk {index} was changed on its way")]
+    Changed {
+        /// Which.
+        index: u64,
+    },
+    /// It is too large, or comes behind the last one.
+    #[error("chunk {index} does not fit: {reason}")]
+    Unfit {
+        /// Which.
+        index: u64,
+        /// Why.
+        reason: &'static str,
+    },
+    /// There is more than was said.
+    #[error("the stream has more than the {size} bytes that it was opened for")]
+    Longer {
+        /// What was said.
+        size: u64,
+    },
+    /// The end came too early.
+    #[error("the stream ended with {found} of {size} bytes")]
+    Shorter {
+        /// What came.
+        found: u64,
+        /// What was said.
+        size: u64,
+    },
+    /// The whole is something else.
+    #[error("the SHA-256 of the whole is {found}, not {expected}")]
+    Digest {
+        /// Of what came.
+        found: String,
+        /// As the sender said.
+        expected: String,
+    },
+}
+
+/// What became of a chunk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// These pieces follow, in order; what was held until now is among them.
+    Pieces(Vec<Vec<u8>>),
+    /// It was here already: dropped.
+    Doubled,
+    /// It is held; those from `from` on are missing.
+    Early {
+        /// The first that is missing.
+        from: u64,
+    },
+    /// It came so early that it is not even held.
+    TooEarly {
+        /// The first that is missing.
+        from: u64,
+    },
+}
+
+/// A stream that is put together. It holds [`WINDOW`] chunks at most.
+pub struct Assembly {
+    stream_id: Uuid,
+    key: EventKey,
+    size: u64,
+    next: u64,
+    taken: u64,
+    early: BTreeMap<u64, Chunk>,
+    digest: Sha256,
+    sha256: Option<String>,
+}
+
+impl Assembly {
+    /// Of a stream that was opened for so many bytes.
+    #[must_use]
+    pub fn new(stream_id: Uuid, key: EventKey, size: u64) -> Self {
+        let (next, taken, early) = (0, 0, BTreeMap::new());
+        Self { stream_id, key, size, next, taken, early, digest: Sha256::new(), sha256: None }
+    }
+
+    /// The index that is wanted next: all before are in what was given.
+    #[must_use]
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// The SHA-256 of the whole, once it is whole and right.
+    #[must_use]
+    pub fn sha256(&self) -> Option<&str> {
+        self.sha256.as_deref()
+    }
+
+    /// Takes a chunk, in whatever order they come.
+    ///
+    /// # Errors
+    /// When the stream cannot become what it was opened for. Then it is over.
+    pub fn push(&mut self, chunk: Chunk) -> Result<Step, Spoiled> {
+        let index = chunk.index;
+        if chunk.stream_id != self.stream_id || !chunk.is_genuine(&self.key) {
+            return Err(Spoiled::Changed { index });
+        }
+        if chunk.data.len() > CHUNK_BYTES {
+            return Err(Spoiled::Unfit { index, reason: "it is too large" });
+        }
+        if chunk.last != chunk.sha256.is_some() {
+            return Err(Spoiled::Unfit { index, reason: "the digest comes with the last chunk, and with no other" });
+        }
+        if index < self.next || self.early.contains_key(&index) {
+            return Ok(Step::Doubled);
+        }
+        if self.sha256.is_some() {
+            return Err(Spoiled::Unfit { index, reason: "it comes behind the last one" });
+        }
+        if index >= self.next + WINDOW {
+            return Ok(Step::TooEarly { from: self.next });
+        }
+        self.early.insert(index, chunk);
+        let mut pieces = Vec::new();
+        while let Some(chunk) = self.early.remove(&self.next) {
+            self.next += 1;
+            self.taken += chunk.data.len() as u64;
+            if self.taken > self.size {
+                return Err(Spoiled::Longer { size: self.size });
+            }
+            self.digest.update(&chunk.data);
+            pieces.push(chunk.data);
+            if let Some(expected) = chunk.sha256 {
+                self.end(expected)?;
+            }
+        }
+        Ok(if pieces.is_empty() { Step::Early { from: self.next } } else { Step::Pieces(pieces) })
+    }
+
+    fn end(&mut self, expected: String) -> Result<(), Spoiled> {
+        if let Some(index) = self.early.keys().next().copied() {
+            return Err(Spoiled::Unfit { index, reason: "it comes behind the last one" });
+        }
+        if self.taken < self.size {
+            return Err(Spoiled::Shorter { found: self.taken, size: self.size });
+        }
+        let found = hex(&self.digest.clone().finalize());
+        if found != expected {
+            return Err(Spoiled::Digest { found, expected });
+        }
+        self.sha256 = Some(found);
+        Ok(())
+    }
+}
+
+/// Lower-case.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn to_base64<S: Serializer>(data: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&STANDARD.encode(data))
+}
+
+fn from_base64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+    STANDARD.decode(text.as_bytes()).map_err(serde::de::Error::custom)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{JobId, mac::InstallationKey};
+
+    const STREAM: Uuid = Uuid::from_u128(9);
+
+    fn key() -> EventKey {
+        InstallationKey([1; 32]).event_key(JobId(Uuid::nil()), 1)
+    }
+
+    fn stream(bytes: &[u8], piece: usize) -> Vec<Chunk> {
+        let mut pieces: Vec<Vec<u8>> = bytes.chunks(piece).map(<[u8]>::to_vec).collect();
+        if pieces.is_empty() {
+            pieces.push(Vec::new());
+        }
+        let count = pieces.len();
+        let sha256 = hex(&Sha256::digest(bytes));
+        let chunk = |(n, data): (usize, Vec<u8>)| {
+            Chunk::sealed(&key(), STREAM, n as u64, data, (n + 1 == count).then(|| sha256.clone()))
+        };
+        pieces.into_iter().enumerate().map(chunk).collect()
+    }
+
+    fn assembly(size: usize) -> Assembly {
+        Assembly::new(STREAM, key(), size as u64)
+    }
+
+    fn bytes(count: usize) -> Vec<u8> {
+        (0..count).map(|n| (n * 7 % 251) as u8).collect()
+    }
+
+    /// A generator of numbers that every run has the same.
+    struct Dice(u64);
+
+    impl Dice {
+        fn below(&mut self, limit: usize) -> usize {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (self.0 >> 33) as usize % limit
+        }
+    }
+
+    #[test]
+    fn chunks_come_back_as_they_were_written_and_stay_below_a_messages_limit() {
+        let chunk = Chunk::sealed(&key(), STREAM, 3, vec![255; CHUNK_BYTES], Some("ab".to_owned()));
+        let body = chunk.encode();
+        assert!(body.len() < crate::payload::INLINE_BYTES_MAX, "{}", body.len());
+        assert_eq!(Chunk::decode(&body).unwrap(), chunk);
+        let lease = LeaseRef { job: JobId(Uuid::nil()), attempt: 1 };
+        let open = Open::sealed(&key(), STREAM, lease, "a/b".to_owned(), 5);
+        assert!(Open::decode(&open.encode()).unwrap().is_genuine(&key()));
+        assert!(!Open { name: "a/c".to_owned(), ..open.clone() }.is_genuine(&key()));
+        assert!(!open.is_genuine(&InstallationKey([2; 32]).event_key(JobId(Uuid::nil()), 1)));
+    }
+
+    #[test]
+    fn chunks_in_any_order_doubled_and_repeated_make_the_same_bytes() {
+        for round in 0..200 {
+            let mut dice = Dice(round);
+            let whole = bytes(dice.below(4_000));
+            let chunks = stream(&whole, 1 + dice.below(200));
+            let mut assembly = assembly(whole.len());
+            let (mut made, mut from, mut held_max) = (Vec::new(), 0, 0);
+            // Some of the window are lost, some come twice, all in any order; then the sender repeats from what is missing.
+            while assembly.sha256().is_none() {
+                let end = chunks.len().min(from + WINDOW as usize);
+                let mut sent: Vec<usize> = (from..end).filter(|_| dice.below(4) != 0).collect();
+                sent.extend((0..dice.below(5)).map(|_| dice.below(end)));
+                for n in (1..sent.len()).rev() {
+                    sent.swap(n, dice.below(n + 1));
+                }
+                for n in sent {
+                    match assembly.push(chunks[n].clone()).unwrap() {
+                        Step::Pieces(pieces) => made.extend(pieces.concat()),
+                        Step::Early { from } | Step::TooEarly { from } => assert_eq!(from, assembly.next()),
+                        Step::Doubled => {}
+                    }
+                    held_max = held_max.max(assembly.early.len());
+                }
+                from = assembly.next() as usize;
+            }
+            assert!(made == whole, "round {round}");
+            assert!(held_max < WINDOW as usize);
+        }
+    }
+
+    #[test]
+    fn chunks_that_come_far_too_early_are_not_held() {
+        let whole = bytes(100);
+        let chunks = stream(&whole, 2);
+        let mut assembly = assembly(100);
+        for n in (1..50).rev() {
+            let step = assembly.push(chunks[n].clone()).unwrap();
+            let expected = if n < WINDOW as usize { Step::Early { from: 0 } } else { Step::TooEarly { from: 0 } };
+            assert_eq!(step, expected, "{n}");
+        }
+        let Step::Pieces(pieces) = assembly.push(chunks[0].clone()).unwrap() else { panic!("no pieces") };
+        assert_eq!(pieces.len(), WINDOW as usize);
+        assert_eq!(assembly.next(), WINDOW);
+    }
+
+    #[test]
+    fn chunks_that_were_changed_spoil_the_stream() {
+        let whole = bytes(10);
+        let chunks = stream(&whole, 4);
+        let first = chunks[0].clone();
+        let changes: [Chunk; 4] = [
+            Chunk { data: vec![0; 4], ..first.clone() },
+            Chunk { index: 1, ..first.clone() },
+            Chunk { last: true, ..first.clone() },
+            Chunk { stream_id: Uuid::nil(), ..first.clone() },
+        ];
+        for (n, changed) in changes.into_iter().enumerate() {
+            let index = changed.index;
+            assert_eq!(assembly(10).push(changed), Err(Spoiled::Changed { index }), "{n}");
+        }
+        let other = InstallationKey([2; 32]).event_key(JobId(Uuid::nil()), 1);
+        let foreign = Chunk::sealed(&other, STREAM, 0, first.data.clone(), None);
+        assert_eq!(assembly(10).push(foreign), Err(Spoiled::Changed { index: 0 }));
+    }
+
+    #[test]
+    fn chunks_that_are_not_what_was_opened_spoil_the_stream() {
+        let whole = bytes(10);
+        let chunks = stream(&whole, 4);
+        let through = |size: usize, chunks: &[Chunk]| {
+            let mut assembly = assembly(size);
+            chunks.iter().try_for_each(|chunk| assembly.push(chunk.clone()).map(drop))
+        };
+        assert_eq!(through(10, &chunks), Ok(()));
+        assert_eq!(through(9, &chunks), Err(Spoiled::Longer { size: 9 }));
+        assert_eq!(through(11, &chunks), Err(Spoiled::Shorter { found: 10, size: 11 }));
+        let wrong = Chunk::sealed(&key(), STREAM, 2, chunks[2].data.clone(), Some("ab".to_owned()));
+        let spoiled = through(10, &[chunks[0].clone(), chunks[1].clone(), wrong]);
+        assert!(matches!(spoiled, Err(Spoiled::Digest { .. })), "{spoiled:?}");
+        let beyond = Chunk::sealed(&key(), STREAM, 3, vec![1], None);
+        let spoiled = through(10, &[&chunks[..], &[beyond.clone()]].concat());
+        assert!(matches!(spoiled, Err(Spoiled::Unfit { index: 3, .. })), "{spoiled:?}");
+        let spoiled = through(10, &[&[beyond][..], &chunks].concat());
+        assert!(matches!(spoiled, Err(Spoiled::Unfit { index: 3, .. })), "{spoiled:?}");
+        let large = Chunk::sealed(&key(), STREAM, 0, vec![0; CHUNK_BYTES + 1], None);
+        assert!(matches!(through(1 << 30, &[large]), Err(Spoiled::Unfit { .. })));
+    }
+
+    #[test]
+    fn chunks_of_nothing_are_a_stream_of_one() {
+        let mut assembly = assembly(0);
+        assert_eq!(assembly.push(stream(&[], 4)[0].clone()), Ok(Step::Pieces(vec![Vec::new()])));
+        assert_eq!(assembly.sha256(), Some(hex(&Sha256::digest([])).as_str()));
+    }
+}
