@@ -94,6 +94,7 @@ fn view() -> BuildView {
             job(20, "lint", Outcome::Succeeded, 1, Vec::new()),
             job(21, "compile", Outcome::Failed, 2, vec![step]),
         ],
+        reply: None,
     }
 }
 

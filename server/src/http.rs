@@ -12,6 +12,7 @@ mod log_search;
 mod pages;
 mod pipelines;
 mod problem;
+mod replies;
 mod sessions;
 mod sign_in;
 mod status;
@@ -80,6 +81,10 @@ pub(crate) fn router(site: Site) -> Router {
         .route("/builds/{id}/cancel", post(builds::cancel))
         .route("/builds/{id}/retry", post(builds::retry))
         .route("/builds/{id}/events", get(events::list))
+        .route("/builds/{id}/reply", post(replies::try_now))
+        .route("/builds/{id}/receipt", post(replies::receipt))
+        .route("/results", get(replies::list))
+        .route("/webhook-secret", get(replies::webhook_secret))
         .route("/jobs/{id}/log", get(jobs::log))
         .route("/jobs/{id}/log/search", get(log_search::search))
         .route("/jobs/{id}/log/group", get(log_group::group))

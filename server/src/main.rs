@@ -21,6 +21,7 @@ mod open_files;
 mod outbox;
 mod precondition;
 mod queries;
+mod replies;
 mod restore;
 mod retention;
 mod room;

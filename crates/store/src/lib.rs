@@ -22,6 +22,7 @@ pub mod conformance;
 pub mod model;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+pub mod replies;
 pub mod sql;
 pub mod sqlite;
 pub mod standing;
@@ -127,6 +128,7 @@ pub trait Store:
     + Journal
     + Anew
     + Kept
+    + replies::Replies
 {
     /// Reads and writes something, to tell whether the database works.
     fn check(&self) -> Answer<'_, ()>;

@@ -17,11 +17,13 @@ pub mod log;
 pub mod mac;
 pub mod pipeline;
 pub mod problem;
+pub mod reply;
 pub mod size;
 pub mod task;
 pub mod time;
 pub mod topic;
 pub mod view;
+pub mod webhook;
 
 pub use authority::Authority;
 pub use callback::Callback;

@@ -115,7 +115,7 @@ impl World {
     pub async fn build(&self, jobs: &str) -> Build {
         let spec = parse(&format!("{{name: site, jobs: {jobs}}}")).unwrap();
         let (build, announcements) = plan(&spec, &Trigger::default(), BuildId(Uuid::now_v7()), None).unwrap();
-        match self.store.create_build(NewBuild { build, announcements, idempotency: None }).await.unwrap() {
+        match self.store.create_build(NewBuild { build, announcements, idempotency: None, told: None }).await.unwrap() {
             Created::New(build) => build,
             other => panic!("{other:?}"),
         }

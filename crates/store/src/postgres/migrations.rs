@@ -16,7 +16,7 @@ enum Step {
 }
 
 /// In order; the first makes version 1. A step that was released is never changed.
-const STEPS: [Step; 12] = [
+const STEPS: [Step; 13] = [
     Step::Shared(include_str!("../migrations/0001_start.sql")),
     Step::Shared(include_str!("../migrations/0002_outbox_unreadable.sql")),
     Step::Shared(include_str!("../migrations/0003_stderr_lines.sql")),
@@ -29,6 +29,7 @@ const STEPS: [Step; 12] = [
     Step::Shared(include_str!("../migrations/0009_lost_places.sql")),
     Step::Shared(include_str!("../migrations/0010_retention.sql")),
     Step::Shared(include_str!("../migrations/0011_deleted_builds.sql")),
+    Step::Shared(include_str!("../migrations/0012_replies.sql")),
 ];
 
 /// SQLite's words and PostgreSQL's. Texts are ordered by their bytes, as SQLite orders them.

@@ -23,6 +23,7 @@ mod outbox;
 mod pipelines;
 mod record;
 mod recorded;
+mod replies;
 mod retention;
 mod rows;
 mod text;

@@ -5,7 +5,7 @@ use sqlx::{Connection, Executor, Row, SqliteConnection};
 use crate::StoreError;
 
 /// In order; the first makes version 1. A step that was released is never changed.
-const STEPS: [&str; 11] = [
+const STEPS: [&str; 12] = [
     include_str!("../migrations/0001_start.sql"),
     include_str!("../migrations/0002_outbox_unreadable.sql"),
     include_str!("../migrations/0003_stderr_lines.sql"),
@@ -17,6 +17,7 @@ const STEPS: [&str; 11] = [
     include_str!("../migrations/0009_lost_places.sql"),
     include_str!("../migrations/0010_retention.sql"),
     include_str!("../migrations/0011_deleted_builds.sql"),
+    include_str!("../migrations/0012_replies.sql"),
 ];
 
 /// The schema that this program knows.
