@@ -1,7 +1,10 @@
-//! `stepcast trigger PIPELINE [--input K=V]… [--follow]`
+//! `stepcast trigger PIPELINE [--input K=V]… [--follow] [--reply-url URL]`
 
 use clap::Args;
-use wire::{command::Trigger, view::BuildSummary};
+use wire::{
+    command::{ReplyMode, Trigger},
+    view::BuildSummary,
+};
 
 use crate::{
     Done,
@@ -23,6 +26,13 @@ pub struct Options {
     /// Repeating the command with the same key never starts a second build.
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
+    /// Post the result there when the build has ended, signed as Standard Webhooks says.
+    #[arg(long, value_name = "URL", value_parser = webhook)]
+    reply_url: Option<String>,
+}
+
+fn webhook(text: &str) -> Result<String, String> {
+    wire::reply::host_of(text).map(|_| text.to_owned()).map_err(|why| why.replacen("`url`", "it", 1))
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
@@ -31,7 +41,8 @@ fn pair(text: &str) -> Result<(String, String), String> {
 }
 
 pub(crate) fn run(client: &Client, options: &Options) -> Result<Done, Failure> {
-    let trigger = Trigger { inputs: options.inputs.iter().cloned().collect(), socket: None, reply: None };
+    let reply = options.reply_url.clone().map(|url| ReplyMode::Webhook { url });
+    let trigger = Trigger { inputs: options.inputs.iter().cloned().collect(), socket: None, reply };
     let path = format!("/pipelines/{}/builds", options.pipeline);
     let summary: BuildSummary = client.post(&path, &trigger, options.idempotency_key.as_deref())?;
     if options.follow {
