@@ -51,6 +51,8 @@ pub trait Backend: Send + Sync {
     fn pipeline(&self, name: PipelineName) -> BoxFuture<'_, Result<Option<PipelineView>, Problem>>;
     /// Builds, newest first.
     fn builds(&self, query: BuildsQuery) -> BoxFuture<'_, Result<Vec<BuildSummary>, Problem>>;
+    /// Builds that ended lately whose result the one who asks has not received, the last one first.
+    fn not_received(&self) -> BoxFuture<'_, Result<Vec<BuildSummary>, Problem>>;
     /// A build; none if there is none of that id.
     fn build(&self, id: BuildId) -> BoxFuture<'_, Result<Option<BuildView>, Problem>>;
     /// Lines of a job's log from line `from` (counted from 0), of the last attempt unless one is given.
@@ -102,6 +104,9 @@ pub struct HomePage {
     pub pipelines: Vec<PipelineSummary>,
     /// Builds that run now.
     pub running: Vec<BuildSummary>,
+    /// Builds that this person started, that have ended, and whose result was not received.
+    #[serde(default)]
+    pub results: Vec<BuildSummary>,
 }
 
 /// The page of a pipeline.
@@ -184,7 +189,8 @@ pub async fn read_home() -> Result<Stamped, PageError> {
     let backend = backend()?;
     let pipelines = backend.pipelines().await.map_err(PageError)?;
     let running = backend.builds(running_builds()).await.map_err(PageError)?;
-    stamped(HomePage { pipelines, running })
+    let results = backend.not_received().await.map_err(PageError)?;
+    stamped(HomePage { pipelines, running, results })
 }
 
 /// The builds that the home page shows as running.

@@ -41,6 +41,8 @@ pub mod neighbours;
 pub mod page_data;
 pub mod pipeline_list;
 pub mod problem_note;
+pub mod reply_line;
+pub mod result_strip;
 pub mod rows;
 pub mod scroll;
 pub mod shortcuts;

@@ -7,6 +7,7 @@ use wire::{
     dead_letter::DeadLetterBody,
     event::Recorded,
     log::Group,
+    reply::ReplyView,
     task::ExecutorNow,
 };
 
@@ -90,6 +91,23 @@ pub async fn cancel(build: BuildId) -> Result<(), Problem> {
 pub async fn retry(build: BuildId, failed_only: bool) -> Result<(), Problem> {
     let body = written(&Retry { failed_only })?;
     send("POST", &format!("/api/v1/builds/{build}/retry"), JSON, None, Some(body)).await.map(drop)
+}
+
+/// Tells the result of a build once more, now. Gives how that stands.
+///
+/// # Errors
+/// When it was received already, or the server cannot be reached.
+pub async fn try_reply(build: BuildId) -> Result<ReplyView, Problem> {
+    let answer = send("POST", &format!("/api/v1/builds/{build}/reply"), JSON, None, None).await?;
+    json::read(&answer.body).map_err(unreadable)
+}
+
+/// Says that the result of a build has arrived.
+///
+/// # Errors
+/// When it is somebody else's, or the server cannot be reached.
+pub async fn acknowledge(build: BuildId) -> Result<(), Problem> {
+    send("POST", &format!("/api/v1/builds/{build}/receipt"), JSON, None, None).await.map(drop)
 }
 
 /// Lines of a log from line `from`.

@@ -12,6 +12,7 @@ use store::{
     model::{
         Announcement, Created, Idempotency, NewBuild, Put,
         dead_letter::{DeadLetter, Settled},
+        reply::{Acknowledged, TryNow},
         retention::Deletion,
     },
 };
@@ -19,9 +20,9 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 use wire::{
     Authority, BuildId, DeadLetterId, PipelineName, Problem,
-    command::{ReplyMode, Retry, Trigger},
+    command::{Retry, Trigger},
     dead_letter::{Cause, DeadLetterState, DeadLetterView},
-    task::Reply,
+    reply::ReplyView,
     view::{BuildSummary, State},
 };
 
@@ -30,6 +31,7 @@ use crate::{
     payloads,
     precondition::Precondition,
     queries::{not_found, store_problem, whole_dead_letter},
+    replies::wanted::{Wanted, wanted},
     retention, secret,
 };
 
@@ -72,7 +74,7 @@ pub(crate) async fn put_pipeline(
 /// Starts a build. With a key that was used before, gives the first answer again.
 pub(crate) async fn trigger(
     core: &Core,
-    _who: &Authority,
+    who: &Authority,
     name: &PipelineName,
     trigger: &Trigger,
     idempotency_key: Option<&str>,
@@ -88,12 +90,12 @@ pub(crate) async fn trigger(
         );
         return Err(Problem::new(422, "Inputs too large", sentence));
     }
-    let reply = reply_of(trigger)?;
+    let Wanted { socket, told } = wanted(who, trigger)?;
     let idempotency = idempotency_key.map(|key| idempotency(key, trigger)).transpose()?;
     let settled = payloads::settled(core, &spec, trigger).await?;
-    let (build, announcements) = plan::plan(&spec, &settled, BuildId(Uuid::now_v7()), reply)?;
+    let (build, announcements) = plan::plan(&spec, &settled, BuildId(Uuid::now_v7()), socket)?;
     let created =
-        core.store.create_build(NewBuild { build, announcements, idempotency }).await.map_err(store_problem)?;
+        core.store.create_build(NewBuild { build, announcements, idempotency, told }).await.map_err(store_problem)?;
     match created {
         Created::New(build) => Ok(first_answer(graph::summary(&build))),
         Created::Before(id) => {
@@ -121,20 +123,6 @@ fn first_answer(summary: BuildSummary) -> BuildSummary {
     }
 }
 
-fn reply_of(trigger: &Trigger) -> Result<Option<Reply>, Problem> {
-    match (trigger.reply, &trigger.socket) {
-        (Some(ReplyMode::None {}), _) | (None, None) => Ok(None),
-        (None | Some(ReplyMode::Callback {}), Some(socket)) => {
-            Ok(Some(Reply { server_id: socket.server_id.clone(), client_id: socket.client_id }))
-        }
-        (Some(ReplyMode::Callback {}), None) => Err(Problem::new(
-            422,
-            "Reply without address",
-            "`reply` asks for a callback but `socket` is missing: send the socket meta of the `hello` frame along.",
-        )),
-    }
-}
-
 fn idempotency(key: &str, trigger: &Trigger) -> Result<Idempotency, Problem> {
     if key.is_empty() || key.len() > IDEMPOTENCY_KEY_BYTES_MAX {
         let sentence = format!("The Idempotency-Key must have 1 to {IDEMPOTENCY_KEY_BYTES_MAX} characters.");
@@ -142,8 +130,8 @@ fn idempotency(key: &str, trigger: &Trigger) -> Result<Idempotency, Problem> {
     }
     // Where the one who asks sits is no part of what is asked: a tab that came back may repeat its trigger.
     let asked = match trigger.priority {
-        0 => serde_json::to_string(&(&trigger.inputs, trigger.reply)),
-        priority => serde_json::to_string(&(&trigger.inputs, trigger.reply, priority)),
+        0 => serde_json::to_string(&(&trigger.inputs, &trigger.reply)),
+        priority => serde_json::to_string(&(&trigger.inputs, &trigger.reply, priority)),
     };
     let asked = asked.unwrap_or_default();
     Ok(Idempotency { key: key.to_owned(), digest: secret::sha256(&asked) })
@@ -189,6 +177,39 @@ pub(crate) async fn delete(core: &Core, who: &Authority, id: BuildId) -> Result<
     core.deleted.notify_one();
     retention::tell(&*core.broker, &build.pipeline);
     Ok(())
+}
+
+/// Who asked for a build says that its result arrived. Again changes nothing.
+pub(crate) async fn acknowledge(core: &Core, who: &Authority, id: BuildId) -> Result<(), Problem> {
+    match core.store.acknowledge(id, &who.subject).await.map_err(store_problem)? {
+        Acknowledged::Done => {
+            core.hub.changed();
+            Ok(())
+        }
+        Acknowledged::NotYet => Err(Problem::new(409, "Not possible now", "The build has not ended yet.")),
+        Acknowledged::NotTheirs => {
+            let sentence = "Somebody else asked for this build, or nobody asked to be told of its end.";
+            Err(Problem::new(409, "Not yours", sentence))
+        }
+        Acknowledged::NoBuild => Err(not_found("build", id)),
+    }
+}
+
+/// Tells the result of a build once more, now. Gives how it stands then.
+pub(crate) async fn try_reply_now(core: &Core, who: &Authority, id: BuildId) -> Result<ReplyView, Problem> {
+    let sentence = match core.store.try_reply_now(id).await.map_err(store_problem)? {
+        TryNow::Due => {
+            tracing::info!(build = %id, by = who.subject, "a result is told once more");
+            core.hub.changed();
+            let reply = core.store.reply(id).await.map_err(store_problem)?;
+            return reply.ok_or_else(|| not_found("build", id));
+        }
+        TryNow::NoBuild => return Err(not_found("build", id)),
+        TryNow::NotYet => "The build has not ended yet: its result is told when it has.",
+        TryNow::Received(_) => "The result was received already.",
+        TryNow::NoReply => "Nobody asked to be told the result of this build.",
+    };
+    Err(Problem::new(409, "Not possible now", sentence))
 }
 
 /// Hands a message in again, or runs again what failed of a job's build. Gives the letter as it is then.

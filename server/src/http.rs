@@ -15,6 +15,7 @@ mod pages;
 mod payloads;
 mod pipelines;
 pub(crate) mod problem;
+mod replies;
 mod search;
 mod sessions;
 mod sign_in;
@@ -85,6 +86,10 @@ pub(crate) fn router(site: Site) -> Router {
         .route("/builds/{id}/cancel", post(builds::cancel))
         .route("/builds/{id}/retry", post(builds::retry))
         .route("/builds/{id}/events", get(events::list))
+        .route("/builds/{id}/reply", post(replies::try_now))
+        .route("/builds/{id}/receipt", post(replies::receipt))
+        .route("/results", get(replies::list))
+        .route("/webhook-secret", get(replies::webhook_secret))
         .route("/jobs/{id}/log", get(jobs::log))
         .route("/jobs/{id}/log/search", get(log_search::search))
         .route("/jobs/{id}/log/group", get(log_group::group))

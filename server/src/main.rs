@@ -25,6 +25,7 @@ mod outbox;
 mod payloads;
 mod precondition;
 mod queries;
+mod replies;
 mod restore;
 mod retention;
 mod room;

@@ -16,6 +16,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::error;
 use wire::{LabelSet, task};
 
+use crate::replies;
+
 /// Rows that are read at once.
 const ROWS_MAX: u32 = 500;
 /// Published rows whose confirm is still awaited: with more than that the relay reads no further.
@@ -72,7 +74,8 @@ async fn publish_all(broker: &dyn Broker, store: &dyn Store, published: mpsc::Se
         }
         for row in rows {
             last = row.id;
-            // Control tops hints up, and a renewal tells what a notice would have: they need not come again.
+            // Control tops hints up, a renewal tells what a notice would have, and a callback without a receipt is sent
+            // again from the record of replies: they need not come again from here.
             let must_arrive = matches!(row.outbound, Outbound::Event { .. });
             let confirm = match publish(broker, &mut known, row.outbound).await {
                 Ok(confirm) => confirm,
@@ -103,6 +106,7 @@ async fn publish(
         Outbound::Notice { executor, notice } => {
             Outgoing::new(Exchange::Direct, topology::executor(executor).name, task::to_bytes(notice))
         }
+        Outbound::Callback { server_id, message_id, body } => replies::callback(&server_id, message_id, body),
     };
     Ok(broker.publish(message))
 }

@@ -10,6 +10,7 @@ use wire::{
     Authority, BuildId, DeadLetterId, ExecutorId, JobId, PipelineName, Problem, Topic,
     command::{BuildsQuery, Query},
     dead_letter::{Cause, DeadLetterBody, DeadLetterState, DeadLetterView, DeadLettersPage, DeadLettersQuery},
+    reply::ReplyView,
     task::{self, ExecutorNotice, ExecutorNow},
     view::{
         BuildSummary, BuildView, ExecutorView, GatewayView, HealthView, InstallationView, LogPage, PipelineSummary,
@@ -49,6 +50,7 @@ pub(crate) async fn answer(core: &Core, who: &Authority, query: &Query) -> Resul
         Query::Builds(query) => serde_json::to_value(builds(core, who, query).await?),
         Query::Pipelines {} => serde_json::to_value(pipelines(core, who).await?),
         Query::Build { id } => serde_json::to_value(build(core, who, *id).await?),
+        Query::Reply { build } => serde_json::to_value(reply(core, who, *build).await?),
         Query::Executors {} => serde_json::to_value(executors(core, who).await?),
         Query::ExecutorNow { id } => serde_json::to_value(executor_now(core, who, *id, 0).await?),
         Query::Installation {} => serde_json::to_value(installation(core, who).await?),
@@ -88,6 +90,19 @@ pub(crate) async fn build(core: &Core, _who: &Authority, id: BuildId) -> Result<
         waiting_for(&mut view, &executors, &held_up);
     }
     Ok(view)
+}
+
+/// How the result of a build is told: none or one.
+pub(crate) async fn reply(core: &Core, _who: &Authority, build: BuildId) -> Result<Vec<ReplyView>, Problem> {
+    Ok(core.store.reply(build).await.map_err(store_problem)?.into_iter().collect())
+}
+
+/// Results in one answer, unless the query says how many.
+pub(crate) const RESULTS_LIMIT: u32 = 100;
+
+/// Builds that ended lately whose result who asked for them has not received, the last one first.
+pub(crate) async fn not_received(core: &Core, who: &Authority, limit: u32) -> Result<Vec<BuildSummary>, Problem> {
+    core.store.not_received(&who.subject, limit).await.map_err(store_problem)
 }
 
 /// Lines of a job's log. At most [`LOG_LINES_MAX`] at once.

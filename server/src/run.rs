@@ -36,7 +36,7 @@ use crate::{
     live::LiveQueries,
     memory,
     objects::{self, ObjectsChoice},
-    open_files, outbox,
+    open_files, outbox, replies,
     retention::Keeper,
     room::Room,
     secret,
@@ -101,7 +101,7 @@ async fn start(
     store: Option<Arc<dyn Store>>,
     opened: &OpenBroker,
 ) -> Result<(), String> {
-    for queue in [topology::control(), topology::unrouted(), topology::dead()] {
+    for queue in [topology::control(), topology::unrouted(), topology::dead(), topology::receipts()] {
         parts.broker.declare(&queue).await.map_err(|failure| failure.to_string())?;
     }
     let roles = parts.options.roles.clone();
@@ -232,13 +232,21 @@ fn start_projections(running: &mut Running, parts: &Parts, shared: &StoreParts) 
     Ok(())
 }
 
-/// Control and the relay.
+/// Control, the relay, and who tells results.
 fn start_control(running: &mut Running, parts: &Parts, shared: &StoreParts) {
     let (broker, store) = (parts.broker.clone(), shared.store.clone());
     running.spawn(shared.turns.clone().run("relay", parts.shutdown.clone(), move |shutdown| {
         let (broker, store) = (broker.clone(), store.clone());
         async move {
             outbox::run(broker, store, shutdown).await;
+            Ok(())
+        }
+    }));
+    let (broker, store, key) = (parts.broker.clone(), shared.store.clone(), shared.key.clone());
+    running.spawn(shared.turns.clone().run("replies", parts.shutdown.clone(), move |shutdown| {
+        let (broker, store, key) = (broker.clone(), store.clone(), key.clone());
+        async move {
+            replies::run(broker, store, key, shutdown).await;
             Ok(())
         }
     }));

@@ -63,6 +63,7 @@ pub(crate) fn build(jobs: u32) -> BuildView {
         cancelling: false,
         position: Position { epoch: 1, offset: 0 },
         jobs: (0..jobs).map(job).collect(),
+        reply: None,
     }
 }
 

@@ -28,6 +28,7 @@ use crate::{
         log_view::LogHandle,
         neighbours::Neighbours,
         page_data::{page_data, read_once, typed},
+        reply_line::ReplyLine,
         shown_job::shown_job,
         status::{Status, StatusLabel},
         step_list::StepList,
@@ -139,7 +140,8 @@ fn BuildHeader(
     let started = Memo::new(move |_| view.with(|view| view.summary.started_at));
     let until = Memo::new(move |_| view.with(|view| view.summary.finished_at));
     let cancelling = Memo::new(move |_| view.with(|view| view.cancelling && view.summary.state != State::Finished));
-    let id = view.with_untracked(|view| view.summary.id.to_string());
+    let (build, reply) = view.with_untracked(|view| (view.summary.id, view.reply.clone()));
+    let id = build.to_string();
     let inputs = view.with_untracked(|view| view.inputs.clone());
     let inputs = inputs
         .into_iter()
@@ -196,5 +198,6 @@ fn BuildHeader(
             </div>
             {inputs}
         </dl>
+        <ReplyLine id=build reply/>
     }
 }

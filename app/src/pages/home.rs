@@ -14,6 +14,7 @@ use crate::{
         estimate,
         page_data::{page_data, read_once, typed},
         pipeline_list::PipelineList,
+        result_strip::ResultStrip,
         welcome::Welcome,
     },
     live::keep_live,
@@ -34,6 +35,7 @@ pub fn HomeRoute() -> impl IntoView {
 fn Home(page: HomePage) -> impl IntoView {
     let pipelines = RwSignal::new(page.pipelines);
     let running = RwSignal::new(page.running);
+    let results = page.results;
     keep_live(Query::Pipelines {}, pipelines);
     keep_live(Query::Builds(running_builds()), running);
     // The sample pipeline is there before its build is: what starts it must not go away in between.
@@ -47,6 +49,7 @@ fn Home(page: HomePage) -> impl IntoView {
         }
         Either::Right(view! {
             <h1 class="unseen">"Builds and pipelines"</h1>
+            <ResultStrip results=results.clone()/>
             <section class="running" aria-labelledby="running-now">
                 <h2 id="running-now">"Running now"</h2>
                 <BuildList builds=running usual with_pipeline=true/>

@@ -81,6 +81,9 @@ pub const UNROUTED_LENGTH_MAX: usize = 200_000;
 /// The same in bytes of bodies.
 pub const UNROUTED_BYTES_MAX: usize = 256 << 20;
 
+/// Receipts for the results of builds.
+pub const RECEIPTS: &str = "receipts";
+
 /// A queue with its properties.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Queue {
@@ -147,6 +150,12 @@ pub fn unrouted() -> Queue {
 #[must_use]
 pub fn dead() -> Queue {
     Queue { name: DEAD.to_owned(), kind: QueueKind::Work, bindings: Vec::new() }
+}
+
+/// The queue of receipts for the results of builds.
+#[must_use]
+pub fn receipts() -> Queue {
+    Queue { name: RECEIPTS.to_owned(), kind: QueueKind::Work, bindings: Vec::new() }
 }
 
 /// The queue of notices to one executor.

@@ -1,10 +1,11 @@
-//! `stepcast trigger PIPELINE [--input K=V]… [--follow]`. A file is `--input K=@PATH`: it is uploaded first, as it is read.
+//! `stepcast trigger PIPELINE [--input K=V]… [--follow] [--reply-url URL]`. A file is `--input K=@PATH`: it is uploaded first, as it is
+//! read.
 
 use std::{collections::BTreeMap, path::Path};
 
 use clap::Args;
 use wire::{
-    command::Trigger,
+    command::{ReplyMode, Trigger},
     concurrency::check_priority,
     pipeline::InputKind,
     view::{BuildSummary, PipelineView},
@@ -33,6 +34,13 @@ pub struct Options {
     /// Repeating the command with the same key never starts a second build.
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
+    /// Post the result there when the build has ended, signed as Standard Webhooks says.
+    #[arg(long, value_name = "URL", value_parser = webhook)]
+    reply_url: Option<String>,
+}
+
+fn webhook(text: &str) -> Result<String, String> {
+    wire::reply::host_of(text).map(|_| text.to_owned()).map_err(|why| why.replacen("`url`", "it", 1))
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
@@ -46,8 +54,13 @@ fn priority(text: &str) -> Result<i64, String> {
 }
 
 pub(crate) fn run(client: &Client, options: &Options) -> Result<Done, Failure> {
-    let trigger =
-        Trigger { inputs: inputs(client, options)?, priority: options.priority, ..Trigger::default() };
+    let reply = options.reply_url.clone().map(|url| ReplyMode::Webhook { url });
+    let trigger = Trigger {
+        inputs: inputs(client, options)?,
+        priority: options.priority,
+        reply,
+        ..Trigger::default()
+    };
     let path = format!("/pipelines/{}/builds", options.pipeline);
     let summary: BuildSummary = client.post(&path, &trigger, options.idempotency_key.as_deref())?;
     if options.follow {

@@ -77,6 +77,10 @@ pub(crate) async fn hand_over(notice: &Attached, broker: &dyn Broker, store: &dy
             for at in notice.attached.iter().filter(|at| waiting.contains(&at.client_id)) {
                 deliver_kept(broker, store, at.client_id, at.server_id.as_str()).await;
             }
+            // Their results whose receipt is missing come again, under the same ids.
+            if let Err(error) = store.resend_replies(&clients).await {
+                tracing::warn!(%error, "results without a receipt come again later than now");
+            }
             true
         }
         Err(error) => {

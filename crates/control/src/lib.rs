@@ -28,6 +28,7 @@ pub mod pipeline;
 pub mod plan;
 mod queues;
 mod reaper;
+mod receipts;
 mod registry;
 pub mod restored;
 pub mod service;

@@ -1,5 +1,5 @@
 //! What runs: one loop that takes executors' requests, one that looks after leases and hints (`reaper`), one that
-//! keeps callbacks ([`crate::callbacks`]), one that keeps dead letters ([`crate::dead_letters`]).
+//! keeps callbacks ([`crate::callbacks`]), one that keeps dead letters ([`crate::dead_letters`]), one that writes receipts down ([`crate::receipts`]).
 //!
 //! # Who waits for whom
 //!
@@ -35,7 +35,7 @@ use wire::{
 use crate::{
     ControlError, callbacks,
     claims::{Arrival, Desk},
-    dead_letters, gateways, reaper,
+    dead_letters, gateways, reaper, receipts,
 };
 
 /// How long a lease lasts unless configured: long enough for a short stall, short enough that a person still waits.
@@ -97,7 +97,7 @@ pub async fn run(
     config: ControlConfig,
     shutdown: CancellationToken,
 ) -> Result<(), ControlError> {
-    for queue in [topology::control(), topology::unrouted(), topology::dead()] {
+    for queue in [topology::control(), topology::unrouted(), topology::dead(), topology::receipts()] {
         broker.declare(&queue).await?;
     }
     let desk = Arc::new(Desk::new(Arc::clone(&broker), Arc::clone(&store), config.clone()));
@@ -107,6 +107,7 @@ pub async fn run(
         gateways::run(&*broker, &*store, &config, &shutdown),
         callbacks::run(&*broker, &*store, &shutdown),
         dead_letters::run(&*broker, &*store, &shutdown),
+        receipts::run(&*broker, &*store, &shutdown),
     );
     Ok(())
 }

@@ -155,9 +155,10 @@ impl Worker {
     }
 }
 
-/// Receipts go to reply queues only: a callback must not make the gateway write into the queues of others.
+/// Receipts go to reply queues and to the queue of receipts only: a callback must not make the gateway write into the queues
+/// of others.
 fn takes_receipts(queue: &str) -> bool {
-    queue.starts_with("reply.") || queue.starts_with("amq.rabbitmq.reply-to")
+    queue == topology::RECEIPTS || queue.starts_with("reply.") || queue.starts_with("amq.rabbitmq.reply-to")
 }
 
 fn passed_on(client: ClientId, callback: Incoming, to_control: bool) -> Outgoing {

@@ -26,6 +26,7 @@ pub mod model;
 pub mod payloads;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+pub mod replies;
 pub mod search;
 pub mod sql;
 pub mod sqlite;
@@ -141,6 +142,7 @@ pub trait Store:
     + Groups
     + Analytics
     + Payloads
+    + replies::Replies
 {
     /// Reads and writes something, to tell whether the database works.
     fn check(&self) -> Answer<'_, ()>;

@@ -1,6 +1,7 @@
 //! What a store keeps, as types that cannot be wrong. What readers are shown stands in `wire::view`.
 
 pub mod dead_letter;
+pub mod reply;
 pub mod retention;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -221,6 +222,8 @@ pub struct NewBuild {
     pub announcements: Vec<Announcement>,
     /// If the one who asked gave a key.
     pub idempotency: Option<Idempotency>,
+    /// How the result is told, if it is.
+    pub told: Option<reply::NewReply>,
 }
 
 /// A key under which a trigger may be repeated.
@@ -368,6 +371,15 @@ pub enum Outbound {
         executor: ExecutorId,
         /// What.
         notice: ExecutorNotice,
+    },
+    /// The end of a build, to the client that asked for it.
+    Callback {
+        /// The routing key of the one who asked.
+        server_id: ServerId,
+        /// The same whenever this end is told.
+        message_id: Uuid,
+        /// The message, ready to be sent.
+        body: Vec<u8>,
     },
 }
 

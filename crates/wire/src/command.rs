@@ -60,13 +60,26 @@ fn is_zero(number: &i64) -> bool {
 }
 
 /// How the result of a command is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "mode", rename_all = "snake_case", deny_unknown_fields)]
 pub enum ReplyMode {
     /// To the client that the socket meta names.
     Callback {},
     /// Not at all: it is polled for, or not.
     None {},
+    /// By a POST, signed as Standard Webhooks says.
+    Webhook {
+        /// http or https.
+        url: String,
+    },
+    /// By a message to a queue.
+    Queue {
+        /// Its name: see [`crate::reply::QUEUE_PREFIXES`].
+        reply_to: String,
+        /// Handed back with the message.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        correlation_id: Option<String>,
+    },
 }
 
 /// What a retry may say.
@@ -90,6 +103,11 @@ pub enum Query {
     Build {
         /// Which.
         id: BuildId,
+    },
+    /// How the result of a build is told. Result: a list of [`crate::reply::ReplyView`], empty or with one.
+    Reply {
+        /// Which build.
+        build: BuildId,
     },
     /// Executors. Result: a list of [`crate::view::ExecutorView`].
     Executors {},

@@ -24,6 +24,7 @@ pub mod patch;
 pub mod payload;
 pub mod pipeline;
 pub mod problem;
+pub mod reply;
 pub mod search;
 pub mod size;
 pub mod statistics;
@@ -31,6 +32,7 @@ pub mod task;
 pub mod time;
 pub mod topic;
 pub mod view;
+pub mod webhook;
 
 pub use authority::Authority;
 pub use callback::Callback;

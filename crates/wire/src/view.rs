@@ -84,6 +84,9 @@ pub struct BuildView {
     pub position: Position,
     /// In the order of the file, matrices expanded.
     pub jobs: Vec<JobView>,
+    /// How the result is told, if who asked wanted it told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply: Option<crate::reply::ReplyView>,
 }
 
 /// A job with the steps of its last attempt.

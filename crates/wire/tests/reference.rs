@@ -11,6 +11,7 @@ use wire::{
     ClientFrame, Event, EventMessage, GatewayMessage, about,
     chunks::{Answer, Chunk, Open},
     frame::Incoming,
+    reply::{CallbackPayload, QueueReply},
     task::{ControlReply, ControlRequest, ExecutorNotice, ExecutorNow, Hint, PipelineChanged, from_bytes, to_bytes},
 };
 
@@ -95,6 +96,12 @@ fn what_executors_and_control_say_stands_in_the_reference_as_it_is() {
     for (name, example) in examples(&reference, "pipelines") {
         same::<PipelineChanged>(&name, &example);
     }
+    for (name, example) in examples(&reference, "replies") {
+        same::<QueueReply>(&name, &example);
+    }
+    for (_, example) in examples(&reference, "receipts") {
+        assert!(example["client_id"].is_string() && example["message_id"].is_string());
+    }
     for (name, example) in &control {
         same::<ControlRequest>(name, example);
     }
@@ -147,7 +154,13 @@ fn events_and_callbacks_stand_in_the_reference_as_they_are() {
                 facts.push(example["event"].clone());
             }
             GatewayMessage::Recorded(_) => assert_eq!(name, "record_moved"),
-            GatewayMessage::Callback(_) => assert_eq!(name, "call_back"),
+            GatewayMessage::Callback(callback) => {
+                assert_eq!(name, "call_back");
+                if example["payload"].get("kind").is_some() {
+                    let told: CallbackPayload = serde_json::from_str(callback.payload.get()).unwrap();
+                    assert_eq!(serde_json::to_value(told).unwrap(), example["payload"]);
+                }
+            }
             GatewayMessage::Callbacks(callbacks) => {
                 assert!(name == "call_many_back" && callbacks.iter().all(Result::is_ok), "{name}");
             }

@@ -122,6 +122,10 @@ impl Backend for PageBackend {
         Box::pin(async move { queries::builds(&self.core, &self.who, &query).await })
     }
 
+    fn not_received(&self) -> BoxFuture<'_, Result<Vec<BuildSummary>, Problem>> {
+        Box::pin(queries::not_received(&self.core, &self.who, queries::RESULTS_LIMIT))
+    }
+
     fn build(&self, id: BuildId) -> BoxFuture<'_, Result<Option<BuildView>, Problem>> {
         Box::pin(async move { found(queries::build(&self.core, &self.who, id).await) })
     }

@@ -135,7 +135,7 @@ async fn record_outbox(store: &dyn Store) -> Result<(), store::StoreError> {
         after = last.id;
         let event = |row: store::model::OutboxRow| match row.outbound {
             Outbound::Event { message, .. } => Some(*message),
-            Outbound::Hint { .. } | Outbound::Notice { .. } => None,
+            Outbound::Hint { .. } | Outbound::Notice { .. } | Outbound::Callback { .. } => None,
         };
         store.record(batch(rows.into_iter().filter_map(event).collect())).await?;
     }

@@ -21,6 +21,7 @@ pub mod payloads;
 pub mod processes;
 pub mod queues;
 pub mod record;
+pub mod replies;
 mod samples;
 pub mod search;
 
@@ -127,6 +128,12 @@ macro_rules! store_conformance {
             p3_an_attempt_whose_end_the_stream_has_lost_is_sealed_by_its_end_said_again
             p5_only_what_is_not_recorded_to_its_end_may_skip
             p3_only_attempts_that_have_ended_unsealed_are_to_be_said_again
+        );
+        $crate::store_conformance!(@ $fixture, replies:
+            p1_a_reply_is_due_with_the_end_of_its_build
+            a_reply_that_failed_is_due_again_at_its_time_or_by_hand
+            receipt_ends_a_callback_that_the_outbox_sends
+            results_that_were_not_received_are_listed_for_who_asked
         );
         $crate::store_conformance!(@ $fixture, kept:
             a_deleted_build_is_gone_with_all_that_refers_to_it

@@ -16,7 +16,7 @@ enum Step {
 }
 
 /// In order; the first makes version 1. A step that was released is never changed.
-const STEPS: [Step; 18] = [
+const STEPS: [Step; 19] = [
     Step::Shared(include_str!("../migrations/0001_start.sql")),
     Step::Shared(include_str!("../migrations/0002_outbox_unreadable.sql")),
     Step::Shared(include_str!("../migrations/0003_stderr_lines.sql")),
@@ -35,6 +35,7 @@ const STEPS: [Step; 18] = [
     Step::Own(include_str!("migrations/0003_search_words.sql")),
     Step::Shared(include_str!("../migrations/0014_groups.sql")),
     Step::Shared(include_str!("../migrations/0015_payloads.sql")),
+    Step::Shared(include_str!("../migrations/0016_replies.sql")),
 ];
 
 /// SQLite's words and PostgreSQL's. Texts are ordered by their bytes, as SQLite orders them.

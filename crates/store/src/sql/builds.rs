@@ -13,14 +13,14 @@ use wire::{
 use super::{
     Details, SqlStore, concurrency,
     connection::{Connection, query},
-    insert, labels, outbox, payloads,
+    insert, labels, outbox, payloads, replies,
     rows::{self, BuildColumns, JobColumns, bytes, signed},
     view,
     writer::Rank,
 };
 use crate::{
     Answer, BoxFuture, Builds, ChangeError, Decide, StoreError,
-    model::{Announcement, Build, Created, Job, JobState, NewBuild},
+    model::{Announcement, Build, BuildState, Created, Job, JobState, NewBuild},
 };
 
 impl<D: Details> Builds for SqlStore<D> {
@@ -67,7 +67,7 @@ impl<D: Details> Builds for SqlStore<D> {
 
 /// A new build with its jobs and announcements.
 async fn create(connection: &mut Connection, new: NewBuild) -> Result<Created, StoreError> {
-    let NewBuild { mut build, announcements, idempotency } = new;
+    let NewBuild { mut build, announcements, idempotency, told } = new;
     if let Some(idempotency) = &idempotency {
         let before = query("SELECT id, digest FROM builds WHERE pipeline = ? AND idempotency_key = ?")
             .bind(build.pipeline.as_str())
@@ -104,6 +104,10 @@ async fn create(connection: &mut Connection, new: NewBuild) -> Result<Created, S
     insert_build(connection, &build, idempotency.as_ref().map(|one| (one.key.as_str(), one.digest.as_str()))).await?;
     insert_jobs(connection, &build, &held).await?;
     labels::note(connection, build.jobs.iter().map(|job| &job.plan.labels)).await?;
+    if let Some(told) = told {
+        replies::insert(connection, &build, &told).await?;
+        replies::build_changed(connection, false, &build, now).await?;
+    }
     Ok(Created::New(build))
 }
 
@@ -223,10 +227,11 @@ pub(super) async fn write_change(
         .bind(columns.finished_at)
         .bind(columns.jobs_finished)
         .bind(bytes(&build.id.0))
-        .execute(connection)
+        .execute(&mut *connection)
         .await?;
     }
-    Ok(())
+    let was_finished = matches!(before.state, BuildState::Finished { .. });
+    replies::build_changed(connection, was_finished, build, now).await
 }
 
 /// `held` says, of a job that is newly queued, whether it must not be claimed yet.

@@ -27,6 +27,7 @@ mod payloads;
 mod pipelines;
 mod record;
 mod recorded;
+mod replies;
 mod retention;
 mod rows;
 mod search;

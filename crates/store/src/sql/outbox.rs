@@ -79,14 +79,34 @@ struct Kept {
     executor: Option<wire::ExecutorId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     notice: Option<wire::task::ExecutorNotice>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    callback: Option<KeptCallback>,
+}
+
+/// A callback, whose body is JSON.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct KeptCallback {
+    message_id: uuid::Uuid,
+    body: String,
+}
+
+/// Writes one row.
+pub(super) async fn push(connection: &mut Connection, outbound: &Outbound) -> Result<(), StoreError> {
+    query("INSERT INTO outbox (body) VALUES (?)").bind(body(outbound)?).execute(connection).await?;
+    Ok(())
 }
 
 fn body(outbound: &Outbound) -> Result<String, StoreError> {
-    let mut kept = Kept { server_id: None, message: None, label_set: None, executor: None, notice: None };
+    let mut kept =
+        Kept { server_id: None, message: None, label_set: None, executor: None, notice: None, callback: None };
     match outbound.clone() {
         Outbound::Event { server_id, message } => (kept.server_id, kept.message) = (server_id, Some(message)),
         Outbound::Hint { label_set } => kept.label_set = Some(label_set),
         Outbound::Notice { executor, notice } => (kept.executor, kept.notice) = (Some(executor), Some(notice)),
+        Outbound::Callback { server_id, message_id, body } => {
+            let body = String::from_utf8_lossy(&body).into_owned();
+            (kept.server_id, kept.callback) = (Some(server_id), Some(KeptCallback { message_id, body }));
+        }
     }
     rows::to_json(&kept)
 }
@@ -96,6 +116,9 @@ fn outbound(kept: Kept) -> Result<Outbound, StoreError> {
         Kept { server_id, message: Some(message), .. } => Ok(Outbound::Event { server_id, message }),
         Kept { label_set: Some(label_set), .. } => Ok(Outbound::Hint { label_set }),
         Kept { executor: Some(executor), notice: Some(notice), .. } => Ok(Outbound::Notice { executor, notice }),
+        Kept { server_id: Some(server_id), callback: Some(KeptCallback { message_id, body }), .. } => {
+            Ok(Outbound::Callback { server_id, message_id, body: body.into_bytes() })
+        }
         _ => Err(StoreError::Corrupt("a row of the outbox says nothing".to_owned())),
     }
 }

@@ -12,6 +12,7 @@ use wire::{
 
 use super::{
     connection::{Connection, Row, query},
+    replies,
     rows::{self, bytes},
 };
 use crate::{
@@ -100,6 +101,7 @@ pub(super) async fn build(connection: &mut Connection, id: BuildId) -> Result<Op
         cancelling: rows::flag(&row, 11)?,
         position: Position { epoch: rows::number(&row, 12)?, offset: rows::number::<u64>(&row, 13)?.saturating_sub(1) },
         jobs: jobs.views,
+        reply: replies::of_build(connection, id).await?,
     }))
 }
 
