@@ -168,7 +168,8 @@ impl Backend for Record {
             reason: Some("it cannot <be> read".into()),
             ..group("analytics", true)
         };
-        Box::pin(async { Ok(vec![failing, group("recorder", false)]) })
+        let all = vec![failing, group("recorder", false)];
+        Box::pin(async { Ok(all) })
     }
 
     fn dead_letters(&self) -> BoxFuture<'_, Result<DeadLettersPage, Problem>> {
