@@ -62,13 +62,13 @@ pub fn html(stats: &StatsView) -> String {
     out
 }
 
-/// A figure around a chart: `name` is its id, `top` what its full height stands for.
-fn figure(name: &str, title: &str, description: &str, days: &[DayStats], top: &str, bars: &str) -> String {
+/// A figure around a chart: `name` is its id, `scale` what its full height stands for.
+fn figure(name: &str, title: &str, description: &str, days: &[DayStats], scale: &str, bars: &str) -> String {
     let first = days.first().map_or("", |day| &day.day);
     let last = days.last().map_or("", |day| &day.day);
     let description = escaped(description);
     format!(
-        "<figure class=\"chart\"><figcaption>{title}<span class=\"top muted\">{top}</span></figcaption>\
+        "<figure class=\"chart\"><figcaption>{title}<span class=\"scale muted\">{scale}</span></figcaption>\
          <svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" preserveAspectRatio=\"none\" role=\"img\" \
          aria-labelledby=\"{name}-title {name}-desc\"><title id=\"{name}-title\">{title}</title>\
          <desc id=\"{name}-desc\">{description}</desc>{bars}</svg>\
@@ -101,9 +101,9 @@ fn ends_chart(days: &[DayStats], share: &str) -> String {
         bar(&mut bars, "other", (n, days.len()), (bad, total, max));
     }
     let description = format!("Of the builds of these days {share}. The busiest day had {max} builds.");
-    let top = format!("up to {} a day", grouped(max));
+    let scale = format!("up to {} a day", grouped(max));
     let title = "Builds: succeeded, failed, other";
-    figure("ends-chart", title, &description, days, &top, &bars)
+    figure("ends-chart", title, &description, days, &scale, &bars)
 }
 
 fn times_chart(days: &[DayStats], all: &Spread) -> String {
@@ -119,9 +119,9 @@ fn times_chart(days: &[DayStats], all: &Spread) -> String {
         time(all.p50),
         time(all.p90)
     );
-    let top = format!("up to {}", time(Some(max)));
+    let scale = format!("up to {}", time(Some(max)));
     let title = "Duration: half, nine of ten";
-    figure("times-chart", title, &description, days, &top, &bars)
+    figure("times-chart", title, &description, days, &scale, &bars)
 }
 
 /// The days that have something, the last one first.

@@ -86,7 +86,7 @@ async fn due(connection: &mut Connection, build: &Build, now: Timestamp) -> Resu
     let row = query(&sql).bind(bytes(&build.id.0)).fetch_one(&mut *connection).await?;
     let payload = CallbackPayload::BuildFinished { build: view::summary(&row)? };
     let payload = serde_json::value::to_raw_value(&payload).map_err(|error| StoreError::Corrupt(error.to_string()))?;
-    let body = Callback { client_id: to.client_id, payload }.encode();
+    let body = Callback { client_id: to.client_id, payload, claim_check: false }.encode();
     let callback = Outbound::Callback { server_id: to.server_id.clone(), message_id, body };
     outbox::push(connection, &callback).await
 }
