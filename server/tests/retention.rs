@@ -35,7 +35,7 @@ fn files(folder: &Path) -> usize {
 
 /// Rows of the tables in which something of a build is kept.
 fn rows(data_dir: &Path) -> Vec<(&'static str, i64)> {
-    const TABLES: [&str; 12] = [
+    const TABLES: [&str; 14] = [
         "builds",
         "jobs",
         "build_events",
@@ -48,6 +48,8 @@ fn rows(data_dir: &Path) -> Vec<(&'static str, i64)> {
         "leavings",
         "outbox",
         "missing_lines",
+        "search_blocks",
+        "search_logs",
     ];
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {

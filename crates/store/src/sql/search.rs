@@ -235,14 +235,14 @@ impl Candidate {
         let Some(known) = Known::read(connection, self.build).await? else { return Ok(Vec::new()) };
         let texts: Vec<&str> = known.texts.iter().map(|(_, text)| text.as_str()).collect();
         let Some(found) = wanted.find_in(&texts) else { return Ok(Vec::new()) };
-        let hits =
-            (0_u64..).zip(known.texts.iter().zip(found)).filter(|(n, (_, ranges))| *n < end && !ranges.is_empty());
-        let hit = |(n, ((field, text), ranges)): (u64, (&(&str, String), Vec<(usize, usize)>))| {
-            let (text, ranges) = told(text, &ranges);
-            let found = Found::Build { field: (*field).to_owned() };
-            (n, self.hit(found, text, ranges, format!("/builds/{}", self.build)))
-        };
-        let mut hits: Vec<_> = hits.map(hit).collect();
+        let mut hits = Vec::new();
+        for (n, ((field, text), ranges)) in (0_u64..).zip(known.texts.iter().zip(found)) {
+            if n < end && !ranges.is_empty() {
+                let (text, ranges) = told(text, &ranges);
+                let found = Found::Build { field: (*field).to_owned() };
+                hits.push((n, self.hit(found, text, ranges, format!("/builds/{}", self.build))));
+            }
+        }
         hits.reverse();
         Ok(hits)
     }
