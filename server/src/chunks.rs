@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use broker::{ConsumeOptions, Consumer, Delivery, Incoming, rpc, topology};
 use object_store::{ObjectStore as _, WriteMultipart};
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit},
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -27,6 +27,9 @@ use crate::{
 
 /// Streams that a process takes at once; more are asked to come again later. Each holds two parts of 8 MiB at most.
 pub(crate) const STREAMS_MAX: usize = 16;
+/// Streams whose file is kept and that are still listened to, in case that word is lost. Of more it is not said twice: their sender
+/// finds no queue, and sends the file again.
+const LINGERING_MAX: usize = 256;
 /// Requests looked at before the first of them is settled.
 const PREFETCH: u16 = 16;
 /// Without a chunk for so long, what is missing is asked for.
@@ -38,7 +41,7 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Takes streams until `shutdown`.
 pub(crate) async fn run(core: Arc<Core>, shutdown: CancellationToken) {
-    let room = Arc::new(Semaphore::new(STREAMS_MAX));
+    let (room, lingering) = (Arc::new(Semaphore::new(STREAMS_MAX)), Arc::new(Semaphore::new(LINGERING_MAX)));
     let mut streams = JoinSet::new();
     let mut has_failed = false;
     loop {
@@ -52,8 +55,8 @@ pub(crate) async fn run(core: Arc<Core>, shutdown: CancellationToken) {
                         delivery = consumer.next() => delivery,
                     };
                     let Some(delivery) = delivery else { break };
-                    let (core, room) = (Arc::clone(&core), Arc::clone(&room));
-                    streams.spawn(async move { take(&core, delivery, room).await });
+                    let (core, room, lingering) = (Arc::clone(&core), Arc::clone(&room), Arc::clone(&lingering));
+                    streams.spawn(async move { take(&core, delivery, room, lingering).await });
                 }
             }
             Err(failure) if !has_failed => {
@@ -75,7 +78,7 @@ async fn requests(core: &Core) -> Result<Consumer, broker::BrokerError> {
 }
 
 /// One stream from its opening to its end.
-async fn take(core: &Core, delivery: Delivery, room: Arc<Semaphore>) {
+async fn take(core: &Core, delivery: Delivery, room: Arc<Semaphore>, lingering: Arc<Semaphore>) {
     let request = delivery.message.clone();
     let open = match Open::decode(&request.body) {
         Ok(open) => open,
@@ -88,11 +91,10 @@ async fn take(core: &Core, delivery: Delivery, room: Arc<Semaphore>) {
             let queue = topology::chunk_stream(open.stream_id).name;
             say(core, &request, &Answer::Opened { queue: queue.clone() });
             let (job, attempt, name) = (open.lease.job, open.lease.attempt, open.name.clone());
-            match receive(core, open, consumer).await {
+            match receive(core, open, consumer, permit, &lingering).await {
                 Ok(size) => info!(%job, attempt, name, size, "an artifact came over the broker"),
                 Err(reason) => warn!(%job, attempt, name, reason, "an artifact over the broker came to nothing"),
             }
-            drop(permit);
             let _ = core.broker.delete(&queue).await; // It goes with its consumer.
         }
         Err(answer) => say(core, &request, &answer),
@@ -138,14 +140,21 @@ async fn still_runs(core: &Core, open: &Open) -> Result<(), Answer> {
 }
 
 /// Writes what comes, and answers. Gives the size of a file that is kept, or why there is none.
-async fn receive(core: &Core, open: Open, mut chunks: Consumer) -> Result<u64, String> {
+async fn receive(
+    core: &Core,
+    open: Open,
+    mut chunks: Consumer,
+    permit: OwnedSemaphorePermit,
+    lingering: &Semaphore,
+) -> Result<u64, String> {
     let (artifact, stream_id, size) = (ArtifactId(Uuid::now_v7()), open.stream_id, open.size);
     let path = object_path(open.lease.job, artifact);
     let key = core.key.event_key(open.lease.job, open.lease.attempt);
     let upload = core.artifacts.put_multipart(&path).await.map_err(|failure| failed(&failure).detail)?;
     let mut writer = Some(WriteMultipart::new_with_chunk_size(upload, PART_BYTES));
     let mut assembly = Assembly::new(stream_id, key, size);
-    let mut kept: Option<Answer> = None;
+    let mut kept: Option<(Answer, SemaphorePermit<'_>)> = None;
+    let mut permit = Some(permit);
     let (mut silences, mut asked_from) = (0, None);
     let mut last_request: Option<Incoming> = None;
     let failure = loop {
@@ -155,6 +164,8 @@ async fn receive(core: &Core, open: Open, mut chunks: Consumer) -> Result<u64, S
             Ok(None) => break "the broker ended its queue".to_owned(),
             // Nobody asks any more: the word that it is kept has arrived.
             Err(_) if kept.is_some() => return Ok(size),
+            // A request that was old already: its sender has gone elsewhere.
+            Err(_) if last_request.is_none() => break "nobody sends its chunks".to_owned(),
             Err(_) if silences < SILENCES_MAX => {
                 silences += 1;
                 if let Some(request) = &last_request {
@@ -168,8 +179,8 @@ async fn receive(core: &Core, open: Open, mut chunks: Consumer) -> Result<u64, S
         let chunk = Chunk::decode(&delivery.message.body);
         delivery.ack();
         silences = 0;
-        if let Some(kept) = &kept {
-            say(core, &request, kept);
+        if let Some((answer, _)) = &kept {
+            say(core, &request, answer);
             continue;
         }
         let step = match chunk {
@@ -195,7 +206,10 @@ async fn receive(core: &Core, open: Open, mut chunks: Consumer) -> Result<u64, S
                     }
                     let answer = Answer::Kept { stream_id, artifact, size, sha256: sha256.to_owned() };
                     say(core, &request, &answer);
-                    kept = Some(answer);
+                    // Nothing large is held any more.
+                    permit.take();
+                    let Ok(lingers) = lingering.try_acquire() else { return Ok(size) };
+                    kept = Some((answer, lingers));
                 } else {
                     say(core, &request, &Answer::Taken { stream_id, next: assembly.next() });
                 }
