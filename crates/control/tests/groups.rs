@@ -85,6 +85,25 @@ async fn a_group_that_becomes_free_is_hinted_at_once() {
     assert_eq!(executor.work(&any).await.build, second.id);
 }
 
+/// Who waits for its turn, and would find no executor then, is told both.
+#[tokio::test]
+async fn a_held_job_that_nobody_could_take_says_so_as_well() {
+    let world = World::start(LONG).await;
+    let _executor = Executor::start(&world, &["linux"]).await;
+    let text = "{name: site, concurrency: deploy, jobs: {deploy: {labels: [gpu], steps: [{run: make}]}}}";
+    let mut sentences = Vec::new();
+    for _ in 0..2 {
+        let build = world.build_of(text, &Trigger::default()).await;
+        let mut view = world.store.build_view(build.id).await.unwrap().unwrap();
+        let held_up = world.store.held_up(build.id).await.unwrap();
+        waiting_for(&mut view, &world.store.executors(LONG).await.unwrap(), &held_up);
+        sentences.extend(view.jobs[0].waiting_for.clone());
+    }
+    let nobody = "no executor offers the label gpu: start one with `--labels gpu`";
+    let held = format!("waits for concurrency group deploy, held by build #1 of site; {nobody}");
+    assert_eq!(sentences, [nobody, &held]);
+}
+
 /// Its executor restarts, or nobody renews its lease: the job keeps the group until it has ended, then the next one has it.
 #[tokio::test]
 async fn a_lost_job_runs_again_in_its_place() {
