@@ -193,7 +193,7 @@ impl Teller {
         };
         let payload = CallbackPayload::BuildFinished { build: due.build.clone() };
         let payload = serde_json::value::to_raw_value(&payload).map_err(|error| Failure::ForGood(error.to_string()))?;
-        let body = Callback { client_id: socket.client_id, payload }.encode();
+        let body = Callback { client_id: socket.client_id, payload, claim_check: false }.encode();
         let mut message = callback(&socket.server_id, due.message_id, body);
         // It may be elsewhere by now; who gets it twice knows it by its id.
         message.cc.push(topology::client_key(socket.client_id));
