@@ -29,8 +29,7 @@ pub(crate) async fn of_pipeline(
     RawQuery(query): RawQuery,
 ) -> Answer<Json<StatsView>> {
     let (name, days) = (pipeline_name(&name)?, days(query.as_deref())?);
-    let known: Result<_, Problem> = queries::pipeline(&core, &who, &name).await;
-    known?;
+    queries::pipeline(&core, &who, &name).await?; // 404 where there is none.
     statistics(&core, Some(&name), days).await
 }
 

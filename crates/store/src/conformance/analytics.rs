@@ -42,11 +42,10 @@ impl Told {
     fn job(&mut self, build: BuildId, attempt: (JobId, u32), at: Timestamp, event: &Event) {
         let offset = self.offsets.get(&attempt).map_or(0, |last| last + 1);
         self.offsets.insert(attempt, offset);
-        let ((job, epoch), topic) = (attempt, Topic::Job(attempt.0));
-        assert_eq!(topic, Topic::Job(job));
+        let (job, epoch) = attempt;
         self.events.push(EventMessage {
             version: VERSION,
-            topic,
+            topic: Topic::Job(job),
             build,
             epoch,
             offset,
