@@ -205,6 +205,9 @@ async fn relay(store: &SqliteStore, broker: &dyn Broker) {
                 Outbound::Notice { executor, notice } => {
                     Outgoing::new(topology::Exchange::Direct, topology::executor(*executor).name, to_bytes(notice))
                 }
+                Outbound::Callback { server_id, body, .. } => {
+                    Outgoing::new(topology::Exchange::Utils, server_id.to_string(), body.clone())
+                }
             };
             broker.publish(message).await.unwrap();
             last = row.id;
