@@ -7,7 +7,7 @@ use super::{connection::ConnectionPill, health::Health, shortcuts::Shortcuts, th
 use crate::{DEAD_LETTERS, SEARCH, SIGN_IN};
 
 /// Where one looks at the installation itself.
-const PLACES: [(&str, &str); 2] = [("Executors", "/executors"), ("Gateways", "/gateways")];
+const PLACES: [(&str, &str); 3] = [("Search", SEARCH), ("Executors", "/executors"), ("Gateways", "/gateways")];
 
 /// Name, places, connection, theme, keys, the way out.
 #[component]
@@ -15,7 +15,6 @@ pub fn Header() -> impl IntoView {
     let path = use_location().pathname;
     let health = Health::get();
     let open = move || health.known().map_or(0, |health| health.dead_letters);
-    let is_search = move || (path.get() == SEARCH).then_some("page");
     let is_here = move || (path.get() == DEAD_LETTERS).then_some("page");
     // A place to go to while something waits there for a person.
     let class = move || if open() > 0 || is_here().is_some() { "dead" } else { "dead absent" };
@@ -34,9 +33,7 @@ pub fn Header() -> impl IntoView {
                 </svg>
                 <span class="brand-name">"Stepcast"</span>
             </a>
-            <nav class="places" aria-label="Installation">
-                <a class="search" href=SEARCH title="Search all logs and builds (/)" aria-current=is_search>"Search"</a>
-                {PLACES.map(|(name, url)| {
+            <nav class="places" aria-label="Installation">{PLACES.map(|(name, url)| {
                 let is_here = move || (path.get() == url).then_some("page");
                 view! { <a href=url aria-current=is_here>{name}</a> }
             }).to_vec()}

@@ -31,7 +31,7 @@ fn pressed_by(key: &str, after_g: bool) -> Option<&'static str> {
         ("]", false) => Some(".neighbours a.after"),
         ("f", false) => Some(".log-bar .follow"),
         // A log has a search of its own.
-        ("/", false) => Some("body:not(:has(.log-bar, form.search)) .places .search, form.search label"),
+        ("/", false) => Some("body:not(:has(.log-bar, form.search)) .places a[href='/search'], form.search label"),
         ("t", false) => Some(".theme"),
         _ => None,
     }
