@@ -51,7 +51,7 @@ pub fn FileField(
             upload.set_value(Some(begun));
         }
     };
-    on_cleanup(move || drop(upload.try_update_value(Option::take)));
+    on_cleanup(move || _ = upload.try_update_value(|kept| *kept = None));
     let name = input.name.clone();
     let label = format!("Sending {name}");
     view! {

@@ -154,7 +154,7 @@ fn joined(mut ranges: Vec<(usize, usize)>) -> Vec<(usize, usize)> {
 mod tests {
     use super::*;
 
-    fn found<'l>(wanted: &str, line: &'l str) -> Option<Vec<String>> {
+    fn found(wanted: &str, line: &str) -> Option<Vec<String>> {
         let letters: Vec<char> = line.chars().collect();
         let ranges = Wanted::parse(wanted).unwrap().find(line)?;
         Some(ranges.into_iter().map(|(from, to)| letters[from..to].iter().collect()).collect())

@@ -134,7 +134,7 @@ fn chunks_that_are_not_what_was_opened_spoil_the_stream() {
     let spoiled = through(10, &[chunks[0].clone(), chunks[1].clone(), wrong]);
     assert!(matches!(spoiled, Err(Spoiled::Digest { .. })), "{spoiled:?}");
     let beyond = Chunk::sealed(&key(), STREAM, 3, vec![1], None);
-    let spoiled = through(10, &[&chunks[..], &[beyond.clone()]].concat());
+    let spoiled = through(10, &[&chunks[..], std::slice::from_ref(&beyond)].concat());
     assert!(matches!(spoiled, Err(Spoiled::Unfit { index: 3, .. })), "{spoiled:?}");
     let spoiled = through(10, &[&[beyond][..], &chunks].concat());
     assert!(matches!(spoiled, Err(Spoiled::Unfit { index: 3, .. })), "{spoiled:?}");
