@@ -27,7 +27,8 @@ test("file_input a file is uploaded first and the steps get its path", async ({ 
   await expect(line(page, `${SHA256_OF_A_MILLION_A}  -`)).toBeVisible();
 });
 
-test("file_input a file that cannot be sent is told, and nothing starts until one is whole", async ({ page, api }) => {
+test("file_input a file that cannot be sent is told, and nothing starts until one is whole", async ({ page, api, expectedComplaints }) => {
+  expectedComplaints.push(/status of 413/);
   await api.apply("sum", JSON.stringify({ ...JSON.parse(pipeline("sum", { work: script })), inputs }));
   await open(page, "/pipelines/sum");
   const build = page.getByRole("main").locator(".trigger").getByRole("button", { name: "Build" });

@@ -43,7 +43,7 @@ test.describe("without scripts", () => {
     expectedComplaints.push(/was preloaded using link preload but not used/);
     await page.goto("/groups");
     await expect(page.getByRole("heading", { level: 1 })).toHaveText("Consumer groups");
-    await expect(page.locator(".group")).toHaveCount(2);
+    await expect(page.locator(".group")).toHaveCount(3);
     await expect(page.getByRole("button", { name: /Pause/ })).toHaveCount(0);
   });
 });
