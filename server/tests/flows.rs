@@ -6,10 +6,13 @@
 mod client;
 #[path = "support/cluster.rs"]
 mod cluster;
+#[path = "support/receiver.rs"]
+mod receiver;
 mod support;
 
 use client::{As, connect, lines};
 use cluster::{Cluster, Executor, node::Node};
+use receiver::Receiver;
 use serde_json::{Value, json};
 use support::Server;
 
@@ -47,16 +50,23 @@ impl Field {
         self.far.as_ref().unwrap_or(&self.near)
     }
 
-    /// The id of the executor, once it is known at the gateway.
-    fn executor(&self) -> String {
+    /// Asks the gateway until the answer is as wanted, and gives it.
+    fn until(&self, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let begun = std::time::Instant::now();
         loop {
-            let executors = self.near.get("/api/v1/executors").json();
-            if let Some(id) = executors[0]["id"].as_str() {
-                return id.to_owned();
+            let answer = self.near.get(path);
+            if answer.status == 200 && wanted(&answer.json()) {
+                return answer.json();
             }
-            assert!(begun.elapsed() < support::PATIENCE, "no executor has registered");
+            assert!(begun.elapsed() < support::PATIENCE, "{path} still says {}", answer.text);
+            std::thread::yield_now();
         }
+    }
+
+    /// The id of the executor, once it is known at the gateway.
+    fn executor(&self) -> String {
+        let executors = self.until("/api/v1/executors", |executors| executors[0]["id"].is_string());
+        executors[0]["id"].as_str().unwrap().to_owned()
     }
 }
 
@@ -77,12 +87,17 @@ flows! {
     command_polled_by_its_id
     command_replied_to_by_event
     command_replied_to_by_callback
+    command_replied_to_by_webhook
     command_repeated_under_its_key
     command_waited_for
     query_direct
     query_over_the_broker
     query_hybrid_reads_what_a_command_wrote
     live_query_in_differences
+    receipt_of_the_client_that_asked
+    claim_check_as_an_input
+    group_that_is_paused_reads_on_when_it_is_resumed
+    search_finds_what_was_printed
     work_waits_for_labels_that_nobody_offers
 }
 
@@ -133,6 +148,20 @@ fn command_replied_to_by_callback(field: &Field) {
         }
     };
     assert_eq!((printed, &end["event"]["outcome"]), (vec!["hi world".to_owned()], &json!("succeeded")));
+}
+
+fn command_replied_to_by_webhook(field: &Field) {
+    field.near.apply("quick", QUICK);
+    let hook = Receiver::answering(&[500, 200]);
+    let reply = json!({"reply": {"mode": "webhook", "url": hook.url("/hook")}});
+    let answer = field.near.post("/api/v1/pipelines/quick/builds", &reply);
+    assert_eq!(answer.status, 202, "{}", answer.text);
+    let path = answer.location;
+    let (first, second) = (hook.next(), hook.next());
+    assert_eq!(first.header("webhook-id"), second.header("webhook-id"));
+    let body: Value = serde_json::from_str(&second.body).unwrap();
+    assert_eq!((&body["type"], &body["data"]["outcome"]), (&json!("build.finished"), &json!("succeeded")));
+    field.until(&path, |build| build["reply"]["state"] == "delivered");
 }
 
 fn command_repeated_under_its_key(field: &Field) {
@@ -214,6 +243,72 @@ fn live_query_in_differences(field: &Field) {
         let ids: Vec<&Value> = body.as_array().unwrap().iter().map(|build| &build["id"]).collect();
         assert_eq!(ids.len(), 6);
     }
+}
+
+fn receipt_of_the_client_that_asked(field: &Field) {
+    field.near.apply("quick", QUICK);
+    let mut asker = connect(&field.near, As::Token(&field.near.token), None).unwrap();
+    let answer = field.near.post("/api/v1/pipelines/quick/builds", &json!({"socket": asker.meta()}));
+    let callback = asker.until(|frame| frame["type"] == "callback");
+    assert_eq!(callback["payload"]["build"]["outcome"], "succeeded", "{callback}");
+    let build = field.until(&answer.location, |build| build["reply"]["state"] != "due");
+    assert_eq!((&build["reply"]["state"], &build["reply"]["received_at"]), (&json!("sent"), &Value::Null));
+    asker.send(&json!({"type": "receipt", "message_id": callback["message_id"]}));
+    let build = field.until(&answer.location, |build| build["reply"]["state"] == "received");
+    assert!(build["reply"]["received_at"].is_i64());
+}
+
+fn claim_check_as_an_input(field: &Field) {
+    field.near.apply(
+        "sum",
+        "name: sum\ninputs: {data: {type: file}}\njobs: {a: {steps: [{run: 'sha256sum < \"$INPUT_DATA\"'}]}}\n",
+    );
+    let text = "0123456789".repeat(100_000);
+    let check = field.near.post_with("/api/v1/payloads", &text, &[("content-type", "text/plain")]).json();
+    assert_eq!(check["size"], 1_000_000);
+    let answer = field.near.post("/api/v1/pipelines/sum/builds", &json!({"inputs": {"data": check}}));
+    assert_eq!(answer.status, 202, "{}", answer.text);
+    let build = field.near.finished(answer.json()["id"].as_str().unwrap());
+    let printed = field.near.log(build["jobs"][0]["id"].as_str().unwrap(), 1);
+    assert_eq!(printed, [format!("{}  -", check["sha256"].as_str().unwrap())]);
+}
+
+fn group_that_is_paused_reads_on_when_it_is_resumed(field: &Field) {
+    field.near.apply("quick", QUICK);
+    let state = |name: &'static str, wanted: &'static str| {
+        field.until("/api/v1/groups", |groups| {
+            groups.as_array().unwrap().iter().any(|group| group["name"] == name && group["state"] == wanted)
+        });
+    };
+    let counted = || {
+        let stats = field.near.get("/api/v1/pipelines/quick/stats").json();
+        stats["builds"]["succeeded"].as_u64().unwrap_or(0)
+    };
+    state("analytics", "running");
+    assert_eq!(field.near.post("/api/v1/groups/analytics/pause", &json!({})).status, 202);
+    state("analytics", "paused");
+    // Builds go on, and so do the others.
+    field.near.finished(&field.near.trigger("quick"));
+    field.until("/api/v1/search?q=world&kind=log", |page| page["hits"].as_array().unwrap().len() == 1);
+    assert_eq!(counted(), 0);
+    assert_eq!(field.far().post("/api/v1/groups/analytics/resume", &json!({})).status, 202);
+    field.until("/api/v1/pipelines/quick/stats", |stats| stats["builds"]["succeeded"] == 1);
+    assert_eq!(field.near.post("/api/v1/groups/analytics/rebuild", &json!({})).status, 202);
+    field.near.finished(&field.near.trigger("quick"));
+    field.until("/api/v1/pipelines/quick/stats", |stats| stats["builds"]["succeeded"] == 2);
+    assert_eq!(field.near.post("/api/v1/groups/recorder/rebuild", &json!({})).status, 409);
+}
+
+fn search_finds_what_was_printed(field: &Field) {
+    field.near.apply("quick", QUICK);
+    let body = json!({"inputs": {"who": "the needle in it"}});
+    let answer = field.near.post("/api/v1/pipelines/quick/builds", &body);
+    let page = field.until("/api/v1/search?q=needle&kind=log", |page| !page["hits"][0].is_null());
+    assert_eq!(
+        (&page["hits"][0]["text"], &page["hits"][0]["ranges"]),
+        (&json!("hi the needle in it"), &json!([[7, 13]]))
+    );
+    assert_eq!(page["hits"][0]["build"], answer.json()["id"]);
 }
 
 fn work_waits_for_labels_that_nobody_offers(field: &Field) {

@@ -55,12 +55,7 @@ fn priority(text: &str) -> Result<i64, String> {
 
 pub(crate) fn run(client: &Client, options: &Options) -> Result<Done, Failure> {
     let reply = options.reply_url.clone().map(|url| ReplyMode::Webhook { url });
-    let trigger = Trigger {
-        inputs: inputs(client, options)?,
-        priority: options.priority,
-        reply,
-        ..Trigger::default()
-    };
+    let trigger = Trigger { inputs: inputs(client, options)?, priority: options.priority, reply, ..Trigger::default() };
     let path = format!("/pipelines/{}/builds", options.pipeline);
     let summary: BuildSummary = client.post(&path, &trigger, options.idempotency_key.as_deref())?;
     if options.follow {
