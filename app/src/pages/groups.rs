@@ -45,7 +45,7 @@ fn show(now: RwSignal<Vec<GroupView>>) -> impl IntoView {
             <h1>"Consumer groups"</h1>
         </div>
         <p class="about">
-            "Each reads the stream of events by itself: the recorder writes what builds show, analytics counts it. One that stands still holds up no other. See also "
+            "Each reads the stream of events by itself: the recorder writes what builds show, analytics counts it, search finds it. One that stands still holds up no other. See also "
             <a href="/gateways">"gateways"</a> " and " <a href="/executors">"executors"</a> "."
         </p>
         <ul class="executors groups" aria-label="Consumer groups">

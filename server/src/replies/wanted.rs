@@ -43,7 +43,12 @@ pub(crate) fn wanted(who: &Authority, trigger: &Trigger) -> Result<Wanted, Probl
         (Some(ReplyMode::Webhook { url }), _) => {
             let refused = |why: String| Problem::new(422, "Invalid reply", format!("{why}."));
             let host = host_of(url).map_err(refused)?.to_ascii_lowercase();
-            url.parse::<ureq::http::Uri>().map_err(|failure| refused(format!("`url` is no address: {failure}")))?;
+            let uri: ureq::http::Uri =
+                url.parse().map_err(|failure| refused(format!("`url` is no address: {failure}")))?;
+            let is_without_port = uri.host().is_some_and(|name| name.eq_ignore_ascii_case(&host));
+            if uri.port_u16().is_none() && !is_without_port {
+                return Err(refused("`url` is no address: its port must be a number up to 65535".to_owned()));
+            }
             Ok(Wanted { socket: None, told: Some(told(ReplyKind::Webhook, url, &host, None)) })
         }
         (Some(ReplyMode::Queue { reply_to, correlation_id }), _) => {
