@@ -6,6 +6,7 @@ mod ask;
 mod away;
 mod callback;
 mod crowd;
+mod groups;
 mod line;
 mod live_query;
 mod log;
@@ -54,6 +55,7 @@ const ALL: &[Figure] = &[
     Figure { name: "wait", measure: wait::measure, on: On::Both },
     Figure { name: "ask", measure: ask::measure, on: On::Both },
     Figure { name: "live-query", measure: live_query::measure, on: On::Both },
+    Figure { name: "groups", measure: groups::measure, on: On::Both },
     Figure { name: "log", measure: log::hundred_thousand, on: On::Both },
     Figure { name: "log-million", measure: log::million, on: On::Alone },
     Figure { name: "search", measure: search::measure, on: On::Alone },

@@ -14,6 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use wire::{
     BuildId, JobId, SocketMeta,
     command::Trigger,
+    group::{GroupState, GroupView},
     view::{BuildSummary, ExecutorView},
 };
 
@@ -32,6 +33,13 @@ pub(crate) struct Server {
     program: PathBuf,
     folder: PathBuf,
     agent: ureq::Agent,
+}
+
+/// Where a consumer group stands.
+pub(crate) struct Group {
+    pub(crate) offset: u64,
+    pub(crate) lag: u64,
+    pub(crate) is_paused: bool,
 }
 
 /// How far the record of a log reaches.
@@ -131,15 +139,27 @@ impl Server {
         expect(status == 200, "a trigger that waits", status, &text).map(|()| begun.elapsed())
     }
 
+    /// Pauses or resumes a consumer group.
+    pub(crate) fn change_group(&self, name: &str, what: &str) -> Result<()> {
+        let request = self.agent.post(self.url(&format!("/api/v1/groups/{name}/{what}")));
+        let (status, text) = read(request.header("authorization", self.bearer()).send(""))?;
+        expect(status == 202, "a wish for a group", status, &text)
+    }
+
+    /// Where a consumer group stands.
+    pub(crate) fn group(&self, name: &str) -> Result<Group> {
+        let groups: Vec<GroupView> = self.get("/api/v1/groups")?;
+        let group = groups.into_iter().find(|group| group.name == name);
+        let group = group.ok_or_else(|| Failure(format!("there is no group {name}")))?;
+        let (offset, is_paused) = (group.offset.unwrap_or(0), group.state == GroupState::Paused);
+        Ok(Group { offset, lag: group.lag, is_paused })
+    }
+
     /// The id of an executor, once there is one.
     pub(crate) fn executor(&self) -> Result<String> {
         let until = Instant::now() + Duration::from_secs(10);
         loop {
-            let request = self.agent.get(self.url("/api/v1/executors")).header("authorization", self.bearer());
-            let (status, text) = read(request.call())?;
-            expect(status == 200, "the list of executors", status, &text)?;
-            let executors: Vec<ExecutorView> =
-                serde_json::from_str(&text).explain(|| "the list of executors cannot be read".to_owned())?;
+            let executors: Vec<ExecutorView> = self.get("/api/v1/executors")?;
             match executors.first() {
                 Some(executor) => return Ok(executor.id.to_string()),
                 None if Instant::now() > until => return Err(Failure("no executor came".to_owned())),
