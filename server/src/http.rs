@@ -10,6 +10,7 @@ mod jobs;
 mod log_group;
 mod log_search;
 mod pages;
+mod parameters;
 mod pipelines;
 mod problem;
 mod sessions;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::{
     Json,
     body::Body,
-    extract::{Path, Request, State},
+    extract::{Request, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
@@ -21,6 +21,7 @@ use wire::{ArtifactId, JobId, Problem, view::ArtifactView};
 use crate::{
     core::Core,
     http::{
+        parameters::Path,
         problem::{Answer, parse},
         who::{Who, bearer},
     },

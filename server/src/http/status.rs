@@ -7,7 +7,7 @@ use std::{
 
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::State,
     http::{StatusCode, header},
     response::{IntoResponse as _, Response},
 };
@@ -23,6 +23,7 @@ use crate::{
     core::Core,
     http::{
         Site,
+        parameters::Path,
         problem::{Answer, Rejection, parse},
         who::Who,
     },
