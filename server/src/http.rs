@@ -12,6 +12,7 @@ mod log_group;
 mod log_search;
 pub(crate) mod objects;
 mod pages;
+mod parameters;
 mod payloads;
 mod pipelines;
 pub(crate) mod problem;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use failure::{Failure, Result};
 
+mod api;
 mod bench;
 mod browser;
 mod bundle;

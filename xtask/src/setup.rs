@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::api;
 use crate::failure::{Explain, Failure, Result};
 use crate::process::{answers, command, output, root, run, say};
 use crate::release::target_dir;
@@ -82,6 +83,13 @@ const OPENSSL: Need = Need {
     present: || answers("openssl", "version"),
     provide: || install("openssl", "the tests of TLS make their certificates with it"),
 };
+const PYTHON_VENV: Need = Need {
+    name: "Python with venv",
+    // `venv` alone is there on Debian without the package, which brings what makes pip.
+    present: || answers("python3", "-cimport venv, ensurepip"),
+    provide: || install("python3-venv", "schemathesis is installed by it"),
+};
+const SCHEMATHESIS: Need = Need { name: "schemathesis", present: api::is_installed, provide: api::install };
 const CHROMIUM: Need = Need { name: "Chromium", present: || chromium().is_some(), provide: install_chromium };
 
 /// What the browser package needs.
@@ -114,6 +122,11 @@ pub(crate) fn for_rust_tests() -> Result<()> {
 /// What the browser tests need beside a server that runs builds.
 pub(crate) fn for_browser_tests() -> Result<()> {
     provide(&[NODE_FOR_PLAYWRIGHT, NPM_PACKAGES, BASH, GIT, CHROMIUM])
+}
+
+/// What the tests of the HTTP interface need beside a server that runs builds.
+pub(crate) fn for_api_tests() -> Result<()> {
+    provide(&[BASH, PYTHON_VENV, SCHEMATHESIS])
 }
 
 /// RabbitMQ 4.3, unpacked in the target folder once: gives the folder with its programs.

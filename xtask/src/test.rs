@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::failure::{Failure, Result};
 use crate::process::{answers, cargo, command, root, run, say, watch};
 use crate::release::{SERVER_SIDE, build_server, target_dir};
-use crate::{browser, chaos, cluster, former, mutations, setup, tidy};
+use crate::{api, browser, chaos, cluster, former, mutations, setup, tidy};
 
 /// The version that is installed where none is.
 const CARGO_DENY: &str = "0.20.2";
@@ -89,6 +89,7 @@ const PARTS: &[Part] = &[
     Part { name: "browser", needs: &[], run: browser_package, is_long: false },
     Part { name: "rust", needs: &["browser"], run: rust_tests, is_long: false },
     Part { name: "binary", needs: &["browser"], run: binary, is_long: false },
+    Part { name: "api", needs: &["browser", "binary"], run: http_interface, is_long: false },
     Part { name: "playwright", needs: &["browser", "binary"], run: playwright, is_long: false },
     Part { name: "chaos", needs: &["browser", "binary"], run: chaos_of_two_minutes, is_long: false },
     Part { name: "mutations", needs: &[], run: |_, _| mutations::run_all(""), is_long: true },
@@ -230,6 +231,12 @@ fn binary(_: &Options, _: &mut Tally) -> Result<()> {
 /// The program under test.
 fn program() -> PathBuf {
     std::env::var_os("STEPCAST_BIN").map_or_else(|| target_dir().join("debug/stepcast"), PathBuf::from)
+}
+
+/// Every operation of `docs/openapi.yaml`, asked for rightly and wrongly.
+fn http_interface(_: &Options, _: &mut Tally) -> Result<()> {
+    setup::for_api_tests()?;
+    api::ask(&program())
 }
 
 fn playwright(options: &Options, tally: &mut Tally) -> Result<()> {

@@ -2,14 +2,17 @@
 //! no kind of message is missing there.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+#[path = "support/yaml.rs"]
+mod yaml;
+
 use std::collections::BTreeSet;
 
-use saphyr_parser::{Event as Yaml, Parser, ScalarStyle};
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use wire::{
     ClientFrame, Event, EventMessage, GatewayMessage, about,
     chunks::{Answer, Chunk, Open},
+    command::{Command, Query},
     frame::Incoming,
     reply::{CallbackPayload, QueueReply},
     task::{ControlReply, ControlRequest, ExecutorNotice, ExecutorNow, Hint, PipelineChanged, from_bytes, to_bytes},
@@ -20,38 +23,7 @@ fn reference() -> Value {
     let text = include_str!("../../../docs/asyncapi.yaml");
     let id = "00000000-0000-4000-8000-000000000001";
     let text = text.replace("<uuid>", id).replace("<id>", id).replace("<instance>-<n>", "north-0");
-    let events = Parser::new_from_str(&text).map(|event| event.unwrap().0);
-    let mut events = events.skip_while(|event| !matches!(event, Yaml::MappingStart(..)));
-    let first = events.next().unwrap();
-    value(first, &mut events)
-}
-
-fn value<'t>(event: Yaml<'t>, rest: &mut impl Iterator<Item = Yaml<'t>>) -> Value {
-    match event {
-        Yaml::Scalar(text, ScalarStyle::Plain, ..) => {
-            serde_json::from_str(&text).unwrap_or_else(|_| Value::String(text.into_owned()))
-        }
-        Yaml::Scalar(text, ..) => Value::String(text.into_owned()),
-        Yaml::SequenceStart(..) => {
-            let mut items = Vec::new();
-            loop {
-                match rest.next().unwrap() {
-                    Yaml::SequenceEnd => return Value::Array(items),
-                    item => items.push(value(item, rest)),
-                }
-            }
-        }
-        Yaml::MappingStart(..) => {
-            let mut entries = Map::new();
-            loop {
-                let Yaml::Scalar(key, ..) = rest.next().unwrap() else { return Value::Object(entries) };
-                let first = rest.next().unwrap();
-                let former = entries.insert(key.to_string(), value(first, rest));
-                assert!(former.is_none(), "{key} stands twice");
-            }
-        }
-        other => panic!("{other:?}"),
-    }
+    yaml::read(&text)
 }
 
 /// The examples of the messages of a channel, each with the name of its message.
@@ -77,6 +49,12 @@ fn kinds<T: DeserializeOwned>(tag: &str) -> BTreeSet<String> {
     told.split('`').skip(3).step_by(2).map(str::to_owned).collect()
 }
 
+/// The names that the one member of a request can have.
+fn variants<T: DeserializeOwned>() -> BTreeSet<String> {
+    let told = serde_json::from_value::<T>(serde_json::json!({"?": {}})).err().unwrap().to_string();
+    told.split('`').skip(3).step_by(2).map(str::to_owned).collect()
+}
+
 /// Fails where a kind of message has no example.
 fn assert_all<T: DeserializeOwned>(tag: &str, examples: &[&Value]) {
     let told: BTreeSet<String> =
@@ -97,7 +75,9 @@ fn what_executors_and_control_say_stands_in_the_reference_as_it_is() {
         same::<PipelineChanged>(&name, &example);
     }
     for (name, example) in examples(&reference, "replies") {
-        same::<QueueReply>(&name, &example);
+        let read: QueueReply =
+            serde_json::from_value(example.clone()).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(serde_json::to_value(read).unwrap(), example, "{name}");
     }
     for (_, example) in examples(&reference, "receipts") {
         assert!(example["client_id"].is_string() && example["message_id"].is_string());
@@ -190,4 +170,13 @@ fn frames_stand_in_the_reference_as_they_are() {
     let payloads: Vec<&Value> = examples.iter().map(|(_, value)| value).collect();
     assert_all::<Incoming>("type", &payloads);
     assert_all::<ClientFrame>("type", &payloads);
+}
+
+#[test]
+fn every_command_and_query_stands_in_the_reference() {
+    let reference = reference();
+    for (schema, known) in [("Command", variants::<Command>()), ("Query", variants::<Query>())] {
+        let told = reference["components"]["schemas"][schema]["properties"].as_object().unwrap();
+        assert_eq!(told.keys().cloned().collect::<BTreeSet<_>>(), known, "{schema}");
+    }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::{
     Json,
     body::Body,
-    extract::{Path, Request, State},
+    extract::{Request, State},
     http::{HeaderMap, StatusCode},
     response::{IntoResponse as _, Response},
 };
@@ -19,6 +19,7 @@ use crate::{
     core::Core,
     http::{
         objects::{self, Object, Received},
+        parameters::Path,
         problem::{Answer, parse},
         who::{Who, bearer},
     },

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Json,
     body::Body,
-    extract::{Path, RawQuery, Request, State},
+    extract::{RawQuery, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
@@ -19,6 +19,7 @@ use crate::{
     commands,
     core::Core,
     http::{
+        parameters::Path,
         problem::{Answer, header_text, json, parse, pipeline_name},
         who::Who,
     },

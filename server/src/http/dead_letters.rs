@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{Path, RawQuery, State},
+    extract::{RawQuery, State},
 };
 use wire::{
     Problem,
@@ -16,6 +16,7 @@ use crate::{
     core::Core,
     http::{
         builds::{limit, pairs},
+        parameters::Path,
         problem::{Answer, parse},
         who::Who,
     },

@@ -5,7 +5,7 @@ use std::{cmp::Ordering, convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     Json,
-    extract::{Path, RawQuery, State},
+    extract::{RawQuery, State},
     http::{HeaderMap, header},
     response::{
         IntoResponse as _, Response,
@@ -21,7 +21,8 @@ use crate::{
     core::Core,
     http::{
         builds::pairs,
-        problem::{Answer, parse},
+        parameters::Path,
+        problem::{Answer, header_text, parse},
         who::Who,
     },
     queries::{self, store_problem},
@@ -32,7 +33,7 @@ const EVENTS_MAX: u32 = 1000;
 /// A comment keeps a silent connection open, and tells a client that it is.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// `GET /builds/{id}/events?after=<offset>`; `Accept: text/event-stream` makes it live, `Last-Event-ID` resumes.
+/// `GET /builds/{id}/events?after=<offset>`; `Accept: text/event-stream` makes it live, `Last-Event-ID` resumes either.
 pub(crate) async fn list(
     State(core): State<Arc<Core>>,
     Who(who): Who,
@@ -54,15 +55,15 @@ pub(crate) async fn list(
             }
         }
     }
+    if let Some(last) = header_text(&headers, "last-event-id")? {
+        after = resumes(last, view.position.epoch)?;
+    }
     let wants = |name, text: &str| {
         headers.get(name).and_then(|value: &header::HeaderValue| value.to_str().ok()).is_some_and(|v| v.contains(text))
     };
     if !wants(header::ACCEPT, "text/event-stream") {
         let events = core.store.build_events(id, after, EVENTS_MAX).await.map_err(store_problem)?;
         return Ok(Json(events).into_response());
-    }
-    if let Some(last) = headers.get("last-event-id").and_then(|value| value.to_str().ok()) {
-        after = resumes(last, view.position.epoch)?;
     }
     let mut topics = vec![Topic::Build(id)];
     if jobs {

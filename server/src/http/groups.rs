@@ -2,18 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Json,
-    extract::{Path, State},
-    http::StatusCode,
-};
+use axum::{Json, extract::State, http::StatusCode};
 use store::groups::Change;
-use wire::group::GroupView;
+use wire::{Problem, group::GroupView};
 
 use crate::{
     core::Core,
     groups,
-    http::{problem::Answer, who::Who},
+    http::{parameters::Path, problem::Answer, who::Who},
 };
 
 /// `GET /groups`
@@ -42,6 +38,10 @@ async fn change(
     Path(name): Path<String>,
     change: Change,
 ) -> Answer<StatusCode> {
+    if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')) {
+        let sentence = format!("{name:?} cannot be the name of a group: those have letters, digits, `-` and `_`.");
+        return Err(Problem::new(400, "Invalid parameter", sentence).into());
+    }
     groups::change(&core, &who, &name, change).await?;
     Ok(StatusCode::ACCEPTED)
 }

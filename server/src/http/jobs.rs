@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Json,
     body::{Body, Bytes},
-    extract::{Path, RawQuery, State},
+    extract::{RawQuery, State},
     http::{HeaderName, header},
     response::{IntoResponse as _, Response},
 };
@@ -19,6 +19,7 @@ use crate::{
     core::Core,
     http::{
         builds::pairs,
+        parameters::Path,
         problem::{Answer, parse},
         who::Who,
     },

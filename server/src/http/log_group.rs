@@ -3,10 +3,7 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Json,
-    extract::{Path, Query, State},
-};
+use axum::{Json, extract::State};
 use serde::Deserialize;
 use wire::{
     JobId, Problem,
@@ -16,6 +13,7 @@ use wire::{
 use crate::{
     core::Core,
     http::{
+        parameters::{Path, Query},
         problem::{Answer, parse},
         who::Who,
     },
@@ -27,6 +25,7 @@ const LINES: u32 = 1_000;
 
 /// What stands behind the `?`.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Wanted {
     line: u64,
     attempt: Option<u32>,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::{
     body::{Body, Bytes},
-    extract::{Path, Query, State},
+    extract::State,
     http::header,
     response::{IntoResponse as _, Response},
 };
@@ -20,6 +20,7 @@ use wire::{
 use crate::{
     core::Core,
     http::{
+        parameters::{Path, Query},
         problem::{Answer, parse},
         who::Who,
     },
@@ -35,6 +36,7 @@ const TOLD_BYTES_MAX: usize = 256;
 
 /// What stands behind the `?`.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Wanted {
     #[serde(default)]
     q: String,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::{
     Json,
     body::Body,
-    extract::{Path, Request, State},
+    extract::{Request, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
@@ -20,6 +20,7 @@ use crate::{
     http::{
         artifacts::runs,
         objects::{self, Object, Received},
+        parameters::Path,
         problem::{Answer, header_text, parse},
         who::{Who, bearer},
     },

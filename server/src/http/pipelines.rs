@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Json,
     body::Body,
-    extract::{Path, Request, State},
+    extract::{Request, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
@@ -15,6 +15,7 @@ use crate::{
     commands,
     core::Core,
     http::{
+        parameters::Path,
         problem::{Answer, header_text, pipeline_name, text},
         who::Who,
     },

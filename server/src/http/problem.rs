@@ -60,11 +60,16 @@ pub(crate) async fn text(request: Request<Body>) -> Answer<String> {
     })
 }
 
-/// A JSON body; an empty one is `T`'s default.
+/// A JSON object as the body; an empty one is `T`'s default.
 pub(crate) async fn json<T: serde::de::DeserializeOwned + Default>(request: Request<Body>) -> Answer<T> {
     let text = text(request).await?;
     if text.trim().is_empty() {
         return Ok(T::default());
+    }
+    // A list would be read as the object's members in their order, which nobody means.
+    if text.trim_start().starts_with('[') {
+        let sentence = "The body is not what is asked for: it must be a JSON object, not a list.";
+        return Err(Problem::new(422, "Invalid body", sentence).into());
     }
     serde_json::from_str(&text).map_err(|failure| {
         let (line, column) = (failure.line(), failure.column());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{Path, RawQuery, State},
+    extract::{RawQuery, State},
     http::{StatusCode, header},
     response::{IntoResponse as _, Response},
 };
@@ -17,6 +17,7 @@ use crate::{
     core::Core,
     http::{
         builds::{limit, pairs},
+        parameters::Path,
         problem::{Answer, parse},
         who::Who,
     },

@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Json,
-    extract::{Query, State, rejection::QueryRejection},
-};
+use axum::{Json, extract::State};
 use wire::{
     Problem,
     search::{SEARCH_LIMIT_MAX, SearchPage, SearchQuery},
@@ -15,6 +12,7 @@ use crate::{
     core::Core,
     http::{
         builds::limit,
+        parameters::Query,
         problem::{Answer, parse, pipeline_name},
         who::Who,
     },
@@ -24,11 +22,8 @@ use crate::{
 pub(crate) async fn search(
     State(core): State<Arc<Core>>,
     Who(who): Who,
-    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
+    Query(pairs): Query<Vec<(String, String)>>,
 ) -> Answer<Json<SearchPage>> {
-    let Query(pairs) = query.map_err(|failure| {
-        Problem::new(400, "Invalid parameter", format!("The query cannot be read: {}.", failure.body_text()))
-    })?;
     let mut wanted = SearchQuery::default();
     for (name, value) in pairs {
         match name.as_str() {

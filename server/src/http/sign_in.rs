@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Form,
-    extract::State,
+    extract::{State, rejection::FormRejection},
     http::{StatusCode, header},
     response::{IntoResponse as _, Redirect, Response},
 };
@@ -57,7 +57,18 @@ fn is_here(next: &str) -> bool {
 }
 
 /// `POST /sign-in`: a link is used up by it, never by a GET, so that nothing that merely looks at the link spends it.
-pub(crate) async fn sign_in(State(core): State<Arc<Core>>, session: Session, Form(form): Form<SignIn>) -> Response {
+pub(crate) async fn sign_in(
+    State(core): State<Arc<Core>>,
+    session: Session,
+    form: Result<Form<SignIn>, FormRejection>,
+) -> Response {
+    let form = match form {
+        Ok(Form(form)) => form,
+        Err(refused) => {
+            let sentence = "The body must be a form with the field `token`, of application/x-www-form-urlencoded.";
+            return Rejection(Problem::new(refused.status().as_u16(), "Invalid form", sentence)).into_response();
+        }
+    };
     match begin(&core, &session, form.token.trim()).await {
         Ok(true) => Redirect::to(if is_here(&form.next) { &form.next } else { "/" }).into_response(),
         Ok(false) => Redirect::to(&address(&form.next, &["wrong"])).into_response(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{Path, RawQuery, State},
+    extract::{RawQuery, State},
 };
 use wire::{
     PipelineName, Problem,
@@ -15,6 +15,7 @@ use crate::{
     core::Core,
     http::{
         builds::pairs,
+        parameters::Path,
         problem::{Answer, pipeline_name},
         who::Who,
     },

@@ -7,7 +7,7 @@ use std::{
 
 use axum::{
     Json,
-    extract::{Path, Query, State},
+    extract::State,
     http::{StatusCode, header},
     response::{IntoResponse as _, Response},
 };
@@ -27,6 +27,7 @@ use crate::{
     groups,
     http::{
         Site,
+        parameters::{Path, Query},
         problem::{Answer, Rejection, parse},
         who::Who,
     },
@@ -40,6 +41,7 @@ pub(crate) async fn executors(State(core): State<Arc<Core>>, Who(who): Who) -> A
 
 /// What may be said behind `?` of [`executor_now`].
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct NowParameters {
     lines: Option<String>,
 }

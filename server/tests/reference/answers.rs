@@ -1,0 +1,151 @@
+//! What a running server answers, held against the document.
+
+use std::time::Instant;
+
+use serde_json::json;
+
+use crate::{
+    ask::Reader,
+    document::Reference,
+    support::{PATIENCE, Server},
+};
+
+const FULL: &str = "name: full
+description: All that a job can leave behind
+inputs: {who: {default: world, description: Whom to greet}}
+jobs:
+  a:
+    steps:
+      - {name: greet, stderr: marked, run: 'echo \"::group::hi\"; echo \"hi $INPUT_WHO\"; echo oh >&2; echo \"::endgroup::\"'}
+      - {run: 'printf 0123456789 > f.txt'}
+    artifacts: [f.txt]
+  b: {needs: [a], steps: [{run: exit 3}]}
+  c: {needs: [b], steps: [{run: echo never}]}
+";
+
+pub(crate) const FORM: [(&str, &str); 1] = [("content-type", "application/x-www-form-urlencoded")];
+
+#[test]
+fn real_answers_are_what_the_reference_says() {
+    let reader = Reader { server: Server::start(&["--slots", "2"]), reference: Reference::read() };
+    let server = &reader.server;
+    let made = reader.ask("PUT", "/pipelines/{name}", &["full"], &[], FULL);
+    let replaced = reader.ask("POST", "/pipelines", &[], &[], FULL);
+    assert_eq!((made.status, replaced.status), (201, 200));
+    let started = reader.ask("POST", "/pipelines/{name}/builds", &["full"], &[("prefer", "wait=60")], "{}");
+    assert_eq!(started.status, 200, "{}", started.text());
+    let build = started.json();
+    let (id, job) = (build["id"].as_str().unwrap(), build["jobs"][0]["id"].as_str().unwrap());
+    assert_eq!((&build["outcome"], &build["jobs"][2]["outcome"]), (&json!("failed"), &json!("skipped")));
+    server.log(job, 1);
+    reader.get("/pipelines", &[]);
+    reader.get("/pipelines/{name}", &["full"]);
+    assert_eq!(reader.get("/builds", &["?pipeline=full&number=1"]).as_array().unwrap().len(), 1);
+    assert!(reader.get("/builds/{id}/events", &[id]).as_array().unwrap().len() > 5);
+    assert_eq!(reader.get("/builds/{id}", &[id])["jobs"][0]["artifacts"].as_array().unwrap().len(), 1);
+    let log = reader.ask("GET", "/jobs/{id}/log", &[job, "?attempt=1&from=0&limit=10"], &[], "");
+    assert!(log.text().contains("\"err\":true") && log.headers.contains_key("x-log-offset"), "{}", log.text());
+    assert!(reader.get("/jobs/{id}/log/search", &[job, "?q=hi"]).as_str().unwrap().contains("\"done\":true"));
+    reader.get("/jobs/{id}/log/group", &[job, "?line=0"]);
+    reader.get("/jobs/{id}/log.txt", &[job]);
+    let files = reader.get("/jobs/{id}/artifacts", &[job]);
+    let file = files[0]["id"].as_str().unwrap();
+    let whole = reader.ask("GET", "/artifacts/{id}", &[file], &[], "");
+    assert_eq!((whole.status, whole.text().as_str()), (200, "0123456789"));
+    for (header, value, status) in [
+        ("range", "bytes=2-4", 206),
+        ("range", "bytes=99-", 416),
+        ("if-none-match", whole.headers["etag"].as_str(), 304),
+    ] {
+        assert_eq!(reader.ask("GET", "/artifacts/{id}", &[file], &[(header, value)], "").status, status);
+    }
+    let executors = reader.get("/executors", &[]);
+    reader.get("/executors/{id}/now", &[executors[0]["id"].as_str().unwrap(), "?lines=20"]);
+    reader.get("/webhook-secret", &[]);
+    let check = reader.ask("POST", "/payloads", &[], &[("content-type", "text/plain")], "0123456789");
+    assert_eq!(check.status, 201, "{}", check.text());
+    let check = check.json();
+    let large = reader.ask("GET", "/payloads/{ref}", &[check["ref"].as_str().unwrap()], &[], "");
+    assert_eq!((large.status, large.text().as_str()), (200, "0123456789"));
+    assert_eq!(reader.ask("PUT", "/payloads", &[], &[], "x").status, 201);
+    let hooked = json!({"reply": {"mode": "webhook", "url": "http://127.0.0.1:9/"}, "priority": 1}).to_string();
+    let hooked = reader.ask("POST", "/pipelines/{name}/builds", &["full"], &[], &hooked).json();
+    let hooked = hooked["id"].as_str().unwrap();
+    server.finished(hooked);
+    assert_eq!(reader.get("/builds/{id}", &[hooked])["reply"]["mode"], "webhook");
+    assert_eq!(reader.ask("POST", "/builds/{id}/reply", &[hooked], &[], "").status, 202);
+    assert_eq!(reader.refused("POST", "/builds/{id}/reply", &[id], &[], ""), 409);
+    let results = reader.get("/results", &["?received=false"]);
+    assert!(results.as_array().unwrap().iter().any(|build| build["id"] == hooked), "{results}");
+    assert_eq!(reader.ask("POST", "/builds/{id}/receipt", &[hooked], &[], "").status, 204);
+    let begun = Instant::now();
+    while reader.get("/search", &["?q=hi"])["hits"].as_array().unwrap().is_empty() {
+        assert!(begun.elapsed() < PATIENCE, "the index does not come so far");
+        std::thread::yield_now();
+    }
+    assert_ne!(reader.get("/search", &["?q=full&kind=build"])["hits"], json!([]));
+    while reader.get("/pipelines/{name}/stats", &["full", "?days=2"])["slowest_steps"] == json!([]) {
+        assert!(begun.elapsed() < PATIENCE, "nothing is counted");
+        std::thread::yield_now();
+    }
+    reader.get("/stats", &[]);
+    for wish in ["/groups/{name}/pause", "/groups/{name}/resume", "/groups/{name}/rebuild"] {
+        assert_eq!(reader.ask("POST", wish, &["search"], &[], "").status, 202);
+    }
+    assert!(!reader.get("/gateways", &[]).as_array().unwrap().is_empty());
+    assert!(!reader.get("/groups", &[]).as_array().unwrap().is_empty());
+    for path in ["/healthz", "/readyz", "/metrics"] {
+        reader.get(path, &[]);
+    }
+    let retried = reader.ask("POST", "/builds/{id}/retry", &[id], &[], r#"{"failed_only":true}"#);
+    assert_eq!(retried.status, 202, "{}", retried.text());
+    server.finished(id);
+    // One that waits for nobody, so that its executor's loss is no part of it.
+    reader.ask(
+        "PUT",
+        "/pipelines/{name}",
+        &["idle"],
+        &[],
+        "name: idle\njobs: {a: {labels: [none], steps: [{run: x}]}}",
+    );
+    let idle = reader.ask("POST", "/pipelines/{name}/builds", &["idle"], &[], "").json();
+    let idle = idle["id"].as_str().unwrap();
+    assert!(reader.get("/builds/{id}", &[idle])["jobs"][0]["waiting_for"].is_string());
+    assert_eq!(reader.refused("DELETE", "/builds/{id}", &[idle], &[], ""), 409);
+    assert_eq!(reader.ask("POST", "/builds/{id}/cancel", &[idle], &[], "").status, 202);
+    assert_eq!(reader.refused("POST", "/builds/{id}/cancel", &[idle], &[], ""), 409);
+    assert_eq!(reader.ask("DELETE", "/builds/{id}", &[idle], &[], "").status, 204);
+    let signed = reader.ask_as("POST", "/sign-in", &[], &FORM, &format!("token={}", server.token));
+    assert!(signed.status == 303 && signed.headers.contains_key("set-cookie"));
+    assert_eq!(reader.ask_as("POST", "/sign-in", &[], &FORM, "token=wrong").status, 303);
+    assert_eq!(reader.ask_as("POST", "/sign-out", &[], &[], "").status, 303);
+}
+
+#[test]
+fn a_job_that_was_given_up_is_told_as_the_reference_says() {
+    let mut reader = Reader { server: Server::start(&["--lease-seconds", "3"]), reference: Reference::read() };
+    reader.server.apply("lost", "name: lost\njobs: {a: {lost_attempts: 1, steps: [{run: 'echo on; read <> <(:)'}]}}\n");
+    let id = reader.server.trigger("lost");
+    reader.server.events(&id).until_line("on");
+    let running = reader.get("/executors", &[]);
+    assert_eq!(running[0]["jobs"].as_array().unwrap().len(), 1, "{running}");
+    reader.server.kill();
+    reader.server.restart();
+    let begun = Instant::now();
+    let letter = loop {
+        let letters = reader.get("/dead-letters", &["?state=open"]);
+        if let Some(letter) = letters.as_array().unwrap().first() {
+            break letter["id"].as_str().unwrap().to_owned();
+        }
+        assert!(begun.elapsed() < PATIENCE, "the job was never given up");
+        std::thread::yield_now();
+    };
+    reader.get("/dead-letters/{id}", &[&letter]);
+    assert_eq!(reader.get("/builds/{id}", &[&id])["jobs"][0]["lost"].as_array().unwrap().len(), 1);
+    let told = reader.get("/builds/{id}/events", &[&id]).to_string();
+    assert!(told.contains("job_lost"), "{told}");
+    assert_eq!(reader.ask("POST", "/dead-letters/{id}/discard", &[&letter], &[], "").status, 200);
+    for what in ["/dead-letters/{id}/discard", "/dead-letters/{id}/retry"] {
+        assert_eq!(reader.refused("POST", what, &[&letter], &[], ""), 409);
+    }
+}

@@ -1,0 +1,267 @@
+//! Whatever a type of `wire` can hold stands in the document: a member that is added there is added here, or this does not
+//! compile. The same of the examples of frames and messages.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+use wire::{
+    ArtifactId, BuildId, DeadLetterId, ExecutorId, JobId, LabelSet, LogLine, Outcome, Position, Problem, Timestamp,
+    dead_letter::{Cause, DeadLetterBody, DeadLetterOrigin, DeadLetterState, DeadLetterView},
+    executor_now::{AttemptNow, ExecutorNow, StepNow},
+    group::{GroupState, GroupView, Progress},
+    log::RecordedLine,
+    pipeline::{Condition, InputKind, InputSpec},
+    reply::{ReplyKind, ReplyState, ReplyView},
+    search::{Found, SearchHit, SearchPage},
+    statistics::{DayStats, Ends, JobStats, Spread, StatsView, StepStats},
+    task::LeaseRef,
+    view::{
+        ArtifactView, BuildSummary, BuildView, ExecutorView, GatewayView, JobView, LostAttempt, RunningJob, State,
+        StepView, WorkerView,
+    },
+};
+
+use crate::{document::Reference, yaml};
+
+#[test]
+fn no_member_of_what_is_answered_is_missing_in_the_reference() {
+    let reference = Reference::read();
+    let is = |schema: &str, value: Value| reference.assert_is(schema, &value);
+    let (id, at, text) = (Uuid::nil(), Timestamp(1), || "x".to_owned());
+    let name: wire::PipelineName = "site".parse().unwrap();
+    let labels = LabelSet::new(["linux".to_owned()]).unwrap();
+    let position = Position { epoch: 1, offset: 2 };
+    let artifact =
+        ArtifactView { id: ArtifactId(id), job: JobId(id), attempt: 1, name: text(), size: 1, sha256: "0".repeat(64) };
+    let step = StepView {
+        step: 0,
+        name: text(),
+        command: text(),
+        state: State::Finished,
+        outcome: Some(Outcome::TimedOut),
+        exit_code: Some(1),
+        reason: Some(text()),
+        started_at: Some(at),
+        finished_at: Some(at),
+        first_line: Some(0),
+    };
+    let job = JobView {
+        id: JobId(id),
+        name: text(),
+        needs: vec![text()],
+        condition: Condition::Always,
+        labels: labels.clone(),
+        state: State::Queued,
+        outcome: Some(Outcome::Cancelled),
+        attempt: 1,
+        attempts: 1,
+        priority: 1,
+        lost_attempts: 1,
+        lost: vec![LostAttempt { attempt: 1, executor: text(), reason: text() }],
+        waiting_for: Some(text()),
+        reason: Some(text()),
+        executor: Some(text()),
+        queued_at: Some(at),
+        started_at: Some(at),
+        finished_at: Some(at),
+        position: Some(position),
+        lines: 1,
+        sealed: true,
+        unrecorded: 1,
+        steps: vec![step],
+        artifacts: vec![artifact],
+    };
+    let summary = BuildSummary {
+        id: BuildId(id),
+        number: 1,
+        pipeline: name.clone(),
+        state: State::Running,
+        outcome: Some(Outcome::Succeeded),
+        queued_at: at,
+        started_at: Some(at),
+        finished_at: Some(at),
+        jobs_finished: 1,
+        jobs_total: 1,
+    };
+    let reply = ReplyView {
+        mode: ReplyKind::Webhook,
+        address: text(),
+        state: ReplyState::Stopped,
+        attempts: 1,
+        last_error: Some(text()),
+        next_at: Some(at),
+        delivered_at: Some(at),
+        received_at: Some(at),
+    };
+    let inputs = BTreeMap::from([(text(), text())]);
+    let build = BuildView { summary, inputs, cancelling: true, position, jobs: vec![job], reply: Some(reply) };
+    is("BuildView", json!(build));
+    for mark in 0..5 {
+        let [open, split, err, note, missing] = std::array::from_fn(|n| n == mark);
+        let line =
+            RecordedLine { step: 0, line: LogLine { n: 0, t: at, text: text(), open, split, err, note }, missing };
+        is("RecordedLine", json!(line));
+    }
+    let letter = DeadLetterView {
+        id: DeadLetterId(id),
+        message_id: id,
+        cause: Cause::NeverSettled,
+        reason: text(),
+        deaths: 1,
+        first_at: at,
+        died_at: at,
+        origin: Some(DeadLetterOrigin { exchange: text(), key: text() }),
+        content_type: text(),
+        correlation_id: Some(text()),
+        size: 1,
+        build: Some(BuildId(id)),
+        pipeline: Some(name.clone()),
+        number: Some(1),
+        job: Some(JobId(id)),
+        state: DeadLetterState::Retried,
+        settled_by: Some(text()),
+        settled_at: Some(at),
+        not_retriable: Some(text()),
+    };
+    is("DeadLetterBody", json!(DeadLetterBody { letter, body: Some(text()), body_base64: Some(text()), whole: false }));
+    let running = RunningJob {
+        id: JobId(id),
+        name: text(),
+        attempt: 1,
+        started_at: at,
+        build: BuildId(id),
+        pipeline: name.clone(),
+        number: 1,
+    };
+    let executor = ExecutorView {
+        id: ExecutorId(id),
+        name: text(),
+        labels,
+        slots: 1,
+        heard_at: at,
+        alive: true,
+        running: vec![JobId(id)],
+        jobs: vec![running],
+    };
+    is("ExecutorView", json!(executor));
+    let running = vec![LeaseRef { job: JobId(id), attempt: 1 }];
+    let attempt = AttemptNow {
+        job: JobId(id),
+        attempt: 1,
+        build: BuildId(id),
+        number: 1,
+        pipeline: name.clone(),
+        name: text(),
+        since: at,
+        step: Some(StepNow { step: 0, name: text(), since: at }),
+        unconfirmed_events: 1,
+        unconfirmed_lines: 1,
+        lines: vec![text()],
+    };
+    let now = ExecutorNow {
+        executor: ExecutorId(id),
+        slots: 1,
+        running,
+        free_slots: Some(0),
+        attempts: vec![attempt],
+        disk_free: Some(1),
+        load: Some(0.5),
+        left_out: Some(text()),
+    };
+    is("ExecutorNow", json!(now));
+    let server_id = wire::ServerId::new("north", 1).unwrap();
+    let worker = WorkerView { server_id, sockets: 1, topics: 1, queue_length: 1, restarts: 1 };
+    is("GatewayView", json!(GatewayView { instance: text(), workers: vec![worker], heard_at: at, alive: true }));
+    let group = GroupView {
+        name: text(),
+        offset: Some(1),
+        lag: 1,
+        losses: 1,
+        speed: 1,
+        state: GroupState::Rebuilding,
+        reason: Some(text()),
+        progress: Some(Progress { done: 1, total: 2 }),
+        active: Some(text()),
+        members: vec![text()],
+        can_rebuild: true,
+    };
+    is("GroupView", json!(group));
+    let input = InputSpec { name: text(), kind: InputKind::File, default: Some(text()), description: text() };
+    is("InputSpec", json!(input));
+    let (spread, builds) = (Spread { count: 1, p50: Some(1), p90: Some(1), p99: Some(1) }, Ends::default());
+    let stats = StatsView {
+        days: vec![DayStats { day: "2026-11-28".to_owned(), builds, duration_micros: spread, queue_micros: spread }],
+        builds,
+        duration_micros: spread,
+        queue_micros: spread,
+        slowest_steps: vec![StepStats {
+            pipeline: name.clone(),
+            job: text(),
+            step: text(),
+            mean_micros: 1,
+            duration_micros: spread,
+        }],
+        flaky_jobs: vec![JobStats {
+            pipeline: name.clone(),
+            job: text(),
+            succeeded: 1,
+            flaky: 1,
+            failed_attempts: 1,
+            lost_attempts: 1,
+        }],
+    };
+    is("StatsView", json!(stats));
+    let line = Found::Log { job: JobId(id), job_name: text(), attempt: 1, earlier: true, n: 0 };
+    for found in [line, Found::Build { field: "outcome".to_owned() }] {
+        let hit = SearchHit {
+            build: BuildId(id),
+            pipeline: name.clone(),
+            number: 1,
+            found,
+            text: text(),
+            ranges: vec![(0, 1)],
+            url: text(),
+        };
+        let page =
+            SearchPage { hits: vec![hit], next: Some("1.2".to_owned()), stopped: true, behind: 1, building: true };
+        is("SearchPage", json!(page));
+    }
+    is("Problem", json!(Problem::new(422, "x", "x").at(1, 1)));
+}
+
+#[test]
+fn every_frame_and_message_has_the_members_that_the_reference_says() {
+    let reference = Reference::of_messages();
+    let messages = reference.document()["components"]["messages"].as_object().unwrap();
+    for (name, message) in messages {
+        assert_eq!(message["payload"]["$ref"], format!("#/components/schemas/{name}"), "the payload of {name}");
+        for example in message["examples"].as_array().unwrap() {
+            reference.assert_is(name, &example["payload"]);
+        }
+    }
+    let used: BTreeSet<&str> = reference.document()["channels"]
+        .as_object()
+        .unwrap()
+        .values()
+        .flat_map(|channel| channel["messages"].as_object().unwrap().keys().map(String::as_str))
+        .collect();
+    assert_eq!(used, messages.keys().map(String::as_str).collect(), "each message has a channel");
+}
+
+#[test]
+fn every_kind_of_event_stands_in_the_reference() {
+    let reference = Reference::read();
+    let sockets = yaml::read(include_str!("../../../docs/asyncapi.yaml"));
+    let mut kinds = BTreeSet::new();
+    for message in ["job_event", "build_event"] {
+        for example in sockets["components"]["messages"][message]["examples"].as_array().unwrap() {
+            reference.assert_is("EventMessage", &example["payload"]);
+            kinds.insert(example["payload"]["event"]["kind"].as_str().unwrap().to_owned());
+        }
+    }
+    let told = reference.document()["components"]["schemas"]["Event"]["oneOf"].as_array().unwrap();
+    let told: BTreeSet<String> =
+        told.iter().map(|one| one["properties"]["kind"]["const"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(told, kinds);
+}
