@@ -61,7 +61,7 @@ test("keys go through the jobs, tell what they do, and go home; in a field they 
   await page.keyboard.press("?");
   const help = page.getByRole("dialog", { name: "Keyboard shortcuts" });
   await expect(help).toBeVisible();
-  await expect(help).toContainText("Search the whole log");
+  await expect(help).toContainText("search the whole log");
   await page.keyboard.press("Escape");
   await expect(help).toBeHidden();
 
