@@ -30,6 +30,8 @@ pub(crate) const ORIGIN: &str = "x-stepcast-origin";
 pub(crate) const HINT: &str = "hint";
 /// The offset of an entry of a stream.
 const STREAM_OFFSET: &str = "x-stream-offset";
+/// How a name begins that the broker has given to a consumer of direct replies.
+const DIRECT_REPLY: &str = "amq.rabbitmq.reply-to.";
 const PERSISTENT: u8 = 2;
 const TRANSIENT: u8 = 1;
 
@@ -76,7 +78,8 @@ impl Parcel {
         Ok(Self {
             exchange: message.exchange.name().into(),
             key: short(&message.key)?,
-            mandatory: message.mandatory,
+            // RabbitMQ hands a direct reply to its requester itself, and returns it as unroutable all the same (3.10).
+            mandatory: message.mandatory && !message.key.starts_with(DIRECT_REPLY),
             is_event: message.stream,
             properties,
             body: message.body,

@@ -12,6 +12,12 @@ use broker::{
     topology::{Exchange, Queue, QueueKind},
 };
 use broker_rabbitmq::{RabbitBroker, StartError};
+use futures_util::StreamExt as _;
+use lapin::{
+    BasicProperties,
+    options::{BasicConsumeOptions, BasicPublishOptions},
+    types::FieldTable,
+};
 use node::{LOOK_AGAIN, Node, PATIENCE};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -159,6 +165,36 @@ async fn connections_that_an_operator_closes_are_opened_again() {
     }
     all_came(seen, COUNT).await;
     until("both connections", async || is_well(&broker).await).await;
+}
+
+#[tokio::test]
+async fn a_direct_reply_reaches_its_requester_and_counts_as_published() {
+    let _turn = TURN.lock().await;
+    let node = Node::shared();
+    let broker = node.broker().await;
+    let requester = lapin::Connection::connect(&node.url(), lapin::ConnectionProperties::default()).await.unwrap();
+    let channel = requester.create_channel().await.unwrap();
+    let no_ack = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
+    let direct = "amq.rabbitmq.reply-to";
+    let mut replies = channel.basic_consume(direct.into(), "".into(), no_ack, FieldTable::default()).await.unwrap();
+    // The name that others must use is told with the request.
+    let queue = work_queue();
+    let mut requests = open(&broker, &queue).await;
+    let asking = BasicProperties::default().with_reply_to(direct.into());
+    channel
+        .basic_publish("".into(), queue.name.as_str().into(), BasicPublishOptions::default(), b"?", asking)
+        .await
+        .unwrap();
+    let request = soon("the request", requests.next()).await.unwrap();
+    let name = request.message.reply_to.clone().unwrap();
+    request.ack();
+    assert!(name.starts_with("amq.rabbitmq.reply-to."), "{name}");
+    let mut reply = Outgoing::new(Exchange::Direct, name, b"!".to_vec());
+    reply.mandatory = true;
+    soon("the confirm", broker.publish(reply)).await.expect("it was handed to its requester");
+    let came = soon("the reply", replies.next()).await.unwrap().unwrap();
+    assert_eq!(came.data, b"!");
+    requester.close(200, "".into()).await.unwrap();
 }
 
 #[tokio::test]
