@@ -9,6 +9,7 @@ use wire::{
     Callback, ClientId, GatewayMessage,
     callback::Refused,
     frame::{callback_frame, claim_check_frame},
+    reply::is_reply_queue,
 };
 
 use crate::{
@@ -144,21 +145,24 @@ impl Worker {
     /// A client says that a callback arrived: the broker need not keep it any longer, and its producer is told, if it
     /// asked for that.
     pub(crate) fn receipt(&mut self, client: ClientId, waiting: Unacknowledged) {
-        self.ack(waiting.ticket);
-        let Some(reply_to) = waiting.message.reply_to.filter(|queue| takes_receipts(queue)) else { return };
+        let part = self.unsettled.take(waiting.ticket);
+        let Some(reply_to) = waiting.message.reply_to.filter(|queue| takes_receipts(queue)) else {
+            return part.into_iter().for_each(Part::ack);
+        };
         let message_id = waiting.message.message_id;
         let body = serde_json::json!({"client_id": client, "message_id": message_id}).to_string().into_bytes();
         let mut message = Outgoing::new(topology::Exchange::Direct, reply_to, body);
         message.correlation_id = Some(message_id.to_string());
-        // A producer that is gone needs no receipt, and one that misses it may ask again.
-        drop(self.context.broker.publish(message));
+        // Only then the callback is settled: a worker that dies in between is asked for the receipt again. A producer that is
+        // gone needs none: what no queue takes counts as published.
+        self.send_on(message, part);
     }
 }
 
 /// Receipts go to reply queues and to the queue of receipts only: a callback must not make the gateway write into the queues
 /// of others.
 fn takes_receipts(queue: &str) -> bool {
-    queue == topology::RECEIPTS || queue.starts_with("reply.") || queue.starts_with("amq.rabbitmq.reply-to")
+    queue == topology::RECEIPTS || is_reply_queue(queue)
 }
 
 fn passed_on(client: ClientId, callback: Incoming, to_control: bool) -> Outgoing {

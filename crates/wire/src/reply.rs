@@ -21,7 +21,7 @@ use uuid::Uuid;
 use crate::{BuildId, Timestamp, VERSION, dead_letter::name_of, view::BuildSummary};
 
 /// The queues that a result may be published to are named so: nobody writes into others by a trigger.
-pub const QUEUE_PREFIXES: [&str; 2] = ["reply.", "amq.rabbitmq.reply-to."];
+const QUEUE_PREFIXES: [&str; 2] = ["reply.", "amq.rabbitmq.reply-to."];
 /// A queue's name and a correlation id have at most so many bytes: AMQP's short strings have no more.
 pub const SHORT_BYTES_MAX: usize = 255;
 /// The address of a webhook has at most so many bytes.
@@ -186,14 +186,20 @@ pub fn host_of(url: &str) -> Result<&str, String> {
     if host.is_empty() || host.starts_with(':') { wrong("names no host") } else { Ok(host) }
 }
 
-/// A webhook's address without what may be a secret in it: user and password, query and fragment.
+/// Whether results and receipts may be published to the queue of this name: so nobody makes Stepcast write into those of
+/// others.
+#[must_use]
+pub fn is_reply_queue(name: &str) -> bool {
+    QUEUE_PREFIXES.iter().any(|prefix| name.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty()))
+}
+
+/// A webhook's address without what may be a secret in it: user and password, path, query and fragment.
 #[must_use]
 pub fn shown(url: &str) -> String {
-    let end = url.find(['?', '#']).unwrap_or(url.len());
-    let (scheme, rest) = url[..end].split_once("://").unwrap_or(("", &url[..end]));
-    let slash = rest.find('/').unwrap_or(rest.len());
-    let host = rest[..slash].rsplit_once('@').map_or(&rest[..slash], |(_, host)| host);
-    format!("{scheme}://{host}{}", &rest[slash..])
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    format!("{scheme}://{host}")
 }
 
 #[cfg(test)]
@@ -221,7 +227,7 @@ mod tests {
 
     #[test]
     fn an_address_is_shown_without_its_secrets() {
-        assert_eq!(shown("https://user:pw@example.org:8443/hook?token=1#a"), "https://example.org:8443/hook");
+        assert_eq!(shown("https://user:pw@example.org:8443/hook?token=1#a"), "https://example.org:8443");
         assert_eq!(shown("http://example.org"), "http://example.org");
         assert_eq!(shown("http://example.org?token=a@b"), "http://example.org");
     }
