@@ -12,7 +12,7 @@ pub struct PipelineRetention {
 }
 
 /// Which finished builds of a pipeline have outlived their time: those to which one of the rules applies. The last build
-/// and the last one that succeeded have not, whatever the rules say.
+/// and the last one that succeeded have not, whatever the rules say; nor has one whose result is still being told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outlived {
     /// Those that finished before.

@@ -125,6 +125,7 @@ pub(super) async fn outlived(
          FROM builds WHERE pipeline = ?1 WINDOW newest AS (ORDER BY number DESC)) AS ranked \
          WHERE state = 'finished' AND number <> last AND number <> good \
          AND (idempotency_key IS NULL OR queued_at < ?5) \
+         AND NOT EXISTS (SELECT 1 FROM replies WHERE replies.build = ranked.id AND replies.state = 'due') \
          AND (finished_at < ?2 OR place > ?3 OR total > ?4) ORDER BY number LIMIT ?6",
     )
     .bind(pipeline.as_str())
