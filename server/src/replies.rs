@@ -47,9 +47,11 @@ const PAUSE: Duration = Duration::from_secs(5);
 const PAUSE_MAX: Duration = Duration::from_secs(60 * 60);
 /// After this no try follows.
 const GIVE_UP: Duration = Duration::from_secs(3 * 24 * 60 * 60);
-/// A callback is sent so often by the clock, each wait four times as long as the one before, a day in all; then when its client
-/// comes back.
-const CALLBACKS_BY_CLOCK: u32 = 6;
+/// A callback without a receipt is sent again when its build's end is four times as long ago as the last time, up to this; then
+/// when its client comes back.
+const CALLED_BACK_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+/// The broker may take so long for a message before it is tried again: a slot must become free.
+const PUBLISH_PATIENCE: Duration = Duration::from_secs(15);
 
 /// Tells results until `shutdown`.
 pub(crate) async fn run(
@@ -102,8 +104,8 @@ async fn gathered(changed: &mut watch::Receiver<u64>) -> bool {
 /// Tries that are under way.
 struct Tries {
     running: JoinSet<BuildId>,
-    /// With their receivers.
-    under_way: HashMap<BuildId, String>,
+    /// With their receivers, and whether those have failed before.
+    under_way: HashMap<BuildId, (String, bool)>,
 }
 
 impl Tries {
@@ -119,15 +121,15 @@ impl Tries {
             let mut has_begun = false;
             for due in found.due {
                 let receiver = due.reply.receiver.clone();
-                let slots = self.under_way.values().filter(|other| **other == receiver).count();
                 if self.under_way.len() >= AT_ONCE
-                    || slots >= AT_ONCE_PER_RECEIVER
                     || self.under_way.contains_key(&due.build.id)
+                    || self.busy().contains(&receiver)
                 {
                     continue;
                 }
                 has_begun = true;
-                self.under_way.insert(due.build.id, receiver);
+                let has_failed = due.reply.mode != ReplyKind::Callback && due.attempts > 0;
+                self.under_way.insert(due.build.id, (receiver, has_failed));
                 let teller = Arc::clone(teller);
                 self.running.spawn(async move { teller.tell(due).await });
             }
@@ -138,11 +140,11 @@ impl Tries {
         }
     }
 
-    /// Receivers that have no free slot.
+    /// Receivers that have no free slot. One that fails has a single one: it must not take those of others.
     fn busy(&self) -> Vec<String> {
         let mut counts: HashMap<&str, usize> = HashMap::new();
-        for receiver in self.under_way.values() {
-            *counts.entry(receiver).or_default() += 1;
+        for (receiver, has_failed) in self.under_way.values() {
+            *counts.entry(receiver).or_default() += if *has_failed { AT_ONCE_PER_RECEIVER } else { 1 };
         }
         let full = counts.into_iter().filter(|(_, count)| *count >= AT_ONCE_PER_RECEIVER);
         full.map(|(receiver, _)| receiver.to_owned()).collect()
@@ -197,8 +199,12 @@ impl Teller {
         let mut message = callback(&socket.server_id, due.message_id, body);
         // It may be elsewhere by now; who gets it twice knows it by its id.
         message.cc.push(topology::client_key(socket.client_id));
-        let sent = self.broker.publish(message).await;
-        sent.map_err(|failure| Failure::ForNow(failure.reason()))
+        self.publish(message).await.map_err(|failure| Failure::ForNow(failure.reason()))
+    }
+
+    async fn publish(&self, message: Outgoing) -> Result<(), BrokerError> {
+        let published = tokio::time::timeout(PUBLISH_PATIENCE, self.broker.publish(message)).await;
+        published.unwrap_or_else(|_| Err(BrokerError::Unavailable("the broker does not take it".to_owned())))
     }
 
     async fn to_queue(&self, due: &DueReply) -> Result<(), Failure> {
@@ -207,7 +213,7 @@ impl Teller {
         message.message_id = due.message_id;
         message.correlation_id.clone_from(&due.reply.correlation_id);
         message.mandatory = true;
-        self.broker.publish(message).await.map_err(|failure| match failure {
+        self.publish(message).await.map_err(|failure| match failure {
             BrokerError::Unroutable(_) | BrokerError::NoQueue(_) => {
                 Failure::ForNow(format!("there is no queue {queue}"))
             }
@@ -228,9 +234,9 @@ pub(crate) fn callback(server_id: &ServerId, message_id: Uuid, body: Vec<u8>) ->
 fn judged(due: &DueReply, result: Result<(), Failure>) -> Tried {
     match (result, due.reply.mode) {
         (Ok(()), ReplyKind::Callback) => {
-            let sent = due.attempts.saturating_add(1);
-            let wait = FIRST_RECEIPT * 4_u32.saturating_pow(sent.min(CALLBACKS_BY_CLOCK) - 1);
-            Tried::Sent((sent < CALLBACKS_BY_CLOCK).then_some(wait))
+            // By its age, not by how often: it is sent to a client that comes back, too.
+            let wait = (due.age * 3).max(FIRST_RECEIPT);
+            Tried::Sent((due.age + wait <= CALLED_BACK_FOR).then_some(wait))
         }
         (Ok(()), ReplyKind::Webhook | ReplyKind::Queue) => Tried::Delivered,
         (Err(Failure::ForGood(why)), _) => Tried::Stopped(why),

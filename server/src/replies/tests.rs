@@ -72,6 +72,41 @@ async fn reply_to_a_queue_of_the_embedded_broker_waits_for_the_queue_and_comes_o
 }
 
 #[test]
+fn what_follows_from_a_try_goes_by_the_age_of_the_builds_end() {
+    let due = |mode, hours: u64| {
+        DueReply {
+        build: serde_json::from_value(json!({
+            "id": Uuid::nil(), "number": 1, "pipeline": "hi", "state": "finished", "outcome": "succeeded", "queued_at": 0,
+            "started_at": 0, "finished_at": 0, "jobs_finished": 1, "jobs_total": 1
+        }))
+        .unwrap(),
+        message_id: Uuid::nil(),
+        reply: NewReply {
+            mode,
+            address: String::new(),
+            receiver: String::new(),
+            correlation_id: None,
+            asked_by: String::new(),
+        },
+        socket: None,
+        attempts: 30,
+        age: Duration::from_secs(hours * 3600),
+    }
+    };
+    let failed = || Err(Failure::ForNow("no".to_owned()));
+    for mode in [ReplyKind::Webhook, ReplyKind::Queue] {
+        assert_eq!(judged(&due(mode, 0), Ok(())), Tried::Delivered);
+        assert!(matches!(judged(&due(mode, 70), failed()), Tried::Again(why, wait) if why == "no" && wait >= PAUSE));
+        assert_eq!(judged(&due(mode, 72), failed()), Tried::Stopped("no".to_owned()));
+        assert_eq!(judged(&due(mode, 0), Err(Failure::ForGood("410".to_owned()))), Tried::Stopped("410".to_owned()));
+    }
+    let sent = |hours| judged(&due(ReplyKind::Callback, hours), Ok(()));
+    assert_eq!(sent(0), Tried::Sent(Some(FIRST_RECEIPT)));
+    assert_eq!(sent(6), Tried::Sent(Some(Duration::from_secs(18 * 3600))));
+    assert_eq!(sent(7), Tried::Sent(None), "more than a day after the end its client must come back");
+}
+
+#[test]
 fn waits_double_up_to_an_hour_and_vary_by_a_fifth() {
     let (least, middle, most) = (0, 20, 40);
     assert_eq!([0, 1, 2].map(|n| pause(n, middle).as_secs()), [5, 10, 20]);

@@ -2,9 +2,9 @@
 
 use store::model::reply::NewReply;
 use wire::{
-    Authority, Problem,
+    Authority, Problem, SocketMeta,
     command::{ReplyMode, Trigger},
-    reply::{QUEUE_PREFIXES, ReplyKind, SHORT_BYTES_MAX, host_of},
+    reply::{ReplyKind, SHORT_BYTES_MAX, host_of, is_reply_queue},
     task::Reply,
 };
 
@@ -26,21 +26,21 @@ pub(crate) fn wanted(who: &Authority, trigger: &Trigger) -> Result<Wanted, Probl
         correlation_id: correlation_id.cloned(),
         asked_by: who.subject.clone(),
     };
+    let at = |socket: &SocketMeta| Reply { server_id: socket.server_id.clone(), client_id: socket.client_id };
     match (&trigger.reply, &trigger.socket) {
         (Some(ReplyMode::None {}), _) | (None, None) => Ok(Wanted::default()),
         (None | Some(ReplyMode::Callback {}), Some(socket)) => {
             let client = socket.client_id.to_string();
             // Callbacks go to the broker, which takes them for anybody alike.
             let told = told(ReplyKind::Callback, &client, "callbacks", None);
-            let socket = Reply { server_id: socket.server_id.clone(), client_id: socket.client_id };
-            Ok(Wanted { socket: Some(socket), told: Some(told) })
+            Ok(Wanted { socket: Some(at(socket)), told: Some(told) })
         }
         (Some(ReplyMode::Callback {}), None) => Err(Problem::new(
             422,
             "Reply without address",
             "`reply` asks for a callback but `socket` is missing: send the socket meta of the `hello` frame along.",
         )),
-        (Some(ReplyMode::Webhook { url }), _) => {
+        (Some(ReplyMode::Webhook { url }), socket) => {
             let refused = |why: String| Problem::new(422, "Invalid reply", format!("{why}."));
             let host = host_of(url).map_err(refused)?.to_ascii_lowercase();
             let uri: ureq::http::Uri =
@@ -49,12 +49,13 @@ pub(crate) fn wanted(who: &Authority, trigger: &Trigger) -> Result<Wanted, Probl
             if uri.port_u16().is_none() && !is_without_port {
                 return Err(refused("`url` is no address: its port must be a number up to 65535".to_owned()));
             }
-            Ok(Wanted { socket: None, told: Some(told(ReplyKind::Webhook, url, &host, None)) })
+            let told = told(ReplyKind::Webhook, url, &host, None);
+            Ok(Wanted { socket: socket.as_ref().map(at), told: Some(told) })
         }
-        (Some(ReplyMode::Queue { reply_to, correlation_id }), _) => {
+        (Some(ReplyMode::Queue { reply_to, correlation_id }), socket) => {
             queue(reply_to, correlation_id.as_deref())?;
             let told = told(ReplyKind::Queue, reply_to, reply_to, correlation_id.as_ref());
-            Ok(Wanted { socket: None, told: Some(told) })
+            Ok(Wanted { socket: socket.as_ref().map(at), told: Some(told) })
         }
     }
 }
@@ -62,7 +63,7 @@ pub(crate) fn wanted(who: &Authority, trigger: &Trigger) -> Result<Wanted, Probl
 /// Whether a result may be published there.
 fn queue(name: &str, correlation_id: Option<&str>) -> Result<(), Problem> {
     let refused = |sentence: String| Err(Problem::new(422, "Invalid reply", sentence));
-    if !QUEUE_PREFIXES.iter().any(|prefix| name.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty())) {
+    if !is_reply_queue(name) {
         return refused(
             "`reply_to` must be the name of a queue that begins with `reply.`, or a direct reply-to \
              (`amq.rabbitmq.reply-to.…`): results are published to no other queue."
