@@ -19,6 +19,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod analytics;
+pub mod audit;
 pub mod concurrency;
 pub mod conformance;
 pub mod groups;
@@ -35,6 +36,7 @@ pub mod standing;
 use std::{future::Future, pin::Pin, time::Duration};
 
 pub use analytics::Analytics;
+pub use audit::Audit;
 pub use groups::Groups;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -143,6 +145,7 @@ pub trait Store:
     + Analytics
     + Payloads
     + replies::Replies
+    + Audit
 {
     /// Reads and writes something, to tell whether the database works.
     fn check(&self) -> Answer<'_, ()>;

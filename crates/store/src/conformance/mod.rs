@@ -8,6 +8,7 @@
 pub mod accounts;
 pub mod analytics;
 pub mod anew;
+pub mod audit;
 pub mod builds;
 pub mod concurrency;
 pub mod dead_letters;
@@ -56,6 +57,10 @@ macro_rules! store_conformance {
             a_pipeline_is_written_only_if_the_rule_says_so
             pipelines_are_listed_with_their_last_builds
             the_store_checks_itself
+        );
+        $crate::store_conformance!(@ $fixture, audit:
+            audit_entries_are_found_newest_first
+            audit_entries_are_forgotten_by_their_age
         );
         $crate::store_conformance!(@ $fixture, builds:
             builds_are_numbered_within_their_pipeline

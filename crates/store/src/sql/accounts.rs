@@ -1,6 +1,6 @@
 //! Sessions, tokens and sign-in links.
 
-use wire::{Timestamp, authority::Role};
+use wire::{AccountId, Timestamp};
 
 use super::{
     Details, SqlStore,
@@ -50,16 +50,16 @@ impl<D: Details> Accounts for SqlStore<D> {
         let token = token.clone();
         Box::pin(self.writer.run(Rank::Command, move |connection| {
             Box::pin(async move {
-                let role = match token.role {
-                    Role::Owner => "owner",
-                };
                 query(
-                    "INSERT INTO tokens (sha256, name, role) VALUES (?, ?, ?) \
-                     ON CONFLICT (sha256) DO UPDATE SET name = excluded.name, role = excluded.role",
+                    "INSERT INTO program_tokens (sha256, name, grants, account, created_at, expires_at) \
+                     VALUES (?, ?, ?, ?, {now}, ?) ON CONFLICT (sha256) DO UPDATE SET name = excluded.name, \
+                     grants = excluded.grants, account = excluded.account, expires_at = excluded.expires_at",
                 )
                 .bind(&token.sha256)
                 .bind(&token.name)
-                .bind(role)
+                .bind(rows::to_json(&token.grants)?)
+                .bind(token.account.as_ref().map(|account| rows::bytes(&account.0)))
+                .bind(token.expires_at.map(|at| at.0))
                 .execute(&mut *connection)
                 .await?;
                 note_owner(connection).await
@@ -70,14 +70,14 @@ impl<D: Details> Accounts for SqlStore<D> {
     fn token<'a>(&'a self, sha256: &'a str) -> Answer<'a, Option<TokenRow>> {
         Box::pin(async move {
             let mut reader = self.reader().await?;
-            let found = query("SELECT sha256, name, role FROM tokens WHERE sha256 = ?")
-                .bind(sha256)
-                .fetch_optional(&mut reader)
-                .await?;
-            let token = |row| {
-                Ok(TokenRow { sha256: row_text(&row, 0)?, name: row_text(&row, 1)?, role: rows::parsed(&row, 2)? })
-            };
-            found.map(token).transpose()
+            let found = query(
+                "SELECT sha256, name, grants, account, expires_at FROM program_tokens \
+                 WHERE sha256 = ? AND (expires_at IS NULL OR expires_at > {now})",
+            )
+            .bind(sha256)
+            .fetch_optional(&mut reader)
+            .await?;
+            found.as_ref().map(token).transpose()
         })
     }
 
@@ -163,8 +163,14 @@ impl<D: Details> SqlStore<D> {
     }
 }
 
-fn row_text(row: &Row, column: usize) -> Result<String, StoreError> {
-    row.try_get(column)
+fn token(row: &Row) -> Result<TokenRow, StoreError> {
+    Ok(TokenRow {
+        sha256: row.try_get(0)?,
+        name: row.try_get(1)?,
+        grants: rows::json(row, 2)?,
+        account: rows::uuid_if(row, 3)?.map(AccountId),
+        expires_at: rows::time_if(row, 4)?,
+    })
 }
 
 /// Someone can sign in from now on. Kept apart from links, sessions and tokens, because those go.

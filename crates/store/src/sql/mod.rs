@@ -5,6 +5,7 @@
 mod accounts;
 mod analytics;
 mod anew;
+mod audit;
 mod builds;
 mod callbacks;
 mod chunk;
