@@ -25,6 +25,7 @@ pub mod conformance;
 pub mod groups;
 pub mod model;
 pub mod payloads;
+pub mod people;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod replies;
@@ -61,6 +62,7 @@ use model::{
 };
 
 pub use payloads::Payloads;
+pub use people::People;
 
 /// A boxed future, as object-safe traits return it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -146,6 +148,7 @@ pub trait Store:
     + Payloads
     + replies::Replies
     + Audit
+    + People
 {
     /// Reads and writes something, to tell whether the database works.
     fn check(&self) -> Answer<'_, ()>;

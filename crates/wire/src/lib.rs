@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod about;
+pub mod account;
 pub mod audit;
 pub mod authority;
 pub mod callback;

@@ -19,6 +19,7 @@ pub mod leases;
 pub mod logs;
 pub mod lost_place;
 pub mod payloads;
+pub mod people;
 pub mod processes;
 pub mod queues;
 pub mod record;
@@ -170,6 +171,13 @@ macro_rules! store_conformance {
             claim_check_a_payload_that_nobody_refers_to_goes_with_its_time
             file_input_a_build_whose_file_is_not_kept_is_not_made
             file_input_the_payload_of_a_deleted_build_goes_with_the_last_one
+        );
+        $crate::store_conformance!(@ $fixture, people:
+            an_account_is_made_by_a_link_once
+            a_name_belongs_to_one_account
+            somebody_always_runs_the_installation
+            a_changed_password_ends_sessions
+            tokens_are_listed_and_taken_back
         );
         $crate::store_conformance!(@ $fixture, anew:
             p3_a_restored_store_begins_anew_above_every_epoch

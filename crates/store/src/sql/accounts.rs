@@ -1,11 +1,11 @@
 //! Sessions, tokens and sign-in links.
 
-use wire::{AccountId, Timestamp};
+use wire::Timestamp;
 
 use super::{
     Details, SqlStore,
-    connection::{Connection, Row, query},
-    now, rows,
+    connection::{Connection, query},
+    now, rows, tokens,
     writer::Rank,
 };
 use crate::{Accounts, Answer, StoreError, model::TokenRow};
@@ -48,37 +48,14 @@ impl<D: Details> Accounts for SqlStore<D> {
 
     fn put_token<'a>(&'a self, token: &'a TokenRow) -> Answer<'a, ()> {
         let token = token.clone();
-        Box::pin(self.writer.run(Rank::Command, move |connection| {
-            Box::pin(async move {
-                query(
-                    "INSERT INTO program_tokens (sha256, name, grants, account, created_at, expires_at) \
-                     VALUES (?, ?, ?, ?, {now}, ?) ON CONFLICT (sha256) DO UPDATE SET name = excluded.name, \
-                     grants = excluded.grants, account = excluded.account, expires_at = excluded.expires_at",
-                )
-                .bind(&token.sha256)
-                .bind(&token.name)
-                .bind(rows::to_json(&token.grants)?)
-                .bind(token.account.as_ref().map(|account| rows::bytes(&account.0)))
-                .bind(token.expires_at.map(|at| at.0))
-                .execute(&mut *connection)
-                .await?;
-                note_owner(connection).await
-            })
-        }))
+        Box::pin(
+            self.writer
+                .run(Rank::Command, move |connection| Box::pin(async move { tokens::put(connection, &token).await })),
+        )
     }
 
     fn token<'a>(&'a self, sha256: &'a str) -> Answer<'a, Option<TokenRow>> {
-        Box::pin(async move {
-            let mut reader = self.reader().await?;
-            let found = query(
-                "SELECT sha256, name, grants, account, expires_at FROM program_tokens \
-                 WHERE sha256 = ? AND (expires_at IS NULL OR expires_at > {now})",
-            )
-            .bind(sha256)
-            .fetch_optional(&mut reader)
-            .await?;
-            found.as_ref().map(token).transpose()
-        })
+        Box::pin(async move { tokens::find(&mut self.reader().await?, sha256).await })
     }
 
     fn put_sign_in_link<'a>(&'a self, sha256: &'a str, expires_at: Timestamp) -> Answer<'a, ()> {
@@ -163,18 +140,8 @@ impl<D: Details> SqlStore<D> {
     }
 }
 
-fn token(row: &Row) -> Result<TokenRow, StoreError> {
-    Ok(TokenRow {
-        sha256: row.try_get(0)?,
-        name: row.try_get(1)?,
-        grants: rows::json(row, 2)?,
-        account: rows::uuid_if(row, 3)?.map(AccountId),
-        expires_at: rows::time_if(row, 4)?,
-    })
-}
-
 /// Someone can sign in from now on. Kept apart from links, sessions and tokens, because those go.
-async fn note_owner(connection: &mut Connection) -> Result<(), StoreError> {
+pub(super) async fn note_owner(connection: &mut Connection) -> Result<(), StoreError> {
     let now = now(&mut *connection).await?;
     query("INSERT INTO facts (name, at) VALUES ('owner', ?) ON CONFLICT (name) DO NOTHING")
         .bind(now.0)
