@@ -227,12 +227,12 @@ pub(crate) fn wait_seconds(wait: Duration) -> u64 {
 }
 
 /// As who asks sees themselves.
-pub(crate) fn own(who: &Authority) -> OwnView {
+pub(crate) fn own(who: &Authority, credential: &Credential) -> OwnView {
     OwnView {
         account: who.account,
         name: who.name.clone(),
         grants: who.grants().clone(),
-        is_person: who.account.is_some() && who.subject.starts_with("session:"),
+        is_person: person(credential).is_ok(),
     }
 }
 
