@@ -406,9 +406,7 @@ pub(crate) async fn create_token(
     credential: &Credential,
     asked: NewToken,
 ) -> Result<MadeToken, Problem> {
-    if person(credential).is_err() {
-        who.need(Need::Run)?;
-    }
+    may_make_tokens(who, credential)?;
     must_grant(&asked.grants)?;
     if !asked.grants.within(who.grants()) {
         let sentence = format!(
@@ -446,6 +444,11 @@ pub(crate) async fn create_token(
         used_at: None,
     };
     Ok(MadeToken { secret: token, token: view })
+}
+
+/// People make tokens, and programs that are admin everywhere.
+pub(crate) fn may_make_tokens(who: &Authority, credential: &Credential) -> Result<(), Problem> {
+    if person(credential).is_ok() { Ok(()) } else { who.need(Need::Run) }
 }
 
 /// All tokens for an admin, one's own for everybody else.
