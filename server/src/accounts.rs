@@ -193,7 +193,11 @@ pub(crate) async fn welcome(
     let sha256 = secret::sha256(link);
     let way = link_way(core, sha256).await?;
     // Nobody without a link has a password hashed.
-    let way = way.ok_or(NotMade::NoLink)?;
+    let Some(way) = way else {
+        let entry = NewEntry::new(Action::SignInRefused, "welcome", "somebody").from(Some(from));
+        note(core, entry.detail("An unknown link.")).await?;
+        return Err(NotMade::NoLink);
+    };
     let new = NewAccount { id: AccountId(Uuid::new_v4()), name, password: password::hash(password).await? };
     let entry = NewEntry::new(Action::AccountCreated, "welcome", "").from(Some(from));
     match core.store.create_account(new, way, entry).await.map_err(store_problem)? {
