@@ -14,6 +14,7 @@ mod commands;
 mod config;
 mod core;
 mod desk;
+mod entry;
 mod groups;
 mod http;
 mod hub;
@@ -40,6 +41,7 @@ mod search;
 mod secret;
 mod stop;
 mod tend;
+mod tokens;
 mod turn;
 
 use std::process::ExitCode;
