@@ -120,7 +120,7 @@ fn what_is_refused_is_refused_as_the_reference_says() {
     assert_eq!(reader.refused("GET", "/executors/{id}/now", &[none, "?other=1"], &[], ""), 400);
     let long = "k".repeat(256);
     assert_eq!((trigger(&[("idempotency-key", &long)], ""), trigger(&[("idempotency-key", "")], "")), (400, 400));
-    assert_eq!(reader.refused("POST", "/builds/{id}/retry", &[none], &[], "[true]"), 422);
+    assert_eq!(reader.refused("POST", "/builds/{id}/retry", &[build["id"].as_str().unwrap()], &[], "[true]"), 422);
     assert_eq!(reader.ask("GET", "/ws", &[], &[], "").status, 426);
     let foreign = [("origin", "http://evil.example"), ("upgrade", "websocket")];
     assert_eq!(reader.ask_as("GET", "/ws", &[], &foreign, "").status, 403);
