@@ -77,8 +77,8 @@ impl Desk {
         arrival: Arrival,
     ) -> Result<Option<ControlReply>, ControlError> {
         match request {
-            ControlRequest::Register { executor, incarnation, name, labels, slots } => {
-                let row = ExecutorRow { id: executor, incarnation, name, labels, slots };
+            ControlRequest::Register { executor, incarnation, name, labels, slots, isolation } => {
+                let row = ExecutorRow { id: executor, incarnation, name, labels, slots, isolation };
                 self.register(&row).await.map(Some)
             }
             ControlRequest::Claim { claim_id, executor, incarnation, label_set, patience_ms } => {
@@ -208,6 +208,8 @@ impl Desk {
             artifacts: plan.artifacts.clone(),
             timeout_seconds: plan.timeout_seconds,
             log_limit: plan.log_limit,
+            network: plan.network,
+            limits: plan.limits,
             event_key: self.config.key.event_key(job.id, attempt),
             job_token: self.config.key.job_token(job.id, attempt),
             upload_url: self.config.upload_url.clone(),

@@ -356,6 +356,8 @@ pub(crate) fn job(steps: &[&str]) -> Grant {
         artifacts: Vec::new(),
         timeout_seconds: 3600,
         log_limit: None,
+        network: true,
+        limits: wire::Limits::default(),
         event_key: KEY.event_key(lease.job, lease.attempt),
         job_token: KEY.job_token(lease.job, lease.attempt),
         upload_url: "http://127.0.0.1:9".to_owned(),

@@ -143,7 +143,7 @@ pub async fn executors_are_alive_while_they_are_heard(fixture: &dyn Fixture) {
     let mut claim = claim("linux", LONG);
     let (id, incarnation) = (ExecutorId(Uuid::new_v4()), Uuid::new_v4());
     (claim.executor, claim.incarnation) = (id, incarnation);
-    let row = ExecutorRow { id, incarnation, name: "north".to_owned(), labels: labels("linux+x86"), slots: 4 };
+    let row = ExecutorRow { id, incarnation, name: "north".to_owned(), labels: labels("linux+x86"), slots: 4, isolation: wire::Isolation::Sandbox };
     assert!(store.put_executor(&row).await.unwrap());
     let made = create(&*store, build("p", vec![job("a")])).await;
     granted(&*store, &claim).await;
@@ -176,6 +176,7 @@ pub async fn p2_a_former_start_of_an_executor_is_not_heard(fixture: &dyn Fixture
         name: name.to_owned(),
         labels: labels("linux"),
         slots: 1,
+        isolation: wire::Isolation::Plain,
     };
     for n in 1..=3 {
         let row = start(1, n, &format!("start {n}"));

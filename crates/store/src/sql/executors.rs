@@ -79,16 +79,17 @@ impl<D: Details> Executors for SqlStore<D> {
                     return Ok(false);
                 }
                 query(
-                    "INSERT INTO executors (id, incarnation, name, labels, slots, heard_at, has_left) \
-                     VALUES (?, ?, ?, ?, ?, ?, 0) ON CONFLICT (id) DO UPDATE SET incarnation = excluded.incarnation, \
+                    "INSERT INTO executors (id, incarnation, name, labels, slots, isolation, heard_at, has_left) \
+                     VALUES (?, ?, ?, ?, ?, ?, ?, 0) ON CONFLICT (id) DO UPDATE SET incarnation = excluded.incarnation, \
                      name = excluded.name, labels = excluded.labels, slots = excluded.slots, \
-                     heard_at = excluded.heard_at, has_left = 0",
+                     isolation = excluded.isolation, heard_at = excluded.heard_at, has_left = 0",
                 )
                 .bind(bytes(&executor.id.0))
                 .bind(bytes(&executor.incarnation))
                 .bind(&executor.name)
                 .bind(executor.labels.to_string())
                 .bind(i64::from(executor.slots))
+                .bind(executor.isolation.as_str())
                 .bind(now.0)
                 .execute(connection)
                 .await?;
@@ -118,7 +119,7 @@ impl<D: Details> Executors for SqlStore<D> {
             for row in &query(RUNNING).fetch_all(&mut snapshot).await? {
                 running.entry(rows::uuid(row, 0)?).or_default().push(running_job(row)?);
             }
-            let found = query("SELECT id, name, labels, slots, heard_at, has_left FROM executors ORDER BY name, id")
+            let found = query("SELECT id, name, labels, slots, heard_at, has_left, isolation FROM executors ORDER BY name, id")
                 .fetch_all(&mut snapshot)
                 .await?;
             found
@@ -132,6 +133,7 @@ impl<D: Details> Executors for SqlStore<D> {
                         name: row.try_get(1)?,
                         labels: rows::converted(row, 2)?,
                         slots: rows::number(row, 3)?,
+                        isolation: rows::converted(row, 6)?,
                         heard_at,
                         alive: !rows::flag(row, 5)? && heard_at.0 >= heard_since,
                         running: jobs.iter().map(|job| job.id).collect(),
