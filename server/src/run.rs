@@ -427,6 +427,14 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     address
 }
 
+/// What a sandbox shows, and never the server's own folders.
+fn sandbox(options: &ServeOptions, data_dir: &DataDir) -> executor::SandboxOptions {
+    let own = [Some(data_dir.path().to_owned()), options.artifacts.clone()];
+    // As the kernel names them, links resolved.
+    let hidden = own.into_iter().flatten().map(|folder| folder.canonicalize().unwrap_or(folder));
+    options.isolation.sandbox(hidden.collect())
+}
+
 fn executor_config(parts: &Parts) -> Result<ExecutorConfig, String> {
     let Parts { options, data_dir, .. } = parts;
     let id = data_dir.executor_id()?;
@@ -440,6 +448,9 @@ fn executor_config(parts: &Parts) -> Result<ExecutorConfig, String> {
         slots: options.slots(),
         log_limit: options.log_limit,
         upload: options.upload.into(),
+        isolation: options.isolation.isolation.into(),
+        sandbox: sandbox(options, data_dir),
+        limits: options.isolation.limits(),
         step_files: parts.step_files,
         work_dir: data_dir.work(),
         draining: parts.stop.draining.clone(),

@@ -34,7 +34,8 @@ impl Workspace {
         let make = || -> io::Result<()> {
             DirBuilder::new().recursive(true).mode(0o700).create(&made.root)?;
             let read = [made.private(), made.inputs()].map(|directory| (directory, 0o755, None));
-            let own = [made.path.clone(), made.home()].map(|directory| (directory, 0o700, account));
+            // Open to others, or bubblewrap would close the way to them for the steps' user. Out here the root is closed.
+            let own = [made.path.clone(), made.home()].map(|directory| (directory, 0o755, account));
             let temporary = made.temporary().map(|directory| (directory, 0o1777, account));
             for (directory, mode, account) in read.into_iter().chain(own).chain(temporary) {
                 fs::create_dir(&directory)?;

@@ -11,6 +11,8 @@ use super::{protocol::Status, tree};
 
 /// How often processes are counted, where their number is limited.
 const LOOK: Duration = Duration::from_millis(250);
+/// So many fewer processes, and a sixteenth, are taken for the limit.
+const CROWDED_SLACK: u64 = 4;
 /// A process that had this part of its memory, in percent, when it ended is taken to have wanted more.
 const NEAR_PERCENT: u64 = 75;
 /// What a shell exits with when its command was ended by SIGXFSZ.
@@ -65,8 +67,8 @@ impl Limited {
     fn count(&mut self) {
         self.looked = Some(Instant::now());
         if let Some(most) = self.limits.processes {
-            // The guard counts too; and the last one may have just ended.
-            self.is_crowded |= tree::threads() + 2 >= most;
+            // The guard counts too, and what hit the limit has mostly ended before it is looked for.
+            self.is_crowded |= tree::threads() + CROWDED_SLACK + most / 16 >= most;
         }
     }
 

@@ -69,6 +69,13 @@ impl Words {
         self.add([OsStr::new("--bind"), from.as_os_str(), to.as_os_str()]);
     }
 
+    /// Makes the way to a path, open to whoever steps run as: bubblewrap of itself makes it for the executor's user alone.
+    fn way_to(&mut self, path: &Path) {
+        if let Some(folder) = path.parent().filter(|folder| folder.parent().is_some()) {
+            self.add([OsStr::new("--perms"), OsStr::new("0755"), OsStr::new("--dir"), folder.as_os_str()]);
+        }
+    }
+
     fn empty(&mut self, folder: &Path) {
         self.add([OsStr::new("--perms"), OsStr::new("0555"), OsStr::new("--tmpfs"), folder.as_os_str()]);
     }
@@ -90,6 +97,7 @@ pub(super) fn arguments(sandbox: &Sandbox, guard: &Path, lock: &Path, workspace:
         }
     }
     for (temporary, path) in workspace.temporary().iter().zip(["/tmp", "/var/tmp"]) {
+        words.way_to(Path::new(path));
         words.bind(temporary, Path::new(path));
     }
     let home = sandbox.home.as_path();
@@ -98,6 +106,7 @@ pub(super) fn arguments(sandbox: &Sandbox, guard: &Path, lock: &Path, workspace:
     for hidden in &sandbox.options.hidden {
         words.empty(hidden);
     }
+    words.way_to(home);
     words.bind(&workspace.home(), home);
     for tool in TOOLS {
         words.read_if_there(&home.join(tool));
@@ -107,9 +116,11 @@ pub(super) fn arguments(sandbox: &Sandbox, guard: &Path, lock: &Path, workspace:
     for hidden in sandbox.options.hidden.iter().filter(|hidden| !home.starts_with(hidden)) {
         words.empty(hidden);
     }
+    words.way_to(&workspace.path);
     words.bind(&workspace.path, &workspace.path);
     words.read(&workspace.private());
     words.read(&workspace.inputs());
+    words.way_to(Path::new(GUARD));
     words.add([OsStr::new("--ro-bind"), guard.as_os_str(), OsStr::new(GUARD)]);
     words.add([OsStr::new("--ro-bind"), lock.as_os_str(), OsStr::new(LOCK)]);
     // Memory that anybody could fill, were it left writable.
@@ -143,6 +154,7 @@ fn system(words: &mut Words) {
     // The programs of NixOS.
     words.read_if_there(Path::new("/run/current-system"));
     if let Some(resolver) = resolver() {
+        words.way_to(&resolver);
         words.read_if_there(&resolver);
     }
     words.add(["--proc", "/proc", "--dev", "/dev"]);
@@ -170,6 +182,7 @@ fn granted(words: &mut Words, sandbox: &Sandbox, which: impl Fn(&Path) -> bool) 
     });
     let is_seen = |path: &Path| SYSTEM.iter().any(|system| path.starts_with(system));
     for path in named.filter(|path| path.is_absolute() && which(path) && !is_seen(path)) {
+        words.way_to(&path);
         words.read_if_there(&path);
     }
     let mut all: Vec<(&PathBuf, bool)> = sandbox.options.read.iter().map(|path| (path, false)).collect();
@@ -177,6 +190,7 @@ fn granted(words: &mut Words, sandbox: &Sandbox, which: impl Fn(&Path) -> bool) 
     // What lies deeper comes later, or it would be covered.
     all.sort_by_key(|(path, _)| path.components().count());
     for (path, may_write) in all.into_iter().filter(|(path, _)| which(path)) {
+        words.way_to(path);
         if may_write {
             words.bind(path, path);
         } else {
