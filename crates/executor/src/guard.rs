@@ -135,7 +135,15 @@ impl Guard {
         settle().map_err(|error| format!("the guard cannot become the user of jobs: {error}"))?;
         let limited = Limited::set(Limits::default())?;
         say(&Status::Ready {});
-        Ok(Self { _lock: lock, unread: Vec::new(), step: None, deadline: None, kill_at: None, limited, unlimited: None })
+        Ok(Self {
+            _lock: lock,
+            unread: Vec::new(),
+            step: None,
+            deadline: None,
+            kill_at: None,
+            limited,
+            unlimited: None,
+        })
     }
 
     fn run(mut self) {

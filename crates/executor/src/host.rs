@@ -24,8 +24,8 @@ use tokio::{
     process::{Child, ChildStdin, ChildStdout},
 };
 
-pub(crate) use self::warm::Guards;
 use self::groups::Group;
+pub(crate) use self::warm::Guards;
 use crate::{
     guard::{
         FILES_VARIABLE, LOCK_VARIABLE, USER_VARIABLE,

@@ -118,9 +118,8 @@ impl Attempt<'_> {
             Ok(Ok(files)) => self.run_steps(guard, steps, files, &workspace, timeout_at).await,
             ended => {
                 self.executor.tasks.spawn(guard.ended());
-                ended.map(|verdict| {
-                    verdict.err().unwrap_or_else(|| Verdict::failed("its input files could not be had"))
-                })
+                ended
+                    .map(|verdict| verdict.err().unwrap_or_else(|| Verdict::failed("its input files could not be had")))
             }
         };
         let verdict = match ended {

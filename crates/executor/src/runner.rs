@@ -152,7 +152,9 @@ async fn isolation(
     jobs_dir: &Path,
 ) -> Result<Option<Sandbox>, ExecutorError> {
     if config.isolation == IsolationChoice::Plain {
-        tracing::info!("steps run without a sandbox, as `--isolation plain` says: they can read what this user can read");
+        tracing::info!(
+            "steps run without a sandbox, as `--isolation plain` says: they can read what this user can read"
+        );
         return Ok(None);
     }
     let mut options = config.sandbox.clone();

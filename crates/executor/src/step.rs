@@ -112,7 +112,20 @@ impl<'a> Steps<'a> {
         log_limit: u64,
     ) -> Self {
         let (errors, log, buffer, ending, limit) = (None, Log::new(log_limit), vec![0; READ_BYTES], None, None);
-        Self { guard, publisher, lease, shutdown, timeout_at, kill_after, workspace, errors, log, buffer, ending, limit }
+        Self {
+            guard,
+            publisher,
+            lease,
+            shutdown,
+            timeout_at,
+            kill_after,
+            workspace,
+            errors,
+            log,
+            buffer,
+            ending,
+            limit,
+        }
     }
 
     /// Runs one step to its end, and its tree too where no step will follow. Its output is published before it returns.

@@ -10,8 +10,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use wire::{
-    BuildId, ClientId, Event, EventMessage, ExecutorId, Isolation, JobId, LabelSet, Limits, Outcome, PayloadId, PipelineName,
-    ServerId, Timestamp,
+    BuildId, ClientId, Event, EventMessage, ExecutorId, Isolation, JobId, LabelSet, Limits, Outcome, PayloadId,
+    PipelineName, ServerId, Timestamp,
     authority::Role,
     concurrency::ConcurrencySpec,
     event::Recorded,

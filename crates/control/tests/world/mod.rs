@@ -267,7 +267,14 @@ impl Executor {
     /// What it says of itself, as another start of it would.
     pub fn registration(&self, incarnation: Uuid, offered: &[&str]) -> ControlRequest {
         let (executor, name) = (self.id, "one".to_owned());
-        ControlRequest::Register { executor, incarnation, name, labels: labels(offered), slots: 4, isolation: wire::Isolation::Plain }
+        ControlRequest::Register {
+            executor,
+            incarnation,
+            name,
+            labels: labels(offered),
+            slots: 4,
+            isolation: wire::Isolation::Plain,
+        }
     }
 
     /// Asks and does not wait for the answer.

@@ -43,7 +43,9 @@ impl Groups {
         let own = fs::read_to_string("/proc/self/cgroup").map_err(|error| error.to_string())?;
         let parent = divisible(Path::new(MOUNT), &own, geteuid().is_root(), is_delegated)?;
         let groups = Self { parent };
-        groups.prepare().map_err(|error| format!("the control group {} cannot be divided: {error}", groups.parent.display()))?;
+        groups
+            .prepare()
+            .map_err(|error| format!("the control group {} cannot be divided: {error}", groups.parent.display()))?;
         Ok(groups)
     }
 
@@ -80,7 +82,8 @@ impl Groups {
 
 /// The group of this process, if it is one that may be divided. `own` is what `/proc/self/cgroup` says.
 fn divisible(mount: &Path, own: &str, root: bool, is_delegated: impl Fn(&Path) -> bool) -> Result<PathBuf, String> {
-    let path = own.lines().find_map(|line| line.strip_prefix("0::")).ok_or("control groups are not of version 2 here")?;
+    let path =
+        own.lines().find_map(|line| line.strip_prefix("0::")).ok_or("control groups are not of version 2 here")?;
     let group = mount.join(path.trim_start_matches('/'));
     let controllers = fs::read_to_string(group.join("cgroup.controllers")).unwrap_or_default();
     let has = |name: &&str| controllers.split_ascii_whitespace().any(|controller| controller == *name);

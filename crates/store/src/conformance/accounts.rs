@@ -143,7 +143,14 @@ pub async fn executors_are_alive_while_they_are_heard(fixture: &dyn Fixture) {
     let mut claim = claim("linux", LONG);
     let (id, incarnation) = (ExecutorId(Uuid::new_v4()), Uuid::new_v4());
     (claim.executor, claim.incarnation) = (id, incarnation);
-    let row = ExecutorRow { id, incarnation, name: "north".to_owned(), labels: labels("linux+x86"), slots: 4, isolation: wire::Isolation::Sandbox };
+    let row = ExecutorRow {
+        id,
+        incarnation,
+        name: "north".to_owned(),
+        labels: labels("linux+x86"),
+        slots: 4,
+        isolation: wire::Isolation::Sandbox,
+    };
     assert!(store.put_executor(&row).await.unwrap());
     let made = create(&*store, build("p", vec![job("a")])).await;
     granted(&*store, &claim).await;

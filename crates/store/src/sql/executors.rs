@@ -119,9 +119,10 @@ impl<D: Details> Executors for SqlStore<D> {
             for row in &query(RUNNING).fetch_all(&mut snapshot).await? {
                 running.entry(rows::uuid(row, 0)?).or_default().push(running_job(row)?);
             }
-            let found = query("SELECT id, name, labels, slots, heard_at, has_left, isolation FROM executors ORDER BY name, id")
-                .fetch_all(&mut snapshot)
-                .await?;
+            let found =
+                query("SELECT id, name, labels, slots, heard_at, has_left, isolation FROM executors ORDER BY name, id")
+                    .fetch_all(&mut snapshot)
+                    .await?;
             found
                 .iter()
                 .map(|row| {

@@ -33,7 +33,9 @@ impl Account {
         fs::create_dir_all(folder)
             .and_then(|()| fs::write(folder.join("passwd"), users))
             .and_then(|()| fs::write(folder.join("group"), groups))
-            .map_err(|error| format!("the sandbox's list of users could not be written to {}: {error}", folder.display()))
+            .map_err(|error| {
+                format!("the sandbox's list of users could not be written to {}: {error}", folder.display())
+            })
     }
 }
 

@@ -56,7 +56,8 @@ mod tests {
             fs::write(at(name), "").unwrap();
         }
         std::os::unix::fs::symlink("/etc/shadow", at("link")).unwrap();
-        for (name, mode) in [("closed", 0o700), ("shadow", 0o640), ("open/key", 0o600), ("open/deep/deeper/key", 0o600)] {
+        for (name, mode) in [("closed", 0o700), ("shadow", 0o640), ("open/key", 0o600), ("open/deep/deeper/key", 0o600)]
+        {
             fs::set_permissions(at(name), fs::Permissions::from_mode(mode)).unwrap();
         }
         let found = |depth| {
@@ -64,8 +65,7 @@ mod tests {
             found.sort();
             found
         };
-        let mut all =
-            vec![Covered::Folder(at("closed")), Covered::File(at("open/key")), Covered::File(at("shadow"))];
+        let mut all = vec![Covered::Folder(at("closed")), Covered::File(at("open/key")), Covered::File(at("shadow"))];
         assert_eq!(found(2), all);
         all.insert(1, Covered::File(at("open/deep/deeper/key")));
         assert_eq!(found(9), all);

@@ -15,8 +15,7 @@ use super::{
 use crate::workspace::Workspace;
 
 /// Folders of the system, read-only. What is not there on this machine is left out.
-const SYSTEM: [&str; 10] =
-    ["/usr", "/etc", "/opt", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix"];
+const SYSTEM: [&str; 10] = ["/usr", "/etc", "/opt", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix"];
 /// Of these, what others may not read is covered, down to a depth: it may be the executor's user who owns it.
 const COVERED: [(&str, usize); 3] = [("/etc", 16), ("/usr/local/etc", 16), ("/opt", 3)];
 /// What a home holds that is there to be run, read-only: toolchains, and nothing that knows a password.
@@ -42,7 +41,8 @@ const TOOLS: [&str; 19] = [
     "go/bin",
 ];
 /// Variables that name toolchains or certificates outside of the home; each with what of it is let in.
-const NAMED: [(&str, &str); 4] = [("RUSTUP_HOME", ""), ("CARGO_HOME", "bin"), ("SSL_CERT_FILE", ""), ("SSL_CERT_DIR", "")];
+const NAMED: [(&str, &str); 4] =
+    [("RUSTUP_HOME", ""), ("CARGO_HOME", "bin"), ("SSL_CERT_FILE", ""), ("SSL_CERT_DIR", "")];
 /// Bytes of `/dev/shm`, which is memory.
 const SHARED_MEMORY_BYTES: u64 = 256 << 20;
 
