@@ -281,6 +281,7 @@ mod tests {
             labels: LabelSet::default(),
             slots: 1,
             isolation: wire::Isolation::Plain,
+            secret: None,
         };
         let claim = |executor| ControlRequest::Claim {
             claim_id: Uuid::new_v4(),

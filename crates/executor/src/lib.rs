@@ -31,7 +31,7 @@ use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use broker::Broker;
 use tokio_util::sync::CancellationToken;
-use wire::{ExecutorId, LabelSet, Limits};
+use wire::{ExecutorId, LabelSet, Limits, task::ExecutorSecret};
 
 pub use host::sandbox::{IsolationChoice, SandboxOptions, sandbox_works};
 pub use lease::trusted_until;
@@ -52,6 +52,8 @@ pub const SANDBOX_PROCESSES: u64 = 2048;
 pub struct ExecutorConfig {
     /// Kept across restarts.
     pub id: ExecutorId,
+    /// Shown at each registration; kept with the id.
+    pub secret: Option<ExecutorSecret>,
     /// For people.
     pub name: String,
     /// What it offers.

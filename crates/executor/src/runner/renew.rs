@@ -61,6 +61,7 @@ async fn ask(executor: &Arc<Executor>, lease: Duration) -> Result<Duration, Stri
         labels: config.labels.clone(),
         slots: config.slots,
         isolation: executor.isolation(),
+        secret: config.secret.clone(),
     };
     let patience = (lease / 3).max(PATIENCE_MIN);
     let trusted = executor.running.leases().into_iter().filter(|lease| lease.is_trusted());
