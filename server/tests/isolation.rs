@@ -117,9 +117,11 @@ fn an_artifact_of_a_sandbox_is_kept_and_a_repository_that_is_let_in_is_cloned() 
     let yaml = pipeline("clone", "    artifacts: [kept]\n", steps)
         .replace("jobs:\n", &format!("source: {{git: '{}', ref: main}}\njobs:\n", origin.display()));
     server.apply("clone", &yaml);
-    let build = server.finished(&server.trigger("clone"));
-    let job = &build["jobs"][0];
-    let log = server.log(job["id"].as_str().unwrap(), 1);
+    let id = server.trigger("clone");
+    let build = server.finished(&id);
+    let log = server.log(build["jobs"][0]["id"].as_str().unwrap(), 1);
+    // Now that the record is sealed it tells the artifacts too.
+    let job = &server.build(&id)["jobs"][0];
     assert_eq!(job["outcome"], "succeeded", "{job} {log:?}");
     let artifact = job["artifacts"][0]["id"].as_str().unwrap();
     assert_eq!(server.get(&format!("/api/v1/artifacts/{artifact}")).text, "from the repository\n");
@@ -187,14 +189,19 @@ fn p7_a_server_that_is_killed_leaves_no_process_of_a_sandbox() {
     server.apply("stay", &pipeline("stay", "", "setsid sleep 432109 & echo begun; sleep 432109"));
     let id = server.trigger("stay");
     server.events(&id).until_line("begun");
-    let running = || !Command::new("pgrep").args(["-xf", "sleep 432109"]).output().unwrap().stdout.is_empty();
-    assert!(running());
+    let running = || {
+        Command::new("pgrep").args(["-xf", "sleep 432109"]).output().unwrap().stdout.split(|b| *b == b'\n').count() - 1
+    };
+    let until = |count: usize, otherwise: &str| {
+        let begun = std::time::Instant::now();
+        while running() != count {
+            assert!(begun.elapsed() < support::PATIENCE, "{otherwise}");
+            std::thread::yield_now();
+        }
+    };
+    until(2, "the step does not run");
     server.kill();
-    let begun = std::time::Instant::now();
-    while running() {
-        assert!(begun.elapsed() < support::PATIENCE, "a step outlived its server");
-        std::thread::yield_now();
-    }
+    until(0, "a step outlived its server");
 }
 
 #[test]
