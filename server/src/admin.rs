@@ -86,7 +86,7 @@ pub(crate) async fn doctor(options: DoctorOptions) -> Result<(), String> {
 
 /// Makes one, as an executor does at its start. That none works is no fault: jobs run plain then, and people are told.
 async fn sandbox() -> Result<String, String> {
-    let program = std::env::current_exe().map_err(|failure| format!("this program cannot find itself: {failure}"))?;
+    let program = crate::config::isolation::guard_program()?;
     Ok(match executor::sandbox_works(executor::SandboxOptions::default(), &program).await {
         Ok(()) => "works: each job runs in one of its own (bubblewrap)".to_owned(),
         Err(reason) => format!("none works here, so steps run plain and can read what this user can read: {reason}"),

@@ -28,7 +28,7 @@ use crate::{
     backend::{self, OpenBroker},
     backoff::Backoff,
     chunks, commands,
-    config::{ServeOptions, data_dir::DataDir, isolation::Choice, roles::Role},
+    config::{ServeOptions, data_dir::DataDir, isolation::guard_program, roles::Role},
     core::Core,
     desk::ServerDesk,
     groups::{self, GroupParts},
@@ -63,7 +63,7 @@ const GRACE: Duration = Duration::from_secs(5);
 /// `stepcast serve`
 pub(crate) async fn serve(options: ServeOptions) -> Result<(), String> {
     options.check()?;
-    refuse_without_sandbox(&options).await?;
+    options.isolation.check(options.roles.has(Role::Executor)).await?;
     let step_files = allow_files(&options);
     let memory = memory::bound(&options, &gateway::Limits::default());
     info!("memory stays below {} and {} for each socket", Size(memory.fixed), Size(memory.per_socket));
@@ -457,33 +457,9 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     address
 }
 
-/// `--isolation sandbox` where none works: the server does not start, and nothing of it is touched. The executor tries once
-/// more with its own folders.
-async fn refuse_without_sandbox(options: &ServeOptions) -> Result<(), String> {
-    if options.isolation.isolation != Choice::Sandbox || !options.roles.has(Role::Executor) {
-        return Ok(());
-    }
-    let program = guard_program()?;
-    let works = executor::sandbox_works(options.isolation.sandbox(Vec::new()), &program).await;
-    works.map_err(|reason| format!("`--isolation sandbox` is wanted, but no sandbox works here: {reason}"))
-}
-
-fn guard_program() -> Result<std::path::PathBuf, String> {
-    std::env::current_exe().map_err(|failure| format!("this program cannot find itself: {failure}"))
-}
-
-/// What a sandbox shows, and never the server's own folders.
-fn sandbox(options: &ServeOptions, data_dir: &DataDir) -> executor::SandboxOptions {
-    let own = [Some(data_dir.path().to_owned()), options.artifacts.clone()];
-    // As the kernel names them, links resolved.
-    let hidden = own.into_iter().flatten().map(|folder| folder.canonicalize().unwrap_or(folder));
-    options.isolation.sandbox(hidden.collect())
-}
-
 fn executor_config(parts: &Parts) -> Result<ExecutorConfig, String> {
     let Parts { options, data_dir, .. } = parts;
     let id = data_dir.executor_id()?;
-    let guard_program = guard_program()?;
     let short = id.to_string();
     Ok(ExecutorConfig {
         id,
@@ -494,12 +470,12 @@ fn executor_config(parts: &Parts) -> Result<ExecutorConfig, String> {
         log_limit: options.log_limit,
         upload: options.upload.into(),
         isolation: options.isolation.isolation.into(),
-        sandbox: sandbox(options, data_dir),
+        sandbox: options.isolation.sandbox([Some(data_dir.path()), options.artifacts.as_deref()]),
         limits: options.isolation.limits(),
         step_files: parts.step_files,
         work_dir: data_dir.work(),
         draining: parts.stop.draining.clone(),
-        guard_program,
+        guard_program: guard_program()?,
     })
 }
 

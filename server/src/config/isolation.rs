@@ -1,6 +1,6 @@
 //! What stands between the steps of jobs and the machine of their executor, and what a job may use of it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use executor::{IsolationChoice, SandboxOptions};
@@ -55,9 +55,25 @@ impl From<Choice> for IsolationChoice {
 }
 
 impl IsolationOptions {
-    /// What a sandbox shows. `hidden`: the server's own folders.
-    pub(crate) fn sandbox(&self, hidden: Vec<PathBuf>) -> SandboxOptions {
-        SandboxOptions { read: self.sandbox_read.clone(), write: self.sandbox_write.clone(), hidden }
+    /// `--isolation sandbox` where none works: the server does not start, and nothing of it is touched. The executor tries
+    /// once more with its own folders.
+    ///
+    /// # Errors
+    /// Why none works, and what to do about it.
+    pub(crate) async fn check(&self, runs_jobs: bool) -> Result<(), String> {
+        if self.isolation != Choice::Sandbox || !runs_jobs {
+            return Ok(());
+        }
+        let works = executor::sandbox_works(self.sandbox([]), &guard_program()?).await;
+        works.map_err(|reason| format!("`--isolation sandbox` is wanted, but no sandbox works here: {reason}"))
+    }
+
+    /// What a sandbox shows, and never the server's `own` folders.
+    pub(crate) fn sandbox<'a>(&self, own: impl IntoIterator<Item = Option<&'a Path>>) -> SandboxOptions {
+        // As the kernel names them, links resolved.
+        let hidden =
+            own.into_iter().flatten().map(|folder| folder.canonicalize().unwrap_or_else(|_| folder.to_owned()));
+        SandboxOptions { read: self.sandbox_read.clone(), write: self.sandbox_write.clone(), hidden: hidden.collect() }
     }
 
     /// What a job may use at most.
@@ -65,6 +81,14 @@ impl IsolationOptions {
         let (memory, processes, file_size) = (self.job_memory, self.job_processes, self.job_file_size);
         Limits { memory, processes, file_size, open_files: None }
     }
+}
+
+/// This program, which is its executor's guard as well.
+///
+/// # Errors
+/// When it cannot find itself.
+pub(crate) fn guard_program() -> Result<PathBuf, String> {
+    std::env::current_exe().map_err(|failure| format!("this program cannot find itself: {failure}"))
 }
 
 fn inside(text: &str) -> Result<PathBuf, String> {
