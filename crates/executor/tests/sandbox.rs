@@ -304,6 +304,7 @@ async fn two_jobs_do_not_share_a_limit_of_processes() {
     other.limits = limits;
     stage.trigger(other).await;
     stage.line(|line| line.text == "as full").await;
+    stage.script.lock().unwrap().cancelled.push(lease);
     stage.notify(wire::task::ExecutorNotice::Cancel { lease }).await;
     let outcomes = [stage.end().await.outcome, stage.end().await.outcome];
     assert!(outcomes.contains(&Outcome::Succeeded) && outcomes.contains(&Outcome::Cancelled), "{outcomes:?}");
