@@ -28,7 +28,7 @@ use crate::{
     backend::{self, OpenBroker},
     backoff::Backoff,
     chunks, commands,
-    config::{ServeOptions, data_dir::DataDir, roles::Role},
+    config::{ServeOptions, data_dir::DataDir, isolation::guard_program, roles::Role},
     core::Core,
     desk::ServerDesk,
     groups::{self, GroupParts},
@@ -63,6 +63,7 @@ const GRACE: Duration = Duration::from_secs(5);
 /// `stepcast serve`
 pub(crate) async fn serve(options: ServeOptions) -> Result<(), String> {
     options.check()?;
+    options.isolation.check(options.roles.has(Role::Executor)).await?;
     let step_files = allow_files(&options);
     let memory = memory::bound(&options, &gateway::Limits::default());
     info!("memory stays below {} and {} for each socket", Size(memory.fixed), Size(memory.per_socket));
@@ -459,8 +460,6 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 fn executor_config(parts: &Parts) -> Result<ExecutorConfig, String> {
     let Parts { options, data_dir, .. } = parts;
     let id = data_dir.executor_id()?;
-    let guard_program =
-        std::env::current_exe().map_err(|failure| format!("this program cannot find itself: {failure}"))?;
     let short = id.to_string();
     Ok(ExecutorConfig {
         id,
@@ -470,10 +469,13 @@ fn executor_config(parts: &Parts) -> Result<ExecutorConfig, String> {
         slots: options.slots(),
         log_limit: options.log_limit,
         upload: options.upload.into(),
+        isolation: options.isolation.isolation.into(),
+        sandbox: options.isolation.sandbox([Some(data_dir.path()), options.artifacts.as_deref()]),
+        limits: options.isolation.limits(),
         step_files: parts.step_files,
         work_dir: data_dir.work(),
         draining: parts.stop.draining.clone(),
-        guard_program,
+        guard_program: guard_program()?,
     })
 }
 

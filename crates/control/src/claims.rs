@@ -81,9 +81,9 @@ impl Desk {
         arrival: Arrival,
     ) -> Result<Option<ControlReply>, ControlError> {
         match request {
-            ControlRequest::Register { executor, incarnation, name, labels, slots, secret } => {
+            ControlRequest::Register { executor, incarnation, name, labels, slots, isolation, secret } => {
                 let secret_sha256 = secret.map(|secret| secret.sha256());
-                let row = ExecutorRow { id: executor, incarnation, name, labels, slots, secret_sha256 };
+                let row = ExecutorRow { id: executor, incarnation, name, labels, slots, isolation, secret_sha256 };
                 self.register(&row).await.map(Some)
             }
             ControlRequest::Claim { claim_id, executor, incarnation, label_set, patience_ms } => {
@@ -222,6 +222,8 @@ impl Desk {
             artifacts: plan.artifacts.clone(),
             timeout_seconds: plan.timeout_seconds,
             log_limit: plan.log_limit,
+            network: plan.network,
+            limits: plan.limits,
             event_key: self.config.key.event_key(job.id, attempt),
             job_token: self.config.key.job_token(job.id, attempt),
             upload_url: self.config.upload_url.clone(),

@@ -250,6 +250,8 @@ fn job_plan(
         attempts: job.attempts,
         lost_attempts: job.lost_attempts,
         log_limit: job.log_limit,
+        network: job.network,
+        limits: job.limits,
         env,
         files: files.to_vec(),
         source: source.transpose()?,

@@ -280,6 +280,7 @@ mod tests {
             name: "one".to_owned(),
             labels: LabelSet::default(),
             slots: 1,
+            isolation: wire::Isolation::Plain,
             secret: None,
         };
         let claim = |executor| ControlRequest::Claim {

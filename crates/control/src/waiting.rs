@@ -83,6 +83,7 @@ mod tests {
             name: "one".to_owned(),
             labels: set(labels),
             slots: 1,
+            isolation: wire::Isolation::Plain,
             heard_at: wire::Timestamp(0),
             alive,
             running: Vec::new(),

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 use wire::{
-    Event, Outcome,
+    Event, Limits, Outcome,
     pipeline::StepSpec,
     task::{ControlReply, ControlRequest, Grant},
 };
@@ -97,25 +97,30 @@ impl Attempt<'_> {
             Err(reason) => return (None, Ok(Verdict::failed(reason))),
         };
         let scripts: Vec<String> = steps.iter().map(|(spec, _)| spec.run.clone()).collect();
-        let (jobs, lease) = (self.executor.jobs_dir.clone(), self.grant.lease);
-        let prepared = tokio::task::spawn_blocking(move || Workspace::prepare(&jobs, lease, &scripts));
-        let (prepared, guard) = tokio::join!(prepared, self.executor.guards.take());
+        let guard = self.executor.guards.take(self.grant.network).await;
         // While this job runs, the next one's guard gets ready.
         self.executor.tasks.spawn(Arc::clone(&self.executor.guards).warm_up());
-        let (workspace, files) = match prepared {
-            Ok(Ok(prepared)) => prepared,
-            Ok(Err(reason)) => return (None, Ok(Verdict::failed(reason))),
-            Err(panic) => return (None, Ok(Verdict::failed(format!("the workspace could not be made: {panic}")))),
+        let guard = match guard {
+            Ok(guard) => guard,
+            Err(reason) => return (None, Ok(Verdict::failed(reason))),
         };
-        let ended = match guard {
-            Ok(guard) => match self.bring_inputs(&workspace, timeout_at).await {
-                Ok(None) => self.run_steps(guard, steps, files, &workspace, timeout_at).await,
-                ended => {
-                    self.executor.tasks.spawn(guard.gone());
-                    ended.map(|verdict| verdict.unwrap_or_else(|| Verdict::failed("its input files could not be had")))
-                }
-            },
-            Err(reason) => Ok(Verdict::failed(reason)),
+        let workspace = guard.workspace.clone();
+        let written = tokio::task::spawn_blocking({
+            let workspace = workspace.clone();
+            move || workspace.write(&scripts)
+        });
+        let written = written.await.unwrap_or_else(|panic| Err(format!("the workspace could not be made: {panic}")));
+        let brought = match written {
+            Ok(files) => self.bring_inputs(&workspace, timeout_at).await.map(|verdict| verdict.map_or(Ok(files), Err)),
+            Err(reason) => Ok(Err(Verdict::failed(reason))),
+        };
+        let ended = match brought {
+            Ok(Ok(files)) => self.run_steps(guard, steps, files, &workspace, timeout_at).await,
+            ended => {
+                self.executor.tasks.spawn(guard.ended());
+                ended
+                    .map(|verdict| verdict.err().unwrap_or_else(|| Verdict::failed("its input files could not be had")))
+            }
         };
         let verdict = match ended {
             Ok(verdict) => self.keep_artifacts(verdict, &workspace, timeout_at).await,
@@ -175,7 +180,12 @@ impl Attempt<'_> {
         workspace: &Workspace,
         timeout_at: tokio::time::Instant,
     ) -> Result<Verdict, Dropped> {
-        let mut env = environment::of_job(self.grant);
+        let mut env = environment::of_job(self.grant, self.executor.guards.sandbox());
+        let limits = self.grant.limits.within(self.executor.limits());
+        if let Err(reason) = guard.limit(limits).await {
+            self.executor.tasks.spawn(guard.ended());
+            return Ok(Verdict::failed(reason));
+        }
         for file in &self.grant.files {
             let path = inputs::path(&workspace.inputs(), file);
             env.insert(format!("INPUT_{}", file.name.to_ascii_uppercase()), path.display().to_string());
@@ -195,7 +205,7 @@ impl Attempt<'_> {
             let index = u32::try_from(at).unwrap_or(u32::MAX);
             let env = with(&env, &spec.env);
             let step = Planned { index, spec, command, script, env, last: at + 1 == count };
-            match self.run_step(&mut run, &step).await {
+            match self.run_step(&mut run, &step, limits).await {
                 Ok(Verdict { outcome: Outcome::Succeeded, .. }) => {}
                 other => {
                     ended = other;
@@ -205,14 +215,14 @@ impl Attempt<'_> {
         }
         // Where the lease is lost nobody may hear of the steps any more, but they must be gone before the slot is free.
         let left = step::tree_gone(&mut guard, self.grant.lease).await;
-        self.executor.tasks.spawn(guard.gone());
+        self.executor.tasks.spawn(guard.ended());
         let Some(left) = left else { return ended };
         let job = self.grant.lease.job;
         tracing::warn!(%job, left, "not every process of a job could be ended");
         ended.map(|verdict| verdict.with_left(left))
     }
 
-    async fn run_step(&self, run: &mut Steps<'_>, step: &Planned) -> Result<Verdict, Dropped> {
+    async fn run_step(&self, run: &mut Steps<'_>, step: &Planned, limits: Limits) -> Result<Verdict, Dropped> {
         let (exit, ending) = run.run(step).await?;
         let code = if let Exit::Code(code) = exit { Some(code) } else { None };
         let seconds = self.grant.timeout_seconds;
@@ -220,8 +230,11 @@ impl Attempt<'_> {
             (_, Some(Ending::Cancelled)) => (Outcome::Cancelled, None),
             (_, Some(Ending::TimedOut)) => (Outcome::TimedOut, Some(format!("the job's time of {seconds} s was up"))),
             (Exit::Code(0), None) => (Outcome::Succeeded, None),
-            (Exit::Code(_), None) => (Outcome::Failed, None),
-            (Exit::Signal(signal), None) => (Outcome::Failed, Some(format!("ended by signal {signal}"))),
+            (Exit::Code(_), None) => (Outcome::Failed, run.reached(limits)),
+            (Exit::Signal(signal), None) => {
+                let limit = run.reached(limits).map(|limit| format!(": {limit}")).unwrap_or_default();
+                (Outcome::Failed, Some(format!("ended by signal {signal}{limit}")))
+            }
             (Exit::NotStarted(reason), None) => (Outcome::Failed, Some(reason.clone())),
             (Exit::GuardDied, None) => (Outcome::Failed, Some("the guard process of the job was killed".to_owned())),
         };

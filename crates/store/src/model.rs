@@ -10,8 +10,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use wire::{
-    AccountId, BuildId, ClientId, Event, EventMessage, ExecutorId, JobId, LabelSet, Outcome, PayloadId, PipelineName,
-    ServerId, Timestamp,
+    AccountId, BuildId, ClientId, Event, EventMessage, ExecutorId, Isolation, JobId, LabelSet, Limits, Outcome,
+    PayloadId, PipelineName, ServerId, Timestamp,
     authority::Grants,
     concurrency::ConcurrencySpec,
     event::Recorded,
@@ -177,6 +177,12 @@ pub struct JobPlan {
     /// Bytes of log that one attempt keeps at most; none: as many as its executor keeps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_limit: Option<u64>,
+    /// Whether its steps may use the network.
+    #[serde(default = "wire::isolation::network_by_default", skip_serializing_if = "wire::isolation::is_network_on")]
+    pub network: bool,
+    /// What it may use.
+    #[serde(default, skip_serializing_if = "Limits::is_none")]
+    pub limits: Limits,
     /// The environment of every step, `INPUT_*` and `MATRIX_*` included.
     pub env: BTreeMap<String, String>,
     /// Inputs that are files.
@@ -445,6 +451,8 @@ pub struct ExecutorRow {
     pub labels: LabelSet,
     /// How many jobs it runs at once.
     pub slots: u32,
+    /// How it keeps steps from the rest of its machine.
+    pub isolation: Isolation,
     /// The hash of what it shows, if it shows anything.
     pub secret_sha256: Option<String>,
 }

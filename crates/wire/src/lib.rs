@@ -20,6 +20,7 @@ pub mod executor_now;
 pub mod frame;
 pub mod group;
 pub mod id;
+pub mod isolation;
 pub mod log;
 pub mod mac;
 pub mod patch;
@@ -43,6 +44,7 @@ pub use frame::{ClientFrame, CloseCode, ServerFrame};
 pub use id::{
     AccountId, ArtifactId, BuildId, ClientId, DeadLetterId, ExecutorId, JobId, PayloadId, ServerId, SocketMeta,
 };
+pub use isolation::{Isolation, Limits};
 pub use log::LogLine;
 pub use payload::ClaimCheck;
 pub use pipeline::{LabelSet, Outcome, PipelineName};

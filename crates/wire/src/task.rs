@@ -10,8 +10,10 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
-    AccountId, BuildId, ClientId, DecodeError, ExecutorId, JobId, LabelSet, Outcome, PipelineName, ServerId, VERSION,
+    AccountId, BuildId, ClientId, DecodeError, ExecutorId, Isolation, JobId, LabelSet, Limits, Outcome, PipelineName,
+    ServerId, VERSION,
     event::encode,
+    isolation::{is_network_on, network_by_default},
     mac::EventKey,
     payload::InputFile,
     pipeline::{SourceSpec, StepSpec},
@@ -141,6 +143,9 @@ pub enum ControlRequest {
         labels: LabelSet,
         /// How many jobs it runs at once.
         slots: u32,
+        /// How it keeps steps from the rest of its machine; plain from an executor that does not tell.
+        #[serde(default)]
+        isolation: Isolation,
         /// Shows that it is who it was: control keeps the hash of the first one that it hears and answers no other start under
         /// this id. Absent where an executor has none; then anybody with the broker's credentials can take its place.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -266,6 +271,12 @@ pub struct Grant {
     /// Bytes of log that the attempt keeps at most, where the pipeline says so. An executor may have a lower limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_limit: Option<u64>,
+    /// Whether its steps may use the network. An executor that cannot keep them from it must refuse the job.
+    #[serde(default = "network_by_default", skip_serializing_if = "is_network_on")]
+    pub network: bool,
+    /// What it may use. An executor has limits of its own; the lower ones count.
+    #[serde(default, skip_serializing_if = "Limits::is_none")]
+    pub limits: Limits,
     /// What its events are signed with.
     pub event_key: EventKey,
     /// Bearer token for uploads of this attempt.
@@ -338,6 +349,8 @@ mod tests {
             artifacts: Vec::new(),
             timeout_seconds: 60,
             log_limit: Some(1 << 20),
+            network: false,
+            limits: Limits { processes: Some(500), ..Limits::default() },
             event_key: key.event_key(lease.job, 2),
             job_token: key.job_token(lease.job, 2),
             upload_url: "http://127.0.0.1:1".to_owned(),

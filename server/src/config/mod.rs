@@ -3,6 +3,7 @@
 
 pub(crate) mod backend;
 pub(crate) mod data_dir;
+pub(crate) mod isolation;
 pub(crate) mod retention;
 pub(crate) mod roles;
 
@@ -13,6 +14,7 @@ use wire::{LabelSet, size};
 
 use self::{
     backend::{BrokerChoice, StoreChoice},
+    isolation::IsolationOptions,
     retention::RetentionOptions,
     roles::{Role, Roles},
 };
@@ -92,6 +94,9 @@ pub(crate) struct ServeOptions {
     /// URL under which people and executors reach the gateways [default: from --listen].
     #[arg(long, env = "STEPCAST_PUBLIC_URL", value_parser = public_url)]
     pub(crate) public_url: Option<String>,
+    /// What stands between steps and machine.
+    #[command(flatten)]
+    pub(crate) isolation: IsolationOptions,
     /// How long builds are kept.
     #[command(flatten)]
     pub(crate) retention: RetentionOptions,

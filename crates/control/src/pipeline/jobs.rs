@@ -15,12 +15,12 @@ use wire::{
 use super::{
     Axes, COMBINATIONS_MAX, Holes, JOBS_MAX, NAMES_MAX, PLANS_BYTES_MAX, STEPS_MAX, check_value, duration,
     fields::{Fields, shown, text},
-    needs, queueing,
+    limits, needs, queueing,
     yaml::{Key, Node, Place, Value},
 };
 use crate::expression;
 
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 15] = [
     "labels",
     "needs",
     "if",
@@ -31,6 +31,8 @@ const KEYS: [&str; 13] = [
     "priority",
     "concurrency",
     "log_limit",
+    "network",
+    "limits",
     "env",
     "steps",
     "artifacts",
@@ -131,6 +133,8 @@ fn job<'n>(
         priority: queueing::priority(&fields, priority)?,
         concurrency,
         log_limit: log_limit(&fields)?,
+        network: limits::network(&fields)?,
+        limits: limits::read(&fields)?,
         artifacts: artifacts(&fields)?,
         matrix,
         env,

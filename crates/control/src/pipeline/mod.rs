@@ -4,6 +4,7 @@
 mod duration;
 mod fields;
 mod jobs;
+mod limits;
 mod needs;
 mod queueing;
 pub mod retention;

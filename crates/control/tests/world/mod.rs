@@ -268,7 +268,15 @@ impl Executor {
     pub fn registration(&self, incarnation: Uuid, offered: &[&str]) -> ControlRequest {
         let (executor, name) = (self.id, "one".to_owned());
         let secret = Some(format!("the secret of {executor}").replace(' ', "-").try_into().expect("it is long enough"));
-        ControlRequest::Register { executor, incarnation, name, labels: labels(offered), slots: 4, secret }
+        ControlRequest::Register {
+            executor,
+            incarnation,
+            name,
+            labels: labels(offered),
+            slots: 4,
+            isolation: wire::Isolation::Plain,
+            secret,
+        }
     }
 
     /// Asks and does not wait for the answer.

@@ -60,6 +60,7 @@ async fn ask(executor: &Arc<Executor>, lease: Duration) -> Result<Duration, Stri
         name: config.name.clone(),
         labels: config.labels.clone(),
         slots: config.slots,
+        isolation: executor.isolation(),
         secret: config.secret.clone(),
     };
     let patience = (lease / 3).max(PATIENCE_MIN);
