@@ -23,6 +23,7 @@ use crate::{
     host::{Guard, LastWord, Output},
     lease::Lease,
     log::{Log, Stream},
+    mask::Masker,
     publish::{LeaseLost, Publisher},
 };
 
@@ -108,8 +109,9 @@ impl<'a> Steps<'a> {
         kill_after: Duration,
         workspace: PathBuf,
         log_limit: u64,
+        masker: &Masker,
     ) -> Self {
-        let (errors, log, buffer, ending) = (None, Log::new(log_limit), vec![0; READ_BYTES], None);
+        let (errors, log, buffer, ending) = (None, Log::new(log_limit, masker), vec![0; READ_BYTES], None);
         Self { guard, publisher, lease, shutdown, timeout_at, kill_after, workspace, errors, log, buffer, ending }
     }
 

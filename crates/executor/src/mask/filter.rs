@@ -1,0 +1,106 @@
+//! Where a form may begin, found fast: by pairs of bytes that stand at its beginning. It finds too much, never too little.
+//!
+//! No form is shorter than four bytes. The pair at the third and fourth byte of a place is looked up first: where no form
+//! has it anywhere in its first four bytes, none begins at this place or the next two (as Wu and Manber's algorithm does it).
+
+use super::{class::Class, forms::Forms, states::State};
+
+/// Bytes at the beginning of a form that are known here.
+const DEPTH: usize = 4;
+
+/// A set of pairs of bytes.
+struct Pairs(Box<[u64; 1024]>);
+
+impl Pairs {
+    fn new() -> Self {
+        Self(Box::new([0; 1024]))
+    }
+
+    fn add(&mut self, first: Class, second: Class) {
+        for a in first.bytes() {
+            for b in second.bytes() {
+                let pair = usize::from(u16::from_be_bytes([a, b]));
+                self.0[pair >> 6] |= 1 << (pair & 63);
+            }
+        }
+    }
+
+    #[inline]
+    fn has(&self, a: u8, b: u8) -> bool {
+        let pair = usize::from(u16::from_be_bytes([a, b]));
+        self.0[pair >> 6] >> (pair & 63) & 1 == 1
+    }
+}
+
+/// The beginnings of all forms.
+pub(super) struct Filter {
+    first: Class,
+    /// Bytes 1 and 2, and bytes 3 and 4.
+    front: Pairs,
+    back: Pairs,
+    /// Any two neighbours of the first four.
+    any: Pairs,
+    /// The forms that may begin with a byte.
+    starts: Vec<Vec<State>>,
+}
+
+impl Filter {
+    pub(super) fn new(forms: &Forms) -> Self {
+        let (front, back, any) = (Pairs::new(), Pairs::new(), Pairs::new());
+        let mut filter = Self { first: Class::of(b""), front, back, any, starts: vec![Vec::new(); 256] };
+        for index in 0..forms.forms.len() {
+            let start = State::start(index);
+            let mut first = Class::of(b"");
+            start.next(forms, &mut |class, _| first = first.or(class));
+            filter.first = filter.first.or(first);
+            first.bytes().for_each(|byte| filter.starts[usize::from(byte)].push(start));
+            filter.descend(forms, start, &mut Vec::with_capacity(DEPTH));
+        }
+        filter
+    }
+
+    fn descend(&mut self, forms: &Forms, state: State, path: &mut Vec<Class>) {
+        if let [a, b, c, d] = path[..] {
+            self.front.add(a, b);
+            self.back.add(c, d);
+            [(a, b), (b, c), (c, d)].into_iter().for_each(|(one, two)| self.any.add(one, two));
+            return;
+        }
+        let mut nexts = Vec::new();
+        state.next(forms, &mut |class, next| nexts.push((class, next)));
+        for (class, next) in nexts {
+            path.push(class);
+            self.descend(forms, next, path);
+            path.pop();
+        }
+    }
+
+    /// The forms that may begin with this byte, none of it read.
+    pub(super) fn starts(&self, byte: u8) -> &[State] {
+        &self.starts[usize::from(byte)]
+    }
+
+    /// Whether a form may begin at `at`, as far as can be told from what is there.
+    pub(super) fn may_begin(&self, bytes: &[u8], at: usize) -> bool {
+        match bytes[at..] {
+            [] => false,
+            [a] => self.first.has(a),
+            [a, b] | [a, b, _] => self.front.has(a, b),
+            [a, b, c, d, ..] => self.front.has(a, b) && self.back.has(c, d),
+        }
+    }
+
+    /// The first place from `at` on where a form may begin.
+    pub(super) fn find(&self, bytes: &[u8], mut at: usize) -> Option<usize> {
+        while let Some([a, b, c, d]) = bytes.get(at..at + DEPTH) {
+            if !self.any.has(*c, *d) {
+                at += 3;
+            } else if self.front.has(*a, *b) && self.back.has(*c, *d) {
+                return Some(at);
+            } else {
+                at += 1;
+            }
+        }
+        (at.min(bytes.len())..bytes.len()).find(|at| self.may_begin(bytes, *at))
+    }
+}
