@@ -28,6 +28,7 @@ pub mod payloads;
 pub mod postgres;
 pub mod replies;
 pub mod search;
+pub mod secrets;
 pub mod sql;
 pub mod sqlite;
 pub mod standing;
@@ -59,6 +60,7 @@ use model::{
 };
 
 pub use payloads::Payloads;
+pub use secrets::Secrets;
 
 /// A boxed future, as object-safe traits return it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -128,6 +130,7 @@ pub trait Store:
     + Builds
     + Leases
     + concurrency::Concurrency
+    + Secrets
     + Outbox
     + Record
     + Executors

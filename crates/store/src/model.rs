@@ -4,6 +4,7 @@ pub mod dead_letter;
 mod journal;
 pub mod reply;
 pub mod retention;
+pub mod secret;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 

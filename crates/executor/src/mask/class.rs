@@ -32,6 +32,12 @@ impl Class {
     }
 
     pub(super) fn bytes(self) -> impl Iterator<Item = u8> {
-        (0..=u8::MAX).filter(move |byte| self.has(*byte))
+        self.0.into_iter().zip([0_u8, 64, 128, 192]).flat_map(|(mut bits, from)| {
+            std::iter::from_fn(move || {
+                let bit = u8::try_from(bits.trailing_zeros()).ok().filter(|bit| *bit < 64)?;
+                bits &= bits - 1;
+                Some(from + bit)
+            })
+        })
     }
 }

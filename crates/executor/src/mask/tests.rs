@@ -5,8 +5,11 @@ use base64::{
 
 use super::*;
 
-fn masked(secrets: &[&str], chunks: &[&[u8]]) -> String {
-    let masker = Masker::new(secrets.iter().copied()).unwrap();
+fn masker(secrets: &[&str]) -> Masker {
+    Masker::new(secrets.iter().copied()).unwrap()
+}
+
+fn masked(masker: &Masker, chunks: &[&[u8]]) -> String {
     let (mut stream, mut out) = (masker.stream(), Vec::new());
     let mut keep = |part: Masked<'_>| out.extend_from_slice(part.bytes());
     chunks.iter().for_each(|chunk| stream.feed(chunk, &mut keep));
@@ -16,10 +19,13 @@ fn masked(secrets: &[&str], chunks: &[&[u8]]) -> String {
 
 /// The same, whole and byte by byte.
 fn all(secrets: &[&str], text: &str) -> String {
-    let whole = masked(secrets, &[text.as_bytes()]);
+    all_by(&masker(secrets), text)
+}
+
+fn all_by(masker: &Masker, text: &str) -> String {
+    let whole = masked(masker, &[text.as_bytes()]);
     let single: Vec<&[u8]> = text.as_bytes().chunks(1).collect();
-    assert_eq!(masked(secrets, &single), whole, "{text:?}, byte by byte");
-    let masker = Masker::new(secrets.iter().copied()).unwrap();
+    assert_eq!(masked(masker, &single), whole, "{text:?}, byte by byte");
     assert_eq!(masker.owned(text.to_owned()), whole, "{text:?}, as a text");
     whole
 }
@@ -77,6 +83,7 @@ fn a_secret_is_known_in_all_the_forms_in_which_programs_print_it() {
 #[test]
 fn base64_is_known_at_every_alignment_with_and_without_padding_and_wrapped_anywhere() {
     let secret = "s3cret>>?value??";
+    let masker = masker(&[secret]);
     for before in ["", "u", "us", "user:", "user1:", "user12:"] {
         for after in ["", "@", "@h", "@ho", "@host"] {
             let text = format!("{before}{secret}{after}");
@@ -88,7 +95,7 @@ fn base64_is_known_at_every_alignment_with_and_without_padding_and_wrapped_anywh
                 STANDARD.encode(&text).replace('+', "%2B").replace('/', "%2f"),
                 STANDARD.encode(&text).replace('/', r"\/"),
             ] {
-                let shown = all(&[secret], &encoded);
+                let shown = all_by(&masker, &encoded);
                 assert!(shown.contains(MASK), "{text:?} as {encoded:?}");
                 // What is left are digits that hold nothing of it.
                 assert!(shown.len() <= MASK.len() + (before.len() + after.len()) * 4 / 3 + 6, "{encoded} became {shown}");
@@ -97,8 +104,8 @@ fn base64_is_known_at_every_alignment_with_and_without_padding_and_wrapped_anywh
             for width in 1..encoded.len() {
                 let parts: Vec<&str> = [&encoded[..width], &encoded[width..]].to_vec();
                 for line_break in ["\n", "\r\n", "\n    ", r"\n"] {
-                    let shown = all(&[secret], &parts.join(line_break));
-                    let whole = all(&[secret], &encoded);
+                    let shown = all_by(&masker, &parts.join(line_break));
+                    let whole = all_by(&masker, &encoded);
                     // At most two digits, cut off from the rest, are left.
                     assert!(shown.len() <= whole.len() + line_break.len() + 2, "{width}: {shown:?}");
                 }
@@ -178,6 +185,12 @@ fn every_text_of_an_event_is_masked() {
     }
 }
 
+/// As it stands in a text in JSON.
+fn json(text: &str) -> String {
+    let quoted = serde_json::to_string(text).unwrap();
+    quoted[1..quoted.len() - 1].to_owned()
+}
+
 /// Numbers that look random, the same in each run (xorshift64).
 struct Dice(u64);
 
@@ -208,7 +221,7 @@ fn any_way_to_cut_the_text_gives_the_same_and_no_form_of_a_secret_survives() {
             let core = secret::core(value);
             let form = match dice.below(7) {
                 0 => core.clone(),
-                1 => serde_json::to_string(&core).unwrap().trim_matches('"').to_owned(),
+                1 => json(&core),
                 2 => core.bytes().map(|byte| format!("%{byte:02X}")).collect(),
                 3 => STANDARD_NO_PAD.encode(&core),
                 4 => URL_SAFE.encode(format!("{}{core}", &"xy"[..dice.below(3)])),
@@ -219,7 +232,8 @@ fn any_way_to_cut_the_text_gives_the_same_and_no_form_of_a_secret_survives() {
             encoded.push(core);
         }
         let secrets: Vec<&str> = secrets.iter().map(String::as_str).collect();
-        let whole = masked(&secrets, &[text.as_bytes()]);
+        let masker = masker(&secrets);
+        let whole = masked(&masker, &[text.as_bytes()]);
         for _ in 0..8 {
             let (mut rest, mut chunks) = (text.as_bytes(), Vec::new());
             while !rest.is_empty() {
@@ -227,12 +241,12 @@ fn any_way_to_cut_the_text_gives_the_same_and_no_form_of_a_secret_survives() {
                 chunks.push(chunk);
                 rest = others;
             }
-            assert_eq!(masked(&secrets, &chunks), whole, "seed {seed}");
+            assert_eq!(masked(&masker, &chunks), whole, "seed {seed}");
         }
         for core in encoded {
             let hex: String = core.bytes().map(|byte| format!("{byte:02x}")).collect();
             let percent: String = core.bytes().map(|byte| format!("%{byte:02X}")).collect();
-            for form in [core.clone(), hex, percent, serde_json::to_string(&core).unwrap().trim_matches('"').to_owned()] {
+            for form in [core.clone(), hex, percent, json(&core)] {
                 assert!(!whole.contains(&form), "seed {seed}: {form:?} in {whole:?}");
             }
             // The last digit holds bits of what follows.

@@ -32,6 +32,7 @@ mod retention;
 mod rows;
 mod search;
 mod search_index;
+mod secrets;
 mod text;
 mod told_about;
 mod view;

@@ -1,0 +1,117 @@
+//! Secrets, encrypted.
+
+use wire::{PipelineName, secret::SecretName};
+
+use super::{
+    Details, SqlStore,
+    connection::{Row, query},
+    now,
+    rows,
+    writer::Rank,
+};
+use crate::{
+    Answer, Secrets, StoreError,
+    model::secret::{NewSecret, PutSecret, Resealed, SecretRow},
+};
+
+/// Columns of [`secret`].
+const SECRET: &str = "pipeline, name, key_id, sealed, allowed, set_at, set_by";
+
+/// How the table names whose it is.
+fn owner(pipeline: Option<&PipelineName>) -> &str {
+    pipeline.map_or("", PipelineName::as_str)
+}
+
+fn secret(row: &Row) -> Result<SecretRow, StoreError> {
+    let is_of_installation = row.try_get::<&str>(0)?.is_empty();
+    Ok(SecretRow {
+        pipeline: if is_of_installation { None } else { Some(rows::parsed(row, 0)?) },
+        name: rows::parsed(row, 1)?,
+        key_id: row.try_get(2)?,
+        sealed: row.try_get::<&[u8]>(3)?.to_vec(),
+        allowed: rows::json(row, 4)?,
+        set_at: rows::time(row, 5)?,
+        set_by: row.try_get(6)?,
+    })
+}
+
+impl<D: Details> Secrets for SqlStore<D> {
+    fn put_secret(&self, secret: NewSecret) -> Answer<'_, PutSecret> {
+        Box::pin(self.writer.run(Rank::Command, move |connection| {
+            Box::pin(async move {
+                let owner = owner(secret.pipeline.as_ref());
+                if !owner.is_empty() {
+                    let found = query("SELECT 1 FROM pipelines WHERE name = ?").bind(owner);
+                    if found.fetch_optional(&mut *connection).await?.is_none() {
+                        return Ok(PutSecret::NoPipeline);
+                    }
+                }
+                let before = query("SELECT 1 FROM secrets WHERE pipeline = ? AND name = ?").bind(owner);
+                let before = before.bind(secret.name.as_str()).fetch_optional(&mut *connection).await?;
+                let at = now(&mut *connection).await?;
+                query(
+                    "INSERT INTO secrets (pipeline, name, key_id, sealed, allowed, set_at, set_by) \
+                     VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (pipeline, name) DO UPDATE SET key_id = excluded.key_id, \
+                     sealed = excluded.sealed, allowed = excluded.allowed, set_at = excluded.set_at, \
+                     set_by = excluded.set_by",
+                )
+                .bind(owner)
+                .bind(secret.name.as_str())
+                .bind(&secret.key_id)
+                .bind(&secret.sealed[..])
+                .bind(rows::to_json(&secret.allowed)?)
+                .bind(at.0)
+                .bind(&secret.set_by)
+                .execute(connection)
+                .await?;
+                Ok(if before.is_some() { PutSecret::Replaced } else { PutSecret::Created })
+            })
+        }))
+    }
+
+    fn delete_secret<'a>(&'a self, pipeline: Option<&'a PipelineName>, name: &'a SecretName) -> Answer<'a, bool> {
+        let (owner, name) = (owner(pipeline).to_owned(), name.clone());
+        Box::pin(self.writer.run(Rank::Command, move |connection| {
+            Box::pin(async move {
+                let gone = query("DELETE FROM secrets WHERE pipeline = ? AND name = ?").bind(&owner);
+                Ok(gone.bind(name.as_str()).execute(connection).await? > 0)
+            })
+        }))
+    }
+
+    fn secrets(&self) -> Answer<'_, Vec<SecretRow>> {
+        Box::pin(async move {
+            let sql = format!("SELECT {SECRET} FROM secrets ORDER BY pipeline, name");
+            query(&sql).fetch_all(&mut self.reader().await?).await?.iter().map(secret).collect()
+        })
+    }
+
+    fn secrets_of<'a>(&'a self, pipeline: &'a PipelineName, names: &'a [SecretName]) -> Answer<'a, Vec<SecretRow>> {
+        Box::pin(async move {
+            let sql = format!(
+                "SELECT {SECRET} FROM secrets WHERE pipeline IN ('', ?) AND name IN (SELECT value ->> 0 FROM {{each}}) \
+                 ORDER BY pipeline, name"
+            );
+            let names: Vec<[&str; 1]> = names.iter().map(|name| [name.as_str()]).collect();
+            let asked = query(&sql).bind(pipeline.as_str()).bind(rows::to_json(&names)?);
+            asked.fetch_all(&mut self.reader().await?).await?.iter().map(secret).collect()
+        })
+    }
+
+    fn reseal_secrets(&self, secrets: Vec<Resealed>) -> Answer<'_, u64> {
+        Box::pin(self.writer.run(Rank::Command, move |connection| {
+            Box::pin(async move {
+                let mut resealed = 0;
+                for secret in &secrets {
+                    let change = query(
+                        "UPDATE secrets SET key_id = ?, sealed = ? WHERE pipeline = ? AND name = ? AND sealed = ?",
+                    );
+                    let change = change.bind(&secret.key_id).bind(&secret.sealed[..]);
+                    let change = change.bind(owner(secret.pipeline.as_ref())).bind(secret.name.as_str());
+                    resealed += change.bind(&secret.was[..]).execute(&mut *connection).await?;
+                }
+                Ok(resealed)
+            })
+        }))
+    }
+}
