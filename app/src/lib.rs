@@ -15,7 +15,7 @@ pub mod pages;
 pub mod parts;
 pub mod rest;
 
-use leptos::prelude::*;
+use leptos::{nonce::use_nonce, prelude::*};
 use leptos_meta::{MetaTags, Title, provide_meta_context};
 use leptos_router::{
     SsrMode,
@@ -55,7 +55,7 @@ pub(crate) const SEARCH: &str = "/search";
 /// The page of what nobody could process.
 pub(crate) const DEAD_LETTERS: &str = "/dead-letters";
 
-/// The whole document.
+/// The whole document. Its scripts carry the nonce that the server has put into the context: no others run.
 #[must_use]
 pub fn shell(assets: Assets) -> impl IntoView {
     let Assets { js, wasm, parts, css } = assets;
@@ -67,14 +67,14 @@ pub fn shell(assets: Assets) -> impl IntoView {
                 <meta charset="utf-8"/>
                 <meta name="viewport" content="width=device-width, initial-scale=1"/>
                 <meta name="color-scheme" content="light dark"/>
-                <script>{BEFORE_PAINT}</script>
+                <script nonce=use_nonce()>{BEFORE_PAINT}</script>
                 <link rel="stylesheet" href=css/>
                 <link rel="icon" href="/favicon.svg" type="image/svg+xml"/>
-                <link rel="modulepreload" href=js/>
+                <link rel="modulepreload" href=js nonce=use_nonce()/>
                 {[wasm].into_iter().chain(parts).map(|file| view! {
                     <link rel="preload" href=file r#as="fetch" r#type="application/wasm" crossorigin=""/>
                 }).collect_view()}
-                <script type="module">{start}</script>
+                <script type="module" nonce=use_nonce()>{start}</script>
                 <MetaTags/>
             </head>
             <body>

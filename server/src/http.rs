@@ -17,6 +17,7 @@ mod payloads;
 mod pipelines;
 pub(crate) mod problem;
 mod replies;
+mod safety;
 mod search;
 mod sessions;
 mod sign_in;
@@ -77,6 +78,7 @@ pub(crate) fn router(site: Site) -> Router {
         .with_same_site(SameSite::Lax)
         .with_secure(site.core.public_url.starts_with("https://"))
         .with_expiry(Expiry::OnInactivity(Duration::days(SESSION_DAYS)));
+    let encrypted = safety::Encrypted(site.core.public_url.starts_with("https://"));
     let authenticate = middleware::from_fn_with_state(Arc::clone(&site.core), who::authenticate);
     let api: Router<Site> = Router::new()
         .route("/pipelines", get(pipelines::list).post(pipelines::post))
@@ -131,7 +133,7 @@ pub(crate) fn router(site: Site) -> Router {
         .route("/api/v1/jobs/{id}/artifacts/{*name}", put(artifacts::put)) // by job token
         .merge(files::routes()) // public: the browser package
         .merge(signed_in_or_public)
-        .layer(middleware::from_fn(files::safety_headers))
+        .layer(middleware::from_fn_with_state(encrypted, safety::headers))
         .layer(CatchPanicLayer::custom(files::panicked))
         .with_state(site)
 }

@@ -234,11 +234,11 @@ fn start_projections(running: &mut Running, parts: &Parts, shared: &StoreParts) 
 
 /// Control, the relay, and who tells results.
 fn start_control(running: &mut Running, parts: &Parts, shared: &StoreParts) {
-    let (broker, store) = (parts.broker.clone(), shared.store.clone());
+    let (broker, store, key) = (parts.broker.clone(), shared.store.clone(), shared.key.control_key());
     running.spawn(shared.turns.clone().run("relay", parts.shutdown.clone(), move |shutdown| {
-        let (broker, store) = (broker.clone(), store.clone());
+        let (broker, store, key) = (broker.clone(), store.clone(), key.clone());
         async move {
-            outbox::run(broker, store, shutdown).await;
+            outbox::run(broker, store, key, shutdown).await;
             Ok(())
         }
     }));
@@ -435,6 +435,7 @@ fn executor_config(parts: &Parts) -> Result<ExecutorConfig, String> {
     let short = id.to_string();
     Ok(ExecutorConfig {
         id,
+        secret: Some(data_dir.executor_secret()?),
         name: format!("ex-{}", &short[..4]),
         labels: options.labels(),
         slots: options.slots(),

@@ -39,8 +39,8 @@ impl Worker {
 
     fn event(&mut self, message: EventMessage, delivery: Delivery) {
         let (topic, position) = (message.topic, message.position());
-        if matches!(topic, Topic::Job(_)) && !self.context.config.key.verify_event(&message) {
-            return self.refuse(delivery, "its MAC is not that of the attempt's lease holder");
+        if !self.context.config.key.verify_event(&message) {
+            return self.refuse(delivery, "its MAC is not that of who may write its topic");
         }
         let log = match message.is_log() {
             Ok(log) => log,

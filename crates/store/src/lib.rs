@@ -54,7 +54,7 @@ use wire::{
 
 use model::{
     Announcement, Build, Claim, Claimed, Created, ExecutorRow, Expired, JournalChange, JournalContents, KeptCallback,
-    NamedLease, NewBuild, OutboxRow, Put, QueuedJobs, RecordBatch, Recording, Refusal, Renewal, TokenRow,
+    NamedLease, NewBuild, OutboxRow, Put, QueuedJobs, RecordBatch, Recording, Refusal, Registration, Renewal, TokenRow,
     dead_letter::{DeadLetter, NewDeadLetter, Retention, Settled},
     retention::{Deletion, Outlived, PipelineRetention, Swept},
 };
@@ -255,9 +255,12 @@ pub trait Record: Send + Sync + 'static {
 
 /// Executors that have registered.
 pub trait Executors: Send + Sync + 'static {
-    /// Writes what an executor said of itself; `heard_at` becomes the database's time. Whether it did: what a start says whose
-    /// place another one has taken is not heard any more. The newest [`FORMER_STARTS_MAX`] of those are remembered.
-    fn put_executor<'a>(&'a self, executor: &'a ExecutorRow) -> Answer<'a, bool>;
+    /// Writes what an executor said of itself; `heard_at` becomes the database's time. What a start says whose
+    /// place another one has taken is not heard any more: the newest [`FORMER_STARTS_MAX`] of those are remembered. Nor is who
+    /// shows another secret than the first that was shown under this id.
+    fn put_executor<'a>(&'a self, executor: &'a ExecutorRow) -> Answer<'a, Registration>;
+    /// Whether it shows a secret when it registers.
+    fn has_secret(&self, executor: ExecutorId) -> Answer<'_, bool>;
     /// It has left: it is not alive any more.
     fn executor_left(&self, id: ExecutorId, incarnation: Uuid) -> Answer<'_, ()>;
     /// All, `alive` when heard within `lease`.

@@ -442,6 +442,19 @@ pub struct ExecutorRow {
     pub labels: LabelSet,
     /// How many jobs it runs at once.
     pub slots: u32,
+    /// The hash of what it shows, if it shows anything.
+    pub secret_sha256: Option<String>,
+}
+
+/// What became of an executor's registration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Registration {
+    /// It is written.
+    Heard,
+    /// Another start of it has taken its place.
+    Replaced,
+    /// It shows another secret than at its first registration, or none: nothing is written.
+    Foreign,
 }
 
 /// A token for a program.

@@ -75,6 +75,43 @@ pub struct LeaseRef {
     pub attempt: u32,
 }
 
+/// What an executor shows at each registration: made once, kept with its id, 32 to 200 characters.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ExecutorSecret(String);
+
+impl std::fmt::Debug for ExecutorSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ExecutorSecret(..)")
+    }
+}
+
+impl TryFrom<String> for ExecutorSecret {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        if (32..=200).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            Ok(Self(text))
+        } else {
+            Err("the secret of an executor must have 32 to 200 letters, digits and signs".to_owned())
+        }
+    }
+}
+
+impl From<ExecutorSecret> for String {
+    fn from(secret: ExecutorSecret) -> String {
+        secret.0
+    }
+}
+
+impl ExecutorSecret {
+    /// How control keeps it: SHA-256 in lower-case hex.
+    #[must_use]
+    pub fn sha256(&self) -> String {
+        use sha2::Digest as _;
+        crate::chunks::hex(&sha2::Sha256::digest(self.0.as_bytes()))
+    }
+}
+
 /// From an executor, to the queue `control`, with `reply_to`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "snake_case")]
@@ -92,6 +129,10 @@ pub enum ControlRequest {
         labels: LabelSet,
         /// How many jobs it runs at once.
         slots: u32,
+        /// Shows that it is who it was: control keeps the hash of the first one that it hears and answers no other start under
+        /// this id. Absent where an executor has none; then anybody with the broker's credentials can take its place.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        secret: Option<ExecutorSecret>,
     },
     /// A hint came and a slot is free. Answer: [`ControlReply::Granted`] or [`ControlReply::Nothing`].
     Claim {
@@ -124,6 +165,9 @@ pub enum ControlRequest {
     Finish {
         /// Who.
         executor: ExecutorId,
+        /// Which start of it: nobody else knows. It may be absent only where the executor has no secret.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        incarnation: Option<Uuid>,
         /// Which attempt.
         lease: LeaseRef,
         /// How it ended.

@@ -12,10 +12,10 @@ use app::{
 use axum::{
     body::Body,
     extract::{Request, State},
-    http::StatusCode,
+    http::{StatusCode, header},
     response::{IntoResponse as _, Redirect, Response},
 };
-use leptos::prelude::provide_context;
+use leptos::{nonce::Nonce, prelude::provide_context};
 use wire::{
     Authority, BuildId, JobId, PipelineName, Problem,
     command::BuildsQuery,
@@ -30,7 +30,7 @@ use crate::{
     assets,
     core::Core,
     groups,
-    http::{problem::Rejection, sign_in, who::Who},
+    http::{problem::Rejection, safety, sign_in, who::Who},
     queries,
 };
 
@@ -67,17 +67,24 @@ async fn page(request: Request<Body>, context: impl Fn() + Clone + Send + Sync +
         parts: part.into_iter().flat_map(|part| assets.part(part.name())).map(str::to_owned).collect(),
         css: assets.css.to_owned(),
     };
+    let nonce = match safety::nonce() {
+        Ok(nonce) => nonce,
+        Err(problem) => return Rejection(problem).into_response(),
+    };
+    let policy = safety::of_page(&nonce);
     let shell = move || app::shell(named.clone());
     let missing = Missing::default();
     let told = missing.clone();
     let context = move || {
         provide_context(missing.clone());
+        provide_context(Nonce::from_value(nonce.clone()));
         context();
     };
     let mut response = leptos_axum::render_app_async_with_context(context, shell)(request).await;
     if told.is_told() {
         *response.status_mut() = StatusCode::NOT_FOUND;
     }
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
     response
 }
 

@@ -93,6 +93,7 @@ impl Drop for Stage {
 pub(crate) fn config(id: ExecutorId, work_dir: PathBuf) -> ExecutorConfig {
     ExecutorConfig {
         id,
+        secret: None,
         name: "stage".to_owned(),
         labels: LabelSet::default(),
         slots: 2,

@@ -3,7 +3,7 @@
 use broker::{Broker, Outgoing};
 use serde_json::json;
 use wire::{
-    Topic,
+    Event, EventMessage, Outcome, Topic,
     event::{Recorded, encode_recorded},
     frame::Incoming,
 };
@@ -128,6 +128,23 @@ async fn a_forged_event_is_refused_and_becomes_a_dead_letter_with_its_reason() {
     dead.ack();
     rig.event(&to, topic, 1, 0).await;
     assert_eq!(client.offsets(topic, 1).await, [0]);
+}
+
+#[tokio::test]
+async fn an_executor_cannot_speak_for_control() {
+    let mut rig = rig().await;
+    let mut client = rig.client(0, "a").await;
+    let (to, topic) = (client.asker(), Topic::Build(build(1)));
+    let done = Event::BuildFinished { outcome: Outcome::Succeeded };
+    for mac in [None, message(&to, Topic::Job(job(1)), 1, 0, &log(0)).mac] {
+        let forged = EventMessage { mac, ..message(&to, topic, 1, 0, &done) };
+        rig.publish(&to, forged).await;
+        let dead = rig.next_unrouted().await;
+        assert!(dead.message.death.as_deref().is_some_and(|reason| reason.contains("MAC")), "{dead:?}");
+        dead.ack();
+    }
+    rig.event(&to, topic, 1, 0).await;
+    assert!(matches!(client.event().await.event, Event::BuildStarted {}));
 }
 
 #[tokio::test]

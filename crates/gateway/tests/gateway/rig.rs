@@ -254,7 +254,7 @@ pub(crate) fn log(offset: u64) -> Event {
 pub(crate) fn message(asker: &Asker, topic: Topic, epoch: u32, offset: u64, event: &Event) -> EventMessage {
     let event = raw(event);
     let (of, mac) = match topic {
-        Topic::Build(build) => (build, None),
+        Topic::Build(build) => (build, Some(KEY.control_key().seal(topic, Position { epoch, offset }, event.get()))),
         Topic::Job(job) => {
             let mac = KEY.event_key(job, epoch).seal(topic, Position { epoch, offset }, event.get());
             (build(1), Some(mac))

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     FORMER_STARTS_MAX, MayPut,
-    model::{ExecutorRow, KeptCallback, Put, TokenRow},
+    model::{ExecutorRow, KeptCallback, Put, Registration, TokenRow},
 };
 
 /// A session is there until it expires or is deleted, can be written again, and is made only once.
@@ -143,8 +143,15 @@ pub async fn executors_are_alive_while_they_are_heard(fixture: &dyn Fixture) {
     let mut claim = claim("linux", LONG);
     let (id, incarnation) = (ExecutorId(Uuid::new_v4()), Uuid::new_v4());
     (claim.executor, claim.incarnation) = (id, incarnation);
-    let row = ExecutorRow { id, incarnation, name: "north".to_owned(), labels: labels("linux+x86"), slots: 4 };
-    assert!(store.put_executor(&row).await.unwrap());
+    let row = ExecutorRow {
+        id,
+        incarnation,
+        name: "north".to_owned(),
+        labels: labels("linux+x86"),
+        slots: 4,
+        secret_sha256: None,
+    };
+    assert_eq!(store.put_executor(&row).await.unwrap(), Registration::Heard);
     let made = create(&*store, build("p", vec![job("a")])).await;
     granted(&*store, &claim).await;
     let views = store.executors(LONG).await.unwrap();
@@ -163,7 +170,7 @@ pub async fn executors_are_alive_while_they_are_heard(fixture: &dyn Fixture) {
     assert!(store.executors(LONG).await.unwrap()[0].alive, "another incarnation's leaving is not this one's");
     store.executor_left(id, incarnation).await.unwrap();
     assert!(!store.executors(LONG).await.unwrap()[0].alive);
-    assert!(store.put_executor(&row).await.unwrap());
+    assert_eq!(store.put_executor(&row).await.unwrap(), Registration::Heard);
     assert!(store.executors(LONG).await.unwrap()[0].alive);
 }
 
@@ -176,25 +183,60 @@ pub async fn p2_a_former_start_of_an_executor_is_not_heard(fixture: &dyn Fixture
         name: name.to_owned(),
         labels: labels("linux"),
         slots: 1,
+        secret_sha256: None,
     };
     for n in 1..=3 {
         let row = start(1, n, &format!("start {n}"));
-        assert!(store.put_executor(&row).await.unwrap(), "{row:?}");
-        assert!(store.put_executor(&row).await.unwrap(), "it registers again and again");
+        assert_eq!(store.put_executor(&row).await.unwrap(), Registration::Heard, "{row:?}");
+        assert_eq!(store.put_executor(&row).await.unwrap(), Registration::Heard, "it registers again and again");
     }
     for n in 1..=2 {
-        assert!(!store.put_executor(&start(1, n, "too late")).await.unwrap());
-        assert!(store.put_executor(&start(2, n, "another")).await.unwrap());
+        assert_eq!(store.put_executor(&start(1, n, "too late")).await.unwrap(), Registration::Replaced);
+        assert_eq!(store.put_executor(&start(2, n, "another")).await.unwrap(), Registration::Heard);
     }
     let named =
         |executors: Vec<wire::view::ExecutorView>| executors.into_iter().map(|one| one.name).collect::<Vec<_>>();
     assert_eq!(named(store.executors(LONG).await.unwrap()), ["another", "start 3"]);
     let last = u128::from(FORMER_STARTS_MAX) + 5;
     for n in 4..=last {
-        assert!(store.put_executor(&start(1, n, "many")).await.unwrap());
+        assert_eq!(store.put_executor(&start(1, n, "many")).await.unwrap(), Registration::Heard);
     }
-    assert!(!store.put_executor(&start(1, last - u128::from(FORMER_STARTS_MAX), "late")).await.unwrap());
-    assert!(store.put_executor(&start(1, 1, "forgotten")).await.unwrap(), "only so many are remembered");
+    assert_eq!(
+        store.put_executor(&start(1, last - u128::from(FORMER_STARTS_MAX), "late")).await.unwrap(),
+        Registration::Replaced
+    );
+    assert_eq!(
+        store.put_executor(&start(1, 1, "forgotten")).await.unwrap(),
+        Registration::Heard,
+        "only so many are remembered"
+    );
+}
+
+/// Who has shown a secret once is known by it from then on: another one, or none, is somebody else, and changes nothing.
+pub async fn an_executor_is_known_by_the_first_secret_that_it_shows(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let id = ExecutorId(Uuid::new_v4());
+    let start = |name: &str, secret: Option<&str>| ExecutorRow {
+        id,
+        incarnation: Uuid::new_v4(),
+        name: name.to_owned(),
+        labels: labels("linux"),
+        slots: 1,
+        secret_sha256: secret.map(|secret| secret.repeat(32)),
+    };
+    assert_eq!(store.put_executor(&start("of a former version", None)).await.unwrap(), Registration::Heard);
+    assert!(!store.has_secret(id).await.unwrap());
+    let own = start("own", Some("ab"));
+    assert_eq!(store.put_executor(&own).await.unwrap(), Registration::Heard);
+    assert!(store.has_secret(id).await.unwrap());
+    for stranger in [start("stranger", Some("cd")), start("stranger", None)] {
+        assert_eq!(store.put_executor(&stranger).await.unwrap(), Registration::Foreign);
+    }
+    let bare = ExecutorRow { secret_sha256: None, ..own.clone() };
+    assert_eq!(store.put_executor(&bare).await.unwrap(), Registration::Foreign, "of the same start, too");
+    assert_eq!(store.executors(LONG).await.unwrap()[0].name, "own");
+    assert_eq!(store.put_executor(&start("restarted", Some("ab"))).await.unwrap(), Registration::Heard);
+    assert_eq!(store.executors(LONG).await.unwrap()[0].name, "restarted");
 }
 
 fn always() -> MayPut {

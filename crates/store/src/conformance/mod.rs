@@ -51,6 +51,7 @@ macro_rules! store_conformance {
             callbacks_are_kept_in_order_until_forgotten
             executors_are_alive_while_they_are_heard
             p2_a_former_start_of_an_executor_is_not_heard
+            an_executor_is_known_by_the_first_secret_that_it_shows
             gateways_are_shown_until_they_leave
             the_installation_key_is_offered_once
             a_pipeline_counts_its_texts
