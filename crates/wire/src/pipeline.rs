@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::concurrency::ConcurrencySpec;
+use crate::{concurrency::ConcurrencySpec, secret::SecretUse};
 
 /// The `ETag` of a pipeline's text: its SHA-256, in quotes.
 #[must_use]
@@ -319,6 +319,9 @@ pub struct JobSpec {
     /// Environment of its steps: the pipeline's and its own. May hold `${{ }}`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
+    /// Secrets that its steps see as variables: the pipeline's and its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<SecretUse>,
     /// At least one, run in order.
     pub steps: Vec<StepSpec>,
     /// Paths or `*` patterns relative to the workspace, kept when the job has ended.

@@ -39,6 +39,7 @@ fn job(n: usize, needs: &[usize], condition: Condition, attempts: u32, lost_atte
         lost_attempts,
         log_limit: None,
         env: BTreeMap::new(),
+        secrets: Vec::new(),
         files: Vec::new(),
         source: None,
         steps: vec![StepSpec {

@@ -74,6 +74,7 @@ impl World {
             lease: self.lease,
             upload_url: "http://127.0.0.1:3000".to_owned(),
             key: InstallationKey([7; 32]),
+            secret_keys: control::secrets::SecretKeys::new(|| Err("there is no key".to_owned())),
             brake: self.brake.clone(),
         };
         let running = service::run(self.broker.clone(), self.store.clone(), config, stop.clone());
@@ -283,7 +284,7 @@ impl Executor {
         let (executor, incarnation) = (self.id, self.incarnation);
         let patience_ms = u64::try_from(patience.as_millis()).unwrap();
         let claim_id = Uuid::new_v4();
-        let claim = ControlRequest::Claim { claim_id, executor, incarnation, label_set: set.clone(), patience_ms };
+        let claim = ControlRequest::Claim { claim_id, executor, incarnation, label_set: set.clone(), patience_ms, secrets_key: None };
         match self.requester.request(topology::CONTROL, to_bytes(claim), patience).await {
             Ok(answer) => Some(from_bytes(&answer.body).unwrap()),
             Err(RequestError::NoAnswer { .. }) => None,
@@ -319,7 +320,7 @@ impl Executor {
     pub async fn claim_as(&self, claim_id: Uuid, set: &LabelSet) -> ControlReply {
         let (executor, incarnation) = (self.id, self.incarnation);
         let claim =
-            ControlRequest::Claim { claim_id, executor, incarnation, label_set: set.clone(), patience_ms: 20_000 };
+            ControlRequest::Claim { claim_id, executor, incarnation, label_set: set.clone(), patience_ms: 20_000, secrets_key: None };
         self.ask(claim).await
     }
 

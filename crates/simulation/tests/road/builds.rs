@@ -88,6 +88,7 @@ fn job(build: u128, place: usize, dice: &mut Dice) -> Job {
         lost_attempts: u32::try_from(dice.between(1, 3)).unwrap(),
         log_limit: None,
         env: BTreeMap::new(),
+        secrets: Vec::new(),
         files: Vec::new(),
         source: None,
         steps: (0..dice.between(1, 2)).map(step).collect(),

@@ -39,6 +39,7 @@ pub(super) fn job(name: &str) -> Job {
         lost_attempts: 3,
         log_limit: None,
         env: BTreeMap::from([("A".to_owned(), "ä".to_owned())]),
+        secrets: Vec::new(),
         files: Vec::new(),
         source: None,
         steps: vec![StepSpec {
