@@ -11,7 +11,7 @@ use broker_rabbitmq::RabbitBroker;
 use clap::{Args, Subcommand};
 use store::{StoreError, model::TokenRow};
 use tokio_util::sync::CancellationToken;
-use wire::authority::Role;
+use wire::authority::{Grants, Role};
 
 use crate::{
     backend::open_store_beside,
@@ -38,8 +38,8 @@ pub(crate) struct TokenOptions {
     /// What the token is for.
     #[arg(long)]
     name: String,
-    /// What it may do. For now `owner`.
-    #[arg(long, default_value = "owner")]
+    /// What it may do: viewer, builder or admin.
+    #[arg(long, default_value = "admin")]
     role: Role,
     /// The data folder of the server.
     #[arg(long, env = "STEPCAST_DATA_DIR", default_value = "./stepcast-data")]
@@ -75,7 +75,8 @@ pub(crate) async fn token(command: TokenCommand) -> Result<(), String> {
     };
     let store = open_store_beside(&options.store, &data_dir).await?;
     let token = secret::token("stepcast")?;
-    let row = TokenRow { sha256: secret::sha256(&token), name: options.name, role: options.role };
+    let grants = Grants::everywhere(options.role);
+    let row = TokenRow { sha256: secret::sha256(&token), name: options.name, grants, account: None, expires_at: None };
     store.put_token(&row).await.map_err(|failure| failure.to_string())?;
     println!("{token}");
     Ok(())

@@ -41,14 +41,14 @@ impl KnownTokens {
 
 #[cfg(test)]
 mod tests {
-    use wire::authority::Role;
+    use wire::authority::{Grants, Role};
 
     use super::*;
 
     #[test]
     fn a_token_is_known_for_a_moment() {
         let (known, now) = (KnownTokens::default(), Instant::now());
-        known.put("a".to_owned(), Authority { role: Role::Owner, subject: "token:a".to_owned() }, now);
+        known.put("a".to_owned(), Authority::new("token:a", None, "a", Grants::everywhere(Role::Admin)), now);
         assert!(known.get("a", now + KNOWN_FOR / 2).is_some() && known.get("b", now).is_none());
         assert!(known.get("a", now + KNOWN_FOR).is_none());
     }

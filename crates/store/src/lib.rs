@@ -19,11 +19,13 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod analytics;
+pub mod audit;
 pub mod concurrency;
 pub mod conformance;
 pub mod groups;
 pub mod model;
 pub mod payloads;
+pub mod people;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod replies;
@@ -36,6 +38,7 @@ pub mod standing;
 use std::{future::Future, pin::Pin, time::Duration};
 
 pub use analytics::Analytics;
+pub use audit::Audit;
 pub use groups::Groups;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -61,6 +64,7 @@ use model::{
 
 pub use payloads::Payloads;
 pub use secrets::Secrets;
+pub use people::People;
 
 /// A boxed future, as object-safe traits return it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -146,6 +150,8 @@ pub trait Store:
     + Analytics
     + Payloads
     + replies::Replies
+    + Audit
+    + People
 {
     /// Reads and writes something, to tell whether the database works.
     fn check(&self) -> Answer<'_, ()>;

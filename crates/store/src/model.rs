@@ -11,9 +11,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use wire::{
-    BuildId, ClientId, Event, EventMessage, ExecutorId, JobId, LabelSet, Outcome, PayloadId, PipelineName, ServerId,
-    Timestamp,
-    authority::Role,
+    AccountId, BuildId, ClientId, Event, EventMessage, ExecutorId, JobId, LabelSet, Outcome, PayloadId, PipelineName,
+    ServerId, Timestamp,
+    authority::Grants,
     concurrency::ConcurrencySpec,
     event::Recorded,
     payload::InputFile,
@@ -468,8 +468,12 @@ pub struct TokenRow {
     pub sha256: String,
     /// For people.
     pub name: String,
-    /// What it may do.
-    pub role: Role,
+    /// What it may do; with an account, no more than that may.
+    pub grants: Grants,
+    /// Who made it; none when it was made on the server's machine.
+    pub account: Option<AccountId>,
+    /// When it ends, if it does.
+    pub expires_at: Option<Timestamp>,
 }
 
 /// A callback that nobody took.

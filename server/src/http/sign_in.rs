@@ -84,10 +84,10 @@ async fn begin(core: &Core, session: &Session, token: &str) -> Result<bool, Prob
     }
     let kept = async {
         // Who is signed in already stays the same subject: the sockets of other tabs end with this session.
-        let former = session.get(who::AUTHORITY).await?;
+        let former = session.get::<who::SignedIn>(who::AUTHORITY).await?;
         // A new id: whoever planted the former one gains nothing.
         session.cycle_id().await?;
-        session.insert(who::AUTHORITY, former.unwrap_or_else(who::owner)).await?;
+        session.insert(who::AUTHORITY, former.unwrap_or_else(who::signed_in)).await?;
         session.save().await
     };
     kept.await.map(|()| true).map_err(|failure| {

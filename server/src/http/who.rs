@@ -8,8 +8,12 @@ use axum::{
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
+use serde::{Deserialize, Serialize};
 use tower_sessions::Session;
-use wire::{Authority, Problem, authority::Role};
+use wire::{
+    Authority, Problem,
+    authority::{Grants, Role},
+};
 
 use crate::{core::Core, http::problem::Rejection, queries::store_problem, secret};
 
@@ -85,7 +89,8 @@ pub(crate) async fn by_token(core: &Core, token: &str) -> Result<Option<Authorit
         return Ok(Some(authority));
     }
     let row = core.store.token(&sha256).await.map_err(store_problem)?;
-    let authority = row.map(|row| Authority { role: row.role, subject: format!("token:{}", &row.sha256[..16]) });
+    let authority =
+        row.map(|row| Authority::new(format!("token:{}", &row.sha256[..16]), row.account, row.name, row.grants));
     if let Some(authority) = &authority {
         core.tokens.put(sha256, authority.clone(), Instant::now());
     }
@@ -93,15 +98,22 @@ pub(crate) async fn by_token(core: &Core, token: &str) -> Result<Option<Authorit
 }
 
 async fn by_session(session: &Session) -> Result<Option<Authority>, Problem> {
-    session.get(AUTHORITY).await.map_err(|failure| {
+    let found = session.get::<SignedIn>(AUTHORITY).await.map_err(|failure| {
         tracing::error!(%failure, "a session cannot be read");
         Problem::new(503, "Store unavailable", "The session cannot be read now; try again in a moment.")
-    })
+    });
+    Ok(found?.map(|SignedIn { subject }| Authority::new(subject, None, "owner", Grants::everywhere(Role::Admin))))
 }
 
-/// A new authority of the owner, for a session that begins.
-pub(crate) fn owner() -> Authority {
-    Authority { role: Role::Owner, subject: format!("session:{}", uuid::Uuid::new_v4()) }
+/// What a session keeps.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct SignedIn {
+    subject: String,
+}
+
+/// A session that begins.
+pub(crate) fn signed_in() -> SignedIn {
+    SignedIn { subject: format!("session:{}", uuid::Uuid::new_v4()) }
 }
 
 /// Why an Origin is not the site's own; none if it is. A browser always sends it with a write and with an upgrade;

@@ -82,12 +82,12 @@ fn queue(name: &str, correlation_id: Option<&str>) -> Result<(), Problem> {
 mod tests {
     use serde_json::{Value, json};
 
-    use wire::authority::Role;
+    use wire::authority::{Grants, Role};
 
     use super::*;
 
     fn told(reply: Value) -> Result<Option<NewReply>, String> {
-        let who = Authority { role: Role::Owner, subject: "token:1".to_owned() };
+        let who = Authority::new("token:1", None, "ci", Grants::everywhere(Role::Admin));
         let trigger = serde_json::from_value(json!({ "reply": reply })).unwrap();
         wanted(&who, &trigger).map(|wanted| wanted.told).map_err(|problem| {
             assert_eq!(problem.status, 422);

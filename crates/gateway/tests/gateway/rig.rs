@@ -25,7 +25,7 @@ use uuid::Uuid;
 use wire::{
     Authority, BuildId, ClientId, Event, EventMessage, JobId, LogLine, Position, Problem, ServerId, SocketMeta,
     Timestamp, Topic, VERSION,
-    authority::Role,
+    authority::{Grants, Role},
     command::{Command, Query},
     event::raw,
     frame::{EventFrame, Incoming, ResumeOutcome, Resumed},
@@ -179,7 +179,7 @@ impl Rig {
         let (told, hears) = mpsc::channel(room);
         let socket = ChannelSocket { incoming: heard, outgoing: PollSender::new(told) };
         let (gateway, server_id) = (Arc::clone(&self.gateway), server(worker));
-        let authority = Authority { role: Role::Owner, subject: session.to_owned() };
+        let authority = Authority::new(session, None, session, Grants::everywhere(Role::Admin));
         let session = session.to_owned();
         let at = server_id.clone();
         tokio::spawn(async move { gateway.serve(&at, authority, session, socket).await });

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use wire::{
     Authority, BuildId, ClientId, Problem, ServerId, SocketMeta, Topic,
-    authority::Role,
+    authority::{Grants, Role},
     command::{Command, Query},
     mac::InstallationKey,
 };
@@ -197,7 +197,7 @@ impl Worker {
 
     pub(crate) fn open(&mut self, socket: u64) -> bool {
         let Some(driven) = self.driven.as_mut() else { return false };
-        driven.open(socket, Authority { role: Role::Owner, subject: "somebody".to_owned() }, "session");
+        driven.open(socket, Authority::new("somebody", None, "somebody", Grants::everywhere(Role::Admin)), "session");
         true
     }
 

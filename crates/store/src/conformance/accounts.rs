@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use uuid::Uuid;
-use wire::{ClientId, ExecutorId, authority::Role, view::WorkerView};
+use wire::{
+    AccountId, ClientId, ExecutorId,
+    authority::{Grants, Role},
+    view::WorkerView,
+};
 
 use super::{
     Fixture,
@@ -48,9 +52,19 @@ pub async fn p8_a_session_that_was_signed_out_does_not_come_back(fixture: &dyn F
 pub async fn tokens_are_found_by_their_hash(fixture: &dyn Fixture) {
     let store = fixture.open().await;
     assert!(!store.has_owner().await.unwrap());
-    let token = TokenRow { sha256: "ab".repeat(32), name: "ci".to_owned(), role: Role::Owner };
+    let now = store.now().await.unwrap();
+    let token = TokenRow {
+        sha256: "ab".repeat(32),
+        name: "ci".to_owned(),
+        grants: Grants::in_pipelines(Role::Builder, ["site".parse().unwrap()]),
+        account: Some(AccountId(Uuid::new_v4())),
+        expires_at: Some(now.plus_micros(600_000_000)),
+    };
     store.put_token(&token).await.unwrap();
-    assert_eq!(store.token(&token.sha256).await.unwrap(), Some(token));
+    assert_eq!(store.token(&token.sha256).await.unwrap().as_ref(), Some(&token));
+    let past = TokenRow { sha256: "ef".repeat(32), expires_at: Some(now.plus_micros(-1)), ..token };
+    store.put_token(&past).await.unwrap();
+    assert_eq!(store.token(&past.sha256).await.unwrap(), None, "it has expired");
     assert_eq!(store.token(&"cd".repeat(32)).await.unwrap(), None);
     assert!(store.has_owner().await.unwrap());
 }

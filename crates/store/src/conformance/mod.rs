@@ -8,6 +8,7 @@
 pub mod accounts;
 pub mod analytics;
 pub mod anew;
+pub mod audit;
 pub mod builds;
 pub mod concurrency;
 pub mod dead_letters;
@@ -18,6 +19,7 @@ pub mod leases;
 pub mod logs;
 pub mod lost_place;
 pub mod payloads;
+pub mod people;
 pub mod processes;
 pub mod queues;
 pub mod record;
@@ -58,6 +60,10 @@ macro_rules! store_conformance {
             a_pipeline_is_written_only_if_the_rule_says_so
             pipelines_are_listed_with_their_last_builds
             the_store_checks_itself
+        );
+        $crate::store_conformance!(@ $fixture, audit:
+            audit_entries_are_found_newest_first
+            audit_entries_are_forgotten_by_their_age
         );
         $crate::store_conformance!(@ $fixture, builds:
             builds_are_numbered_within_their_pipeline
@@ -171,6 +177,13 @@ macro_rules! store_conformance {
         $crate::store_conformance!(@ $fixture, secrets:
             a_secret_stands_in_its_own_place
             secrets_come_under_another_key_together
+        );
+        $crate::store_conformance!(@ $fixture, people:
+            an_account_is_made_by_a_link_once
+            a_name_belongs_to_one_account
+            somebody_always_runs_the_installation
+            a_changed_password_ends_sessions
+            tokens_are_listed_and_taken_back
         );
         $crate::store_conformance!(@ $fixture, anew:
             p3_a_restored_store_begins_anew_above_every_epoch

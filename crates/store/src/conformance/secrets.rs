@@ -1,10 +1,15 @@
 //! Secrets: each in its own place, and never half under another key.
 
-use wire::{PipelineName, secret::SecretName};
+use wire::{
+    PipelineName,
+    audit::{Action, AuditQuery},
+    secret::SecretName,
+};
 
 use super::{Fixture, samples::pipeline};
 use crate::{
-    MayPut,
+    MayPut, Store,
+    audit::NewEntry,
     model::secret::{NewSecret, PutSecret, Resealed, SecretRow},
 };
 
@@ -17,6 +22,14 @@ fn new(pipeline: Option<&str>, name: &str, sealed: &[u8]) -> NewSecret {
         allowed: Vec::new(),
         set_by: "ada".to_owned(),
     }
+}
+
+fn entry() -> NewEntry {
+    NewEntry::by_machine(Action::SecretSet)
+}
+
+async fn entries(store: &dyn Store) -> usize {
+    store.entries(&AuditQuery::default()).await.unwrap().len()
 }
 
 fn shown(rows: &[SecretRow]) -> Vec<(Option<&str>, &str, &[u8])> {
@@ -34,21 +47,22 @@ pub async fn a_secret_stands_in_its_own_place(fixture: &dyn Fixture) {
     }
     let site: PipelineName = "site".parse().unwrap();
     let token: SecretName = "TOKEN".parse().unwrap();
-    assert_eq!(store.put_secret(new(Some("nowhere"), "TOKEN", b"0")).await.unwrap(), PutSecret::NoPipeline);
+    assert_eq!(store.put_secret(new(Some("nowhere"), "TOKEN", b"0"), entry()).await.unwrap(), PutSecret::NoPipeline);
     let allowed = NewSecret { allowed: vec![site.clone()], ..new(None, "TOKEN", b"1") };
-    assert_eq!(store.put_secret(allowed).await.unwrap(), PutSecret::Created);
-    assert_eq!(store.put_secret(new(Some("site"), "TOKEN", b"2")).await.unwrap(), PutSecret::Created);
-    assert_eq!(store.put_secret(new(Some("site"), "TOKEN", b"\x003")).await.unwrap(), PutSecret::Replaced);
-    assert_eq!(store.put_secret(new(Some("other"), "TOKEN", b"4")).await.unwrap(), PutSecret::Created);
-    assert_eq!(store.put_secret(new(None, "UNASKED", b"5")).await.unwrap(), PutSecret::Created);
+    assert_eq!(store.put_secret(allowed, entry()).await.unwrap(), PutSecret::Created);
+    assert_eq!(store.put_secret(new(Some("site"), "TOKEN", b"2"), entry()).await.unwrap(), PutSecret::Created);
+    assert_eq!(store.put_secret(new(Some("site"), "TOKEN", b"\x003"), entry()).await.unwrap(), PutSecret::Replaced);
+    assert_eq!(store.put_secret(new(Some("other"), "TOKEN", b"4"), entry()).await.unwrap(), PutSecret::Created);
+    assert_eq!(store.put_secret(new(None, "UNASKED", b"5"), entry()).await.unwrap(), PutSecret::Created);
     let store = fixture.after_kill().await;
     let found = store.secrets_of(&site, &[token.clone(), "ABSENT".parse().unwrap()]).await.unwrap();
     assert_eq!(shown(&found), [(None, "TOKEN", &b"1"[..]), (Some("site"), "TOKEN", &b"\x003"[..])]);
     assert_eq!((&found[0].allowed[..], &found[0].set_by[..]), (&[site.clone()][..], "ada"));
     assert!(found[1].set_at >= found[0].set_at && found[1].allowed.is_empty());
-    assert_eq!(store.secrets().await.unwrap().len(), 4);
-    assert!(store.delete_secret(Some(&site), &token).await.unwrap());
-    assert!(!store.delete_secret(Some(&site), &token).await.unwrap());
+    assert_eq!((store.secrets().await.unwrap().len(), entries(&*store).await), (4, 5), "what was refused is no entry");
+    assert!(store.delete_secret(Some(&site), &token, entry()).await.unwrap());
+    assert!(!store.delete_secret(Some(&site), &token, entry()).await.unwrap());
+    assert_eq!(entries(&*store).await, 6);
     let left = store.secrets().await.unwrap();
     let expected = [(None, "TOKEN", &b"1"[..]), (None, "UNASKED", b"5"), (Some("other"), "TOKEN", b"4")];
     assert_eq!(shown(&left), expected);
@@ -58,11 +72,11 @@ pub async fn a_secret_stands_in_its_own_place(fixture: &dyn Fixture) {
 pub async fn secrets_come_under_another_key_together(fixture: &dyn Fixture) {
     let store = fixture.open().await;
     for (name, sealed) in [("A", b"1"), ("B", b"2"), ("C", b"3")] {
-        store.put_secret(new(None, name, sealed)).await.unwrap();
+        store.put_secret(new(None, name, sealed), entry()).await.unwrap();
     }
     let read = store.secrets().await.unwrap();
-    store.put_secret(new(None, "B", b"meanwhile")).await.unwrap();
-    store.delete_secret(None, &"C".parse().unwrap()).await.unwrap();
+    store.put_secret(new(None, "B", b"meanwhile"), entry()).await.unwrap();
+    store.delete_secret(None, &"C".parse().unwrap(), entry()).await.unwrap();
     let anew = read.into_iter().map(|row| Resealed {
         pipeline: row.pipeline,
         name: row.name,
@@ -70,7 +84,7 @@ pub async fn secrets_come_under_another_key_together(fixture: &dyn Fixture) {
         key_id: "second".to_owned(),
         sealed: b"anew".to_vec(),
     });
-    assert_eq!(store.reseal_secrets(anew.collect()).await.unwrap(), 1);
+    assert_eq!(store.reseal_secrets(anew.collect(), entry()).await.unwrap(), 1);
     let left = fixture.after_kill().await.secrets().await.unwrap();
     assert_eq!(shown(&left), [(None, "A", &b"anew"[..]), (None, "B", b"meanwhile")]);
     assert_eq!([&left[0].key_id[..], &left[1].key_id[..]], ["second", "first"]);

@@ -16,7 +16,7 @@ enum Step {
 }
 
 /// In order; the first makes version 1. A step that was released is never changed.
-const STEPS: [Step; 21] = [
+const STEPS: [Step; 23] = [
     Step::Shared(include_str!("../migrations/0001_start.sql")),
     Step::Shared(include_str!("../migrations/0002_outbox_unreadable.sql")),
     Step::Shared(include_str!("../migrations/0003_stderr_lines.sql")),
@@ -36,6 +36,8 @@ const STEPS: [Step; 21] = [
     Step::Shared(include_str!("../migrations/0014_groups.sql")),
     Step::Shared(include_str!("../migrations/0015_payloads.sql")),
     Step::Shared(include_str!("../migrations/0016_replies.sql")),
+    Step::Shared(include_str!("../migrations/0017_audit.sql")),
+    Step::Shared(include_str!("../migrations/0018_accounts.sql")),
     Step::Shared(include_str!("../migrations/0021_executor_secrets.sql")),
     Step::Shared(include_str!("../migrations/0019_secrets.sql")),
 ];

@@ -3,7 +3,7 @@
 use wire::{PipelineName, secret::SecretName};
 
 use super::{
-    Details, SqlStore,
+    Details, SqlStore, audit,
     connection::{Row, query},
     now,
     rows,
@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     Answer, Secrets, StoreError,
+    audit::NewEntry,
     model::secret::{NewSecret, PutSecret, Resealed, SecretRow},
 };
 
@@ -36,7 +37,7 @@ fn secret(row: &Row) -> Result<SecretRow, StoreError> {
 }
 
 impl<D: Details> Secrets for SqlStore<D> {
-    fn put_secret(&self, secret: NewSecret) -> Answer<'_, PutSecret> {
+    fn put_secret(&self, secret: NewSecret, entry: NewEntry) -> Answer<'_, PutSecret> {
         Box::pin(self.writer.run(Rank::Command, move |connection| {
             Box::pin(async move {
                 let owner = owner(secret.pipeline.as_ref());
@@ -62,19 +63,29 @@ impl<D: Details> Secrets for SqlStore<D> {
                 .bind(rows::to_json(&secret.allowed)?)
                 .bind(at.0)
                 .bind(&secret.set_by)
-                .execute(connection)
+                .execute(&mut *connection)
                 .await?;
+                audit::insert(connection, &entry).await?;
                 Ok(if before.is_some() { PutSecret::Replaced } else { PutSecret::Created })
             })
         }))
     }
 
-    fn delete_secret<'a>(&'a self, pipeline: Option<&'a PipelineName>, name: &'a SecretName) -> Answer<'a, bool> {
+    fn delete_secret<'a>(
+        &'a self,
+        pipeline: Option<&'a PipelineName>,
+        name: &'a SecretName,
+        entry: NewEntry,
+    ) -> Answer<'a, bool> {
         let (owner, name) = (owner(pipeline).to_owned(), name.clone());
         Box::pin(self.writer.run(Rank::Command, move |connection| {
             Box::pin(async move {
                 let gone = query("DELETE FROM secrets WHERE pipeline = ? AND name = ?").bind(&owner);
-                Ok(gone.bind(name.as_str()).execute(connection).await? > 0)
+                let was_there = gone.bind(name.as_str()).execute(&mut *connection).await? > 0;
+                if was_there {
+                    audit::insert(connection, &entry).await?;
+                }
+                Ok(was_there)
             })
         }))
     }
@@ -98,7 +109,7 @@ impl<D: Details> Secrets for SqlStore<D> {
         })
     }
 
-    fn reseal_secrets(&self, secrets: Vec<Resealed>) -> Answer<'_, u64> {
+    fn reseal_secrets(&self, secrets: Vec<Resealed>, entry: NewEntry) -> Answer<'_, u64> {
         Box::pin(self.writer.run(Rank::Command, move |connection| {
             Box::pin(async move {
                 let mut resealed = 0;
@@ -110,6 +121,7 @@ impl<D: Details> Secrets for SqlStore<D> {
                     let change = change.bind(owner(secret.pipeline.as_ref())).bind(secret.name.as_str());
                     resealed += change.bind(&secret.was[..]).execute(&mut *connection).await?;
                 }
+                audit::insert(connection, &entry).await?;
                 Ok(resealed)
             })
         }))
