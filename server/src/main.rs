@@ -29,9 +29,11 @@ mod replies;
 mod restore;
 mod retention;
 mod room;
+mod rotate;
 mod run;
 mod search;
 mod secret;
+mod secrets;
 mod stop;
 mod tend;
 mod turn;
@@ -57,6 +59,9 @@ enum Command {
     /// Make tokens for programs.
     #[command(subcommand)]
     Token(admin::TokenCommand),
+    /// Set, list and delete secrets, and encrypt them anew.
+    #[command(subcommand)]
+    Secret(SecretCommand),
     /// Write the whole installation (on SQLite) into one file, while its server runs.
     Backup(backup::BackupOptions),
     /// Make a data folder from a backup.
@@ -65,6 +70,15 @@ enum Command {
     BeginAnew(restore::AnewOptions),
     /// Check store, broker, clock and ports, and say what to do.
     Doctor(admin::DoctorOptions),
+}
+
+/// Subcommands of `stepcast secret`.
+#[derive(Subcommand)]
+enum SecretCommand {
+    #[command(flatten)]
+    Client(cli::SecretCommand),
+    /// Put a new key in front of the former ones, and all secrets under it; run it where the key file is.
+    Rotate(rotate::RotateOptions),
 }
 
 /// Wrong usage, as clap has it too.
@@ -83,6 +97,10 @@ fn main() -> ExitCode {
             runtime().and_then(|runtime| runtime.block_on(run::serve(*options)))
         }
         Command::Token(command) => runtime().and_then(|runtime| runtime.block_on(admin::token(command))),
+        Command::Secret(SecretCommand::Client(command)) => return cli::run_secret(command),
+        Command::Secret(SecretCommand::Rotate(options)) => {
+            runtime().and_then(|runtime| runtime.block_on(rotate::run(options)))
+        }
         Command::Backup(options) => runtime().and_then(|runtime| runtime.block_on(backup::run(options))),
         Command::Restore(options) => runtime().and_then(|runtime| runtime.block_on(restore::run(options))),
         Command::BeginAnew(options) => runtime().and_then(|runtime| runtime.block_on(restore::begin_anew(options))),

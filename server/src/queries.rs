@@ -69,7 +69,9 @@ pub(crate) async fn pipelines(core: &Core, _who: &Authority) -> Result<Vec<Pipel
 /// One pipeline.
 pub(crate) async fn pipeline(core: &Core, _who: &Authority, name: &PipelineName) -> Result<PipelineView, Problem> {
     let found = core.store.pipeline(name).await.map_err(store_problem)?;
-    found.map(|(view, _)| view).ok_or_else(|| not_found("pipeline", name))
+    let (mut view, spec) = found.ok_or_else(|| not_found("pipeline", name))?;
+    view.warnings = crate::secrets::warnings(core, &spec).await?;
+    Ok(view)
 }
 
 /// Builds, newest first.

@@ -12,6 +12,7 @@ use axum::serve::ListenerExt as _;
 use broker::{Broker, embedded::EmbeddedBroker, rpc::Requester, topology};
 use control::{
     attached::Attachments,
+    secrets::SecretKeys,
     service::{Brake, ControlConfig},
 };
 use executor::ExecutorConfig;
@@ -25,7 +26,7 @@ use wire::{Timestamp, mac::InstallationKey, size::Size};
 use crate::{
     backend::{self, OpenBroker},
     chunks, commands,
-    config::{ServeOptions, data_dir::DataDir, roles::Role},
+    config::{ServeOptions, data_dir::DataDir, roles::Role, secrets_key::SecretsKey},
     core::Core,
     desk::ServerDesk,
     groups::{self, GroupParts},
@@ -185,6 +186,7 @@ async fn share(
         embedded: opened.embedded().cloned(),
         turns: backend::turns(&options.store, &store, data_dir)?,
         key: backend::installation_key(&options.store, &*store, data_dir).await?,
+        secrets_key: SecretsKey::of(&options.secrets_key, &options.store, data_dir)?,
         brake: Brake::default(),
         stream_end: Arc::default(),
         recorder_lag: Arc::default(),
@@ -212,6 +214,7 @@ struct StoreParts {
     embedded: Option<Arc<EmbeddedBroker>>,
     turns: Turns,
     key: InstallationKey,
+    secrets_key: SecretsKey,
     brake: Brake,
     stream_end: Arc<AtomicU64>,
     recorder_lag: Arc<AtomicU64>,
@@ -254,6 +257,10 @@ fn start_control(running: &mut Running, parts: &Parts, shared: &StoreParts) {
         lease: parts.options.lease(),
         upload_url: shared.upload_url.clone(),
         key: shared.key.clone(),
+        secret_keys: SecretKeys::new({
+            let key = shared.secrets_key.clone();
+            move || key.keyring()
+        }),
         brake: shared.brake.clone(),
     };
     let (broker, store) = (parts.broker.clone(), shared.store.clone());
@@ -315,6 +322,7 @@ async fn start_gateway(
         payload_limit: options.payload_limit,
         deleted,
         key: shared.key.clone(),
+        secrets_key: shared.secrets_key.clone(),
         live: LiveQueries::default(),
         attachments: Attachments::new(broker.clone()),
         tokens: KnownTokens::default(),

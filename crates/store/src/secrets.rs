@@ -1,6 +1,9 @@
 //! The part of the contract for secrets. The store sees them encrypted, and never the key.
 
-use wire::{PipelineName, secret::SecretName};
+use wire::{
+    PipelineName,
+    secret::{SecretName, SecretUse},
+};
 
 use crate::{
     Answer,
@@ -23,6 +26,8 @@ pub trait Secrets: Send + Sync + 'static {
     fn secrets(&self) -> Answer<'_, Vec<SecretRow>>;
     /// Those of a pipeline and of the installation that have one of these names.
     fn secrets_of<'a>(&'a self, pipeline: &'a PipelineName, names: &'a [SecretName]) -> Answer<'a, Vec<SecretRow>>;
+    /// What the jobs of each pipeline want, of those that want any.
+    fn secret_uses(&self) -> Answer<'_, Vec<(PipelineName, Vec<SecretUse>)>>;
     /// Puts secrets under another key, all in one transaction, with `entry`; how many. Those that were set or deleted meanwhile stay as they
     /// are.
     fn reseal_secrets(&self, secrets: Vec<Resealed>, entry: NewEntry) -> Answer<'_, u64>;

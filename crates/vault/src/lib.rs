@@ -10,6 +10,7 @@ mod value;
 pub use claim::{ClaimError, ClaimKey, seal_for};
 pub use keyring::{KEYS_BYTES_MAX, Keyring, KeyringError, OpenError, Scope, Sealed};
 pub use value::SecretValue;
+pub use zeroize::Zeroizing;
 
 /// Random bytes cannot be had, which no system that runs anything else lets happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

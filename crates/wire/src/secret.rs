@@ -118,6 +118,41 @@ pub struct SecretView {
     pub used_by: Vec<PipelineName>,
 }
 
+/// One secret that jobs of a pipeline name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretWanted {
+    /// Its name.
+    pub name: SecretName,
+    /// The jobs.
+    pub jobs: Vec<String>,
+    /// Whose it is that they get; none if they get none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<SecretFrom>,
+    /// Why they get none, and what would help: one sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// Whose a secret is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SecretFrom {
+    /// The pipeline's own.
+    Pipeline,
+    /// The installation's.
+    Installation,
+}
+
+/// The secrets of a pipeline, or of the installation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretsView {
+    /// Those that are set, by name.
+    pub secrets: Vec<SecretView>,
+    /// Those that the pipeline's jobs name, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub wanted: Vec<SecretWanted>,
+}
+
 /// What a job wants of one secret: its value in an environment variable.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SecretUse {

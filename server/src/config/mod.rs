@@ -5,6 +5,7 @@ pub(crate) mod backend;
 pub(crate) mod data_dir;
 pub(crate) mod retention;
 pub(crate) mod roles;
+pub(crate) mod secrets_key;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -15,6 +16,7 @@ use self::{
     backend::{BrokerChoice, StoreChoice},
     retention::RetentionOptions,
     roles::{Role, Roles},
+    secrets_key::SecretsKeyOptions,
 };
 use crate::{objects::ObjectsChoice, tend};
 
@@ -92,6 +94,9 @@ pub(crate) struct ServeOptions {
     /// URL under which people and executors reach the gateways [default: from --listen].
     #[arg(long, env = "STEPCAST_PUBLIC_URL", value_parser = public_url)]
     pub(crate) public_url: Option<String>,
+    /// What secrets are encrypted with.
+    #[command(flatten)]
+    pub(crate) secrets_key: SecretsKeyOptions,
     /// How long builds are kept.
     #[command(flatten)]
     pub(crate) retention: RetentionOptions,

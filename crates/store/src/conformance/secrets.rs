@@ -19,7 +19,7 @@ fn new(pipeline: Option<&str>, name: &str, sealed: &[u8]) -> NewSecret {
         name: name.parse().unwrap(),
         key_id: "first".to_owned(),
         sealed: sealed.to_vec(),
-        allowed: Vec::new(),
+        allowed: None,
         set_by: "ada".to_owned(),
     }
 }
@@ -48,21 +48,22 @@ pub async fn a_secret_stands_in_its_own_place(fixture: &dyn Fixture) {
     let site: PipelineName = "site".parse().unwrap();
     let token: SecretName = "TOKEN".parse().unwrap();
     assert_eq!(store.put_secret(new(Some("nowhere"), "TOKEN", b"0"), entry()).await.unwrap(), PutSecret::NoPipeline);
-    let allowed = NewSecret { allowed: vec![site.clone()], ..new(None, "TOKEN", b"1") };
+    let allowed = NewSecret { allowed: Some(vec![site.clone()]), ..new(None, "TOKEN", b"1") };
     assert_eq!(store.put_secret(allowed, entry()).await.unwrap(), PutSecret::Created);
     assert_eq!(store.put_secret(new(Some("site"), "TOKEN", b"2"), entry()).await.unwrap(), PutSecret::Created);
     assert_eq!(store.put_secret(new(Some("site"), "TOKEN", b"\x003"), entry()).await.unwrap(), PutSecret::Replaced);
     assert_eq!(store.put_secret(new(Some("other"), "TOKEN", b"4"), entry()).await.unwrap(), PutSecret::Created);
     assert_eq!(store.put_secret(new(None, "UNASKED", b"5"), entry()).await.unwrap(), PutSecret::Created);
+    assert_eq!(store.put_secret(new(None, "TOKEN", b"1"), entry()).await.unwrap(), PutSecret::Replaced);
     let store = fixture.after_kill().await;
     let found = store.secrets_of(&site, &[token.clone(), "ABSENT".parse().unwrap()]).await.unwrap();
     assert_eq!(shown(&found), [(None, "TOKEN", &b"1"[..]), (Some("site"), "TOKEN", &b"\x003"[..])]);
     assert_eq!((&found[0].allowed[..], &found[0].set_by[..]), (&[site.clone()][..], "ada"));
     assert!(found[1].set_at >= found[0].set_at && found[1].allowed.is_empty());
-    assert_eq!((store.secrets().await.unwrap().len(), entries(&*store).await), (4, 5), "what was refused is no entry");
+    assert_eq!((store.secrets().await.unwrap().len(), entries(&*store).await), (4, 6), "what was refused is no entry");
     assert!(store.delete_secret(Some(&site), &token, entry()).await.unwrap());
     assert!(!store.delete_secret(Some(&site), &token, entry()).await.unwrap());
-    assert_eq!(entries(&*store).await, 6);
+    assert_eq!(entries(&*store).await, 7);
     let left = store.secrets().await.unwrap();
     let expected = [(None, "TOKEN", &b"1"[..]), (None, "UNASKED", b"5"), (Some("other"), "TOKEN", b"4")];
     assert_eq!(shown(&left), expected);

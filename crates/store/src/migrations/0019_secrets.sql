@@ -1,5 +1,5 @@
--- Secrets, encrypted: what opens them is nowhere in the database.
-CREATE TABLE secrets (
+-- Secrets of jobs, encrypted: what opens them is nowhere in the database.
+CREATE TABLE job_secrets (
     -- Empty for one of the installation.
     pipeline TEXT NOT NULL,
     name     TEXT NOT NULL CHECK (name <> ''),

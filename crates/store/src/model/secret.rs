@@ -13,8 +13,8 @@ pub struct NewSecret {
     pub key_id: String,
     /// The value, encrypted.
     pub sealed: Vec<u8>,
-    /// Of one of the installation: the only pipelines that may use it. None: all may.
-    pub allowed: Vec<PipelineName>,
+    /// Of one of the installation: the only pipelines that may use it; an empty list: all may. None: as it was, at first all.
+    pub allowed: Option<Vec<PipelineName>>,
     /// Who sets it.
     pub set_by: String,
 }

@@ -1,6 +1,10 @@
 //! Secrets, encrypted.
 
-use wire::{PipelineName, secret::SecretName};
+use wire::{
+    PipelineName,
+    pipeline::PipelineSpec,
+    secret::{SecretName, SecretUse},
+};
 
 use super::{
     Details, SqlStore, audit,
@@ -47,20 +51,20 @@ impl<D: Details> Secrets for SqlStore<D> {
                         return Ok(PutSecret::NoPipeline);
                     }
                 }
-                let before = query("SELECT 1 FROM secrets WHERE pipeline = ? AND name = ?").bind(owner);
+                let before = query("SELECT 1 FROM job_secrets WHERE pipeline = ? AND name = ?").bind(owner);
                 let before = before.bind(secret.name.as_str()).fetch_optional(&mut *connection).await?;
                 let at = now(&mut *connection).await?;
                 query(
-                    "INSERT INTO secrets (pipeline, name, key_id, sealed, allowed, set_at, set_by) \
-                     VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (pipeline, name) DO UPDATE SET key_id = excluded.key_id, \
-                     sealed = excluded.sealed, allowed = excluded.allowed, set_at = excluded.set_at, \
-                     set_by = excluded.set_by",
+                    "INSERT INTO job_secrets (pipeline, name, key_id, sealed, allowed, set_at, set_by) \
+                     VALUES (?1, ?2, ?3, ?4, COALESCE(?5, '[]'), ?6, ?7) ON CONFLICT (pipeline, name) DO UPDATE SET \
+                     key_id = excluded.key_id, sealed = excluded.sealed, allowed = COALESCE(?5, job_secrets.allowed), \
+                     set_at = excluded.set_at, set_by = excluded.set_by",
                 )
                 .bind(owner)
                 .bind(secret.name.as_str())
                 .bind(&secret.key_id)
                 .bind(&secret.sealed[..])
-                .bind(rows::to_json(&secret.allowed)?)
+                .bind(secret.allowed.as_ref().map(rows::to_json).transpose()?)
                 .bind(at.0)
                 .bind(&secret.set_by)
                 .execute(&mut *connection)
@@ -80,7 +84,7 @@ impl<D: Details> Secrets for SqlStore<D> {
         let (owner, name) = (owner(pipeline).to_owned(), name.clone());
         Box::pin(self.writer.run(Rank::Command, move |connection| {
             Box::pin(async move {
-                let gone = query("DELETE FROM secrets WHERE pipeline = ? AND name = ?").bind(&owner);
+                let gone = query("DELETE FROM job_secrets WHERE pipeline = ? AND name = ?").bind(&owner);
                 let was_there = gone.bind(name.as_str()).execute(&mut *connection).await? > 0;
                 if was_there {
                     audit::insert(connection, &entry).await?;
@@ -92,7 +96,7 @@ impl<D: Details> Secrets for SqlStore<D> {
 
     fn secrets(&self) -> Answer<'_, Vec<SecretRow>> {
         Box::pin(async move {
-            let sql = format!("SELECT {SECRET} FROM secrets ORDER BY pipeline, name");
+            let sql = format!("SELECT {SECRET} FROM job_secrets ORDER BY pipeline, name");
             query(&sql).fetch_all(&mut self.reader().await?).await?.iter().map(secret).collect()
         })
     }
@@ -100,12 +104,27 @@ impl<D: Details> Secrets for SqlStore<D> {
     fn secrets_of<'a>(&'a self, pipeline: &'a PipelineName, names: &'a [SecretName]) -> Answer<'a, Vec<SecretRow>> {
         Box::pin(async move {
             let sql = format!(
-                "SELECT {SECRET} FROM secrets WHERE pipeline IN ('', ?) AND name IN (SELECT value ->> 0 FROM {{each}}) \
+                "SELECT {SECRET} FROM job_secrets WHERE pipeline IN ('', ?) AND name IN (SELECT value ->> 0 FROM {{each}}) \
                  ORDER BY pipeline, name"
             );
             let names: Vec<[&str; 1]> = names.iter().map(|name| [name.as_str()]).collect();
             let asked = query(&sql).bind(pipeline.as_str()).bind(rows::to_json(&names)?);
             asked.fetch_all(&mut self.reader().await?).await?.iter().map(secret).collect()
+        })
+    }
+
+    fn secret_uses(&self) -> Answer<'_, Vec<(PipelineName, Vec<SecretUse>)>> {
+        Box::pin(async move {
+            // Most pipelines have none, and reading one takes time.
+            let asked = query("SELECT spec FROM pipelines WHERE spec LIKE '%\"secrets\":[%' ORDER BY name");
+            let uses = |row| {
+                let spec: PipelineSpec = rows::json(row, 0)?;
+                let mut uses: Vec<SecretUse> = spec.jobs.into_iter().flat_map(|job| job.secrets).collect();
+                uses.sort();
+                uses.dedup();
+                Ok((spec.name, uses))
+            };
+            asked.fetch_all(&mut self.reader().await?).await?.iter().map(uses).collect()
         })
     }
 
@@ -115,7 +134,7 @@ impl<D: Details> Secrets for SqlStore<D> {
                 let mut resealed = 0;
                 for secret in &secrets {
                     let change = query(
-                        "UPDATE secrets SET key_id = ?, sealed = ? WHERE pipeline = ? AND name = ? AND sealed = ?",
+                        "UPDATE job_secrets SET key_id = ?, sealed = ? WHERE pipeline = ? AND name = ? AND sealed = ?",
                     );
                     let change = change.bind(&secret.key_id).bind(&secret.sealed[..]);
                     let change = change.bind(owner(secret.pipeline.as_ref())).bind(secret.name.as_str());
