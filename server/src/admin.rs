@@ -1,4 +1,4 @@
-//! `stepcast token` and `stepcast doctor`: what is done on the machine of the data folder, without the server.
+//! `stepcast doctor`: what is looked at on the machine of the data folder, without the server.
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -8,10 +8,9 @@ use std::{
 
 use broker::Broker as _;
 use broker_rabbitmq::RabbitBroker;
-use clap::{Args, Subcommand};
-use store::{StoreError, model::TokenRow};
+use clap::Args;
+use store::StoreError;
 use tokio_util::sync::CancellationToken;
-use wire::authority::{Grants, Role};
 
 use crate::{
     backend::open_store_beside,
@@ -19,35 +18,10 @@ use crate::{
         backend::{self, BrokerChoice, StoreChoice},
         data_dir::DataDir,
     },
-    secret,
 };
 
 /// With less than this the disk is soon full: a large log alone takes more.
 const FREE_MIB_MIN: u64 = 512;
-
-/// Subcommands of `stepcast token`.
-#[derive(Subcommand)]
-pub(crate) enum TokenCommand {
-    /// Print a new token, once.
-    Create(TokenOptions),
-}
-
-/// Options of `stepcast token create`.
-#[derive(Args)]
-pub(crate) struct TokenOptions {
-    /// What the token is for.
-    #[arg(long)]
-    name: String,
-    /// What it may do: viewer, builder or admin.
-    #[arg(long, default_value = "admin")]
-    role: Role,
-    /// The data folder of the server.
-    #[arg(long, env = "STEPCAST_DATA_DIR", default_value = "./stepcast-data")]
-    data_dir: PathBuf,
-    /// The store of the server, as `stepcast serve` is told it.
-    #[arg(long, env = "STEPCAST_STORE", default_value = "sqlite", hide_env_values = true, value_parser = backend::parse::<StoreChoice>)]
-    store: StoreChoice,
-}
 
 /// Options of `stepcast doctor`.
 #[derive(Args)]
@@ -64,22 +38,6 @@ pub(crate) struct DoctorOptions {
     /// Address and port that the server listens on.
     #[arg(long, env = "STEPCAST_LISTEN", default_value = "127.0.0.1:3000")]
     listen: SocketAddr,
-}
-
-/// `stepcast token create`: the token alone goes to the standard output.
-pub(crate) async fn token(command: TokenCommand) -> Result<(), String> {
-    let TokenCommand::Create(options) = command;
-    let data_dir = match options.store {
-        StoreChoice::Sqlite => DataDir::existing(&options.data_dir)?,
-        StoreChoice::Postgres(_) => DataDir::named(&options.data_dir),
-    };
-    let store = open_store_beside(&options.store, &data_dir).await?;
-    let token = secret::token("stepcast")?;
-    let grants = Grants::everywhere(options.role);
-    let row = TokenRow { sha256: secret::sha256(&token), name: options.name, grants, account: None, expires_at: None };
-    store.put_token(&row).await.map_err(|failure| failure.to_string())?;
-    println!("{token}");
-    Ok(())
 }
 
 /// `stepcast doctor`: each check is one line; the exit status tells whether all are well.

@@ -12,7 +12,10 @@ use store::Store;
 use tokio::sync::{Notify, Semaphore};
 use wire::mac::InstallationKey;
 
-use crate::{config::secrets_key::SecretsKey, hub::Hub, known_tokens::KnownTokens, live::LiveQueries, memory::Bound, room::Room};
+use crate::{
+    access::Access, backoff::Backoff, config::secrets_key::SecretsKey, hub::Hub, live::LiveQueries, memory::Bound,
+    places::Places, room::Room,
+};
 
 /// Shared by handlers, the desk and the pages.
 pub(crate) struct Core {
@@ -42,8 +45,12 @@ pub(crate) struct Core {
     pub(crate) live: LiveQueries,
     /// Clients that came back.
     pub(crate) attachments: Attachments,
-    /// Tokens that were asked for a moment ago.
-    pub(crate) tokens: KnownTokens,
+    /// Who may do what, and what is open under whose authority.
+    pub(crate) access: Arc<Access>,
+    /// Sign-ins that fail.
+    pub(crate) backoff: Backoff,
+    /// Which pipelines builds and jobs are of.
+    pub(crate) places: Places,
     /// Told whenever a person has deleted a build: what it has left is to be swept.
     pub(crate) deleted: Arc<Notify>,
     /// The offset behind the last entry of the event stream, as it was a moment ago.

@@ -1,10 +1,13 @@
-//! The `stepcast` program: which subcommand runs what. What a subcommand does stands in `run`, `admin`, `backup`, `restore`,
+//! The `stepcast` program: which subcommand runs what. What a subcommand does stands in `run`, `admin`, `people`, `backup`, `restore`,
 //! `cli`, `executor`.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod access;
+mod accounts;
 mod admin;
 mod assets;
 mod backend;
+mod backoff;
 mod backup;
 mod chunks;
 mod commands;
@@ -16,13 +19,16 @@ mod http;
 mod hub;
 mod instances;
 mod journal;
-mod known_tokens;
+mod known;
 mod live;
 mod memory;
 mod objects;
 mod open_files;
 mod outbox;
+mod password;
 mod payloads;
+mod people;
+mod places;
 mod precondition;
 mod queries;
 mod replies;
@@ -56,9 +62,12 @@ enum Command {
     Serve(Box<config::ServeOptions>),
     #[command(flatten)]
     Client(cli::ClientCommand),
-    /// Make tokens for programs.
+    /// Make accounts for people.
     #[command(subcommand)]
-    Token(admin::TokenCommand),
+    Account(people::AccountCommand),
+    /// Make, list and take back tokens for programs.
+    #[command(subcommand)]
+    Token(people::TokenCommand),
     /// Set, list and delete secrets, and encrypt them anew.
     #[command(subcommand)]
     Secret(SecretCommand),
@@ -96,7 +105,8 @@ fn main() -> ExitCode {
             log_to_stderr();
             runtime().and_then(|runtime| runtime.block_on(run::serve(*options)))
         }
-        Command::Token(command) => runtime().and_then(|runtime| runtime.block_on(admin::token(command))),
+        Command::Account(command) => runtime().and_then(|runtime| runtime.block_on(people::account(command))),
+        Command::Token(command) => runtime().and_then(|runtime| runtime.block_on(people::token(command))),
         Command::Secret(SecretCommand::Client(command)) => return cli::run_secret(command),
         Command::Secret(SecretCommand::Rotate(options)) => {
             runtime().and_then(|runtime| runtime.block_on(rotate::run(options)))

@@ -44,6 +44,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 use wire::{
     BuildId, ClientId, DeadLetterId, EventMessage, ExecutorId, JobId, LabelSet, PipelineName, Timestamp,
+    authority::Grants,
     command::BuildsQuery,
     dead_letter::{DeadLetterCount, DeadLetterView, DeadLettersQuery},
     event::Recorded,
@@ -166,7 +167,14 @@ pub trait Store:
 pub trait Pipelines: Send + Sync + 'static {
     /// Creates or replaces a pipeline if `may` says so of what is there in the same transaction. The same text again
     /// changes nothing.
-    fn put_pipeline<'a>(&'a self, spec: &'a PipelineSpec, yaml: &'a str, may: MayPut) -> Answer<'a, Put>;
+    /// Whoever does it stands in `by`, whose action becomes what was done.
+    fn put_pipeline<'a>(
+        &'a self,
+        spec: &'a PipelineSpec,
+        yaml: &'a str,
+        may: MayPut,
+        by: Option<audit::NewEntry>,
+    ) -> Answer<'a, Put>;
     /// What was written, and the valid form of it.
     fn pipeline<'a>(&'a self, name: &'a PipelineName) -> Answer<'a, Option<(PipelineView, PipelineSpec)>>;
     /// All, by name, each with its last 10 builds.
@@ -185,11 +193,16 @@ pub trait Builds: Send + Sync + 'static {
     fn load_build(&self, id: BuildId) -> Answer<'_, Option<Build>>;
     /// Which build a job belongs to.
     fn build_of(&self, job: JobId) -> Answer<'_, Option<BuildId>>;
+    /// Which pipeline a build is of.
+    fn pipeline_of_build(&self, id: BuildId) -> Answer<'_, Option<PipelineName>>;
+    /// Which pipeline a job is of.
+    fn pipeline_of_job(&self, job: JobId) -> Answer<'_, Option<PipelineName>>;
     /// As readers see it: with the steps, lines and artifacts recorded of each job's last attempt. `waiting_for` is left
     /// empty: what a job waits for is control's to say.
     fn build_view(&self, id: BuildId) -> Answer<'_, Option<BuildView>>;
     /// Newest first. `limit` is 50 unless given and at most [`wire::command::BUILDS_LIMIT_MAX`].
-    fn builds<'a>(&'a self, query: &'a BuildsQuery) -> Answer<'a, Vec<BuildSummary>>;
+    /// Those alone that `seen_by` lets see.
+    fn builds<'a>(&'a self, query: &'a BuildsQuery, seen_by: &'a Grants) -> Answer<'a, Vec<BuildSummary>>;
 }
 
 /// Leases: of jobs, and by name for groups, the relay and control.

@@ -23,6 +23,8 @@ use wire::{
     view::LostAttempt,
 };
 
+use crate::audit::NewEntry;
+
 pub use journal::{JournalChange, JournalContents, JournalMessage};
 
 /// A build with all its jobs: what one decision sees and changes.
@@ -214,6 +216,8 @@ pub enum Announcement {
         /// Why. One sentence.
         reason: String,
     },
+    /// An entry of the audit log, about the build's pipeline and the build.
+    Noted(Box<NewEntry>),
     /// A person has retried the build: what was given up of it is taken up again.
     TakenUp {
         /// Who.

@@ -134,6 +134,8 @@ pub enum Need<'a> {
     Build(&'a PipelineName),
     /// To be an admin of a pipeline.
     Change(&'a PipelineName),
+    /// To be a builder of any pipeline: to bring what a build will take.
+    BuildSomewhere,
     /// To be a viewer everywhere: executors, gateways, groups, metrics, dead letters.
     SeeAll,
     /// To be an admin everywhere.
@@ -191,6 +193,14 @@ impl Authority {
     pub fn need(&self, need: Need<'_>) -> Result<(), Problem> {
         let (least, pipeline) = match need {
             Need::Anybody => return Ok(()),
+            Need::BuildSomewhere => {
+                let roles = self.grants.pipelines.values().copied().chain(self.grants.everywhere);
+                if roles.max() >= Some(Role::Builder) {
+                    return Ok(());
+                }
+                let detail = "This needs the role builder, of any pipeline, and you have it of none.";
+                return Err(Problem::new(403, "Not allowed", detail));
+            }
             Need::See(pipeline) => (Role::Viewer, Some(pipeline)),
             Need::Build(pipeline) => (Role::Builder, Some(pipeline)),
             Need::Change(pipeline) => (Role::Admin, Some(pipeline)),
@@ -246,6 +256,8 @@ mod tests {
         let status = |who: &Authority, need| who.need(need).err().map(|problem| problem.status);
         let of_a = authority(grants(None, &[("a", Role::Viewer)]));
         assert_eq!(status(&of_a, Need::Anybody), None);
+        assert_eq!(status(&of_a, Need::BuildSomewhere), Some(403));
+        assert_eq!(status(&authority(grants(None, &[("b", Role::Builder)])), Need::BuildSomewhere), None);
         assert_eq!(status(&of_a, Need::See(&a)), None);
         for need in [Need::See(&b), Need::Build(&b), Need::Change(&b)] {
             assert_eq!(status(&of_a, need), Some(404), "{need:?}");

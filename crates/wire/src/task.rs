@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
-    BuildId, ClientId, DecodeError, ExecutorId, JobId, LabelSet, Outcome, PipelineName, ServerId, VERSION,
+    AccountId, BuildId, ClientId, DecodeError, ExecutorId, JobId, LabelSet, Outcome, PipelineName, ServerId, VERSION,
     event::encode,
     mac::EventKey,
     payload::InputFile,
@@ -41,6 +41,19 @@ pub fn to_bytes<T: Serialize>(body: T) -> Vec<u8> {
 pub struct PipelineChanged {
     /// Which.
     pub pipeline: PipelineName,
+}
+
+/// Under the key `access` at the exchange `utils`: what somebody may do has changed, or their session or token has ended.
+/// A hint: gateways look at it by themselves now and then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AccessChanged {
+    /// Of this account, with its sessions and its tokens.
+    Account(AccountId),
+    /// Of the token with this id.
+    Token(String),
+    /// Of this session alone.
+    Session(Uuid),
 }
 
 /// A message from its bytes.

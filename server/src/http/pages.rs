@@ -18,6 +18,7 @@ use axum::{
 use leptos::{nonce::Nonce, prelude::provide_context};
 use wire::{
     Authority, BuildId, JobId, PipelineName, Problem,
+    authority::Need,
     command::BuildsQuery,
     dead_letter::DeadLettersPage,
     group::GroupView,
@@ -42,13 +43,13 @@ pub(crate) fn run_on_tokio() {
 /// Any address that is a page.
 pub(crate) async fn render(State(core): State<Arc<Core>>, who: Option<Who>, request: Request<Body>) -> Response {
     let Some(Who(who)) = who else {
-        if request.uri().path() != "/sign-in" {
+        if !matches!(request.uri().path(), "/sign-in" | "/welcome") {
             let wanted = request.uri().path_and_query().map_or("/", |wanted| wanted.as_str());
             return Redirect::to(&sign_in::address(wanted, &[])).into_response();
         }
         return page(request, || {}).await;
     };
-    let (health, context) = (queries::health(&core).await, context(core, who));
+    let (health, context) = (queries::health(&core, &who).await, context(core, who));
     page(request, move || {
         provide_context(health.clone());
         context();
@@ -150,7 +151,10 @@ impl Backend for PageBackend {
     }
 
     fn statistics(&self, pipeline: PipelineName) -> BoxFuture<'_, Result<StatsView, Problem>> {
-        Box::pin(async move { self.core.store.statistics(Some(&pipeline), DAYS).await.map_err(queries::store_problem) })
+        Box::pin(async move {
+            self.who.need(Need::See(&pipeline))?;
+            self.core.store.statistics(Some(&pipeline), DAYS).await.map_err(queries::store_problem)
+        })
     }
 
     fn groups(&self) -> BoxFuture<'_, Result<Vec<GroupView>, Problem>> {

@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use serde::Serialize;
-use wire::{Problem, view::BuildSummary, webhook::WebhookSecret};
+use wire::{Problem, authority::Need, view::BuildSummary, webhook::WebhookSecret};
 
 use crate::{
     commands,
@@ -73,7 +73,8 @@ struct Secret {
 }
 
 /// `GET /webhook-secret`
-pub(crate) async fn webhook_secret(State(core): State<Arc<Core>>, Who(_who): Who) -> Response {
+pub(crate) async fn webhook_secret(State(core): State<Arc<Core>>, Who(who): Who) -> Answer<Response> {
+    who.need(Need::Run)?;
     let secret = Secret { secret: WebhookSecret::of(&core.key).reveal() };
-    ([(header::CACHE_CONTROL, "no-store")], Json(secret)).into_response()
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(secret)).into_response())
 }

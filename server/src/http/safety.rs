@@ -28,7 +28,7 @@ pub(crate) fn nonce() -> Result<String, Problem> {
 /// The policy of one page. Places and lengths of bars are style attributes, which run nothing; the style sheet is a file.
 pub(crate) fn of_page(nonce: &str) -> HeaderValue {
     let policy = format!(
-        "default-src 'none'; script-src 'nonce-{nonce}' 'strict-dynamic' 'wasm-unsafe-eval'; style-src 'self'; \
+        "default-src 'none'; script-src 'nonce-{nonce}' 'wasm-unsafe-eval'; style-src 'self'; \
          style-src-attr 'unsafe-inline'; img-src 'self' data:; font-src 'self'; connect-src 'self'; manifest-src 'self'; \
          form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     );
@@ -70,7 +70,7 @@ mod tests {
         let policy = of_page(&one);
         let policy = policy.to_str().unwrap();
         let scripts = policy.split("; ").find(|part| part.starts_with("script-src ")).unwrap();
-        assert_eq!(scripts, format!("script-src 'nonce-{one}' 'strict-dynamic' 'wasm-unsafe-eval'"));
+        assert_eq!(scripts, format!("script-src 'nonce-{one}' 'wasm-unsafe-eval'"));
         assert!(policy.starts_with("default-src 'none';") && policy.contains("frame-ancestors 'none'"), "{policy}");
     }
 }

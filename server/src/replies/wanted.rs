@@ -8,6 +8,8 @@ use wire::{
     task::Reply,
 };
 
+use crate::commands::asker;
+
 /// What is written with a build.
 #[derive(Debug, Default)]
 pub(crate) struct Wanted {
@@ -24,7 +26,7 @@ pub(crate) fn wanted(who: &Authority, trigger: &Trigger) -> Result<Wanted, Probl
         address: address.to_owned(),
         receiver: receiver.to_owned(),
         correlation_id: correlation_id.cloned(),
-        asked_by: who.subject.clone(),
+        asked_by: asker(who),
     };
     let at = |socket: &SocketMeta| Reply { server_id: socket.server_id.clone(), client_id: socket.client_id };
     match (&trigger.reply, &trigger.socket) {

@@ -144,7 +144,10 @@ impl Reader {
             match announcement {
                 Announcement::Event(event) => self.event(event),
                 Announcement::Hint(_) => self.hints += 1,
-                Announcement::Notice { .. } | Announcement::JobGivenUp { .. } | Announcement::TakenUp { .. } => {}
+                Announcement::Notice { .. }
+                | Announcement::JobGivenUp { .. }
+                | Announcement::Noted(_)
+                | Announcement::TakenUp { .. } => {}
             }
         }
     }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use broker::{BoxFuture, topology};
-use gateway::{Desk, GatewayConfig, Limits, LiveResult, SocketOut, driven::Driven};
+use gateway::{Desk, GatewayConfig, Limits, LiveResult, MayWatch, SocketOut, driven::Driven};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use wire::{
@@ -43,8 +43,8 @@ impl Desk for Server {
     fn live(&self, _: &Authority, _: Query) -> BoxFuture<'static, Result<watch::Receiver<Arc<LiveResult>>, Problem>> {
         Box::pin(async { Err(Problem::new(501, "none", "no live queries here")) })
     }
-    fn may_watch(&self, _: &Authority, _: Topic) -> bool {
-        true
+    fn may_watch(&self, _: &Authority, _: Topic) -> MayWatch {
+        MayWatch::Known(true)
     }
     fn attached(&self, _: ClientId, _: ServerId) -> BoxFuture<'static, ()> {
         Box::pin(async {})

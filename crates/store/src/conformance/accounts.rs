@@ -263,14 +263,16 @@ pub async fn a_pipeline_is_written_only_if_the_rule_says_so(fixture: &dyn Fixtur
     let spec = pipeline("p");
     let absent = || -> MayPut { Box::new(|present| present.is_none()) };
     let is = |text: &'static str| -> MayPut { Box::new(move |present| present == Some(text)) };
-    assert_eq!(store.put_pipeline(&spec, "x", is("first")).await.unwrap(), Put::Refused { exists: false });
+    assert_eq!(store.put_pipeline(&spec, "x", is("first"), None).await.unwrap(), Put::Refused { exists: false });
     assert_eq!(store.pipeline(&spec.name).await.unwrap(), None);
-    let both =
-        tokio::join!(store.put_pipeline(&spec, "first", absent()), store.put_pipeline(&spec, "first", absent()),);
+    let both = tokio::join!(
+        store.put_pipeline(&spec, "first", absent(), None),
+        store.put_pipeline(&spec, "first", absent(), None),
+    );
     let both = [both.0.unwrap(), both.1.unwrap()];
     assert!(both.contains(&Put::Created) && both.contains(&Put::Refused { exists: true }), "{both:?}");
     let texts: Vec<String> = (0..20).map(|n| format!("text {n}")).collect();
-    let asked = texts.iter().map(|text| store.put_pipeline(&spec, text, is("first")));
+    let asked = texts.iter().map(|text| store.put_pipeline(&spec, text, is("first"), None));
     let done: Vec<Put> = futures_util::future::join_all(asked).await.into_iter().map(Result::unwrap).collect();
     assert_eq!(done.iter().filter(|put| **put == Put::Replaced).count(), 1, "{done:?}");
     let winner = done.iter().position(|put| *put == Put::Replaced).unwrap();
@@ -282,13 +284,13 @@ pub async fn a_pipeline_is_written_only_if_the_rule_says_so(fixture: &dyn Fixtur
 pub async fn a_pipeline_counts_its_texts(fixture: &dyn Fixture) {
     let store = fixture.open().await;
     let spec = pipeline("p");
-    assert_eq!(store.put_pipeline(&spec, "text 1", always()).await.unwrap(), Put::Created);
+    assert_eq!(store.put_pipeline(&spec, "text 1", always(), None).await.unwrap(), Put::Created);
     let (first, _) = store.pipeline(&spec.name).await.unwrap().unwrap();
-    assert_eq!(store.put_pipeline(&spec, "text 1", always()).await.unwrap(), Put::Replaced);
+    assert_eq!(store.put_pipeline(&spec, "text 1", always(), None).await.unwrap(), Put::Replaced);
     let (same, kept) = store.pipeline(&spec.name).await.unwrap().unwrap();
     assert_eq!((same.revision, &kept), (1, &spec));
     assert_eq!(same, first);
-    assert_eq!(store.put_pipeline(&spec, "text 2", always()).await.unwrap(), Put::Replaced);
+    assert_eq!(store.put_pipeline(&spec, "text 2", always(), None).await.unwrap(), Put::Replaced);
     let (second, _) = store.pipeline(&spec.name).await.unwrap().unwrap();
     assert_eq!((second.revision, second.yaml.as_str(), second.description.as_str()), (2, "text 2", "what it is for"));
     assert_eq!(store.pipeline(&"q".parse().unwrap()).await.unwrap(), None);
@@ -299,7 +301,7 @@ pub async fn a_pipeline_counts_its_texts(fixture: &dyn Fixture) {
 pub async fn pipelines_are_listed_with_their_last_builds(fixture: &dyn Fixture) {
     let store = fixture.open().await;
     for name in ["b", "a", "none"] {
-        store.put_pipeline(&pipeline(name), "text", always()).await.unwrap();
+        store.put_pipeline(&pipeline(name), "text", always(), None).await.unwrap();
     }
     for _ in 0..12 {
         create(&*store, build("a", vec![job("x")])).await;
