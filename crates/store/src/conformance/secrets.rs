@@ -43,7 +43,7 @@ pub async fn a_secret_stands_in_its_own_place(fixture: &dyn Fixture) {
     let store = fixture.open().await;
     for name in ["site", "other"] {
         let any: MayPut = Box::new(|_| true);
-        store.put_pipeline(&pipeline(name), "text", any).await.unwrap();
+        store.put_pipeline(&pipeline(name), "text", any, None).await.unwrap();
     }
     let site: PipelineName = "site".parse().unwrap();
     let token: SecretName = "TOKEN".parse().unwrap();
