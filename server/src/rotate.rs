@@ -58,7 +58,8 @@ pub(crate) async fn run(options: RotateOptions) -> Result<(), String> {
     let all = rows.len();
     let (anew, left) = secrets::reseal(&keyring, rows)?;
     let wanted = anew.len() as u64;
-    let entry = NewEntry::by_machine(Action::SecretsRotated).detail(format!("{wanted} secrets, key {}", keyring.newest()));
+    let entry =
+        NewEntry::by_machine(Action::SecretsRotated).detail(format!("{wanted} secrets, key {}", keyring.newest()));
     let done = store.reseal_secrets(anew, entry).await.map_err(|failure| failure.to_string())?;
     println!("{done} of {all} secrets were put under key {}", keyring.newest());
     if done < wanted {
@@ -76,5 +77,9 @@ pub(crate) async fn run(options: RotateOptions) -> Result<(), String> {
             key.file().map(|file| format!(" from {}", file.display())).unwrap_or_default()
         );
     }
-    if left.is_empty() { Ok(()) } else { Err(format!("{} secrets could not be decrypted and stay as they are", left.len())) }
+    if left.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("{} secrets could not be decrypted and stay as they are", left.len()))
+    }
 }

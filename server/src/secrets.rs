@@ -57,10 +57,9 @@ pub(crate) async fn put(
     match put.map_err(store_problem)? {
         PutSecret::Created => Ok(true),
         PutSecret::Replaced => Ok(false),
-        PutSecret::NoPipeline => Err(pipeline.map_or_else(
-            || not_found("secret", name),
-            |pipeline| not_found("pipeline", pipeline),
-        )),
+        PutSecret::NoPipeline => {
+            Err(pipeline.map_or_else(|| not_found("secret", name), |pipeline| not_found("pipeline", pipeline)))
+        }
     }
 }
 
@@ -105,7 +104,8 @@ pub(crate) async fn of_pipeline(core: &Core, who: &Authority, pipeline: &Pipelin
 
 fn view(row: &SecretRow, rows: &[SecretRow], uses: &[(PipelineName, Vec<SecretUse>)]) -> SecretView {
     let is_used = |pipeline: &PipelineName, wanted: &[SecretUse]| {
-        wanted.iter().any(|one| one.secret == row.name) && meant(rows, pipeline, &row.name).is_ok_and(|meant| meant == row)
+        wanted.iter().any(|one| one.secret == row.name)
+            && meant(rows, pipeline, &row.name).is_ok_and(|meant| meant == row)
     };
     let used_by = uses.iter().filter(|(pipeline, wanted)| is_used(pipeline, wanted)).map(|(name, _)| name.clone());
     SecretView {

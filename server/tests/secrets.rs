@@ -135,7 +135,10 @@ impl Field {
     fn wrapper(folder: &Path, log: &Path) -> PathBuf {
         use std::os::unix::fs::PermissionsExt as _;
         let program = folder.join("stepcast-with-log");
-        let text = format!("#!/bin/bash\nif [ \"$1\" = serve ]; then exec 2>>'{}'; fi\nRUST_LOG=debug exec '{STEPCAST}' \"$@\"\n", log.display());
+        let text = format!(
+            "#!/bin/bash\nif [ \"$1\" = serve ]; then exec 2>>'{}'; fi\nRUST_LOG=debug exec '{STEPCAST}' \"$@\"\n",
+            log.display()
+        );
         fs::write(&program, text).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         program
@@ -224,7 +227,10 @@ fn nobody_finds_a_secret_but_the_job_that_has_it(field: &Field) {
     }
     let executors = server.get("/api/v1/executors").json();
     let executor = executors[0]["id"].as_str().unwrap();
-    assert_clean("what the executor says", server.get(&format!("/api/v1/executors/{executor}/now?lines=100")).text.as_bytes());
+    assert_clean(
+        "what the executor says",
+        server.get(&format!("/api/v1/executors/{executor}/now?lines=100")).text.as_bytes(),
+    );
     File::create(&gate).unwrap();
     let end = loop {
         let frame = socket.frame();
@@ -320,7 +326,6 @@ fn nobody_finds_a_secret_but_the_job_that_has_it(field: &Field) {
     }
 }
 
-
 /// A job that says that it ran.
 const NAMES_IT: &str = "name: site\njobs:\n  a:\n    secrets: [TOKEN]\n    steps: [{run: 'echo \"had $TOKEN\"'}]\n";
 
@@ -339,7 +344,10 @@ fn a_job_whose_secret_is_not_there_fails_and_says_so_and_whoever_wrote_it_is_war
     fs::write(&file, NAMES_IT).unwrap();
     let applied = field.client(&["apply", file.to_str().unwrap()], b"");
     let warned = String::from_utf8(applied.stderr).unwrap();
-    assert!(applied.status.success() && warned.contains("warning: secret TOKEN is set neither for pipeline site"), "{warned}");
+    assert!(
+        applied.status.success() && warned.contains("warning: secret TOKEN is set neither for pipeline site"),
+        "{warned}"
+    );
     let (outcome, reason) = ended(&field.server);
     assert_eq!(outcome, "failed");
     assert!(reason.contains("secret TOKEN is set neither for pipeline site nor for the installation"), "{reason}");
@@ -356,7 +364,11 @@ fn a_job_whose_secret_is_not_there_fails_and_says_so_and_whoever_wrote_it_is_war
     assert_eq!(ended(&field.server).0, "failed");
     let audit = field.server.get("/api/v1/audit");
     if audit.status == 200 {
-        assert!(audit.text.contains("secret_set") && audit.text.contains("secret_deleted") && !audit.text.contains("s3cret"));
+        assert!(
+            audit.text.contains("secret_set")
+                && audit.text.contains("secret_deleted")
+                && !audit.text.contains("s3cret")
+        );
     }
 }
 
@@ -381,7 +393,8 @@ fn what_cannot_be_a_secret_is_refused_with_a_sentence_that_does_not_tell_it() {
     }
     assert_eq!(put("/api/v1/secrets/TOKEN", &"x".repeat(64 * 1024 + 1)).0, 422);
     assert_eq!(put("/api/v1/secrets/TOKEN", &"x".repeat(64 * 1024 + 2)).0, 413);
-    let form = server.put_with("/api/v1/secrets/TOKEN", "a=b", &[("content-type", "application/x-www-form-urlencoded")]);
+    let form =
+        server.put_with("/api/v1/secrets/TOKEN", "a=b", &[("content-type", "application/x-www-form-urlencoded")]);
     assert_eq!(form.status, 415);
     assert_eq!(put("/api/v1/pipelines/site/secrets/TOKEN", "s3cret").0, 201);
     assert_eq!(put("/api/v1/pipelines/site/secrets/TOKEN", "s3cret-2").0, 204);
@@ -435,10 +448,12 @@ fn a_row_that_was_put_in_another_ones_place_is_not_opened() {
     field.set(&["OTHER"], b"a secret of somebody else");
     field.server.kill();
     let database = field.server.data_dir().join("stepcast.db");
-    let swap = "UPDATE job_secrets SET sealed = (SELECT sealed FROM job_secrets WHERE name = 'OTHER') WHERE name = 'TOKEN'";
+    let swap =
+        "UPDATE job_secrets SET sealed = (SELECT sealed FROM job_secrets WHERE name = 'OTHER') WHERE name = 'TOKEN'";
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         use sqlx::Connection as _;
-        let mut connection = sqlx::SqliteConnection::connect(&format!("sqlite://{}", database.display())).await.unwrap();
+        let mut connection =
+            sqlx::SqliteConnection::connect(&format!("sqlite://{}", database.display())).await.unwrap();
         assert_eq!(sqlx::query(swap).execute(&mut connection).await.unwrap().rows_affected(), 1);
         connection.close().await.unwrap();
     });

@@ -100,11 +100,14 @@ fn set(client: &Client, options: &Set) -> Result<Done, Failure> {
         }
         None => {
             let failed = |failure: io::Error| Failure::Usage(format!("the value cannot be read: {failure}."));
-            without_line_break(if io::stdin().is_terminal() { ask(&options.name) } else { read(io::stdin()) }.map_err(failed)?)
+            without_line_break(
+                if io::stdin().is_terminal() { ask(&options.name) } else { read(io::stdin()) }.map_err(failed)?,
+            )
         }
     };
     let names: Vec<&str> = options.allow.iter().map(PipelineName::as_str).collect();
-    let allow = if names.is_empty() && !options.allow_all { String::new() } else { format!("?allow={}", names.join(",")) };
+    let allow =
+        if names.is_empty() && !options.allow_all { String::new() } else { format!("?allow={}", names.join(",")) };
     let path = format!("{}/{}{allow}", place(options.pipeline.as_ref()), options.name);
     let created = client.put_bytes(&path, &value)?;
     let word = if created { "is set" } else { "has another value now" };

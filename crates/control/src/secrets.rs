@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use store::{Store, StoreError, model::secret::SecretRow};
-use vault::{Keyring, Scope, SecretValue, Sealed};
+use vault::{Keyring, Scope, Sealed, SecretValue};
 use wire::{
     PipelineName,
     secret::{SealedSecrets, SecretName, SecretUse, VALUES_BYTES_MAX},
@@ -41,14 +41,9 @@ impl fmt::Debug for SecretKeys {
 ///
 /// # Errors
 /// One sentence, when there is none, or none that it may use.
-pub fn meant<'r>(
-    rows: &'r [SecretRow],
-    pipeline: &PipelineName,
-    name: &SecretName,
-) -> Result<&'r SecretRow, String> {
-    let find = |owner: Option<&PipelineName>| {
-        rows.iter().find(|row| row.name == *name && row.pipeline.as_ref() == owner)
-    };
+pub fn meant<'r>(rows: &'r [SecretRow], pipeline: &PipelineName, name: &SecretName) -> Result<&'r SecretRow, String> {
+    let find =
+        |owner: Option<&PipelineName>| rows.iter().find(|row| row.name == *name && row.pipeline.as_ref() == owner);
     if let Some(own) = find(Some(pipeline)) {
         return Ok(own);
     }
@@ -81,13 +76,15 @@ pub(crate) async fn for_claim(
     (lease, secrets_key): (LeaseRef, Option<&str>),
 ) -> Result<Result<SealedSecrets, String>, StoreError> {
     let Some(secrets_key) = secrets_key else {
-        let sentence = "the job has secrets, and its executor did not say that it masks them: run it with a Stepcast that does";
+        let sentence =
+            "the job has secrets, and its executor did not say that it masks them: run it with a Stepcast that does";
         return Ok(Err(sentence.to_owned()));
     };
     let names: Vec<SecretName> = uses.iter().map(|wanted| wanted.secret.clone()).collect();
     let rows = store.secrets_of(pipeline, &names).await?;
     Ok(values(&rows, keys, pipeline, uses).and_then(|values| {
-        vault::seal_for(secrets_key, lease, &values).map_err(|error| format!("the job's secrets cannot be sent: {error}"))
+        vault::seal_for(secrets_key, lease, &values)
+            .map_err(|error| format!("the job's secrets cannot be sent: {error}"))
     }))
 }
 

@@ -61,8 +61,13 @@ fn executor_for(labels: &LabelSet, executors: &[ExecutorView]) -> String {
     match (is_served(labels, executors), labels.labels()) {
         (true, []) => "waits for a free executor".to_owned(),
         (true, _) => format!("waits for a free executor with {labels}"),
-        (false, list) if list.iter().any(|label| label == MASKS_LABEL) && is_served(&without_mask(labels), executors) => {
-            format!("no executor that offers {} masks secrets: update one to this version of Stepcast", without_mask(labels))
+        (false, list)
+            if list.iter().any(|label| label == MASKS_LABEL) && is_served(&without_mask(labels), executors) =>
+        {
+            format!(
+                "no executor that offers {} masks secrets: update one to this version of Stepcast",
+                without_mask(labels)
+            )
         }
         (false, []) => "no executor is running: start one".to_owned(),
         (false, list) => {

@@ -36,6 +36,8 @@ use tokio_util::sync::CancellationToken;
 use wire::{ExecutorId, LabelSet, task::ExecutorSecret};
 
 pub use lease::trusted_until;
+#[doc(hidden)]
+pub use mask::fuzz;
 pub use publish::UNCONFIRMED_BYTES_MAX;
 
 /// Between SIGTERM and SIGKILL, when a job is cancelled or its time is up.

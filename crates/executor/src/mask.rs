@@ -12,6 +12,7 @@
 mod class;
 mod filter;
 mod forms;
+pub mod fuzz;
 mod states;
 mod stream;
 #[cfg(test)]

@@ -64,8 +64,8 @@ use model::{
 };
 
 pub use payloads::Payloads;
-pub use secrets::Secrets;
 pub use people::People;
+pub use secrets::Secrets;
 
 /// A boxed future, as object-safe traits return it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -83,7 +83,9 @@ pub enum KeyringError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
     /// It was sealed with a key that is not there.
-    #[error("{scope} cannot be decrypted: it was encrypted with key {key_id}, and the secrets key in use is another one")]
+    #[error(
+        "{scope} cannot be decrypted: it was encrypted with key {key_id}, and the secrets key in use is another one"
+    )]
     Key {
         /// Which.
         scope: Scope,

@@ -28,7 +28,8 @@ impl SecretValue {
             Ok(value) => Self::new(value),
             Err(error) => {
                 drop(Zeroizing::new(error.into_bytes()));
-                Err("the value is not UTF-8, which an environment variable should be: encode it, with base64 say".to_owned())
+                Err("the value is not UTF-8, which an environment variable should be: encode it, with base64 say"
+                    .to_owned())
             }
         }
     }

@@ -85,7 +85,9 @@ pub fn check_value(value: &str) -> Result<(), String> {
         return Err(format!("the value has {bytes} bytes: a secret may have {VALUE_BYTES_MAX} at most"));
     }
     if value.contains('\0') {
-        return Err("the value holds a NUL byte, which no environment variable can: encode it, with base64 say".to_owned());
+        return Err(
+            "the value holds a NUL byte, which no environment variable can: encode it, with base64 say".to_owned()
+        );
     }
     if value.trim().is_empty() {
         return Err("the value is empty or nothing but white space".to_owned());

@@ -71,7 +71,9 @@ impl SecretsKey {
     /// One sentence that says what is missing, and never what is there.
     pub(crate) fn keyring(&self) -> Result<Keyring, String> {
         match &*self.0 {
-            Place::Variable(text) => Keyring::parse(text).map_err(|wrong| format!("{VARIABLE} is no secrets key: {wrong}")),
+            Place::Variable(text) => {
+                Keyring::parse(text).map_err(|wrong| format!("{VARIABLE} is no secrets key: {wrong}"))
+            }
             Place::Named(path) | Place::Own(path) => read(path),
             Place::Nowhere => Err(format!(
                 "no secrets key is named, and with PostgreSQL each process must be told the same one: put it into a file and name that \
@@ -118,7 +120,8 @@ impl SecretsKey {
     pub(crate) fn add(file: &Path, former: &Keyring) -> Result<Keyring, String> {
         let key = Keyring::new_key().map_err(|error| error.to_string())?;
         let text = Zeroizing::new(format!("{HEAD}{}\n{}", *key, *former.text()));
-        write(file, &text, true).map_err(|failure| format!("the secrets key {} cannot be written: {failure}", file.display()))?;
+        write(file, &text, true)
+            .map_err(|failure| format!("the secrets key {} cannot be written: {failure}", file.display()))?;
         read(file)
     }
 }
@@ -148,7 +151,11 @@ fn write(path: &Path, text: &str, replaces: bool) -> io::Result<()> {
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         // Unlike a rename, a link never takes the place of what is there.
-        if replaces { fs::rename(&draft, path)? } else { fs::hard_link(&draft, path)? }
+        if replaces {
+            fs::rename(&draft, path)?
+        } else {
+            fs::hard_link(&draft, path)?
+        }
         fs::File::open(folder)?.sync_all()
     })();
     match fs::remove_file(&draft) {

@@ -20,12 +20,11 @@ fn what_is_refused_is_refused_as_the_reference_says() {
     };
     let fill = |path: &str, id: &'static str, name: &'static str| -> Vec<&'static str> {
         let parameters = path.split('{').skip(1).map(|rest| rest.split('}').next().unwrap());
-        let values =
-            parameters.map(|parameter| match parameter {
-                "id" | "ref" => id,
-                "secret" if name == "site" => "TOKEN",
-                _ => name,
-            });
+        let values = parameters.map(|parameter| match parameter {
+            "id" | "ref" => id,
+            "secret" if name == "site" => "TOKEN",
+            _ => name,
+        });
         let mut values: Vec<_> = values.collect();
         match path {
             "/jobs/{id}/log/search" => values.push("?q=x"),

@@ -18,8 +18,8 @@ use wire::{
     statistics::{DayStats, Ends, JobStats, Spread, StatsView, StepStats},
     task::LeaseRef,
     view::{
-        ArtifactView, BuildSummary, BuildView, ExecutorView, GatewayView, JobView, LostAttempt, PipelineView, RunningJob, State,
-        StepView, WorkerView,
+        ArtifactView, BuildSummary, BuildView, ExecutorView, GatewayView, JobView, LostAttempt, PipelineView,
+        RunningJob, State, StepView, WorkerView,
     },
 };
 

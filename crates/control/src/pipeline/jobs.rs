@@ -64,11 +64,7 @@ pub(super) struct Shared {
 }
 
 /// All jobs, in the order of the file.
-pub(super) fn read(
-    fields: &Fields<'_>,
-    shared: &Shared,
-    holes: &mut Holes<'_>,
-) -> Result<Vec<JobSpec>, Problem> {
+pub(super) fn read(fields: &Fields<'_>, shared: &Shared, holes: &mut Holes<'_>) -> Result<Vec<JobSpec>, Problem> {
     let node = fields.required("jobs", "give it at least one")?;
     let entries = fields.map("jobs")?;
     if entries.is_empty() {

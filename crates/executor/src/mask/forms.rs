@@ -204,9 +204,7 @@ const BASE64: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 fn base64_digits(bytes: &[u8], alignment: usize) -> Vec<u64> {
     let (first, end) = (alignment * 8, (alignment + bytes.len()) * 8);
     // None is any bit.
-    let bit = |at: usize| {
-        (first..end).contains(&at).then(|| bytes[at / 8 - alignment] >> (7 - at % 8) & 1 == 1)
-    };
+    let bit = |at: usize| (first..end).contains(&at).then(|| bytes[at / 8 - alignment] >> (7 - at % 8) & 1 == 1);
     let digit = |n: usize| {
         let fits = |value: &u64| {
             (0..6).all(|place| bit(n * 6 + place).is_none_or(|wanted| (value >> (5 - place) & 1 == 1) == wanted))
@@ -218,7 +216,8 @@ fn base64_digits(bytes: &[u8], alignment: usize) -> Vec<u64> {
 
 /// Both alphabets, and what is left of `/` and `+` in URLs and JSON.
 fn ways_of_digit(values: u64) -> Vec<Vec<Class>> {
-    let letters: Vec<u8> = (0..62_u8).filter(|value| values >> value & 1 == 1).map(|v| BASE64[usize::from(v)]).collect();
+    let letters: Vec<u8> =
+        (0..62_u8).filter(|value| values >> value & 1 == 1).map(|v| BASE64[usize::from(v)]).collect();
     let (has_plus, has_slash) = (values >> 62 & 1 == 1, values >> 63 == 1);
     let mut single = Class::of(&letters);
     let mut ways = Vec::new();

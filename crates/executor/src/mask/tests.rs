@@ -98,7 +98,10 @@ fn base64_is_known_at_every_alignment_with_and_without_padding_and_wrapped_anywh
                 let shown = all_by(&masker, &encoded);
                 assert!(shown.contains(MASK), "{text:?} as {encoded:?}");
                 // What is left are digits that hold nothing of it.
-                assert!(shown.len() <= MASK.len() + (before.len() + after.len()) * 4 / 3 + 6, "{encoded} became {shown}");
+                assert!(
+                    shown.len() <= MASK.len() + (before.len() + after.len()) * 4 / 3 + 6,
+                    "{encoded} became {shown}"
+                );
             }
             let encoded = STANDARD.encode(&text);
             for width in 1..encoded.len() {
@@ -119,13 +122,17 @@ fn a_secret_of_many_lines_is_known_as_a_whole_line_by_line_and_wrapped() {
     let key = "-----BEGIN KEY-----\r\nMIIEpAIBAAKCAQEA7bq0\nq8RZ2yWcLw==\n-----END KEY-----\n";
     assert_eq!(all(&[key], &format!("a\n{key}b\n")), "a\n***\nb\n");
     assert_eq!(all(&[key], "> MIIEpAIBAAKCAQEA7bq0\n> q8RZ2yWcLw==\n"), "> ***\n> ***\n");
-    assert_eq!(all(&[key], r#""-----BEGIN KEY-----\nMIIEpAIBAAKCAQEA7bq0\nq8RZ2yWcLw==\n-----END KEY-----\n""#), r#""***\n""#);
+    assert_eq!(
+        all(&[key], r#""-----BEGIN KEY-----\nMIIEpAIBAAKCAQEA7bq0\nq8RZ2yWcLw==\n-----END KEY-----\n""#),
+        r#""***\n""#
+    );
     let encoded = STANDARD.encode(key);
     let wrapped: Vec<&str> = encoded.as_bytes().chunks(64).map(|part| std::str::from_utf8(part).unwrap()).collect();
     // The newline at its end is not the secret's: a digit of it and the padding may be left.
     let core = STANDARD.encode(secret::core(key));
     assert!(all(&[key], &core).len() <= MASK.len() + 2);
-    let shown = all(&["MIIEpAIBAAKCAQEA7bq0q8RZ2yWcLwMIIEpAIBAAKCAQEA7bq0q8RZ2yWcLwMIIEpAIBAAKCAQEA7bq0"], &wrapped.join("\n"));
+    let shown =
+        all(&["MIIEpAIBAAKCAQEA7bq0q8RZ2yWcLwMIIEpAIBAAKCAQEA7bq0q8RZ2yWcLwMIIEpAIBAAKCAQEA7bq0"], &wrapped.join("\n"));
     assert!(!shown.is_empty());
 }
 
@@ -253,5 +260,30 @@ fn any_way_to_cut_the_text_gives_the_same_and_no_form_of_a_secret_survives() {
             let base64 = STANDARD_NO_PAD.encode(&core);
             assert!(!whole.contains(&base64[..base64.len() - 1]), "seed {seed}: {base64:?} in {whole:?}");
         }
+    }
+}
+
+/// What masking costs: to be run by hand, with `--ignored --nocapture`, optimised.
+#[test]
+#[ignore = "it measures"]
+fn throughput_of_a_log_with_and_without_secrets() {
+    use std::time::Instant;
+    let lines: String = (0..200_000)
+        .map(|n| format!("   Compiling crate-{n} v0.{n}.1 (/home/builder/src/crate-{n}) in {n}.3 s: %20 \\u0020 ok\n"))
+        .collect();
+    let secrets: Vec<String> = (0..10).map(|n| format!("ghp_{n}aB3{n}dE6fG7hI{n}jK9mN0pQ2rS3tU4vW5xY{n}")).collect();
+    for count in [0, 1, 10] {
+        let masker = Masker::new(secrets[..count].iter().map(String::as_str)).unwrap();
+        let begun = Instant::now();
+        let (mut log, mut bytes) = (crate::log::Log::new(u64::MAX, &masker), 0);
+        for chunk in lines.as_bytes().chunks(64 * 1024) {
+            log.feed(crate::log::Stream::Out, chunk, wire::Timestamp(1), begun, &mut |lines| {
+                let event = Event::Log { step: 0, lines };
+                bytes += wire::event::raw(&masker.event(&event)).get().len();
+            });
+        }
+        let seconds = begun.elapsed().as_secs_f64();
+        println!("{count} secrets: {:.0} lines/s, {:.0} MB/s", 200_000.0 / seconds, lines.len() as f64 / seconds / 1e6);
+        assert!(bytes > 0);
     }
 }

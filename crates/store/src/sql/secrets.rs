@@ -9,8 +9,7 @@ use wire::{
 use super::{
     Details, SqlStore, audit,
     connection::{Row, query},
-    now,
-    rows,
+    now, rows,
     writer::Rank,
 };
 use crate::{
