@@ -12,7 +12,6 @@ use axum::serve::ListenerExt as _;
 use broker::{Broker, embedded::EmbeddedBroker, rpc::Requester, topology};
 use control::{
     attached::Attachments,
-    secrets::SecretKeys,
     service::{Brake, ControlConfig},
 };
 use executor::ExecutorConfig;
@@ -269,10 +268,7 @@ fn start_control(running: &mut Running, parts: &Parts, shared: &StoreParts) {
         lease: parts.options.lease(),
         upload_url: shared.upload_url.clone(),
         key: shared.key.clone(),
-        secret_keys: SecretKeys::new({
-            let key = shared.secrets_key.clone();
-            move || key.keyring()
-        }),
+        secret_keys: shared.secrets_key.for_control(),
         brake: shared.brake.clone(),
     };
     let (broker, store) = (parts.broker.clone(), shared.store.clone());

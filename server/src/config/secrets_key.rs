@@ -10,6 +10,7 @@ use std::{
 };
 
 use clap::Args;
+use control::secrets::SecretKeys;
 use vault::{KEYS_BYTES_MAX, Keyring, Zeroizing};
 
 use super::{backend::StoreChoice, data_dir::DataDir};
@@ -103,6 +104,12 @@ impl SecretsKey {
             }
         }
         self.keyring()
+    }
+
+    /// What control asks whenever it needs the keys.
+    pub(crate) fn for_control(&self) -> SecretKeys {
+        let key = self.clone();
+        SecretKeys::new(move || key.keyring())
     }
 
     /// The file, where there is one that can be written.
