@@ -3,6 +3,8 @@
 //! No form is shorter than four bytes. The pair at the third and fourth byte of a place is looked up first: where no form
 //! has it anywhere in its first four bytes, none begins at this place or the next two (as Wu and Manber's algorithm does it).
 
+use std::collections::HashMap;
+
 use super::{class::Class, forms::Forms, states::State};
 
 /// Bytes at the beginning of a form that are known here.
@@ -40,26 +42,36 @@ pub(super) struct Filter {
     back: Pairs,
     /// Any two neighbours of the first four.
     any: Pairs,
-    /// The forms that may begin with a byte.
+    /// The forms that may begin with a byte, and those that may begin with a pair.
     starts: Vec<Vec<State>>,
+    starts_of_pair: HashMap<[u8; 2], Vec<State>>,
 }
 
 impl Filter {
     pub(super) fn new(forms: &Forms) -> Self {
         let (front, back, any) = (Pairs::new(), Pairs::new(), Pairs::new());
-        let mut filter = Self { first: Class::of(b""), front, back, any, starts: vec![Vec::new(); 256] };
+        let (first, starts, starts_of_pair) = (Class::of(b""), vec![Vec::new(); 256], HashMap::new());
+        let mut filter = Self { first, front, back, any, starts, starts_of_pair };
         for index in 0..forms.forms.len() {
             let start = State::start(index);
             let mut first = Class::of(b"");
             start.next(forms, &mut |class, _| first = first.or(class));
             filter.first = filter.first.or(first);
             first.bytes().for_each(|byte| filter.starts[usize::from(byte)].push(start));
-            filter.descend(forms, start, &mut Vec::with_capacity(DEPTH));
+            filter.descend(forms, start, start, &mut Vec::with_capacity(DEPTH));
         }
         filter
     }
 
-    fn descend(&mut self, forms: &Forms, state: State, path: &mut Vec<Class>) {
+    fn descend(&mut self, forms: &Forms, start: State, state: State, path: &mut Vec<Class>) {
+        if let [a, b] = path[..] {
+            for pair in a.bytes().flat_map(|a| b.bytes().map(move |b| [a, b])) {
+                let starts = self.starts_of_pair.entry(pair).or_default();
+                if starts.last() != Some(&start) {
+                    starts.push(start);
+                }
+            }
+        }
         if let [a, b, c, d] = path[..] {
             self.front.add(a, b);
             self.back.add(c, d);
@@ -70,14 +82,23 @@ impl Filter {
         state.next(forms, &mut |class, next| nexts.push((class, next)));
         for (class, next) in nexts {
             path.push(class);
-            self.descend(forms, next, path);
+            self.descend(forms, start, next, path);
             path.pop();
         }
     }
 
-    /// The forms that may begin with this byte, none of it read.
-    pub(super) fn starts(&self, byte: u8) -> &[State] {
-        &self.starts[usize::from(byte)]
+    /// The forms that may begin at `at`, nothing of them read.
+    pub(super) fn starts(&self, bytes: &[u8], at: usize) -> &[State] {
+        match bytes[at..] {
+            [] => &[],
+            [a] => &self.starts[usize::from(a)],
+            [a, b, ..] => self.starts_of_pair.get(&[a, b]).map_or(&[], Vec::as_slice),
+        }
+    }
+
+    /// Whether a text of which nothing follows may hold a form.
+    pub(super) fn may_hold(&self, text: &[u8]) -> bool {
+        self.find_whole(text, 0).is_ok()
     }
 
     /// Whether a form may begin at `at`, as far as can be told from what is there.
@@ -91,16 +112,24 @@ impl Filter {
     }
 
     /// The first place from `at` on where a form may begin.
-    pub(super) fn find(&self, bytes: &[u8], mut at: usize) -> Option<usize> {
+    pub(super) fn find(&self, bytes: &[u8], at: usize) -> Option<usize> {
+        match self.find_whole(bytes, at) {
+            Ok(found) => Some(found),
+            Err(rest) => (rest.min(bytes.len())..bytes.len()).find(|at| self.may_begin(bytes, *at)),
+        }
+    }
+
+    /// The same as far as there are bytes enough to tell; or where there are not.
+    fn find_whole(&self, bytes: &[u8], mut at: usize) -> Result<usize, usize> {
         while let Some([a, b, c, d]) = bytes.get(at..at + DEPTH) {
             if !self.any.has(*c, *d) {
                 at += 3;
             } else if self.front.has(*a, *b) && self.back.has(*c, *d) {
-                return Some(at);
+                return Ok(at);
             } else {
                 at += 1;
             }
         }
-        (at.min(bytes.len())..bytes.len()).find(|at| self.may_begin(bytes, *at))
+        Err(at)
     }
 }

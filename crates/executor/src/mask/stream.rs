@@ -86,7 +86,7 @@ impl MaskedStream {
                 step(patterns, *reading, *byte, &mut self.next);
             }
             if patterns.filter.may_begin(bytes, at) {
-                for state in patterns.filter.starts(*byte) {
+                for state in patterns.filter.starts(bytes, at) {
                     step(patterns, Reading { state: *state, start: at }, *byte, &mut self.next);
                 }
             }
