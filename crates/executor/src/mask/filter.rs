@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use super::{class::Class, forms::Forms, states::State};
 
 /// Bytes at the beginning of a form that are known here.
-const DEPTH: usize = 4;
+pub(super) const DEPTH: usize = 4;
 
 /// A set of pairs of bytes.
 struct Pairs(Box<[u64; 1024]>);
@@ -42,58 +42,62 @@ pub(super) struct Filter {
     back: Pairs,
     /// Any two neighbours of the first four.
     any: Pairs,
-    /// The forms that may begin with a byte, and those that may begin with a pair.
+    /// The forms that may begin with a byte.
     starts: Vec<Vec<State>>,
-    starts_of_pair: HashMap<[u8; 2], Vec<State>>,
+    /// Where the first four bytes of forms lead.
+    begun: HashMap<[u8; DEPTH], Vec<State>>,
 }
 
 impl Filter {
     pub(super) fn new(forms: &Forms) -> Self {
         let (front, back, any) = (Pairs::new(), Pairs::new(), Pairs::new());
-        let (first, starts, starts_of_pair) = (Class::of(b""), vec![Vec::new(); 256], HashMap::new());
-        let mut filter = Self { first, front, back, any, starts, starts_of_pair };
+        let (first, starts, begun) = (Class::of(b""), vec![Vec::new(); 256], HashMap::new());
+        let mut filter = Self { first, front, back, any, starts, begun };
         for index in 0..forms.forms.len() {
             let start = State::start(index);
             let mut first = Class::of(b"");
             start.next(forms, &mut |class, _| first = first.or(class));
             filter.first = filter.first.or(first);
             first.bytes().for_each(|byte| filter.starts[usize::from(byte)].push(start));
-            filter.descend(forms, start, start, &mut Vec::with_capacity(DEPTH));
+            filter.descend(forms, start, &mut Vec::with_capacity(DEPTH));
         }
         filter
     }
 
-    fn descend(&mut self, forms: &Forms, start: State, state: State, path: &mut Vec<Class>) {
-        if let [a, b] = path[..] {
-            for pair in a.bytes().flat_map(|a| b.bytes().map(move |b| [a, b])) {
-                let starts = self.starts_of_pair.entry(pair).or_default();
-                if starts.last() != Some(&start) {
-                    starts.push(start);
-                }
-            }
-        }
+    fn descend(&mut self, forms: &Forms, state: State, path: &mut Vec<Class>) {
         if let [a, b, c, d] = path[..] {
             self.front.add(a, b);
             self.back.add(c, d);
             [(a, b), (b, c), (c, d)].into_iter().for_each(|(one, two)| self.any.add(one, two));
+            let pairs = |one: Class, two: Class| one.bytes().flat_map(move |x| two.bytes().map(move |y| [x, y]));
+            for [a, b] in pairs(a, b) {
+                for [c, d] in pairs(c, d) {
+                    let states = self.begun.entry([a, b, c, d]).or_default();
+                    if !states.contains(&state) {
+                        states.push(state);
+                    }
+                }
+            }
             return;
         }
         let mut nexts = Vec::new();
         state.next(forms, &mut |class, next| nexts.push((class, next)));
         for (class, next) in nexts {
             path.push(class);
-            self.descend(forms, start, next, path);
+            self.descend(forms, next, path);
             path.pop();
         }
     }
 
-    /// The forms that may begin at `at`, nothing of them read.
-    pub(super) fn starts(&self, bytes: &[u8], at: usize) -> &[State] {
-        match bytes[at..] {
-            [] => &[],
-            [a] => &self.starts[usize::from(a)],
-            [a, b, ..] => self.starts_of_pair.get(&[a, b]).map_or(&[], Vec::as_slice),
-        }
+    /// The forms that may begin with this byte, nothing of them read.
+    pub(super) fn starts(&self, byte: u8) -> &[State] {
+        &self.starts[usize::from(byte)]
+    }
+
+    /// The forms that begin with these bytes, so much of them read.
+    pub(super) fn begun(&self, bytes: &[u8]) -> &[State] {
+        let key: Option<[u8; DEPTH]> = bytes.try_into().ok();
+        key.and_then(|key| self.begun.get(&key)).map_or(&[], Vec::as_slice)
     }
 
     /// Whether a text of which nothing follows may hold a form.

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::{MASK, Patterns, states::State};
+use super::{MASK, Patterns, filter::DEPTH, states::State};
 
 /// Readings of what is known for a secret already and only becomes longer: more than these are the same bytes, repeated.
 const LONGER_MAX: usize = 256;
@@ -75,22 +75,32 @@ impl MaskedStream {
 
     /// Looks at all bytes from `at` on.
     fn read(&mut self, patterns: &Patterns, bytes: &[u8], mut at: usize) {
+        // Which of the last places may begin a form, the last one in the lowest bit: it is looked up when four bytes are read.
+        let mut recent = 0_u8;
         loop {
-            if self.readings.is_empty() {
+            if self.readings.is_empty() && recent & 0b111 == 0 {
                 let Some(found) = patterns.filter.find(bytes, at) else { return };
-                at = found;
+                (at, recent) = (found, 0);
             }
             let Some(byte) = bytes.get(at) else { return };
             self.next.clear();
             for reading in &self.readings {
                 step(patterns, *reading, *byte, &mut self.next);
             }
-            if patterns.filter.may_begin(bytes, at) {
-                for state in patterns.filter.starts(bytes, at) {
+            let may_begin = patterns.filter.may_begin(bytes, at);
+            let is_whole = at + DEPTH <= bytes.len();
+            recent = recent << 1 | u8::from(may_begin && is_whole);
+            if may_begin && !is_whole {
+                for state in patterns.filter.starts(*byte) {
                     step(patterns, Reading { state: *state, start: at }, *byte, &mut self.next);
                 }
             }
             at += 1;
+            if recent & 0b1000 != 0 {
+                let start = at - DEPTH;
+                let begun = patterns.filter.begun(&bytes[start..at]).iter();
+                self.next.extend(begun.map(|state| Reading { state: *state, start }));
+            }
             for reading in &self.next {
                 if reading.state.is_hit(&patterns.forms) {
                     hit(&mut self.hits, reading.start, at);
