@@ -271,7 +271,7 @@ fn a_log_is_whole_with_and_without_secrets_and_tells_its_throughput() {
     use std::time::Instant;
     let count_of_lines = if std::env::var_os("STEPCAST_TEST_ALL").is_some() { 200_000 } else { 2_000 };
     let lines: String = (0..count_of_lines)
-        .map(|n| format!("   Compiling crate-{n} v0.{n}.1 (/home/builder/src/crate-{n}) in {n}.3 s: %20 \\u0020 ok\n"))
+        .map(|n| format!("   Compiling crate-{n} v0.{n}.1 (/home/builder/src/crate-{n}) in {n}.3 s, warnings: {n}\n"))
         .collect();
     let secrets: Vec<String> = (0..10).map(|n| format!("ghp_{n}aB3{n}dE6fG7hI{n}jK9mN0pQ2rS3tU4vW5xY{n}")).collect();
     for count in [0, 1, 10] {
