@@ -57,7 +57,13 @@ impl From<Problem> for NotIn {
 }
 
 /// Who signs in by name and password. A name that nobody has takes as long.
-pub(crate) async fn by_password(core: &Core, name: &str, password: &str, from: IpAddr) -> Result<SignedIn, NotIn> {
+pub(crate) async fn by_password(
+    core: &Core,
+    name: &str,
+    password: &str,
+    from: IpAddr,
+    former: Option<&SignedIn>,
+) -> Result<SignedIn, NotIn> {
     let shown: String = name.trim().chars().take(account::NAME_CHARS_MAX).collect();
     core.backoff.begin(Some(&shown), from, Instant::now()).map_err(NotIn::Wait)?;
     let judged = async {
@@ -74,7 +80,7 @@ pub(crate) async fn by_password(core: &Core, name: &str, password: &str, from: I
         }
         Ok(Some(account)) => {
             core.backoff.succeeded(Some(&shown), from);
-            Ok(begin(core, &account, from).await?)
+            Ok(begin(core, &account, from, former).await?)
         }
         Ok(None) => {
             // The name may be a password that was typed into the wrong field: it is not written down.
@@ -86,9 +92,8 @@ pub(crate) async fn by_password(core: &Core, name: &str, password: &str, from: I
 }
 
 /// A session of an account begins.
-async fn begin(core: &Core, account: &Account, from: IpAddr) -> Result<SignedIn, Problem> {
-    let holder = Holder::Account { id: account.id, generation: account.generation };
-    let signed_in = SignedIn { id: Uuid::new_v4(), holder };
+async fn begin(core: &Core, account: &Account, from: IpAddr, former: Option<&SignedIn>) -> Result<SignedIn, Problem> {
+    let signed_in = session(Holder::Account { id: account.id, generation: account.generation }, former);
     let entry = NewEntry {
         account: Some(account.id),
         ..NewEntry::new(Action::SignedIn, format!("session:{}", signed_in.id), account.name.as_str()).from(Some(from))
@@ -97,11 +102,37 @@ async fn begin(core: &Core, account: &Account, from: IpAddr) -> Result<SignedIn,
     Ok(signed_in)
 }
 
+/// Who signs in once more stays the same subject, and the sockets of other tabs stay open; another one is somebody else.
+fn session(holder: Holder, former: Option<&SignedIn>) -> SignedIn {
+    let is_same = |former: &&SignedIn| match (&former.holder, &holder) {
+        (Holder::Account { id: one, .. }, Holder::Account { id: other, .. }) => one == other,
+        (Holder::Token { sha256: one }, Holder::Token { sha256: other }) => one == other,
+        _ => false,
+    };
+    let id = former.filter(is_same).map_or_else(Uuid::new_v4, |former| former.id);
+    SignedIn { id, holder }
+}
+
+/// The session of a browser goes on under another id, or another one has taken its place.
+pub(crate) fn session_replaced(core: &Core, former: &SignedIn, now: SignedIn, key: String) {
+    if former.id == now.id {
+        let credential = Credential::Session(key, now);
+        core.access.replace(&credential.subject(), credential.clone());
+    } else {
+        tell(core, AccessChanged::Session(former.id));
+    }
+}
+
 /// Who exchanges a token for a session.
-pub(crate) async fn by_token(core: &Core, token: &str, from: IpAddr) -> Result<SignedIn, NotIn> {
+pub(crate) async fn by_token(
+    core: &Core,
+    token: &str,
+    from: IpAddr,
+    former: Option<&SignedIn>,
+) -> Result<SignedIn, NotIn> {
     core.backoff.begin(None, from, Instant::now()).map_err(NotIn::Wait)?;
     let sha256 = secret::sha256(token);
-    let signed_in = SignedIn { id: Uuid::new_v4(), holder: Holder::Token { sha256: sha256.clone() } };
+    let signed_in = session(Holder::Token { sha256: sha256.clone() }, former);
     let found = core.access.authority(&core.store, &Credential::Token(sha256)).await;
     match found.map_err(store_problem) {
         Err(problem) => {
@@ -170,7 +201,7 @@ pub(crate) async fn welcome(
         Made::NoLink => Err(NotMade::NoLink),
         Made::Done(account) => {
             core.backoff.succeeded(None, from);
-            Ok(begin(core, &account, from).await?)
+            Ok(begin(core, &account, from, None).await?)
         }
     }
 }
@@ -196,12 +227,12 @@ pub(crate) fn wait_seconds(wait: Duration) -> u64 {
 }
 
 /// As who asks sees themselves.
-pub(crate) fn own(who: &Authority) -> OwnView {
+pub(crate) fn own(who: &Authority, credential: &Credential) -> OwnView {
     OwnView {
         account: who.account,
         name: who.name.clone(),
         grants: who.grants().clone(),
-        is_person: who.account.is_some() && who.subject.starts_with("session:"),
+        is_person: person(credential).is_ok(),
     }
 }
 
@@ -375,9 +406,7 @@ pub(crate) async fn create_token(
     credential: &Credential,
     asked: NewToken,
 ) -> Result<MadeToken, Problem> {
-    if person(credential).is_err() {
-        who.need(Need::Run)?;
-    }
+    may_make_tokens(who, credential)?;
     must_grant(&asked.grants)?;
     if !asked.grants.within(who.grants()) {
         let sentence = format!(
@@ -415,6 +444,11 @@ pub(crate) async fn create_token(
         used_at: None,
     };
     Ok(MadeToken { secret: token, token: view })
+}
+
+/// People make tokens, and programs that are admin everywhere.
+pub(crate) fn may_make_tokens(who: &Authority, credential: &Credential) -> Result<(), Problem> {
+    if person(credential).is_ok() { Ok(()) } else { who.need(Need::Run) }
 }
 
 /// All tokens for an admin, one's own for everybody else.

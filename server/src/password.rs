@@ -115,8 +115,14 @@ impl Drop for Waiting {
 mod tests {
     use super::*;
 
+    /// One after the other: they share the turns.
     #[tokio::test]
-    async fn a_password_is_known_by_its_hash_alone() {
+    async fn a_password_is_known_by_its_hash_alone_and_of_a_flood_few_are_computed() {
+        known_by_its_hash().await;
+        flood().await;
+    }
+
+    async fn known_by_its_hash() {
         let kept = hash("three blue kettles".to_owned()).await.unwrap();
         assert!(kept.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{kept}");
         assert_ne!(kept, hash("three blue kettles".to_owned()).await.unwrap(), "each has its own salt");
@@ -126,8 +132,8 @@ mod tests {
         assert_eq!(verify("x".to_owned(), Some("x".to_owned())).await.unwrap_err().status, 500);
     }
 
-    #[tokio::test]
-    async fn of_a_flood_few_are_computed_and_the_rest_is_told_to_come_back() {
+    /// The rest is told to come back.
+    async fn flood() {
         let (let_go, wait) = std::sync::mpsc::channel::<()>();
         let wait = std::sync::Arc::new(std::sync::Mutex::new(wait));
         let held: Vec<_> = (0..AT_ONCE + WAITING_MAX)

@@ -10,6 +10,7 @@ use std::{
 
 use axum::serve::ListenerExt as _;
 use broker::{Broker, embedded::EmbeddedBroker, rpc::Requester, topology};
+use broker_rabbitmq::rights::Rights;
 use control::{
     attached::Attachments,
     service::{Brake, ControlConfig},
@@ -72,7 +73,9 @@ pub(crate) async fn serve(options: ServeOptions) -> Result<(), String> {
     let _own = data_dir.own()?;
     // It outlives the parts: their last words go over it.
     let broker_shutdown = CancellationToken::new();
-    let opened = Arc::new(OpenBroker::open(&options.broker, store.as_ref(), broker_shutdown.clone()).await?);
+    // An executor alone needs no more, and may not be allowed more.
+    let rights = if store.is_some() { Rights::All } else { Rights::Executor };
+    let opened = Arc::new(OpenBroker::open(&options.broker, store.as_ref(), rights, broker_shutdown.clone()).await?);
     let parts = Parts { options, step_files, data_dir, broker: opened.as_broker(), stop, shutdown: shutdown.clone() };
     let mut running = JoinSet::new();
     running.spawn({
@@ -104,8 +107,10 @@ async fn start(
     store: Option<Arc<dyn Store>>,
     opened: &OpenBroker,
 ) -> Result<(), String> {
-    for queue in [topology::control(), topology::unrouted(), topology::dead(), topology::receipts()] {
-        parts.broker.declare(&queue).await.map_err(|failure| failure.to_string())?;
+    if store.is_some() {
+        for queue in [topology::control(), topology::unrouted(), topology::dead(), topology::receipts()] {
+            parts.broker.declare(&queue).await.map_err(|failure| failure.to_string())?;
+        }
     }
     let roles = parts.options.roles.clone();
     let mut told = format!("Running {roles}\n");

@@ -79,7 +79,7 @@ pub struct OwnView {
     pub name: String,
     /// What may be done.
     pub grants: Grants,
-    /// Whether it is a person's session: a password can be changed, and all sessions ended.
+    /// Whether a person has signed in by name and password: the password can be changed, and all sessions ended.
     pub is_person: bool,
 }
 

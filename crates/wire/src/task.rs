@@ -307,7 +307,8 @@ pub enum ExecutorNotice {
         /// The whole list.
         label_sets: Vec<LabelSet>,
     },
-    /// End this attempt: SIGTERM, after 10 s SIGKILL. Finish it as cancelled.
+    /// This attempt is to be cancelled: renew now, the answer says whether that is so. Then SIGTERM, after 10 s SIGKILL; finish
+    /// it as cancelled.
     Cancel {
         /// Which.
         lease: LeaseRef,

@@ -15,7 +15,10 @@ use wire::{
     command::{Command, Query},
     frame::Incoming,
     reply::{CallbackPayload, QueueReply},
-    task::{ControlReply, ControlRequest, ExecutorNotice, ExecutorNow, Hint, PipelineChanged, from_bytes, to_bytes},
+    task::{
+        AccessChanged, ControlReply, ControlRequest, ExecutorNotice, ExecutorNow, Hint, PipelineChanged, from_bytes,
+        to_bytes,
+    },
 };
 
 /// The reference with something in the place of what stands for any id.
@@ -73,6 +76,9 @@ fn what_executors_and_control_say_stands_in_the_reference_as_it_is() {
     }
     for (name, example) in examples(&reference, "pipelines") {
         same::<PipelineChanged>(&name, &example);
+    }
+    for (name, example) in examples(&reference, "access") {
+        same::<AccessChanged>(&name, &example);
     }
     for (name, example) in examples(&reference, "replies") {
         let read: QueueReply =

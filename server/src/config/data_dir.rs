@@ -78,6 +78,11 @@ impl DataDir {
         }
     }
 
+    /// Whether an executor was ever started with it.
+    pub(crate) fn has_executor(&self) -> bool {
+        self.path.join("executor").is_file()
+    }
+
     /// The executor's id, made once.
     pub(crate) fn executor_id(&self) -> Result<ExecutorId, String> {
         let text = self.kept("executor", || Ok(Uuid::new_v4().to_string()))?;

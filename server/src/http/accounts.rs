@@ -25,8 +25,8 @@ use crate::{
 };
 
 /// `GET /account`
-pub(crate) async fn own(Who(who): Who) -> Json<OwnView> {
-    Json(accounts::own(&who))
+pub(crate) async fn own(Who(who): Who, shown: Shown) -> Json<OwnView> {
+    Json(accounts::own(&who, shown.credential()))
 }
 
 /// `PUT /account/password`: the session that asks goes on under a new id, all others have ended.

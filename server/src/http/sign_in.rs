@@ -8,16 +8,17 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse as _, Redirect, Response},
 };
-use gateway::Gateway;
 use serde::Deserialize;
 use tower_sessions::Session;
 use wire::Problem;
 
 use crate::{
+    access::Credential,
     accounts::{self, NotIn, wait_problem, wait_seconds},
     core::Core,
     http::{
         problem::{Answer, Rejection},
+        sessions,
         who::{self, Address, Shown, Who},
     },
     secret,
@@ -89,9 +90,8 @@ fn is_here(next: &str) -> bool {
 /// `POST /sign-in`
 pub(crate) async fn sign_in(
     State(core): State<Arc<Core>>,
-    State(gateway): State<Arc<Gateway>>,
     Address(from): Address,
-    former: Option<Who>,
+    former: Option<Shown>,
     session: Session,
     form: Result<Form<SignIn>, FormRejection>,
 ) -> Response {
@@ -100,10 +100,18 @@ pub(crate) async fn sign_in(
         Err(refused) => return invalid_form(&refused, "`name` and `password`, or `token`"),
     };
     let token = form.token.trim();
+    if token.is_empty() && form.name.trim().is_empty() {
+        let sentence = "The form needs `name` and `password`, or `token`.";
+        return Rejection(Problem::new(422, "Invalid form", sentence)).into_response();
+    }
+    let former = former.as_ref().and_then(|shown| match shown.credential() {
+        Credential::Session(_, signed_in) => Some(signed_in),
+        Credential::Token(_) => None,
+    });
     let judged = if token.is_empty() {
-        accounts::by_password(&core, &form.name, &form.password, from).await
+        accounts::by_password(&core, &form.name, &form.password, from, former).await
     } else {
-        accounts::by_token(&core, token, from).await
+        accounts::by_token(&core, token, from, former).await
     };
     let signed_in = match judged {
         Ok(signed_in) => signed_in,
@@ -114,9 +122,8 @@ pub(crate) async fn sign_in(
     if let Err(problem) = who::begin(&session, &signed_in).await {
         return Rejection(problem).into_response();
     }
-    // The session that this browser had has ended: its other tabs come back under the new one.
-    if let Some(Who(former)) = former.filter(|Who(former)| former.subject.starts_with("session:")) {
-        gateway.renew(&former.subject);
+    if let Some((former, id)) = former.zip(session.id()) {
+        accounts::session_replaced(&core, former, signed_in, sessions::key(&id));
     }
     Redirect::to(if is_here(&form.next) { &form.next } else { "/" }).into_response()
 }

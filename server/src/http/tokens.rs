@@ -33,6 +33,7 @@ pub(crate) async fn create(
     shown: Shown,
     request: Request<Body>,
 ) -> Answer<Response> {
+    accounts::may_make_tokens(&who, shown.credential())?;
     let wanted: NewToken = json(request).await?;
     let made = accounts::create_token(&core, &who, shown.credential(), wanted).await?;
     Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(made)).into_response())
