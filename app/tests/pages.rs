@@ -125,7 +125,15 @@ impl Backend for Record {
         };
         let (description, updated_at) = ("Build the site".into(), Timestamp(0));
         let known = name.as_str() == "site";
-        let view = PipelineView { name, description, revision: 1, inputs: vec![input], yaml, updated_at };
+        let view = PipelineView {
+            name,
+            description,
+            revision: 1,
+            inputs: vec![input],
+            yaml,
+            updated_at,
+            warnings: Vec::new(),
+        };
         Box::pin(async move { Ok(known.then_some(view)) })
     }
 

@@ -12,7 +12,10 @@ use store::Store;
 use tokio::sync::{Notify, Semaphore};
 use wire::mac::InstallationKey;
 
-use crate::{access::Access, backoff::Backoff, hub::Hub, live::LiveQueries, memory::Bound, places::Places, room::Room};
+use crate::{
+    access::Access, backoff::Backoff, config::secrets_key::SecretsKey, hub::Hub, live::LiveQueries, memory::Bound,
+    places::Places, room::Room,
+};
 
 /// Shared by handlers, the desk and the pages.
 pub(crate) struct Core {
@@ -34,6 +37,8 @@ pub(crate) struct Core {
     pub(crate) payload_limit: u64,
     /// The secret that tokens and signatures are derived from.
     pub(crate) key: InstallationKey,
+    /// What secrets of jobs are encrypted with.
+    pub(crate) secrets_key: SecretsKey,
     /// Events of builds, for those who wait in this process.
     pub(crate) hub: Arc<Hub>,
     /// Live queries of sockets.

@@ -22,6 +22,7 @@ pub(crate) mod problem;
 mod replies;
 mod safety;
 mod search;
+mod secrets;
 mod sessions;
 mod sign_in;
 mod statistics;
@@ -100,6 +101,10 @@ pub(crate) fn router(site: Site) -> Router {
         .route("/pipelines", get(pipelines::list).post(pipelines::post))
         .route("/pipelines/{name}", get(pipelines::show).put(pipelines::put))
         .route("/pipelines/{name}/builds", post(builds::trigger))
+        .route("/pipelines/{name}/secrets", get(secrets::list_of_pipeline))
+        .route("/pipelines/{name}/secrets/{secret}", put(secrets::put_of_pipeline).delete(secrets::delete_of_pipeline))
+        .route("/secrets", get(secrets::list))
+        .route("/secrets/{secret}", put(secrets::put).delete(secrets::delete))
         .route("/builds", get(builds::list))
         .route("/builds/{id}", get(builds::show).delete(builds::delete))
         .route("/builds/{id}/cancel", post(builds::cancel))

@@ -242,6 +242,7 @@ fn job_plan(
     Ok(JobPlan {
         name,
         labels: job.labels.clone(),
+        secrets: job.secrets.clone(),
         needs: needs.to_vec(),
         condition: job.condition,
         priority: job.priority,

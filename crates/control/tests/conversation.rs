@@ -273,6 +273,7 @@ async fn no_claim_is_granted_while_the_brake_is_drawn_or_after_its_patience() {
             incarnation,
             label_set: linux.clone(),
             patience_ms: 0,
+            secrets_key: None,
         }),
     );
     late.mandatory = true;

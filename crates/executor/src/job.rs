@@ -1,6 +1,11 @@
 //! One attempt of one job: workspace, checkout, steps in order, artifacts, and the word to control that it has ended.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio_util::sync::CancellationToken;
 use wire::{
@@ -17,8 +22,10 @@ use crate::{
     host::Guard,
     inputs::{self, Downloads},
     lease::Lease,
+    mask::Masker,
     publish::Publisher,
     runner::Executor,
+    secrets::Secrets,
     source,
     step::{self, Dropped, Ending, Exit, Planned, Steps},
     upload::Uploads,
@@ -57,11 +64,20 @@ impl Verdict {
 
 /// Runs an attempt to its end: none of its processes is left then that could be ended. Nothing comes back: what is to be
 /// said goes to the broker, or is dropped with the lease, which somebody must watch meanwhile.
-pub(crate) async fn run(executor: Arc<Executor>, grant: Arc<Grant>, lease: Arc<Lease>) {
+pub(crate) async fn run(
+    executor: Arc<Executor>,
+    grant: Arc<Grant>,
+    secrets: Result<Secrets, String>,
+    lease: Arc<Lease>,
+) {
     let (job, attempt) = (grant.lease.job, grant.lease.attempt);
-    let publisher = Publisher::start(Arc::clone(&executor.broker), Arc::clone(&lease), Arc::clone(&grant));
+    let (secrets, masker) = hidden(secrets);
+    let publisher =
+        Publisher::start(Arc::clone(&executor.broker), Arc::clone(&lease), Arc::clone(&grant), masker.clone());
     executor.running.began(grant.lease, publisher.insight());
-    let attempt_of = Attempt { executor: &executor, grant: &grant, lease: &lease, publisher: &publisher };
+    let (secrets, masker) = (&secrets, &masker);
+    let attempt_of =
+        Attempt { executor: &executor, grant: &grant, secrets, masker, lease: &lease, publisher: &publisher };
     let (workspace, ended) = attempt_of.perform().await;
     let finished = match ended {
         Ok(verdict) => attempt_of.finish(verdict).await,
@@ -81,15 +97,30 @@ pub(crate) async fn run(executor: Arc<Executor>, grant: Arc<Grant>, lease: Arc<L
     }
 }
 
+/// The secrets and what hides them. One that cannot be hidden is not used either.
+fn hidden(secrets: Result<Secrets, String>) -> (Result<Secrets, String>, Masker) {
+    match secrets.and_then(|secrets| Ok((secrets.masker()?, secrets))) {
+        Ok((masker, secrets)) => (Ok(secrets), masker),
+        Err(reason) => (Err(reason), Masker::default()),
+    }
+}
+
 struct Attempt<'a> {
     executor: &'a Arc<Executor>,
     grant: &'a Arc<Grant>,
+    /// Or why there are none, though the job has some.
+    secrets: &'a Result<Secrets, String>,
+    masker: &'a Masker,
     lease: &'a Arc<Lease>,
     publisher: &'a Publisher,
 }
 
 impl Attempt<'_> {
     async fn perform(&self) -> (Option<Workspace>, Result<Verdict, Dropped>) {
+        let secrets = match self.secrets {
+            Ok(secrets) => secrets,
+            Err(reason) => return (None, Ok(Verdict::failed(reason))),
+        };
         let seconds = self.grant.timeout_seconds.min(TIMEOUT_SECONDS_MAX);
         let timeout_at = tokio::time::Instant::now() + Duration::from_secs(seconds);
         let steps = match all_steps(self.grant) {
@@ -115,7 +146,7 @@ impl Attempt<'_> {
             Err(reason) => Ok(Err(Verdict::failed(reason))),
         };
         let ended = match brought {
-            Ok(Ok(files)) => self.run_steps(guard, steps, files, &workspace, timeout_at).await,
+            Ok(Ok(files)) => self.run_steps(guard, steps, files, secrets, &workspace, timeout_at).await,
             ended => {
                 self.executor.tasks.spawn(guard.ended());
                 ended
@@ -177,6 +208,7 @@ impl Attempt<'_> {
         mut guard: Guard,
         steps: Vec<(StepSpec, String)>,
         files: Vec<PathBuf>,
+        secrets: &Secrets,
         workspace: &Workspace,
         timeout_at: tokio::time::Instant,
     ) -> Result<Verdict, Dropped> {
@@ -195,7 +227,8 @@ impl Attempt<'_> {
         let path = workspace.path.clone();
         let own_limit = self.executor.config.log_limit;
         let log_limit = self.grant.log_limit.map_or(own_limit, |limit| limit.min(own_limit));
-        let mut run = Steps::new(&mut guard, publisher, lease, shutdown, timeout_at, kill_after, path, log_limit);
+        let mut run =
+            Steps::new(&mut guard, publisher, lease, shutdown, timeout_at, kill_after, path, log_limit, self.masker);
         let mut ended = Ok(Verdict { outcome: Outcome::Succeeded, reason: None });
         for (at, ((spec, command), script)) in steps.into_iter().zip(files).enumerate() {
             if lease.is_cancelled() {
@@ -203,7 +236,10 @@ impl Attempt<'_> {
                 break;
             }
             let index = u32::try_from(at).unwrap_or(u32::MAX);
-            let env = with(&env, &spec.env);
+            let mut env = with(&env, &spec.env);
+            if !self.is_checkout(index) {
+                secrets.add_to(&mut env);
+            }
             let step = Planned { index, spec, command, script, env, last: at + 1 == count };
             match self.run_step(&mut run, &step, limits).await {
                 Ok(Verdict { outcome: Outcome::Succeeded, .. }) => {}
@@ -244,7 +280,7 @@ impl Attempt<'_> {
             exit_code: code,
             reason: reason.clone(),
         })?;
-        let is_checkout = self.grant.source.is_some() && step.index == 0;
+        let is_checkout = self.is_checkout(step.index);
         let reason = match (outcome, code) {
             (Outcome::Failed, Some(code)) if is_checkout => {
                 Some(format!("the source could not be checked out: git exited with {code}"))
@@ -252,6 +288,11 @@ impl Attempt<'_> {
             _ => reason.map(|reason| format!("step {:?}: {reason}", step.spec.name)),
         };
         Ok(Verdict { outcome, reason })
+    }
+
+    /// Whether a step is the checkout of the source, which is not the pipeline's own.
+    fn is_checkout(&self, step: u32) -> bool {
+        self.grant.source.is_some() && step == 0
     }
 
     /// Keeps what the patterns name, also of a job that failed. Only a job that would have succeeded fails by it.
@@ -268,6 +309,7 @@ impl Attempt<'_> {
         let path = workspace.path.clone();
         let resolved = tokio::task::spawn_blocking(move || artifact::resolve(&path, &patterns)).await;
         let Resolved { files, mut refusals } = resolved.unwrap_or_default();
+        let files = named(self.masker, files);
         let uploads = Arc::new(Uploads::new(self.grant));
         // Stops the blocking upload when this future is left.
         let stop = CancellationToken::new();
@@ -286,6 +328,7 @@ impl Attempt<'_> {
         match refusals.into_iter().next() {
             Some(reason) if verdict.outcome == Outcome::Succeeded => Ok(Verdict::failed(reason)),
             Some(reason) => {
+                let reason = self.masker.owned(reason);
                 tracing::debug!(reason, "an artifact of a failed job was not kept");
                 Ok(verdict)
             }
@@ -320,6 +363,7 @@ impl Attempt<'_> {
                 Err(GivenUp::Unreached(reason))
                     if by == UploadBy::Auto && begun.elapsed() < UNREACHED_MAX && !stop.is_cancelled() =>
                 {
+                    let reason = self.masker.owned(reason);
                     tracing::warn!(artifact = kept.name, reason, over_broker, "an artifact goes the other way");
                     uploads.go_over_broker(!over_broker);
                 }
@@ -335,6 +379,7 @@ impl Attempt<'_> {
             () = self.executor.shutdown.cancelled() => return Err(Dropped::Shutdown),
         };
         let Verdict { outcome, reason } = verdict;
+        let reason = reason.map(|reason| self.masker.owned(reason));
         let (executor, lease) = (self.executor.config.id, self.grant.lease);
         let incarnation = Some(self.executor.incarnation);
         let request = ControlRequest::Finish { executor, incarnation, lease, outcome, last_offset, reason };
@@ -362,6 +407,22 @@ fn all_steps(grant: &Grant) -> Result<Vec<(StepSpec, String)>, String> {
     let checkout = grant.source.as_ref().map(source::step).transpose()?;
     let given = grant.steps.iter().map(|spec| (spec.clone(), spec.run.clone()));
     Ok(checkout.into_iter().chain(given).collect())
+}
+
+/// Files under names that may be told. Two of which only the masked part differs are told apart by a number.
+fn named(masker: &Masker, files: Vec<Kept>) -> Vec<Kept> {
+    let mut names = BTreeSet::new();
+    let named = files.into_iter().map(|Kept { name, path }| {
+        let masked = masker.owned(name);
+        let mut name = masked.clone();
+        let mut n = 2;
+        while !names.insert(name.clone()) {
+            name = format!("{masked} ({n})");
+            n += 1;
+        }
+        Kept { name, path }
+    });
+    named.collect()
 }
 
 fn with(env: &BTreeMap<String, String>, more: &BTreeMap<String, String>) -> BTreeMap<String, String> {

@@ -19,9 +19,11 @@ mod job;
 mod lease;
 mod lockfile;
 mod log;
+mod mask;
 mod now;
 mod publish;
 mod runner;
+mod secrets;
 mod source;
 mod step;
 mod upload;
@@ -35,6 +37,8 @@ use wire::{ExecutorId, LabelSet, Limits, task::ExecutorSecret};
 
 pub use host::sandbox::{IsolationChoice, SandboxOptions, sandbox_works};
 pub use lease::trusted_until;
+#[doc(hidden)]
+pub use mask::fuzz;
 pub use publish::UNCONFIRMED_BYTES_MAX;
 
 /// Between SIGTERM and SIGKILL, when a job is cancelled or its time is up.

@@ -23,6 +23,7 @@ use crate::{
     host::{Guard, LastWord, Output},
     lease::Lease,
     log::{Log, Stream},
+    mask::Masker,
     publish::{LeaseLost, Publisher},
 };
 
@@ -110,8 +111,9 @@ impl<'a> Steps<'a> {
         kill_after: Duration,
         workspace: PathBuf,
         log_limit: u64,
+        masker: &Masker,
     ) -> Self {
-        let (errors, log, buffer, ending, limit) = (None, Log::new(log_limit), vec![0; READ_BYTES], None, None);
+        let (errors, log, buffer, ending, limit) = (None, Log::new(log_limit, masker), vec![0; READ_BYTES], None, None);
         Self {
             guard,
             publisher,

@@ -4,6 +4,7 @@ pub mod dead_letter;
 mod journal;
 pub mod reply;
 pub mod retention;
+pub mod secret;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -17,6 +18,7 @@ use wire::{
     event::Recorded,
     payload::InputFile,
     pipeline::{Condition, SourceSpec, StepSpec},
+    secret::SecretUse,
     task::{ExecutorNotice, LeaseRef, Reply},
     view::LostAttempt,
 };
@@ -185,6 +187,9 @@ pub struct JobPlan {
     pub limits: Limits,
     /// The environment of every step, `INPUT_*` and `MATRIX_*` included.
     pub env: BTreeMap<String, String>,
+    /// Secrets that its steps see as variables: by name, for the answer to a claim to give their values.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<SecretUse>,
     /// Inputs that are files.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<InputFile>,

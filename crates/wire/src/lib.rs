@@ -29,6 +29,7 @@ pub mod pipeline;
 pub mod problem;
 pub mod reply;
 pub mod search;
+pub mod secret;
 pub mod size;
 pub mod statistics;
 pub mod task;

@@ -10,6 +10,7 @@ use crate::{
     Limits,
     concurrency::ConcurrencySpec,
     isolation::{is_network_on, network_by_default},
+    secret::SecretUse,
 };
 
 /// The `ETag` of a pipeline's text: its SHA-256, in quotes.
@@ -329,6 +330,9 @@ pub struct JobSpec {
     /// Environment of its steps: the pipeline's and its own. May hold `${{ }}`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
+    /// Secrets that its steps see as variables: the pipeline's and its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<SecretUse>,
     /// At least one, run in order.
     pub steps: Vec<StepSpec>,
     /// Paths or `*` patterns relative to the workspace, kept when the job has ended.

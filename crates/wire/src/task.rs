@@ -17,6 +17,7 @@ use crate::{
     mac::EventKey,
     payload::InputFile,
     pipeline::{SourceSpec, StepSpec},
+    secret::SealedSecrets,
 };
 
 pub use crate::executor_now::ExecutorNow;
@@ -163,6 +164,10 @@ pub enum ControlRequest {
         label_set: LabelSet,
         /// Milliseconds for which the requester waits. Control does not grant what has waited for longer.
         patience_ms: u64,
+        /// The public key that secrets are sealed with, new for each claim: see [`SealedSecrets`]. Who sends it promises to take
+        /// them out of all that it prints and says. Without it no job that has secrets is granted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        secrets_key: Option<String>,
     },
     /// I still run these. Answer: [`ControlReply::Renewed`].
     Renew {
@@ -283,6 +288,9 @@ pub struct Grant {
     pub job_token: String,
     /// Base of the URL for uploads: `PUT <url>/api/v1/jobs/<job>/artifacts/<name>`, the name percent-encoded.
     pub upload_url: String,
+    /// The job's secrets, as variables of its steps: only for who claimed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secrets: Option<SealedSecrets>,
     /// The worker and the client that asked, if any: the routing key of the attempt's events, and `client_id` in them.
     pub reply: Option<Reply>,
 }
@@ -354,6 +362,7 @@ mod tests {
             event_key: key.event_key(lease.job, 2),
             job_token: key.job_token(lease.job, 2),
             upload_url: "http://127.0.0.1:1".to_owned(),
+            secrets: None,
             reply: Some(Reply { server_id, client_id }),
         }));
         assert_eq!(from_bytes::<ControlReply>(&to_bytes(&grant)).unwrap(), grant);

@@ -235,6 +235,9 @@ pub struct PipelineView {
     pub yaml: String,
     /// When it was last changed.
     pub updated_at: Timestamp,
+    /// What its jobs will miss when they run, such as a secret that is not set: a sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// A page of a log.

@@ -6,6 +6,7 @@ pub(crate) mod data_dir;
 pub(crate) mod isolation;
 pub(crate) mod retention;
 pub(crate) mod roles;
+pub(crate) mod secrets_key;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -17,6 +18,7 @@ use self::{
     isolation::IsolationOptions,
     retention::RetentionOptions,
     roles::{Role, Roles},
+    secrets_key::SecretsKeyOptions,
 };
 use crate::{objects::ObjectsChoice, tend};
 
@@ -97,6 +99,9 @@ pub(crate) struct ServeOptions {
     /// What stands between steps and machine.
     #[command(flatten)]
     pub(crate) isolation: IsolationOptions,
+    /// What secrets are encrypted with.
+    #[command(flatten)]
+    pub(crate) secrets_key: SecretsKeyOptions,
     /// How long builds are kept.
     #[command(flatten)]
     pub(crate) retention: RetentionOptions,

@@ -108,6 +108,17 @@ fn real_answers_are_what_the_reference_says() {
         &[],
         "name: idle\njobs: {a: {labels: [none], steps: [{run: x}]}}",
     );
+    let plain = [("content-type", "text/plain")];
+    for status in [201, 204] {
+        assert_eq!(reader.ask("PUT", "/secrets/{secret}", &["TOKEN", "?allow=idle"], &plain, "s3cret").status, status);
+        let of_idle = ["idle", "TOKEN"];
+        let put = reader.ask("PUT", "/pipelines/{name}/secrets/{secret}", &of_idle, &plain, "s3cret");
+        assert_eq!(put.status, status);
+    }
+    assert_eq!(reader.get("/secrets", &[])["secrets"][0]["allowed"], json!(["idle"]));
+    assert_eq!(reader.get("/pipelines/{name}/secrets", &["idle"])["secrets"][0]["name"], "TOKEN");
+    assert_eq!(reader.ask("DELETE", "/pipelines/{name}/secrets/{secret}", &["idle", "TOKEN"], &[], "").status, 204);
+    assert_eq!(reader.ask("DELETE", "/secrets/{secret}", &["TOKEN"], &[], "").status, 204);
     let idle = reader.ask("POST", "/pipelines/{name}/builds", &["idle"], &[], "").json();
     let idle = idle["id"].as_str().unwrap();
     assert!(reader.get("/builds/{id}", &[idle])["jobs"][0]["waiting_for"].is_string());

@@ -23,8 +23,12 @@ fn what_is_refused_is_refused_as_the_reference_says() {
         let digits = id == none && matches!(path, "/tokens/{id}" | "/invitations/{id}");
         let id = if digits { "0123456789abcdef" } else { id };
         let parameters = path.split('{').skip(1).map(|rest| rest.split('}').next().unwrap());
-        let mut values: Vec<_> =
-            parameters.map(|parameter| if matches!(parameter, "id" | "ref") { id } else { name }).collect();
+        let values = parameters.map(|parameter| match parameter {
+            "id" | "ref" => id,
+            "secret" if name == "site" => "TOKEN",
+            _ => name,
+        });
+        let mut values: Vec<_> = values.collect();
         match path {
             "/jobs/{id}/log/search" => values.push("?q=x"),
             "/jobs/{id}/log/group" => values.push("?line=0"),

@@ -41,6 +41,7 @@ fn job(n: usize, needs: &[usize], condition: Condition, attempts: u32, lost_atte
         network: true,
         limits: wire::Limits::default(),
         env: BTreeMap::new(),
+        secrets: Vec::new(),
         files: Vec::new(),
         source: None,
         steps: vec![StepSpec {

@@ -8,6 +8,7 @@ mod limits;
 mod needs;
 mod queueing;
 pub mod retention;
+mod secrets;
 mod yaml;
 
 use std::collections::HashMap;
@@ -37,8 +38,8 @@ pub const VALUE_BYTES_MAX: usize = 64 * 1024;
 /// and written as a whole at every step that it takes, so its size is everybody's waiting time.
 pub const PLANS_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-const KEYS: [&str; 9] =
-    ["name", "description", "inputs", "source", "env", "retention", "priority", "concurrency", "jobs"];
+const KEYS: [&str; 10] =
+    ["name", "description", "inputs", "source", "env", "secrets", "retention", "priority", "concurrency", "jobs"];
 
 /// Reads a pipeline from YAML, or JSON, which is YAML.
 ///
@@ -69,7 +70,8 @@ pub fn parse(text: &str) -> Result<PipelineSpec, Problem> {
     // A build has no combination of its own.
     let concurrency =
         queueing::concurrency(&fields, &mut |node, text, what| holes.read(node, text, what, Some(&[][..])))?;
-    let jobs = jobs::read(&fields, &env, queueing::priority(&fields, 0)?, &mut holes)?;
+    let shared = jobs::Shared { env, secrets: secrets::read(&fields)?, priority: queueing::priority(&fields, 0)? };
+    let jobs = jobs::read(&fields, &shared, &mut holes)?;
     holes.check_shared(&jobs)?;
     Ok(PipelineSpec { name, description, inputs, source, retention, concurrency, jobs })
 }

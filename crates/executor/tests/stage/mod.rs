@@ -396,6 +396,7 @@ pub(crate) fn job(steps: &[&str]) -> Grant {
         event_key: KEY.event_key(lease.job, lease.attempt),
         job_token: KEY.job_token(lease.job, lease.attempt),
         upload_url: "http://127.0.0.1:9".to_owned(),
+        secrets: None,
         reply: None,
     }
 }

@@ -90,6 +90,7 @@ fn job(build: u128, place: usize, dice: &mut Dice) -> Job {
         network: true,
         limits: wire::Limits::default(),
         env: BTreeMap::new(),
+        secrets: Vec::new(),
         files: Vec::new(),
         source: None,
         steps: (0..dice.between(1, 2)).map(step).collect(),

@@ -41,6 +41,7 @@ pub(super) fn job(name: &str) -> Job {
         network: true,
         limits: wire::Limits::default(),
         env: BTreeMap::from([("A".to_owned(), "ä".to_owned())]),
+        secrets: Vec::new(),
         files: Vec::new(),
         source: None,
         steps: vec![StepSpec {

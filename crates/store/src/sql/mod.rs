@@ -34,6 +34,7 @@ mod retention;
 mod rows;
 mod search;
 mod search_index;
+mod secrets;
 mod text;
 mod tokens;
 mod told_about;
