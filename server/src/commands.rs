@@ -90,7 +90,7 @@ pub(crate) async fn trigger(
         );
         return Err(Problem::new(422, "Inputs too large", sentence));
     }
-    let Wanted { socket, told } = wanted(who, trigger)?;
+    let Wanted { socket, told } = wanted(who, trigger, &core.webhook_destinations)?;
     let idempotency = idempotency_key.map(|key| idempotency(key, trigger)).transpose()?;
     let settled = payloads::settled(core, &spec, trigger).await?;
     let (build, announcements) = plan::plan(&spec, &settled, BuildId(Uuid::now_v7()), socket)?;

@@ -12,7 +12,10 @@ use store::Store;
 use tokio::sync::{Notify, Semaphore};
 use wire::mac::InstallationKey;
 
-use crate::{hub::Hub, known_tokens::KnownTokens, live::LiveQueries, memory::Bound, room::Room};
+use crate::{
+    hub::Hub, known_tokens::KnownTokens, live::LiveQueries, memory::Bound, replies::destination::Destinations,
+    room::Room,
+};
 
 /// Shared by handlers, the desk and the pages.
 pub(crate) struct Core {
@@ -32,6 +35,8 @@ pub(crate) struct Core {
     pub(crate) artifacts: Arc<dyn ObjectStore>,
     /// A payload may have so many bytes.
     pub(crate) payload_limit: u64,
+    /// Where webhooks may go.
+    pub(crate) webhook_destinations: Destinations,
     /// The secret that tokens and signatures are derived from.
     pub(crate) key: InstallationKey,
     /// Events of builds, for those who wait in this process.

@@ -243,10 +243,11 @@ fn start_control(running: &mut Running, parts: &Parts, shared: &StoreParts) {
         }
     }));
     let (broker, store, key) = (parts.broker.clone(), shared.store.clone(), shared.key.clone());
+    let destinations = parts.options.webhook_destinations();
     running.spawn(shared.turns.clone().run("replies", parts.shutdown.clone(), move |shutdown| {
-        let (broker, store, key) = (broker.clone(), store.clone(), key.clone());
+        let (broker, store, key, destinations) = (broker.clone(), store.clone(), key.clone(), destinations.clone());
         async move {
-            replies::run(broker, store, key, shutdown).await;
+            replies::run(broker, store, key, destinations, shutdown).await;
             Ok(())
         }
     }));
@@ -314,6 +315,7 @@ async fn start_gateway(
         artifacts: objects.store,
         payload_limit: options.payload_limit,
         deleted,
+        webhook_destinations: options.webhook_destinations(),
         key: shared.key.clone(),
         live: LiveQueries::default(),
         attachments: Attachments::new(broker.clone()),

@@ -16,7 +16,11 @@ use self::{
     retention::RetentionOptions,
     roles::{Role, Roles},
 };
-use crate::{objects::ObjectsChoice, tend};
+use crate::{
+    objects::ObjectsChoice,
+    replies::destination::{Allowed, Destinations},
+    tend,
+};
 
 /// Options of `stepcast serve`.
 #[derive(Clone, Debug, Args)]
@@ -92,6 +96,10 @@ pub(crate) struct ServeOptions {
     /// URL under which people and executors reach the gateways [default: from --listen].
     #[arg(long, env = "STEPCAST_PUBLIC_URL", value_parser = public_url)]
     pub(crate) public_url: Option<String>,
+    /// What webhooks may reach besides the public internet: networks (10.1.0.0/16), addresses and names of hosts, separated by
+    /// commas [default: nothing].
+    #[arg(long, env = "STEPCAST_WEBHOOK_ALLOW", value_delimiter = ',')]
+    pub(crate) webhook_allow: Vec<Allowed>,
     /// How long builds are kept.
     #[command(flatten)]
     pub(crate) retention: RetentionOptions,
@@ -136,6 +144,11 @@ impl ServeOptions {
             );
         }
         Ok(())
+    }
+
+    /// See [`ServeOptions::webhook_allow`].
+    pub(crate) fn webhook_destinations(&self) -> Destinations {
+        Destinations::new(self.webhook_allow.clone())
     }
 
     /// See [`ServeOptions::affinity_seconds`].

@@ -25,7 +25,13 @@ async fn reply_to_a_queue_of_the_embedded_broker_waits_for_the_queue_and_comes_o
     let journal = Arc::new(StoreJournal(Arc::clone(&store) as _));
     let broker = EmbeddedBroker::start(journal, stop.clone()).await.unwrap();
     let key = InstallationKey([7; 32]);
-    let running = tokio::spawn(run(Arc::clone(&broker) as _, Arc::clone(&store) as _, key, stop.clone()));
+    let running = tokio::spawn(run(
+        Arc::clone(&broker) as _,
+        Arc::clone(&store) as _,
+        key,
+        Destinations::default(),
+        stop.clone(),
+    ));
 
     let spec = pipeline::parse("name: hi\njobs: {a: {steps: [{run: echo hi}]}}\n").unwrap();
     let (build, announcements) = plan::plan(&spec, &Trigger::default(), BuildId(Uuid::now_v7()), None).unwrap();

@@ -70,6 +70,9 @@ fn what_is_refused_is_refused_as_the_reference_says() {
         ("/search", "?q=x&other=1"),
         ("/search", "?q=x&kind=odd"),
         ("/stats", "?days=401"),
+        ("/webhook-secret", ""),
+        ("/webhook-secret", "?url=ftp://example.org"),
+        ("/webhook-secret", "?url=https://example.org&other=1"),
         ("/results", ""),
         ("/results", "?received=true"),
     ] {

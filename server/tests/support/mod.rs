@@ -271,6 +271,16 @@ impl Drop for Server {
     }
 }
 
+/// What `stepcast serve` says to options that it refuses.
+pub(crate) fn refused(arguments: &[&str]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let mut serve = Command::new(STEPCAST);
+    serve.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(folder.path()).args(arguments);
+    let output = serve.output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stdout));
+    String::from_utf8(output.stderr).unwrap()
+}
+
 fn spawn(program: &Path, data_dir: &Path, listen: &str, arguments: &[String]) -> (Child, String) {
     let mut child = Command::new(program)
         .args(["serve", "--listen", listen, "--data-dir"])
