@@ -442,6 +442,7 @@ fn executor_config(parts: &Parts) -> Result<ExecutorConfig, String> {
         slots: options.slots(),
         log_limit: options.log_limit,
         upload: options.upload.into(),
+        git_allowed: parts.options.git_allow.clone(),
         step_files: parts.step_files,
         work_dir: data_dir.work(),
         draining: parts.stop.draining.clone(),

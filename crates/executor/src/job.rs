@@ -19,7 +19,7 @@ use crate::{
     lease::Lease,
     publish::Publisher,
     runner::Executor,
-    source,
+    source::{self, GitAllowed},
     step::{self, Dropped, Ending, Exit, Planned, Steps},
     upload::Uploads,
     workspace::Workspace,
@@ -92,7 +92,7 @@ impl Attempt<'_> {
     async fn perform(&self) -> (Option<Workspace>, Result<Verdict, Dropped>) {
         let seconds = self.grant.timeout_seconds.min(TIMEOUT_SECONDS_MAX);
         let timeout_at = tokio::time::Instant::now() + Duration::from_secs(seconds);
-        let steps = match all_steps(self.grant) {
+        let steps = match all_steps(self.grant, &self.executor.config.git_allowed) {
             Ok(steps) => steps,
             Err(reason) => return (None, Ok(Verdict::failed(reason))),
         };
@@ -344,8 +344,8 @@ impl Attempt<'_> {
 }
 
 /// The checkout, if there is one, and the pipeline's steps, each with the command that people see.
-fn all_steps(grant: &Grant) -> Result<Vec<(StepSpec, String)>, String> {
-    let checkout = grant.source.as_ref().map(source::step).transpose()?;
+fn all_steps(grant: &Grant, git_allowed: &[GitAllowed]) -> Result<Vec<(StepSpec, String)>, String> {
+    let checkout = grant.source.as_ref().map(|source| source::step(source, git_allowed)).transpose()?;
     let given = grant.steps.iter().map(|spec| (spec.clone(), spec.run.clone()));
     Ok(checkout.into_iter().chain(given).collect())
 }

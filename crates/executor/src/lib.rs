@@ -35,6 +35,7 @@ use wire::{ExecutorId, LabelSet};
 
 pub use lease::trusted_until;
 pub use publish::UNCONFIRMED_BYTES_MAX;
+pub use source::GitAllowed;
 
 /// Between SIGTERM and SIGKILL, when a job is cancelled or its time is up.
 pub const KILL_AFTER: Duration = Duration::from_secs(10);
@@ -57,6 +58,8 @@ pub struct ExecutorConfig {
     pub log_limit: u64,
     /// How artifacts reach the server.
     pub upload: UploadBy,
+    /// Where sources may come from besides https and ssh.
+    pub git_allowed: Vec<GitAllowed>,
     /// The soft limit of open files for steps, where this process has raised its own.
     pub step_files: Option<u64>,
     /// Workspaces and locks live here; one executor at a time uses it.

@@ -16,6 +16,7 @@ pub mod dead_letter;
 pub mod event;
 pub mod executor_now;
 pub mod frame;
+pub mod git;
 pub mod group;
 pub mod id;
 pub mod log;

@@ -13,6 +13,9 @@ const CARGO_MS_MAX = 15 * 60_000;
 
 const run = promisify(execFile);
 
+// The repository is a folder of this machine, which executors do not clone otherwise.
+test.use({ serve: { arguments: ["--git-allow", tmpdir()], environment: {} } });
+
 test("a clone of this project's history is checked, tested and packed", async ({ page, api }) => {
   test.setTimeout(CARGO_MS_MAX + 60_000);
   const folder = await mkdtemp(join(tmpdir(), "stepcast-e2e-repository-"));

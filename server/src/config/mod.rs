@@ -75,6 +75,10 @@ pub(crate) struct ServeOptions {
     /// the broker where nobody is reached so.
     #[arg(long, env = "STEPCAST_UPLOAD", default_value = "auto")]
     pub(crate) upload: UploadChoice,
+    /// Where the executor takes Git sources from besides https and ssh: folders of its host (/srv/git), and hosts over http
+    /// (http://host:port), separated by commas [default: nothing].
+    #[arg(long, env = "STEPCAST_GIT_ALLOW", value_delimiter = ',')]
+    pub(crate) git_allow: Vec<executor::GitAllowed>,
     /// Labels that the executor offers, separated by commas [default: the operating system and the architecture].
     #[arg(long, env = "STEPCAST_LABELS", value_parser = labels)]
     pub(crate) labels: Option<LabelSet>,

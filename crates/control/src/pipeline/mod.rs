@@ -13,6 +13,7 @@ use std::collections::HashMap;
 
 use wire::{
     Problem,
+    git::GitUrl,
     pipeline::{InputKind, InputSpec, PipelineName, PipelineSpec, SourceSpec},
 };
 
@@ -130,8 +131,12 @@ fn input_kind(parts: &Fields<'_>) -> Result<InputKind, Problem> {
 
 fn source(node: &Node) -> Result<SourceSpec, Problem> {
     let parts = Fields::of(node, node.at, "`source`", &["git", "ref"])?;
-    let git = parts.required("git", "give the URL or path of a repository")?;
-    let git = text(git, &parts.name_of("git"))?.to_owned();
+    let at = parts.required("git", "give the URL or path of a repository")?;
+    let git = text(at, &parts.name_of("git"))?.to_owned();
+    // With holes it is an address only once they are filled.
+    if !expression::has_hole(&git) {
+        GitUrl::parse(&git).map_err(|sentence| at.at.problem(sentence))?;
+    }
     let reference = parts.text("ref")?.map(str::to_owned);
     Ok(SourceSpec { git, reference })
 }
