@@ -7,8 +7,9 @@ use std::{
 };
 
 use wire::{
-    git::{GitUrl, is_invisible, without_password},
+    git::{GitUrl, without_password},
     pipeline::{SourceSpec, Stderr, StepSpec},
+    text::is_invisible,
 };
 
 /// The name of the checkout's step.

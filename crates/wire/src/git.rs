@@ -2,6 +2,8 @@
 //! `ext::`, which runs a command, and it hands hosts to ssh, which takes one that begins with `-` for an option. What is not
 //! known here never reaches it.
 
+use crate::text::is_invisible;
+
 /// An address that git may be given. Which of them an executor takes is its own decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GitUrl {
@@ -106,13 +108,6 @@ fn host_of(authority: &str, is_ssh: bool) -> Result<(&str, Option<u16>), &'stati
     } else {
         Err("names a host that must be letters, digits, `.`, `_` or `-`, beginning with a letter or digit")
     }
-}
-
-/// Whether a letter changes how a text looks without being seen: those that turn the direction of writing, and those without a
-/// width. Such a name reads as another one.
-#[must_use]
-pub fn is_invisible(letter: char) -> bool {
-    matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{61c}')
 }
 
 /// For a sentence: short, in one line, and without a password.

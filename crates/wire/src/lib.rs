@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod about;
+pub mod artifact;
 pub mod authority;
 pub mod callback;
 pub mod chunks;
@@ -30,6 +31,7 @@ pub mod search;
 pub mod size;
 pub mod statistics;
 pub mod task;
+pub mod text;
 pub mod time;
 pub mod topic;
 pub mod view;
