@@ -33,6 +33,8 @@ pub(crate) struct Core {
     pub(crate) room: Room,
     /// Files that jobs left behind, and payloads.
     pub(crate) artifacts: Arc<dyn ObjectStore>,
+    /// What attempts may leave behind.
+    pub(crate) allowance: Arc<Allowance>,
     /// A payload may have so many bytes.
     pub(crate) payload_limit: u64,
     /// Where webhooks may go.

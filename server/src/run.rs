@@ -23,6 +23,7 @@ use tracing::{error, info};
 use wire::{Timestamp, mac::InstallationKey, size::Size};
 
 use crate::{
+    allowance::Allowance,
     backend::{self, OpenBroker},
     chunks, commands,
     config::{ServeOptions, data_dir::DataDir, roles::Role},
@@ -313,6 +314,7 @@ async fn start_gateway(
         memory: memory::bound(options, &gateway::Limits::default()),
         room: shared.room.clone(),
         artifacts: objects.store,
+        allowance: Allowance::new(options.artifact_limit, options.job_artifacts_limit),
         payload_limit: options.payload_limit,
         deleted,
         webhook_destinations: options.webhook_destinations(),

@@ -212,8 +212,10 @@ fn judged(
         allowed.push(*address);
     }
     if allowed.is_empty() {
-        let host = host.trim_matches(['[', ']']).to_owned();
-        return Err(ureq::Error::Other(Box::new(NotAllowed(host))));
+        let host = host.trim_matches(['[', ']']);
+        // 127.1 is a way to write an address that the option does not take.
+        let option = if host.parse::<Allowed>().is_ok() { host } else { "ADDRESS" };
+        return Err(ureq::Error::Other(Box::new(NotAllowed(option.to_owned()))));
     }
     Ok(allowed)
 }
