@@ -41,6 +41,7 @@ def properties(**more):
 class Executor:
     def __init__(self, url, name, labels):
         self.id, self.name, self.labels, self.job = str(uuid.uuid4()), name, labels, None
+        self.secret = uuid.uuid4().hex  # Nobody else can take this executor's place. Like the id it would be kept across restarts.
         self.about = {"version": 1, "executor": self.id, "incarnation": str(uuid.uuid4())}
         self.wanted, self.consumers, self.hints = set(), {}, collections.deque()
         self.waiting_for = self.answer = self.lease_s = None
@@ -98,7 +99,7 @@ class Executor:
         """Hears what comes, for `seconds` at most. Registers and renews every third of a lease."""
         if now() >= self.tend_at:
             self.tend_at = now() + (self.lease_s or PATIENCE) / 3
-            self.send("register", name=self.name, labels=self.labels, slots=1)
+            self.send("register", name=self.name, labels=self.labels, slots=1, secret=self.secret)
             if self.job:
                 self.send("renew", leases=[self.job.lease])
         self.connection.process_data_events(max(0, min(seconds, self.tend_at - now())))

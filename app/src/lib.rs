@@ -15,7 +15,7 @@ pub mod pages;
 pub mod parts;
 pub mod rest;
 
-use leptos::prelude::*;
+use leptos::{nonce::use_nonce, prelude::*};
 use leptos_meta::{MetaTags, Title, provide_meta_context};
 use leptos_router::{
     SsrMode,
@@ -28,7 +28,7 @@ use components::{
     at_once::AtOnce, broker_note::BrokerNote, clock::Clock, disk_note::DiskNote, header::Header, health::Health,
 };
 use live::Live;
-use pages::{home::HomeRoute, not_found::NotFound, sign_in::SignInRoute};
+use pages::{home::HomeRoute, not_found::NotFound, sign_in::SignInRoute, welcome::WelcomeRoute};
 use parts::Page;
 
 /// Where the browser package is: URLs with the hash of their content.
@@ -50,12 +50,20 @@ const BEFORE_PAINT: &str = "document.documentElement.classList.add('js');\
 
 /// The page that is seen without a session.
 pub(crate) const SIGN_IN: &str = "/sign-in";
+/// Where an account is made.
+pub(crate) const WELCOME: &str = "/welcome";
+
 /// The page that searches everything.
 pub(crate) const SEARCH: &str = "/search";
 /// The page of what nobody could process.
 pub(crate) const DEAD_LETTERS: &str = "/dead-letters";
 
-/// The whole document.
+/// Whether a page at this path has a session: those by which one gets in have none yet.
+pub(crate) fn has_session(path: &str) -> bool {
+    path != SIGN_IN && path != WELCOME
+}
+
+/// The whole document. Its scripts carry the nonce that the server has put into the context: no others run.
 #[must_use]
 pub fn shell(assets: Assets) -> impl IntoView {
     let Assets { js, wasm, parts, css } = assets;
@@ -67,14 +75,14 @@ pub fn shell(assets: Assets) -> impl IntoView {
                 <meta charset="utf-8"/>
                 <meta name="viewport" content="width=device-width, initial-scale=1"/>
                 <meta name="color-scheme" content="light dark"/>
-                <script>{BEFORE_PAINT}</script>
+                <script nonce=use_nonce()>{BEFORE_PAINT}</script>
                 <link rel="stylesheet" href=css/>
                 <link rel="icon" href="/favicon.svg" type="image/svg+xml"/>
-                <link rel="modulepreload" href=js/>
+                <link rel="modulepreload" href=js nonce=use_nonce()/>
                 {[wasm].into_iter().chain(parts).map(|file| view! {
                     <link rel="preload" href=file r#as="fetch" r#type="application/wasm" crossorigin=""/>
                 }).collect_view()}
-                <script type="module">{start}</script>
+                <script type="module" nonce=use_nonce()>{start}</script>
                 <MetaTags/>
             </head>
             <body>
@@ -112,6 +120,7 @@ pub fn App() -> impl IntoView {
                     <Route path=path!("/dead-letters") view=Page::DeadLetters ssr=SsrMode::Async/>
                     <Route path=path!("/search") view=Page::Search ssr=SsrMode::Async/>
                     <Route path=path!("/sign-in") view=|| AtOnce(SignInRoute()) ssr=SsrMode::Async/>
+                    <Route path=path!("/welcome") view=|| AtOnce(WelcomeRoute()) ssr=SsrMode::Async/>
                 </Routes>
             </main>
         </Router>
@@ -124,7 +133,7 @@ fn OpenSocket() -> impl IntoView {
     let path = use_location().pathname;
     Effect::new(move |_| {
         if let Some(live) = use_context::<Live>()
-            && path.get() != SIGN_IN
+            && has_session(&path.get())
         {
             live.open();
         }

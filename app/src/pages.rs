@@ -11,3 +11,4 @@ pub mod not_found;
 pub mod pipeline;
 pub mod search;
 pub mod sign_in;
+pub mod welcome;

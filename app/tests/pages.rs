@@ -366,8 +366,10 @@ async fn signing_in_needs_no_scripts() {
     assert!(html.contains(r#"action="/sign-in""#) && html.contains(r#"name="token""#), "{html}");
     let html = page("http://x/sign-in?next=%2Fbuilds%2Fx%3Fjob%3D%22y", false).await;
     assert!(html.contains(r#"name="next" value="/builds/x?job=&quot;y""#), "{html}");
-    let html = page("http://x/sign-in?link=secret", false).await;
-    assert!(html.contains(r#"type="hidden""#) && html.contains(r#"value="secret""#), "{html}");
+    assert!(html.contains(r#"name="name""#) && html.contains(r#"name="password""#), "{html}");
+    let html = page("http://x/welcome?link=secret&wrong=taken&name=Ada%22", false).await;
+    assert!(html.contains(r#"action="/welcome""#) && html.contains(r#"name="link" value="secret""#), "{html}");
+    assert!(html.contains("Another account has this name") && html.contains(r#"value="Ada&quot;""#), "{html}");
 }
 
 #[tokio::test]

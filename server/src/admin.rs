@@ -1,4 +1,4 @@
-//! `stepcast token` and `stepcast doctor`: what is done on the machine of the data folder, without the server.
+//! `stepcast doctor`: what is looked at on the machine of the data folder, without the server.
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -7,11 +7,10 @@ use std::{
 };
 
 use broker::Broker as _;
-use broker_rabbitmq::RabbitBroker;
-use clap::{Args, Subcommand};
-use store::{StoreError, model::TokenRow};
+use broker_rabbitmq::{RabbitBroker, rights};
+use clap::Args;
+use store::StoreError;
 use tokio_util::sync::CancellationToken;
-use wire::authority::Role;
 
 use crate::{
     backend::open_store_beside,
@@ -19,35 +18,10 @@ use crate::{
         backend::{self, BrokerChoice, StoreChoice},
         data_dir::DataDir,
     },
-    secret,
 };
 
 /// With less than this the disk is soon full: a large log alone takes more.
 const FREE_MIB_MIN: u64 = 512;
-
-/// Subcommands of `stepcast token`.
-#[derive(Subcommand)]
-pub(crate) enum TokenCommand {
-    /// Print a new token, once.
-    Create(TokenOptions),
-}
-
-/// Options of `stepcast token create`.
-#[derive(Args)]
-pub(crate) struct TokenOptions {
-    /// What the token is for.
-    #[arg(long)]
-    name: String,
-    /// What it may do. For now `owner`.
-    #[arg(long, default_value = "owner")]
-    role: Role,
-    /// The data folder of the server.
-    #[arg(long, env = "STEPCAST_DATA_DIR", default_value = "./stepcast-data")]
-    data_dir: PathBuf,
-    /// The store of the server, as `stepcast serve` is told it.
-    #[arg(long, env = "STEPCAST_STORE", default_value = "sqlite", hide_env_values = true, value_parser = backend::parse::<StoreChoice>)]
-    store: StoreChoice,
-}
 
 /// Options of `stepcast doctor`.
 #[derive(Args)]
@@ -64,25 +38,21 @@ pub(crate) struct DoctorOptions {
     /// Address and port that the server listens on.
     #[arg(long, env = "STEPCAST_LISTEN", default_value = "127.0.0.1:3000")]
     listen: SocketAddr,
-}
-
-/// `stepcast token create`: the token alone goes to the standard output.
-pub(crate) async fn token(command: TokenCommand) -> Result<(), String> {
-    let TokenCommand::Create(options) = command;
-    let data_dir = match options.store {
-        StoreChoice::Sqlite => DataDir::existing(&options.data_dir)?,
-        StoreChoice::Postgres(_) => DataDir::named(&options.data_dir),
-    };
-    let store = open_store_beside(&options.store, &data_dir).await?;
-    let token = secret::token("stepcast")?;
-    let row = TokenRow { sha256: secret::sha256(&token), name: options.name, role: options.role };
-    store.put_token(&row).await.map_err(|failure| failure.to_string())?;
-    println!("{token}");
-    Ok(())
+    /// Checks nothing, and prints the `rabbitmqctl` lines that make a RabbitMQ user who can do an executor's work and no more: of the
+    /// executor whose data folder this is, or of all executors where the folder has none.
+    #[arg(long)]
+    permissions: bool,
+    /// The name of that user.
+    #[arg(long, default_value = "stepcast-executor", requires = "permissions")]
+    executor_user: String,
 }
 
 /// `stepcast doctor`: each check is one line; the exit status tells whether all are well.
 pub(crate) async fn doctor(options: DoctorOptions) -> Result<(), String> {
+    if options.permissions {
+        print!("{}", permissions(&options)?);
+        return Ok(());
+    }
     let mut ill = 0;
     let mut tell = |what: &str, result: Result<String, String>| match result {
         Ok(good) => println!("ok       {what}: {good}"),
@@ -111,6 +81,30 @@ pub(crate) async fn doctor(options: DoctorOptions) -> Result<(), String> {
         tell(program, which(program).ok_or_else(|| format!("not found in PATH, and {need}: install it")));
     }
     if ill == 0 { Ok(()) } else { Err(format!("{ill} of the checks found a problem")) }
+}
+
+/// The lines of `stepcast doctor --permissions`.
+fn permissions(options: &DoctorOptions) -> Result<String, String> {
+    let BrokerChoice::Rabbit(url) = &options.broker else {
+        return Err("only RabbitMQ has users: name the broker by --broker amqp://…".to_owned());
+    };
+    let vhost = rights::virtual_host(url.reveal()).map_err(|failure| failure.to_string())?;
+    let kept = DataDir::existing(&options.data_dir).ok().filter(DataDir::has_executor);
+    let id = kept.map(|data_dir| data_dir.executor_id()).transpose()?;
+    let rights::Permissions { configure, write, read, keys } = rights::of_executor(id);
+    let whose = id.map_or_else(|| "executors, which share it".to_owned(), |id| format!("executor {id}"));
+    let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
+    let (vhost, user) = (quoted(&vhost), quoted(&options.executor_user));
+    Ok(format!(
+        "# The RabbitMQ user of {whose}. The first line asks for a password.\n\
+         rabbitmqctl add_user {user}\n\
+         rabbitmqctl set_permissions --vhost {vhost} {user} {} {} {}\n\
+         rabbitmqctl set_topic_permissions --vhost {vhost} {user} utils {} '^$'\n",
+        quoted(&configure),
+        quoted(&write),
+        quoted(&read),
+        quoted(&keys)
+    ))
 }
 
 /// Connects, which declares what is not there yet, and asks whether messages are taken.

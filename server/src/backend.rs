@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use broker::{Broker, embedded::EmbeddedBroker};
-use broker_rabbitmq::RabbitBroker;
+use broker_rabbitmq::{RabbitBroker, rights::Rights};
 use store::{Store, postgres::PostgresStore, sqlite::SqliteStore};
 use tokio_util::sync::CancellationToken;
 use wire::mac::InstallationKey;
@@ -30,15 +30,16 @@ pub(crate) enum OpenBroker {
 }
 
 impl OpenBroker {
-    /// Opens it. The embedded one keeps its messages in `store`.
+    /// Opens it, at RabbitMQ as a user with these rights. The embedded one keeps its messages in `store`.
     pub(crate) async fn open(
         choice: &BrokerChoice,
         store: Option<&Arc<dyn Store>>,
+        rights: Rights,
         shutdown: CancellationToken,
     ) -> Result<Self, String> {
         match (choice, store) {
             (BrokerChoice::Rabbit(url), _) => {
-                let opened = RabbitBroker::start(url.reveal(), shutdown).await;
+                let opened = RabbitBroker::start_with(url.reveal(), rights, shutdown).await;
                 opened.map(Self::Rabbit).map_err(|failure| failure.to_string())
             }
             (BrokerChoice::Embedded, Some(store)) => {

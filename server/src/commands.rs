@@ -9,6 +9,7 @@ use control::{
 };
 use store::{
     ChangeError,
+    audit::NewEntry,
     model::{
         Announcement, Created, Idempotency, NewBuild, Put,
         dead_letter::{DeadLetter, Settled},
@@ -20,6 +21,8 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 use wire::{
     Authority, BuildId, DeadLetterId, PipelineName, Problem,
+    audit::Action,
+    authority::Need,
     command::{Retry, Trigger},
     dead_letter::{Cause, DeadLetterState, DeadLetterView},
     reply::ReplyView,
@@ -27,8 +30,10 @@ use wire::{
 };
 
 use crate::{
+    accounts::note,
     core::Core,
     payloads,
+    places::need_of_build,
     precondition::Precondition,
     queries::{not_found, store_problem, whole_dead_letter},
     replies::wanted::{Wanted, wanted},
@@ -49,11 +54,14 @@ const INPUT_BYTES_MAX: usize = 64 * 1024;
 /// is given.
 pub(crate) async fn put_pipeline(
     core: &Core,
-    _who: &Authority,
+    who: &Authority,
     name: Option<&PipelineName>,
     text: &str,
     wanted: &Precondition,
 ) -> Result<(PipelineName, bool), Problem> {
+    if let Some(name) = name {
+        who.need(Need::Change(name))?;
+    }
     core.room.check()?;
     let _turn = core.planning.acquire().await; // It is never closed.
     let spec = pipeline::parse(text)?;
@@ -62,9 +70,18 @@ pub(crate) async fn put_pipeline(
             format!("The text names the pipeline `{}`, the address names it `{name}`: make them the same.", spec.name);
         return Err(Problem::new(422, "Invalid pipeline", sentence));
     }
-    let created = match core.store.put_pipeline(&spec, text, wanted.rule(text)).await.map_err(store_problem)? {
+    who.need(Need::Change(&spec.name))?;
+    // An admin of this pipeline alone changes it, and makes none.
+    let runs = who.need(Need::Run);
+    let (rule, may_create) = (wanted.rule(text), runs.is_ok());
+    let may = Box::new(move |present: Option<&str>| (may_create || present.is_some()) && rule(present));
+    let by = NewEntry::by(who, Action::PipelineChanged);
+    let created = match core.store.put_pipeline(&spec, text, may, Some(by)).await.map_err(store_problem)? {
         Put::Created => true,
         Put::Replaced => false,
+        Put::Refused { exists: false } if runs.is_err() => {
+            return Err(runs.err().unwrap_or_else(|| not_found("pipeline", &spec.name)));
+        }
         Put::Refused { exists } => return Err(wanted.failed(&spec.name, exists)),
     };
     retention::tell(&*core.broker, &spec.name);
@@ -79,6 +96,7 @@ pub(crate) async fn trigger(
     trigger: &Trigger,
     idempotency_key: Option<&str>,
 ) -> Result<BuildSummary, Problem> {
+    who.need(Need::Build(name))?;
     core.room.check()?;
     let _turn = core.planning.acquire().await; // It is never closed.
     let found = core.store.pipeline(name).await.map_err(store_problem)?;
@@ -93,11 +111,16 @@ pub(crate) async fn trigger(
     let Wanted { socket, told } = wanted(who, trigger, &core.webhook_destinations)?;
     let idempotency = idempotency_key.map(|key| idempotency(key, trigger)).transpose()?;
     let settled = payloads::settled(core, &spec, trigger).await?;
-    let (build, announcements) = plan::plan(&spec, &settled, BuildId(Uuid::now_v7()), socket)?;
+    let (build, mut announcements) = plan::plan(&spec, &settled, BuildId(Uuid::now_v7()), socket)?;
+    announcements.push(noted(NewEntry::by(who, Action::BuildTriggered)));
     let created =
         core.store.create_build(NewBuild { build, announcements, idempotency, told }).await.map_err(store_problem)?;
     match created {
-        Created::New(build) => Ok(first_answer(graph::summary(&build))),
+        Created::New(build) => {
+            let ids = build.jobs.iter().map(|job| job.id.0).chain([build.id.0]);
+            ids.for_each(|id| core.places.put(id, build.pipeline.clone()));
+            Ok(first_answer(graph::summary(&build)))
+        }
         Created::Before(id) => {
             let build = core.store.load_build(id).await.map_err(store_problem)?;
             build.map(|build| first_answer(graph::summary(&build))).ok_or_else(|| not_found("build", id))
@@ -138,18 +161,30 @@ fn idempotency(key: &str, trigger: &Trigger) -> Result<Idempotency, Problem> {
 }
 
 /// Ends a build: what waits at once, what runs by SIGTERM and after 10 s SIGKILL. Again changes nothing.
-pub(crate) async fn cancel(core: &Core, _who: &Authority, build: BuildId) -> Result<BuildSummary, Problem> {
-    let changed = core.store.change_build(build, Box::new(graph::cancel)).await;
+pub(crate) async fn cancel(core: &Core, who: &Authority, build: BuildId) -> Result<BuildSummary, Problem> {
+    need_of_build(core, who, build, |pipeline| Need::Build(pipeline)).await?;
+    let entry = NewEntry::by(who, Action::BuildCancelled);
+    let decide = move |build: &mut store::model::Build, now| {
+        let was_cancelling = build.cancelling;
+        let mut announcements = graph::cancel(build, now)?;
+        if !was_cancelling && build.cancelling {
+            announcements.push(noted(entry.clone()));
+        }
+        Ok(announcements)
+    };
+    let changed = core.store.change_build(build, Box::new(decide)).await;
     changed.map(|build| graph::summary(&build)).map_err(change_problem)
 }
 
 /// Runs a finished build again, or what of it did not succeed.
 pub(crate) async fn retry(core: &Core, who: &Authority, build: BuildId, retry: Retry) -> Result<BuildSummary, Problem> {
+    need_of_build(core, who, build, |pipeline| Need::Build(pipeline)).await?;
     core.room.check()?;
-    let by = who.subject.clone();
+    let (by, entry) = (who.subject.clone(), NewEntry::by(who, Action::BuildRetried));
     let decide = move |build: &mut store::model::Build, now| {
         let mut announcements = graph::retry(build, retry.failed_only, now)?;
         announcements.push(Announcement::TakenUp { by: by.clone() });
+        announcements.push(noted(entry.clone()));
         Ok(announcements)
     };
     let changed = core.store.change_build(build, Box::new(decide)).await;
@@ -158,6 +193,7 @@ pub(crate) async fn retry(core: &Core, who: &Authority, build: BuildId, retry: R
 
 /// Deletes a finished build with all that is kept of it. One that has just finished is waited for until its record is whole.
 pub(crate) async fn delete(core: &Core, who: &Authority, id: BuildId) -> Result<(), Problem> {
+    need_of_build(core, who, id, |pipeline| Need::Change(pipeline)).await?;
     let build = core.store.load_build(id).await.map_err(store_problem)?.ok_or_else(|| not_found("build", id))?;
     let until = Instant::now() + RECORD_PATIENCE;
     loop {
@@ -176,12 +212,14 @@ pub(crate) async fn delete(core: &Core, who: &Authority, id: BuildId) -> Result<
     tracing::info!(build = %id, pipeline = %build.pipeline, number = build.number, by = who.subject, "a build was deleted");
     core.deleted.notify_one();
     retention::tell(&*core.broker, &build.pipeline);
-    Ok(())
+    let entry = NewEntry::by(who, Action::BuildDeleted).pipeline(&build.pipeline).build(id);
+    note(core, entry.detail(format!("Build {} of {}.", build.number, build.pipeline))).await
 }
 
 /// Who asked for a build says that its result arrived. Again changes nothing.
 pub(crate) async fn acknowledge(core: &Core, who: &Authority, id: BuildId) -> Result<(), Problem> {
-    match core.store.acknowledge(id, &who.subject).await.map_err(store_problem)? {
+    need_of_build(core, who, id, |pipeline| Need::Build(pipeline)).await?;
+    match core.store.acknowledge(id, &asker(who)).await.map_err(store_problem)? {
         Acknowledged::Done => {
             core.hub.changed();
             Ok(())
@@ -197,8 +235,10 @@ pub(crate) async fn acknowledge(core: &Core, who: &Authority, id: BuildId) -> Re
 
 /// Tells the result of a build once more, now. Gives how it stands then.
 pub(crate) async fn try_reply_now(core: &Core, who: &Authority, id: BuildId) -> Result<ReplyView, Problem> {
+    let pipeline = need_of_build(core, who, id, |pipeline| Need::Build(pipeline)).await?;
     let sentence = match core.store.try_reply_now(id).await.map_err(store_problem)? {
         TryNow::Due => {
+            note(core, NewEntry::by(who, Action::ReplyTried).pipeline(&pipeline).build(id)).await?;
             tracing::info!(build = %id, by = who.subject, "a result is told once more");
             core.hub.changed();
             let reply = core.store.reply(id).await.map_err(store_problem)?;
@@ -218,6 +258,7 @@ pub(crate) async fn retry_dead_letter(
     who: &Authority,
     id: DeadLetterId,
 ) -> Result<DeadLetterView, Problem> {
+    who.need(Need::Run)?;
     core.room.check()?;
     let letter = open_letter(core, id).await?;
     match (letter.view.cause, letter.view.build) {
@@ -230,6 +271,7 @@ pub(crate) async fn retry_dead_letter(
         }
     }
     tracing::info!(letter = %id, by = who.subject, "a dead letter was retried");
+    note(core, about_letter(who, Action::DeadLetterRetried, &letter)).await?;
     core.hub.changed();
     Ok(whole_dead_letter(core, id).await?.view)
 }
@@ -240,6 +282,7 @@ pub(crate) async fn discard_dead_letter(
     who: &Authority,
     id: DeadLetterId,
 ) -> Result<DeadLetterView, Problem> {
+    who.need(Need::Run)?;
     let letter = open_letter(core, id).await?;
     let settled = core.store.settle_dead_letter(&letter, Settled::Discarded, &who.subject).await;
     if !settled.map_err(store_problem)? {
@@ -247,8 +290,26 @@ pub(crate) async fn discard_dead_letter(
         return Err(Problem::new(409, "Not possible now", sentence));
     }
     tracing::info!(letter = %id, by = who.subject, "a dead letter was discarded");
+    note(core, about_letter(who, Action::DeadLetterDiscarded, &letter)).await?;
     core.hub.changed();
     Ok(whole_dead_letter(core, id).await?.view)
+}
+
+fn about_letter(who: &Authority, action: Action, letter: &DeadLetter) -> NewEntry {
+    let entry = NewEntry { build: letter.view.build, ..NewEntry::by(who, action) };
+    entry.detail(format!("Dead letter {}.", letter.view.id))
+}
+
+fn noted(entry: NewEntry) -> Announcement {
+    Announcement::Noted(Box::new(entry))
+}
+
+/// Who asked for a build, as long as they are the same: a person in whatever session, a token for itself.
+pub(crate) fn asker(who: &Authority) -> String {
+    match who.account {
+        Some(account) if who.subject.starts_with("session:") => format!("account:{account}"),
+        _ => who.subject.clone(),
+    }
 }
 
 /// A letter that nobody has decided on.

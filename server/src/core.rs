@@ -13,8 +13,8 @@ use tokio::sync::{Notify, Semaphore};
 use wire::mac::InstallationKey;
 
 use crate::{
-    hub::Hub, known_tokens::KnownTokens, live::LiveQueries, memory::Bound, replies::destination::Destinations,
-    room::Room,
+    access::Access, allowance::Allowance, backoff::Backoff, hub::Hub, live::LiveQueries, memory::Bound, places::Places,
+    replies::destination::Destinations, room::Room,
 };
 
 /// Shared by handlers, the desk and the pages.
@@ -47,8 +47,12 @@ pub(crate) struct Core {
     pub(crate) live: LiveQueries,
     /// Clients that came back.
     pub(crate) attachments: Attachments,
-    /// Tokens that were asked for a moment ago.
-    pub(crate) tokens: KnownTokens,
+    /// Who may do what, and what is open under whose authority.
+    pub(crate) access: Arc<Access>,
+    /// Sign-ins that fail.
+    pub(crate) backoff: Backoff,
+    /// Which pipelines builds and jobs are of.
+    pub(crate) places: Places,
     /// Told whenever a person has deleted a build: what it has left is to be swept.
     pub(crate) deleted: Arc<Notify>,
     /// The offset behind the last entry of the event stream, as it was a moment ago.

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use broker::BoxFuture;
-use gateway::Desk;
+use gateway::{Desk, MayWatch};
 use serde_json::Value;
 use wire::{
     Authority, ClientId, Problem, ServerId, SocketMeta, Topic,
     command::{Command, Query},
 };
 
-use crate::{commands, core::Core, live, queries};
+use crate::{commands, core::Core, live, places, queries};
 
 /// The desk of this process.
 pub(crate) struct ServerDesk(pub(crate) Arc<Core>);
@@ -51,8 +51,17 @@ impl Desk for ServerDesk {
         Box::pin(live::watch(Arc::clone(&self.0), who.clone(), query))
     }
 
-    fn may_watch(&self, who: &Authority, topic: Topic) -> bool {
-        queries::may_watch(who, topic)
+    fn may_watch(&self, who: &Authority, topic: Topic) -> MayWatch {
+        if let Some(known) = places::may_watch_now(&self.0, who, topic) {
+            return MayWatch::Known(known);
+        }
+        let (core, who) = (Arc::clone(&self.0), who.clone());
+        MayWatch::Asked(Box::pin(async move {
+            places::may_watch(&core, &who, topic).await.unwrap_or_else(|failure| {
+                tracing::error!(%failure, %topic, "it cannot be told who may watch a topic: nobody may");
+                false
+            })
+        }))
     }
 
     fn attached(&self, client: ClientId, server_id: ServerId) -> BoxFuture<'static, ()> {

@@ -5,16 +5,18 @@ use std::sync::{Arc, atomic::Ordering};
 
 use broker::Broker;
 use projections::{GROUPS, analytics, group::told, recorder, search};
-use store::{Store, groups::Change};
+use store::{Store, audit::NewEntry, groups::Change};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use wire::{
     Authority, Problem,
+    audit::Action,
+    authority::Need,
     group::{GroupState, GroupView, NOBODY},
     mac::InstallationKey,
 };
 
-use crate::{core::Core, queries::store_problem, turn::Turns};
+use crate::{accounts::note, core::Core, queries::store_problem, turn::Turns};
 
 /// What a group is made of.
 #[derive(Clone)]
@@ -58,7 +60,8 @@ pub(crate) fn start(
 }
 
 /// All groups.
-pub(crate) async fn views(core: &Core, _who: &Authority) -> Result<Vec<GroupView>, Problem> {
+pub(crate) async fn views(core: &Core, who: &Authority) -> Result<Vec<GroupView>, Problem> {
+    who.need(Need::SeeAll)?;
     let end = core.stream_end.load(Ordering::Relaxed);
     let mut views = core.store.group_views(Some(end), told::SILENCE).await.map_err(store_problem)?;
     for name in GROUPS {
@@ -92,7 +95,8 @@ fn can_rebuild(group: &str) -> bool {
 }
 
 /// Keeps a wish for a group: its member that reads takes it up within a second.
-pub(crate) async fn change(core: &Core, _who: &Authority, group: &str, change: Change) -> Result<(), Problem> {
+pub(crate) async fn change(core: &Core, who: &Authority, group: &str, change: Change) -> Result<(), Problem> {
+    who.need(Need::Run)?;
     if !GROUPS.contains(&group) {
         let known = GROUPS.join(", ");
         return Err(Problem::new(404, "Not found", format!("There is no group {group:?}; there are {known}.")));
@@ -101,5 +105,11 @@ pub(crate) async fn change(core: &Core, _who: &Authority, group: &str, change: C
         let sentence = "The recorder cannot be rebuilt: what it keeps is the record itself, from which the other groups are rebuilt.";
         return Err(Problem::new(409, "Not possible", sentence));
     }
-    core.store.change_group(group, change).await.map_err(store_problem)
+    core.store.change_group(group, change).await.map_err(store_problem)?;
+    let action = match change {
+        Change::Pause => Action::GroupPaused,
+        Change::Resume => Action::GroupResumed,
+        Change::Rebuild => Action::GroupRebuilt,
+    };
+    note(core, NewEntry::by(who, action).detail(format!("The group {group}."))).await
 }

@@ -1,12 +1,15 @@
-//! The route table: which request is answered by which file. Every route that is not named public needs an authority:
-//! its handler takes [`who::Who`].
+//! The route table: which request is answered by which file. Who may make it stands in [`table`], for every route.
 
+mod accounts;
+mod address;
 pub(crate) mod artifacts;
+mod audit;
 mod builds;
 mod dead_letters;
 mod events;
 mod files;
 mod groups;
+mod guard;
 mod jobs;
 mod log_group;
 mod log_search;
@@ -17,12 +20,16 @@ mod payloads;
 mod pipelines;
 pub(crate) mod problem;
 mod replies;
+mod safety;
 mod search;
 mod sessions;
 mod sign_in;
 mod statistics;
 mod status;
+mod table;
+mod tokens;
 mod upgrade;
+mod welcome;
 mod who;
 
 use std::sync::Arc;
@@ -31,7 +38,7 @@ use axum::{
     Router,
     extract::FromRef,
     middleware,
-    routing::{get, post, put},
+    routing::{delete, get, patch, post, put},
 };
 use gateway::Gateway;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -77,8 +84,19 @@ pub(crate) fn router(site: Site) -> Router {
         .with_same_site(SameSite::Lax)
         .with_secure(site.core.public_url.starts_with("https://"))
         .with_expiry(Expiry::OnInactivity(Duration::days(SESSION_DAYS)));
+    let encrypted = safety::Encrypted(site.core.public_url.starts_with("https://"));
     let authenticate = middleware::from_fn_with_state(Arc::clone(&site.core), who::authenticate);
+    let guard = middleware::from_fn_with_state(Arc::clone(&site.core), guard::guard);
     let api: Router<Site> = Router::new()
+        .route("/account", get(accounts::own))
+        .route("/account/password", put(accounts::change_password))
+        .route("/accounts", get(accounts::list))
+        .route("/accounts/{id}", patch(accounts::change).delete(accounts::remove))
+        .route("/invitations", get(accounts::invitations).post(accounts::invite))
+        .route("/invitations/{id}", delete(accounts::revoke_invitation))
+        .route("/tokens", get(tokens::list).post(tokens::create))
+        .route("/tokens/{id}", delete(tokens::revoke))
+        .route("/audit", get(audit::list))
         .route("/pipelines", get(pipelines::list).post(pipelines::post))
         .route("/pipelines/{name}", get(pipelines::show).put(pipelines::put))
         .route("/pipelines/{name}/builds", post(builds::trigger))
@@ -97,8 +115,8 @@ pub(crate) fn router(site: Site) -> Router {
         .route("/jobs/{id}/log.txt", get(jobs::raw))
         .route("/jobs/{id}/artifacts", get(jobs::artifacts))
         .route("/artifacts/{id}", get(artifacts::get))
-        .route("/payloads", post(payloads::post).put(payloads::post)) // by job token, too
-        .route("/payloads/{ref}", get(payloads::get)) // by job token, too
+        .route("/payloads", post(payloads::post).put(payloads::post))
+        .route("/payloads/{ref}", get(payloads::get))
         .route("/executors", get(status::executors))
         .route("/executors/{id}/now", get(status::executor_now))
         .route("/gateways", get(status::gateways))
@@ -120,18 +138,21 @@ pub(crate) fn router(site: Site) -> Router {
         .route("/api/page/{*function}", post(pages::function))
         .route("/ws", get(upgrade::upgrade))
         .route("/metrics", get(status::metrics))
-        .route("/sign-in", get(pages::render).post(sign_in::sign_in)) // public
+        .route("/sign-in", get(pages::render).post(sign_in::sign_in))
+        .route("/welcome", get(pages::render).post(welcome::welcome))
         .route("/sign-out", post(sign_in::sign_out))
+        .route("/sign-out-everywhere", post(sign_in::sign_out_everywhere))
         .fallback(get(pages::render))
+        .layer(guard)
         .layer(authenticate)
         .layer(sessions);
     Router::new()
-        .route("/healthz", get(status::healthz)) // public
-        .route("/readyz", get(status::readyz)) // public
-        .route("/api/v1/jobs/{id}/artifacts/{*name}", put(artifacts::put)) // by job token
-        .merge(files::routes()) // public: the browser package
+        .route("/healthz", get(status::healthz))
+        .route("/readyz", get(status::readyz))
+        .route("/api/v1/jobs/{id}/artifacts/{*name}", put(artifacts::put))
+        .merge(files::routes()) // For everybody: the browser package.
         .merge(signed_in_or_public)
-        .layer(middleware::from_fn(files::safety_headers))
+        .layer(middleware::from_fn_with_state(encrypted, safety::headers))
         .layer(CatchPanicLayer::custom(files::panicked))
         .with_state(site)
 }

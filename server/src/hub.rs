@@ -9,16 +9,21 @@ use std::{
 };
 
 use broker::{Broker, BrokerError, ConsumeOptions, Consumer, Incoming, topology};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
-use wire::{BuildId, Event, EventMessage, Topic};
+use wire::{
+    BuildId, Event, EventMessage, Topic,
+    task::{AccessChanged, from_bytes},
+};
 
 /// Tells what happens to builds.
 pub(crate) struct Hub {
     // A std mutex: held for a map operation, never across an await. None once the hub tells nothing any more.
     builds: Mutex<Option<HashMap<BuildId, watch::Sender<News>>>>,
     changes: watch::Sender<u64>,
+    /// Changes of access; none where any may have been missed.
+    access: mpsc::Sender<Option<AccessChanged>>,
 }
 
 /// What was heard of a build since somebody waits for it. Where events may have been missed both rise: the store knows.
@@ -73,8 +78,13 @@ const FORMER_PATIENCE: Duration = Duration::from_secs(5);
 
 impl Hub {
     /// A hub that nobody speaks to yet, and the queue that it will read. Everything published after the answer is told.
-    pub(crate) async fn start(broker: &dyn Broker, instance: &str) -> Result<(Arc<Self>, Consumer), BrokerError> {
-        let hub = Arc::new(Self { builds: Mutex::new(Some(HashMap::new())), changes: watch::channel(0).0 });
+    pub(crate) async fn start(
+        broker: &dyn Broker,
+        instance: &str,
+        access: mpsc::Sender<Option<AccessChanged>>,
+    ) -> Result<(Arc<Self>, Consumer), BrokerError> {
+        let builds = Mutex::new(Some(HashMap::new()));
+        let hub = Arc::new(Self { builds, changes: watch::channel(0).0, access });
         let patience = tokio::time::Instant::now() + FORMER_PATIENCE;
         loop {
             match consume(broker, instance).await {
@@ -124,12 +134,29 @@ impl Hub {
                 news.send_modify(|news| (news.changes, news.ends) = (news.changes + 1, news.ends + 1));
             }
             self.changed();
+            self.tell_access(None);
+        }
+    }
+
+    /// Where there is no room everything is looked at by itself soon.
+    fn tell_access(&self, changed: Option<AccessChanged>) {
+        if self.access.try_send(changed).is_err() {
+            warn!("too many changes of access wait: they are found by themselves");
         }
     }
 
     fn tell(&self, message: &Incoming) {
         if message.key == topology::PIPELINES {
             return self.changed();
+        }
+        if message.key == topology::ACCESS {
+            return match from_bytes(&message.body) {
+                Ok(changed) => self.tell_access(Some(changed)),
+                Err(failure) => {
+                    warn!(%failure, "a change of access cannot be read: all access is looked at");
+                    self.tell_access(None);
+                }
+            };
         }
         // `recorded` hints come by the same key: no events, no change of a list.
         let Ok(message) = EventMessage::decode(&message.body) else { return };

@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde_json::{Value, value::RawValue};
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
-use wire::{Authority, Position, Problem, authority::Role, command::Query, patch};
+use wire::{Authority, Position, Problem, authority::Grants, command::Query, patch};
 
 use crate::{core::Core, hub::Waiter, queries};
 
@@ -48,7 +48,7 @@ fn refresh(query: &Query) -> Duration {
 pub(crate) type Results = watch::Receiver<Arc<LiveResult>>;
 
 /// What is asked, and by whose eyes it is seen.
-type Key = (Role, Query);
+type Key = (Grants, Query);
 
 /// The queries that are watched, or were a moment ago.
 #[derive(Default)]
@@ -85,7 +85,7 @@ impl LiveQueries {
 
 /// The result now, and again whenever it changes.
 pub(crate) async fn watch(core: Arc<Core>, authority: Authority, query: Query) -> Result<Results, Problem> {
-    let key = (authority.role, query);
+    let key = (authority.grants().clone(), query);
     let found = {
         let running = core.live.running();
         // Under the lock, so that it is not forgotten meanwhile.

@@ -1,11 +1,14 @@
-//! The `stepcast` program: which subcommand runs what. What a subcommand does stands in `run`, `admin`, `backup`, `restore`,
+//! The `stepcast` program: which subcommand runs what. What a subcommand does stands in `run`, `admin`, `people`, `backup`, `restore`,
 //! `cli`, `executor`.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod access;
+mod accounts;
 mod admin;
 mod allowance;
 mod assets;
 mod backend;
+mod backoff;
 mod backup;
 mod chunks;
 mod commands;
@@ -17,13 +20,16 @@ mod http;
 mod hub;
 mod instances;
 mod journal;
-mod known_tokens;
+mod known;
 mod live;
 mod memory;
 mod objects;
 mod open_files;
 mod outbox;
+mod password;
 mod payloads;
+mod people;
+mod places;
 mod precondition;
 mod queries;
 mod replies;
@@ -55,9 +61,12 @@ enum Command {
     Serve(Box<config::ServeOptions>),
     #[command(flatten)]
     Client(cli::ClientCommand),
-    /// Make tokens for programs.
+    /// Make accounts for people.
     #[command(subcommand)]
-    Token(admin::TokenCommand),
+    Account(people::AccountCommand),
+    /// Make, list and take back tokens for programs.
+    #[command(subcommand)]
+    Token(people::TokenCommand),
     /// Write the whole installation (on SQLite) into one file, while its server runs.
     Backup(backup::BackupOptions),
     /// Make a data folder from a backup.
@@ -83,7 +92,8 @@ fn main() -> ExitCode {
             log_to_stderr();
             runtime().and_then(|runtime| runtime.block_on(run::serve(*options)))
         }
-        Command::Token(command) => runtime().and_then(|runtime| runtime.block_on(admin::token(command))),
+        Command::Account(command) => runtime().and_then(|runtime| runtime.block_on(people::account(command))),
+        Command::Token(command) => runtime().and_then(|runtime| runtime.block_on(people::token(command))),
         Command::Backup(options) => runtime().and_then(|runtime| runtime.block_on(backup::run(options))),
         Command::Restore(options) => runtime().and_then(|runtime| runtime.block_on(restore::run(options))),
         Command::BeginAnew(options) => runtime().and_then(|runtime| runtime.block_on(restore::begin_anew(options))),

@@ -14,7 +14,7 @@ use store::{
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
-use wire::{LabelSet, task};
+use wire::{LabelSet, mac::EventKey, task};
 
 use crate::replies;
 
@@ -25,12 +25,12 @@ const UNCONFIRMED_MAX: usize = 5_000;
 /// The wait after a failure.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// Runs the relay until `shutdown`.
-pub(crate) async fn run(broker: Arc<dyn Broker>, store: Arc<dyn Store>, shutdown: CancellationToken) {
+/// Runs the relay until `shutdown`. `key` is control's: it signs what is said of builds.
+pub(crate) async fn run(broker: Arc<dyn Broker>, store: Arc<dyn Store>, key: EventKey, shutdown: CancellationToken) {
     loop {
         let failure = tokio::select! {
             () = shutdown.cancelled() => return,
-            failure = relay(&broker, &store) => failure,
+            failure = relay(&broker, &store, &key) => failure,
         };
         error!(%failure, "the relay stands still and tries again from the first row that is not confirmed");
         tokio::select! {
@@ -49,9 +49,9 @@ struct Published {
 }
 
 /// Publishes from the oldest row on, until something fails. Rows are forgotten as their confirms come.
-async fn relay(broker: &Arc<dyn Broker>, store: &Arc<dyn Store>) -> String {
+async fn relay(broker: &Arc<dyn Broker>, store: &Arc<dyn Store>, key: &EventKey) -> String {
     let (published, confirms) = mpsc::channel(UNCONFIRMED_MAX);
-    let publishing = publish_all(&**broker, &**store, published);
+    let publishing = publish_all(&**broker, &**store, key, published);
     let forgetting = forget_confirmed(&**store, confirms);
     tokio::select! {
         failure = publishing => failure,
@@ -59,7 +59,12 @@ async fn relay(broker: &Arc<dyn Broker>, store: &Arc<dyn Store>) -> String {
     }
 }
 
-async fn publish_all(broker: &dyn Broker, store: &dyn Store, published: mpsc::Sender<Published>) -> String {
+async fn publish_all(
+    broker: &dyn Broker,
+    store: &dyn Store,
+    key: &EventKey,
+    published: mpsc::Sender<Published>,
+) -> String {
     let mut changed = store.outbox_changed();
     let mut known = HashSet::new();
     let mut last = 0;
@@ -77,7 +82,7 @@ async fn publish_all(broker: &dyn Broker, store: &dyn Store, published: mpsc::Se
             // Control tops hints up, a renewal tells what a notice would have, and a callback without a receipt is sent
             // again from the record of replies: they need not come again from here.
             let must_arrive = matches!(row.outbound, Outbound::Event { .. });
-            let confirm = match publish(broker, &mut known, row.outbound).await {
+            let confirm = match publish(broker, key, &mut known, row.outbound).await {
                 Ok(confirm) => confirm,
                 Err(failure) => return failure.to_string(),
             };
@@ -91,11 +96,15 @@ async fn publish_all(broker: &dyn Broker, store: &dyn Store, published: mpsc::Se
 /// Publishes one row. The queue of a label set is declared before the first hint for it, so that none is lost.
 async fn publish(
     broker: &dyn Broker,
+    key: &EventKey,
     known: &mut HashSet<LabelSet>,
     outbound: Outbound,
 ) -> Result<Confirm, BrokerError> {
     let message = match outbound {
-        Outbound::Event { server_id, message } => Outgoing::event(server_id.as_ref(), message.topic, message.encode()),
+        Outbound::Event { server_id, mut message } => {
+            message.mac = Some(key.sealed(&message));
+            Outgoing::event(server_id.as_ref(), message.topic, message.encode())
+        }
         Outbound::Hint { label_set } => {
             if !known.contains(&label_set) {
                 broker.declare(&topology::tasks(&label_set)).await?;

@@ -7,7 +7,8 @@ use serde_json::Value;
 use store::model::dead_letter::DeadLetter;
 use tracing::error;
 use wire::{
-    Authority, BuildId, DeadLetterId, ExecutorId, JobId, PipelineName, Problem, Topic,
+    Authority, BuildId, DeadLetterId, ExecutorId, JobId, PipelineName, Problem,
+    authority::Need,
     command::{BuildsQuery, Query},
     dead_letter::{Cause, DeadLetterBody, DeadLetterState, DeadLetterView, DeadLettersPage, DeadLettersQuery},
     reply::ReplyView,
@@ -18,7 +19,11 @@ use wire::{
     },
 };
 
-use crate::core::Core;
+use crate::{
+    commands::asker,
+    core::Core,
+    places::{see_build, see_job},
+};
 
 /// Where the database itself found no room.
 pub(crate) const DISK_FULL: &str =
@@ -54,7 +59,7 @@ pub(crate) async fn answer(core: &Core, who: &Authority, query: &Query) -> Resul
         Query::Executors {} => serde_json::to_value(executors(core, who).await?),
         Query::ExecutorNow { id } => serde_json::to_value(executor_now(core, who, *id, 0).await?),
         Query::Installation {} => serde_json::to_value(installation(core, who).await?),
-        Query::Health {} => serde_json::to_value(health(core).await),
+        Query::Health {} => serde_json::to_value(health(core, who).await),
         Query::DeadLetters {} => serde_json::to_value(dead_letters_page(core, who).await?),
         Query::Groups {} => serde_json::to_value(crate::groups::views(core, who).await?),
     };
@@ -62,27 +67,31 @@ pub(crate) async fn answer(core: &Core, who: &Authority, query: &Query) -> Resul
 }
 
 /// Pipelines with their last builds.
-pub(crate) async fn pipelines(core: &Core, _who: &Authority) -> Result<Vec<PipelineSummary>, Problem> {
-    core.store.pipelines().await.map_err(store_problem)
+pub(crate) async fn pipelines(core: &Core, who: &Authority) -> Result<Vec<PipelineSummary>, Problem> {
+    let mut all = core.store.pipelines().await.map_err(store_problem)?;
+    all.retain(|pipeline| who.sees(&pipeline.name));
+    Ok(all)
 }
 
 /// One pipeline.
-pub(crate) async fn pipeline(core: &Core, _who: &Authority, name: &PipelineName) -> Result<PipelineView, Problem> {
+pub(crate) async fn pipeline(core: &Core, who: &Authority, name: &PipelineName) -> Result<PipelineView, Problem> {
+    who.need(Need::See(name))?;
     let found = core.store.pipeline(name).await.map_err(store_problem)?;
     found.map(|(view, _)| view).ok_or_else(|| not_found("pipeline", name))
 }
 
 /// Builds, newest first.
-pub(crate) async fn builds(core: &Core, _who: &Authority, query: &BuildsQuery) -> Result<Vec<BuildSummary>, Problem> {
+pub(crate) async fn builds(core: &Core, who: &Authority, query: &BuildsQuery) -> Result<Vec<BuildSummary>, Problem> {
     if query.number.is_some() && query.pipeline.is_none() {
         let sentence = "`number` counts the builds of one pipeline: send `pipeline` along.";
         return Err(Problem::new(400, "Invalid parameter", sentence));
     }
-    core.store.builds(query).await.map_err(store_problem)
+    core.store.builds(query, who.grants()).await.map_err(store_problem)
 }
 
 /// One build.
-pub(crate) async fn build(core: &Core, _who: &Authority, id: BuildId) -> Result<BuildView, Problem> {
+pub(crate) async fn build(core: &Core, who: &Authority, id: BuildId) -> Result<BuildView, Problem> {
+    see_build(core, who, id).await?;
     let mut view = core.store.build_view(id).await.map_err(store_problem)?.ok_or_else(|| not_found("build", id))?;
     if view.summary.state != wire::view::State::Finished {
         let executors = core.store.executors(core.lease).await.map_err(store_problem)?;
@@ -93,7 +102,8 @@ pub(crate) async fn build(core: &Core, _who: &Authority, id: BuildId) -> Result<
 }
 
 /// How the result of a build is told: none or one.
-pub(crate) async fn reply(core: &Core, _who: &Authority, build: BuildId) -> Result<Vec<ReplyView>, Problem> {
+pub(crate) async fn reply(core: &Core, who: &Authority, build: BuildId) -> Result<Vec<ReplyView>, Problem> {
+    see_build(core, who, build).await?;
     Ok(core.store.reply(build).await.map_err(store_problem)?.into_iter().collect())
 }
 
@@ -102,18 +112,21 @@ pub(crate) const RESULTS_LIMIT: u32 = 100;
 
 /// Builds that ended lately whose result who asked for them has not received, the last one first.
 pub(crate) async fn not_received(core: &Core, who: &Authority, limit: u32) -> Result<Vec<BuildSummary>, Problem> {
-    core.store.not_received(&who.subject, limit).await.map_err(store_problem)
+    let mut all = core.store.not_received(&asker(who), limit).await.map_err(store_problem)?;
+    all.retain(|build| who.sees(&build.pipeline));
+    Ok(all)
 }
 
 /// Lines of a job's log. At most [`LOG_LINES_MAX`] at once.
 pub(crate) async fn log(
     core: &Core,
-    _who: &Authority,
+    who: &Authority,
     job: JobId,
     attempt: Option<u32>,
     from: u64,
     limit: u32,
 ) -> Result<LogPage, Problem> {
+    see_job(core, who, job).await?;
     let page = core.store.log(job, attempt, from, limit.min(LOG_LINES_MAX)).await.map_err(store_problem)?;
     page.ok_or_else(|| not_found("job", job))
 }
@@ -122,12 +135,14 @@ pub(crate) async fn log(
 pub(crate) const LOG_LINES_MAX: u32 = 10_000;
 
 /// Executors.
-pub(crate) async fn executors(core: &Core, _who: &Authority) -> Result<Vec<ExecutorView>, Problem> {
+pub(crate) async fn executors(core: &Core, who: &Authority) -> Result<Vec<ExecutorView>, Problem> {
+    who.need(Need::SeeAll)?;
     core.store.executors(core.lease).await.map_err(store_problem)
 }
 
 /// Gateway instances: this one as it is now, the others as they last told.
-pub(crate) async fn gateways(core: &Core, gateway: &Gateway, _who: &Authority) -> Result<Vec<GatewayView>, Problem> {
+pub(crate) async fn gateways(core: &Core, gateway: &Gateway, who: &Authority) -> Result<Vec<GatewayView>, Problem> {
+    who.need(Need::SeeAll)?;
     core.store.put_gateway(&core.instance, &gateway.workers().await).await.map_err(store_problem)?;
     core.store.gateways(control::gateways::SILENT).await.map_err(store_problem)
 }
@@ -140,10 +155,13 @@ pub(crate) async fn installation(core: &Core, who: &Authority) -> Result<Install
 }
 
 /// Whether what every build needs is there.
-pub(crate) async fn health(core: &Core) -> HealthView {
+pub(crate) async fn health(core: &Core, who: &Authority) -> HealthView {
     let reason = core.broker.health().await.err().map(|failure| failure.reason());
     // A store that does not answer is told by whatever else is asked of it.
-    let dead_letters = open_dead_letters(core).await.unwrap_or(0);
+    let dead_letters = match who.need(Need::SeeAll) {
+        Ok(()) => open_dead_letters(core).await.unwrap_or(0),
+        Err(_) => 0,
+    };
     HealthView { broker: reason.is_none(), reason, disk: core.room.full(), dead_letters }
 }
 
@@ -170,9 +188,10 @@ pub(crate) async fn executor_now(
 /// Dead letters, newest first.
 pub(crate) async fn dead_letters(
     core: &Core,
-    _who: &Authority,
+    who: &Authority,
     query: &DeadLettersQuery,
 ) -> Result<Vec<DeadLetterView>, Problem> {
+    who.need(Need::SeeAll)?;
     core.store.dead_letters(query).await.map_err(store_problem)
 }
 
@@ -182,7 +201,8 @@ pub(crate) async fn whole_dead_letter(core: &Core, id: DeadLetterId) -> Result<D
 }
 
 /// A dead letter with its body.
-pub(crate) async fn dead_letter(core: &Core, _who: &Authority, id: DeadLetterId) -> Result<DeadLetterBody, Problem> {
+pub(crate) async fn dead_letter(core: &Core, who: &Authority, id: DeadLetterId) -> Result<DeadLetterBody, Problem> {
+    who.need(Need::SeeAll)?;
     let found = whole_dead_letter(core, id).await?;
     let whole = found.is_whole();
     let DeadLetter { view: letter, body, .. } = found;
@@ -219,9 +239,4 @@ pub(crate) async fn dead_letters_page(core: &Core, who: &Authority) -> Result<De
 pub(crate) async fn open_dead_letters(core: &Core) -> Result<u64, Problem> {
     let counts = core.store.dead_letter_counts().await.map_err(store_problem)?;
     Ok(counts.iter().map(|count| count.open).sum())
-}
-
-/// Whether `who` may watch a topic. One owner sees everything; roles come with accounts.
-pub(crate) fn may_watch(_who: &Authority, _topic: Topic) -> bool {
-    true
 }

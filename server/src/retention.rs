@@ -37,6 +37,8 @@ const DAY_MICROS: i64 = 24 * 3600 * 1_000_000;
 const BATCH: u32 = 64;
 /// Builds that are looked up at once: each look ranks all of a pipeline.
 const LOOK_BUILDS: u32 = 4096;
+/// Entries of the audit log that are forgotten in one transaction.
+const ENTRIES: u32 = 500;
 /// Files without rows are looked for this often, and at the start.
 const ORPHANS_EVERY: Duration = Duration::from_secs(3600);
 
@@ -53,6 +55,8 @@ pub(crate) struct Keeper {
     pub(crate) broker: Arc<dyn Broker>,
     /// What counts for pipelines that say nothing.
     pub(crate) rules: RetentionSpec,
+    /// Days that entries of the audit log are kept.
+    pub(crate) audit_days: u32,
     /// Between two looks.
     pub(crate) look: Duration,
     /// A person has deleted a build.
@@ -108,7 +112,10 @@ impl Keeper {
             self.delete_builds(&pipeline, &rules, now).await?;
             self.delete_artifacts(&pipeline, &rules, now).await?;
         }
-        self.delete_payloads().await
+        self.delete_payloads().await?;
+        let before = self.store.now().await?.plus_micros(-i64::from(self.audit_days) * DAY_MICROS);
+        while self.store.forget_entries(before, ENTRIES).await? == u64::from(ENTRIES) {}
+        Ok(())
     }
 
     /// Payloads that nobody refers to.

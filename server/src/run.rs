@@ -10,6 +10,7 @@ use std::{
 
 use axum::serve::ListenerExt as _;
 use broker::{Broker, embedded::EmbeddedBroker, rpc::Requester, topology};
+use broker_rabbitmq::rights::Rights;
 use control::{
     attached::Attachments,
     service::{Brake, ControlConfig},
@@ -23,8 +24,10 @@ use tracing::{error, info};
 use wire::{Timestamp, mac::InstallationKey, size::Size};
 
 use crate::{
+    access,
     allowance::Allowance,
     backend::{self, OpenBroker},
+    backoff::Backoff,
     chunks, commands,
     config::{ServeOptions, data_dir::DataDir, roles::Role},
     core::Core,
@@ -33,11 +36,12 @@ use crate::{
     http::{self, Site},
     hub::Hub,
     instances,
-    known_tokens::KnownTokens,
     live::LiveQueries,
     memory,
     objects::{self, ObjectsChoice},
-    open_files, outbox, replies,
+    open_files, outbox,
+    places::Places,
+    replies,
     retention::Keeper,
     room::Room,
     secret,
@@ -70,7 +74,9 @@ pub(crate) async fn serve(options: ServeOptions) -> Result<(), String> {
     let _own = data_dir.own()?;
     // It outlives the parts: their last words go over it.
     let broker_shutdown = CancellationToken::new();
-    let opened = Arc::new(OpenBroker::open(&options.broker, store.as_ref(), broker_shutdown.clone()).await?);
+    // An executor alone needs no more, and may not be allowed more.
+    let rights = if store.is_some() { Rights::All } else { Rights::Executor };
+    let opened = Arc::new(OpenBroker::open(&options.broker, store.as_ref(), rights, broker_shutdown.clone()).await?);
     let parts = Parts { options, step_files, data_dir, broker: opened.as_broker(), stop, shutdown: shutdown.clone() };
     let mut running = JoinSet::new();
     running.spawn({
@@ -102,13 +108,15 @@ async fn start(
     store: Option<Arc<dyn Store>>,
     opened: &OpenBroker,
 ) -> Result<(), String> {
-    for queue in [topology::control(), topology::unrouted(), topology::dead(), topology::receipts()] {
-        parts.broker.declare(&queue).await.map_err(|failure| failure.to_string())?;
+    if store.is_some() {
+        for queue in [topology::control(), topology::unrouted(), topology::dead(), topology::receipts()] {
+            parts.broker.declare(&queue).await.map_err(|failure| failure.to_string())?;
+        }
     }
     let roles = parts.options.roles.clone();
     let mut told = format!("Running {roles}\n");
     if let Some(store) = store {
-        let listener = if roles.has(Role::Gateway) { Some(listen(&parts.options).await?) } else { None };
+        let listener = if roles.has(Role::Gateway) { Some(listen(&parts.options, &*store).await?) } else { None };
         let address = listener.as_ref().map(|(_, address)| *address);
         let shared = share(&parts, store, opened, address).await?;
         running.spawn({
@@ -155,7 +163,16 @@ async fn start(
     Ok(())
 }
 
-async fn listen(options: &ServeOptions) -> Result<(TcpListener, SocketAddr), String> {
+async fn listen(options: &ServeOptions, store: &dyn Store) -> Result<(TcpListener, SocketAddr), String> {
+    let is_open = !options.listen.ip().to_canonical().is_loopback();
+    if is_open && !store.has_anybody().await.map_err(|failure| failure.to_string())? {
+        return Err(format!(
+            "nobody can sign in yet, and {} can be reached from elsewhere: whoever came first would have it; make an \
+             account first, here, by `stepcast account create --name NAME` (with the --data-dir or --store of the server), or \
+             start once on 127.0.0.1 and use the link that is printed",
+            options.listen
+        ));
+    }
     let listener = TcpListener::bind(options.listen).await.map_err(|failure| {
         format!("cannot listen on {}: {failure}; name another address by --listen", options.listen)
     })?;
@@ -235,11 +252,11 @@ fn start_projections(running: &mut Running, parts: &Parts, shared: &StoreParts) 
 
 /// Control, the relay, and who tells results.
 fn start_control(running: &mut Running, parts: &Parts, shared: &StoreParts) {
-    let (broker, store) = (parts.broker.clone(), shared.store.clone());
+    let (broker, store, key) = (parts.broker.clone(), shared.store.clone(), shared.key.control_key());
     running.spawn(shared.turns.clone().run("relay", parts.shutdown.clone(), move |shutdown| {
-        let (broker, store) = (broker.clone(), store.clone());
+        let (broker, store, key) = (broker.clone(), store.clone(), key.clone());
         async move {
-            outbox::run(broker, store, shutdown).await;
+            outbox::run(broker, store, key, shutdown).await;
             Ok(())
         }
     }));
@@ -279,7 +296,8 @@ async fn start_gateway(
     let Parts { options, data_dir, broker, stop, shutdown, .. } = parts;
     let text = |failure: &dyn std::fmt::Display| failure.to_string();
     let instance = options.instance.clone().map_or_else(|| data_dir.instance(), Ok)?;
-    let (hub, watched) = Hub::start(&**broker, &instance).await.map_err(|failure| text(&failure))?;
+    let (access_told, access_heard) = access::channel();
+    let (hub, watched) = Hub::start(&**broker, &instance, access_told).await.map_err(|failure| text(&failure))?;
     running.spawn({
         let (hub, broker, instance, shutdown) = (hub.clone(), broker.clone(), instance.clone(), shutdown.clone());
         async move {
@@ -294,6 +312,7 @@ async fn start_gateway(
         payload_keep: Duration::from_secs(options.payload_keep_seconds),
         broker: broker.clone(),
         rules: options.retention.default_rules(),
+        audit_days: options.retention.audit_days,
         look: options.retention.look(),
         deleted: Arc::default(),
     };
@@ -321,7 +340,9 @@ async fn start_gateway(
         key: shared.key.clone(),
         live: LiveQueries::default(),
         attachments: Attachments::new(broker.clone()),
-        tokens: KnownTokens::default(),
+        access: Arc::default(),
+        backoff: Backoff::default(),
+        places: Places::default(),
         stream_end: shared.stream_end.clone(),
         recorder_lag: shared.recorder_lag.clone(),
         lease: options.lease(),
@@ -349,6 +370,14 @@ async fn start_gateway(
     let desk = Arc::new(ServerDesk(core.clone()));
     let gateway = Gateway::start(broker.clone(), desk, config, shutdown.clone()).await;
     let gateway = gateway.map_err(|failure| text(&failure))?;
+    running.spawn({
+        let (access, store, gateway) = (core.access.clone(), shared.store.clone(), gateway.clone());
+        let shutdown = shutdown.clone();
+        async move {
+            access.run(store, gateway, access_heard, shutdown).await;
+            Ok(())
+        }
+    });
     running.spawn({
         let (store, gateway, shutdown) = (shared.store.clone(), gateway.clone(), shutdown.clone());
         async move {
@@ -409,15 +438,15 @@ async fn drain_gateway(gateway: &Gateway, stop: &Stop, notice: Duration) {
     }
 }
 
-/// Tells where to go: the address, and the one-time link while nobody has signed in yet.
+/// Tells where to go: the address, and the one-time link while there is no account.
 async fn welcome(store: &dyn Store, public_url: &str) -> Result<String, String> {
     let mut lines = format!("Listening on {public_url}\n");
-    if !store.has_owner().await.map_err(|failure| failure.to_string())? {
+    if !store.has_account().await.map_err(|failure| failure.to_string())? {
         let link = secret::token("link")?;
         let now = store.now().await.map_err(|failure| failure.to_string())?;
         let until: Timestamp = now.plus_micros(LINK_MICROS);
         store.put_sign_in_link(&secret::sha256(&link), until).await.map_err(|failure| failure.to_string())?;
-        lines.push_str(&format!("Sign in: {public_url}/sign-in?link={link}\n"));
+        lines.push_str(&format!("Sign in: {public_url}/welcome?link={link}\n"));
     }
     Ok(lines)
 }
@@ -439,6 +468,7 @@ fn executor_config(parts: &Parts) -> Result<ExecutorConfig, String> {
     let short = id.to_string();
     Ok(ExecutorConfig {
         id,
+        secret: Some(data_dir.executor_secret()?),
         name: format!("ex-{}", &short[..4]),
         labels: options.labels(),
         slots: options.slots(),

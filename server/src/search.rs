@@ -14,11 +14,11 @@ const SEARCHES_AT_ONCE: usize = 2;
 static SEARCHES: Semaphore = Semaphore::const_new(SEARCHES_AT_ONCE);
 
 /// What is found, newest first.
-pub(crate) async fn search(core: &Core, _who: &Authority, query: &SearchQuery) -> Result<SearchPage, Problem> {
+pub(crate) async fn search(core: &Core, who: &Authority, query: &SearchQuery) -> Result<SearchPage, Problem> {
     let wanted = Wanted::parse(&query.q).map_err(|sentence| Problem::new(400, "Invalid parameter", sentence))?;
     // Never closed.
     let _turn = SEARCHES.acquire().await.ok();
-    let mut page = core.store.search(&wanted, query).await.map_err(store_problem)?;
+    let mut page = core.store.search(&wanted, query, who.grants()).await.map_err(store_problem)?;
     page.building = !core.store.index_is_whole().await.map_err(store_problem)?;
     page.behind = groups::lag(core, projections::search::GROUP).await.map_err(store_problem)?;
     Ok(page)

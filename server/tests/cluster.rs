@@ -15,7 +15,7 @@ use std::{
 
 use client::{As, connect};
 use cluster::{
-    Cluster, instance,
+    Cluster, Executor, instance,
     node::{Node, authority::Secured},
 };
 use rustix::process::Signal;
@@ -37,6 +37,42 @@ jobs:
 fn job_of<'a>(build: &'a Value, name: &str) -> &'a str {
     let jobs = build["jobs"].as_array().unwrap();
     jobs.iter().find(|job| job["name"] == name).unwrap()["id"].as_str().unwrap()
+}
+
+#[test]
+fn an_executor_works_with_the_permissions_that_doctor_prints() {
+    let node = Node::shared();
+    let cluster = Cluster::on(node);
+    let server = cluster.server("north", "gateway,control,projections");
+    let user = format!("executor-of-{}", &cluster.vhost()[..8]);
+    let mut doctor = Command::new(STEPCAST);
+    doctor.args(["doctor", "--permissions", "--executor-user", &user, "--broker", &cluster.broker, "--data-dir"]);
+    let printed = doctor.arg(cluster.data_dir("nothing")).output().unwrap();
+    let printed = String::from_utf8(printed.stdout).unwrap();
+    // As a shell would take the lines apart: nothing in them has a quote of its own.
+    let mut made = Vec::new();
+    for line in printed.lines().filter(|line| !line.starts_with('#')) {
+        let words: Vec<&str> = line.split(' ').map(|word| word.trim_matches('\'')).collect();
+        let ["rabbitmqctl", words @ ..] = words.as_slice() else { panic!("{line}") };
+        let password: &[&str] = if words[0] == "add_user" { &["of-executors"] } else { &[] };
+        cluster.runtime.block_on(node.control(&[words, password].concat()));
+        made.push(words[0]);
+    }
+    assert_eq!(made, ["add_user", "set_permissions", "set_topic_permissions"]);
+
+    let url = node.url_of(&user, "of-executors", cluster.vhost());
+    for (name, upload) in [("east", "http"), ("west", "broker")] {
+        let mut command = Command::new(STEPCAST);
+        command.args(["serve", "--roles", "executor", "--broker", &url, "--upload", upload, "--data-dir"]);
+        let executor = Executor::start(command.arg(cluster.data_dir(name)));
+        server.apply("site", SITE);
+        let build = server.finished(&server.trigger("site"));
+        assert_eq!(build["outcome"], "succeeded", "{name}: {build}");
+        assert_eq!(server.log(job_of(&build, "pack"), 1), ["line 1", "line 2", "line 3"]);
+        let artifacts = server.get(&format!("/api/v1/jobs/{}/artifacts", job_of(&build, "pack"))).json();
+        assert_eq!(artifacts[0]["name"], "out.txt", "{artifacts}");
+        assert_eq!(executor.stopped(), Some(0));
+    }
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod chaos;
 mod cluster;
 mod failure;
 mod former;
+mod fuzz;
 mod mutations;
 mod process;
 mod release;
@@ -38,6 +39,8 @@ cargo xtask chaos --minutes N --seed S [--embedded]
                                    slowed down; reports every promise that is broken
 cargo xtask mutations [NAME]        plants the faults of mutations/ in a copy of the last commit, and expects a test to find each;
                                    NAME picks those that begin with it
+cargo xtask fuzz [--minutes N] [--only NAME]
+                                   throws mutated input at what reads text of strangers, 5 minutes a target unless N says otherwise
 cargo xtask test [--all] [--only PART]...
                                    every check; --all adds the long ones, --only picks parts:
                                    ";
@@ -66,6 +69,10 @@ fn main() -> ExitCode {
         },
         ["chaos", options @ ..] => match chaos::Options::parse(options) {
             Ok(options) => chaos::chaos(&options),
+            Err(failure) => return wrong_usage(&failure),
+        },
+        ["fuzz", options @ ..] => match fuzz::Options::parse(options) {
+            Ok(options) => fuzz::fuzz(&options),
             Err(failure) => return wrong_usage(&failure),
         },
         ["mutations"] => mutations::run_all(""),

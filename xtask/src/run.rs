@@ -76,8 +76,8 @@ mod tests {
     #[test]
     fn only_the_line_that_begins_with_the_words_has_the_link() {
         assert_eq!(
-            sign_in_link("Sign in: http://127.0.0.1:3000/sign-in?t=1"),
-            Some("http://127.0.0.1:3000/sign-in?t=1")
+            sign_in_link("Sign in: http://127.0.0.1:3000/welcome?t=1"),
+            Some("http://127.0.0.1:3000/welcome?t=1")
         );
         assert_eq!(sign_in_link("Listening on http://127.0.0.1:3000"), None);
         assert_eq!(sign_in_link("Sign in: file:///etc/passwd"), None);

@@ -4,7 +4,7 @@ use leptos::prelude::*;
 use leptos_router::hooks::use_location;
 
 use super::{connection::ConnectionPill, health::Health, shortcuts::Shortcuts, theme::ThemeSwitch};
-use crate::{DEAD_LETTERS, SEARCH, SIGN_IN};
+use crate::{DEAD_LETTERS, SEARCH, has_session};
 
 /// Where one looks at the installation itself.
 const PLACES: [(&str, &str); 3] = [("Search", SEARCH), ("Executors", "/executors"), ("Gateways", "/gateways")];
@@ -40,10 +40,10 @@ pub fn Header() -> impl IntoView {
                 <a class=class href=DEAD_LETTERS aria-current=is_here>"Dead letters " <span class=number_class>{number}</span></a>
             </nav>
             <span class="space"></span>
-            {move || (path.get() != SIGN_IN).then(|| view! { <ConnectionPill/> })}
+            {move || has_session(&path.get()).then(|| view! { <ConnectionPill/> })}
             <ThemeSwitch/>
             <Shortcuts/>
-            {move || (path.get() != SIGN_IN).then(|| view! {
+            {move || has_session(&path.get()).then(|| view! {
                 <form class="sign-out" method="post" action="/sign-out"><button type="submit">"Sign out"</button></form>
             })}
             <noscript>"JavaScript is off: this page shows how things stood when it was loaded."</noscript>

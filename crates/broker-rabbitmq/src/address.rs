@@ -50,6 +50,11 @@ impl Address {
 }
 
 impl Host {
+    /// The virtual host.
+    pub(crate) fn vhost(&self) -> &str {
+        &self.uri.vhost
+    }
+
     fn parse(text: &str, host: &str) -> Result<Self, StartError> {
         let mut uri = AMQPUri::from_str(text).map_err(StartError::Url)?;
         let url = Url::parse(text).map_err(|error| StartError::Url(error.to_string()))?;

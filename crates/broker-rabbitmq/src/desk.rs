@@ -24,6 +24,7 @@ use tokio::{
 use crate::{
     failure::{about, unavailable},
     link::Link,
+    rights::Rights,
     setup::{self, short},
 };
 
@@ -92,7 +93,7 @@ impl Desk {
     async fn fresh(&self) -> Result<Channel, BrokerError> {
         let connection = self.link.connection().await?;
         let channel = connection.create_channel().await.map_err(|error| unavailable(&error))?;
-        if std::mem::take(&mut self.known().is_in_doubt) {
+        if std::mem::take(&mut self.known().is_in_doubt) && self.link.rights() == Rights::All {
             setup::base(&channel).await?;
         }
         Ok(channel)
@@ -112,7 +113,12 @@ impl Desk {
     }
 
     pub(crate) async fn declare(&self, queue: &Queue) -> Result<(), BrokerError> {
-        if matches!(queue.kind, QueueKind::Gateway { .. }) {
+        if self.link.rights() == Rights::Executor && queue.kind != QueueKind::Private {
+            // Others declare it: it stands, or will.
+            if self.look(&queue.name).await?.is_none() {
+                return Err(BrokerError::NoQueue(queue.name.clone()));
+            }
+        } else if matches!(queue.kind, QueueKind::Gateway { .. }) {
             // On a channel of its own: nobody else has to wait for a queue that is away.
             let channel = self.fresh().await?;
             let declared = within(GATEWAY_PATIENCE, setup::queue(&channel, queue)).await;

@@ -37,6 +37,7 @@ mod incarnation;
 mod link;
 mod message;
 mod publisher;
+pub mod rights;
 mod settler;
 mod setup;
 mod stream;
@@ -62,6 +63,7 @@ pub use failure::StartError;
 use incarnation::Incarnation;
 use link::Link;
 use publisher::Intake;
+use rights::Rights;
 use settler::{Refusals, Settler};
 
 /// Bytes that are held at most for what waits to be confirmed, and for what is being written on the way there.
@@ -86,13 +88,21 @@ impl RabbitBroker {
     /// # Errors
     /// When RabbitMQ cannot be had with this URL now: once it was there, it is waited for.
     pub async fn start(url: &str, shutdown: CancellationToken) -> Result<Arc<Self>, StartError> {
+        Self::start_with(url, Rights::All, shutdown).await
+    }
+
+    /// The same as a user with these rights. Without [`Rights::All`] nothing is declared but private queues.
+    ///
+    /// # Errors
+    /// As [`RabbitBroker::start`].
+    pub async fn start_with(url: &str, rights: Rights, shutdown: CancellationToken) -> Result<Arc<Self>, StartError> {
         let address = Arc::new(Address::parse(url)?);
         let (shutdown, finished) = (shutdown.child_token(), CancellationToken::new());
         let incarnation = Arc::<Incarnation>::default();
         // The connections outlive the shutdown until what was handed over is confirmed.
         let started = async {
-            let consuming = Link::start(&address, "consuming", &incarnation, finished.clone()).await?;
-            let publishing = Link::start(&address, "publishing", &incarnation, finished.clone()).await?;
+            let consuming = Link::start(&address, "consuming", rights, &incarnation, finished.clone()).await?;
+            let publishing = Link::start(&address, "publishing", rights, &incarnation, finished.clone()).await?;
             Ok::<_, StartError>((Arc::new(consuming), Arc::new(publishing)))
         };
         let (consuming, publishing) = started.await.inspect_err(|_| finished.cancel())?;
@@ -117,10 +127,12 @@ impl RabbitBroker {
     async fn consumer(&self, queue: &str, options: ConsumeOptions) -> Result<Consumer, BrokerError> {
         let (kind, declaration) = self.desk.kind(queue).unzip();
         let is_classic = matches!(kind, Some(QueueKind::Private | QueueKind::Gateway { .. }));
-        if !is_classic {
+        // Hints are never consumed exclusively, and an executor may not look for the lock of who would.
+        if !is_classic && self.consuming.rights() == Rights::All {
             self.desk.admit(queue, options.exclusive).await?;
         }
-        let dismissed = (!is_classic && options.exclusive).then(|| queue.to_owned());
+        let dismissed =
+            (!is_classic && options.exclusive && self.consuming.rights() == Rights::All).then(|| queue.to_owned());
         let consumed = self.consume_as(queue, kind, declaration, options, dismissed.clone()).await;
         let has_failed = consumed.is_err();
         if let Some(queue) = dismissed.filter(|_| has_failed) {

@@ -16,6 +16,7 @@ use crate::{
     address::{Address, Host},
     failure::{self, StartError},
     incarnation::Incarnation,
+    rights::Rights,
     stream,
 };
 
@@ -42,6 +43,7 @@ enum State {
 
 /// See the module. It ends with `shutdown`.
 pub(crate) struct Link {
+    rights: Rights,
     state: watch::Receiver<State>,
 }
 
@@ -49,6 +51,7 @@ pub(crate) struct Link {
 struct Opener {
     address: Arc<Address>,
     purpose: &'static str,
+    rights: Rights,
     incarnation: Arc<Incarnation>,
 }
 
@@ -60,10 +63,11 @@ impl Link {
     pub(crate) async fn start(
         address: &Arc<Address>,
         purpose: &'static str,
+        rights: Rights,
         incarnation: &Arc<Incarnation>,
         shutdown: CancellationToken,
     ) -> Result<Self, StartError> {
-        let opener = Opener { address: Arc::clone(address), purpose, incarnation: Arc::clone(incarnation) };
+        let opener = Opener { address: Arc::clone(address), purpose, rights, incarnation: Arc::clone(incarnation) };
         let (connection, at) = opener.open(0).await?;
         let (sender, state) = watch::channel(State::Up { connection: Arc::clone(&connection), blocked: None });
         tokio::spawn(async move {
@@ -73,7 +77,12 @@ impl Link {
             }
             sender.send_replace(State::Down("it is shut down".to_owned()));
         });
-        Ok(Self { state })
+        Ok(Self { rights, state })
+    }
+
+    /// What may be done over it.
+    pub(crate) fn rights(&self) -> Rights {
+        self.rights
     }
 
     /// The connection, waited for a little where it is away.
@@ -132,6 +141,10 @@ impl Opener {
 
     async fn open_at(&self, host: &Host) -> Result<Arc<Connection>, StartError> {
         let connection = Arc::new(host.connect(&format!("stepcast, {}", self.purpose)).await?);
+        if self.rights == Rights::Executor {
+            // What it uses is declared by others; it is tried again where that is not there yet.
+            return Ok(connection);
+        }
         let served = async {
             self.incarnation.of_stream(&connection).await?;
             stream::is_served(&connection).await

@@ -38,7 +38,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{failure, link::Link, message::Parcel};
+use crate::{failure, link::Link, message::Parcel, rights::Rights};
 
 /// At most so many messages wait for their confirm, sent or not; more are refused.
 const BACKLOG_MESSAGES_MAX: usize = 200_000;
@@ -311,7 +311,7 @@ impl Publisher {
     async fn open(&self) -> Result<Channel, BrokerError> {
         let connection = self.link.connection().await?;
         let channel = connection.create_channel().await.map_err(|error| failure::unavailable(&error))?;
-        if self.careful > 0 {
+        if self.careful > 0 && self.link.rights() == Rights::All {
             // The exchange may have been deleted by an operator.
             crate::setup::base(&channel).await?;
         }

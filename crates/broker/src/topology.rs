@@ -173,13 +173,16 @@ pub fn reply() -> Queue {
 /// The key at `utils` under which a process tells the others that it has changed a pipeline: a hint.
 pub const PIPELINES: &str = "pipelines";
 
-/// A queue of one process that watches builds (`build.*`) and pipelines for those who wait for a change.
+/// The key at `utils` under which a process tells the others that somebody may do more or less than before: a hint.
+pub const ACCESS: &str = "access";
+
+/// A queue of one process that watches builds (`build.*`) and pipelines for those who wait for a change, and access.
 #[must_use]
 pub fn watch(instance: &str) -> Queue {
     Queue {
         name: format!("watch.{instance}.{}", Uuid::new_v4()),
         kind: QueueKind::Private,
-        bindings: vec!["build.*".to_owned(), PIPELINES.to_owned()],
+        bindings: vec!["build.*".to_owned(), PIPELINES.to_owned(), ACCESS.to_owned()],
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 use broker::Broker;
 use store::{
     ChangeError, Store,
-    model::{Build, Claim, Claimed, ExecutorRow, Expired, Refusal},
+    model::{Build, Claim, Claimed, ExecutorRow, Expired, Refusal, Registration},
 };
 use uuid::Uuid;
 use wire::{
@@ -32,6 +32,10 @@ const FINISHES_REMEMBERED: usize = 1024;
 /// process that is gone, and delivered again.
 const REPLACED: &str = "another start of this executor has registered since; if both run, one uses a copy of the other's data folder: \
     start it with a data folder of its own";
+
+/// What is told who uses another executor's id.
+const FOREIGN: &str = "an executor of this id has registered with another secret: start this one with a data folder of its own, or with \
+    the whole data folder of the other one";
 
 /// When a request came.
 #[derive(Clone, Copy, Debug)]
@@ -77,8 +81,9 @@ impl Desk {
         arrival: Arrival,
     ) -> Result<Option<ControlReply>, ControlError> {
         match request {
-            ControlRequest::Register { executor, incarnation, name, labels, slots } => {
-                let row = ExecutorRow { id: executor, incarnation, name, labels, slots };
+            ControlRequest::Register { executor, incarnation, name, labels, slots, secret } => {
+                let secret_sha256 = secret.map(|secret| secret.sha256());
+                let row = ExecutorRow { id: executor, incarnation, name, labels, slots, secret_sha256 };
                 self.register(&row).await.map(Some)
             }
             ControlRequest::Claim { claim_id, executor, incarnation, label_set, patience_ms } => {
@@ -95,8 +100,12 @@ impl Desk {
                 let (lease_ms, hold) = (self.lease_ms(), self.config.brake.is_drawn());
                 Ok(Some(ControlReply::Renewed { held, lost, cancelled, lease_ms, hold }))
             }
-            ControlRequest::Finish { executor, lease, outcome, last_offset, reason } => {
-                self.finish(executor, lease, Ended { outcome, last_offset, reason }).await.map(Some)
+            ControlRequest::Finish { executor, incarnation, lease, outcome, last_offset, reason } => {
+                if incarnation.is_none() && self.store.has_secret(executor).await? {
+                    return Ok(Some(refused("the end of an attempt must name the start of the executor that ran it")));
+                }
+                let ended = Ended { outcome, last_offset, reason };
+                self.finish(executor, incarnation, lease, ended).await.map(Some)
             }
             ControlRequest::Deregister { executor, incarnation } => {
                 self.deregister(executor, incarnation).await.map(Some)
@@ -109,8 +118,13 @@ impl Desk {
     }
 
     async fn register(&self, row: &ExecutorRow) -> Result<ControlReply, ControlError> {
-        if !self.store.put_executor(row).await? {
-            return Ok(refused(REPLACED));
+        match self.store.put_executor(row).await? {
+            Registration::Heard => {}
+            Registration::Replaced => return Ok(refused(REPLACED)),
+            Registration::Foreign => {
+                tracing::warn!(executor = %row.id, name = row.name, "who registers as this executor does not show its secret: refused");
+                return Ok(refused(FOREIGN));
+            }
         }
         let before = self.registry.get(row.id).map(|known| known.incarnation);
         if before != Some(row.incarnation) {
@@ -215,14 +229,20 @@ impl Desk {
         }))
     }
 
-    async fn finish(&self, executor: ExecutorId, lease: LeaseRef, ended: Ended) -> Result<ControlReply, ControlError> {
+    async fn finish(
+        &self,
+        executor: ExecutorId,
+        incarnation: Option<Uuid>,
+        lease: LeaseRef,
+        ended: Ended,
+    ) -> Result<ControlReply, ControlError> {
         if self.finishes().contains(&(executor, lease)) {
             return Ok(ControlReply::Done {});
         }
         let Some(build) = self.store.build_of(lease.job).await? else {
             return Ok(refused(&format!("there is no job {}", lease.job)));
         };
-        let decide = move |build: &mut Build, now| graph::finish(build, executor, lease, &ended, now);
+        let decide = move |build: &mut Build, now| graph::finish(build, executor, incarnation, lease, &ended, now);
         match self.store.change_build(build, Box::new(decide)).await {
             Ok(_) => {
                 let mut finishes = self.finishes();

@@ -280,6 +280,7 @@ mod tests {
             name: "one".to_owned(),
             labels: LabelSet::default(),
             slots: 1,
+            secret: None,
         };
         let claim = |executor| ControlRequest::Claim {
             claim_id: Uuid::new_v4(),

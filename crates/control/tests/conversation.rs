@@ -148,6 +148,35 @@ async fn p2_a_new_incarnation_gives_back_at_once_what_the_former_one_ran() {
 }
 
 #[tokio::test]
+async fn who_only_knows_an_executors_id_can_neither_take_its_place_nor_end_its_jobs() {
+    let world = World::start(LONG).await;
+    let linux = labels(&["linux"]);
+    let executor = Executor::start(&world, &["linux"]).await;
+    let build = world.build(ONE).await;
+    let lease = executor.claim(&linux).await.lease;
+    // Everybody who may look at the pages knows the id, the job and the attempt.
+    for secret in [None, Some("a guess of thirty-two signs and more".replace(' ', "-").try_into().unwrap())] {
+        let (id, incarnation, name) = (executor.id, Uuid::new_v4(), "stranger".to_owned());
+        let register =
+            ControlRequest::Register { executor: id, incarnation, name, labels: linux.clone(), slots: 1, secret };
+        let answer = executor.ask(register).await;
+        assert!(matches!(&answer, ControlReply::Refused { reason } if reason.contains("another secret")), "{answer:?}");
+    }
+    for start in [None, Some(Uuid::new_v4())] {
+        let answer = executor.finish_as(start, lease, Outcome::Failed).await;
+        assert!(matches!(answer, ControlReply::Refused { .. }), "{start:?}: {answer:?}");
+    }
+    let stranger = ControlRequest::Renew { executor: executor.id, incarnation: Uuid::new_v4(), leases: vec![lease] };
+    assert!(matches!(executor.ask(stranger).await, ControlReply::Renewed { held, .. } if held.is_empty()));
+    let stranger = ControlRequest::Deregister { executor: executor.id, incarnation: Uuid::new_v4() };
+    executor.ask(stranger).await;
+    assert!(matches!(executor.renew(&[lease]).await, ControlReply::Renewed { held, .. } if held == [lease]));
+    assert_eq!(executor.finish(lease, Outcome::Succeeded).await, ControlReply::Done {});
+    let build = world.load(&build).await;
+    assert!(matches!(build.state, BuildState::Finished { outcome: Outcome::Succeeded, .. }));
+}
+
+#[tokio::test]
 async fn cancelling_reaches_the_executor_by_notice_and_by_renewal() {
     let world = World::start(LONG).await;
     let linux = labels(&["linux"]);

@@ -323,7 +323,8 @@ impl Attempt<'_> {
         };
         let Verdict { outcome, reason } = verdict;
         let (executor, lease) = (self.executor.config.id, self.grant.lease);
-        let request = ControlRequest::Finish { executor, lease, outcome, last_offset, reason };
+        let incarnation = Some(self.executor.incarnation);
+        let request = ControlRequest::Finish { executor, incarnation, lease, outcome, last_offset, reason };
         loop {
             let answer = tokio::select! {
                 biased;

@@ -31,7 +31,7 @@ use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use broker::Broker;
 use tokio_util::sync::CancellationToken;
-use wire::{ExecutorId, LabelSet};
+use wire::{ExecutorId, LabelSet, task::ExecutorSecret};
 
 pub use lease::trusted_until;
 pub use publish::UNCONFIRMED_BYTES_MAX;
@@ -48,6 +48,8 @@ pub const LOG_LIMIT: u64 = 1 << 30;
 pub struct ExecutorConfig {
     /// Kept across restarts.
     pub id: ExecutorId,
+    /// Shown at each registration; kept with the id.
+    pub secret: Option<ExecutorSecret>,
     /// For people.
     pub name: String,
     /// What it offers.

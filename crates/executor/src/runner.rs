@@ -246,9 +246,10 @@ impl Executor {
         match from_bytes(&message.body) {
             Ok(ExecutorNotice::Queues { label_sets }) => self.serve_queues(label_sets),
             Ok(ExecutorNotice::Cancel { lease }) => {
-                // One that is not known here has ended, or its grant is on its way: then the next renewal tells.
-                if let Some(lease) = self.running.get(lease) {
-                    lease.cancel();
+                // Anybody who may publish could have said so: whether it is true a renewal tells. Of one that is not known
+                // here, because it has ended or its grant is on its way, the next one does.
+                if self.running.get(lease).is_some() {
+                    self.renew_now.notify_one();
                 }
             }
             Ok(ExecutorNotice::Now { lines }) => {

@@ -75,6 +75,31 @@ async fn a_step_that_leaves_children_ends_at_once_and_they_end_with_the_job() {
 }
 
 #[tokio::test]
+async fn a_notice_that_control_does_not_stand_by_cancels_nothing() {
+    // The next regular renewal is twenty minutes away.
+    let mut stage = Stage::with_lease(3_600_000).await;
+    let go = stage.dir.path().join("go");
+    let grant = job(&[&format!("echo begun; until [ -e '{}' ]; do sleep 0.01; done", go.display())]);
+    let lease = grant.lease;
+    stage.trigger(grant).await;
+    stage.line(|line| line.text == "begun").await;
+    let before = stage.script.lock().unwrap().renewals;
+    let notice = Outgoing::new(
+        topology::Exchange::Direct,
+        topology::executor(stage.id).name,
+        to_bytes(ExecutorNotice::Cancel { lease }),
+    );
+    stage.broker.publish(notice).await.unwrap();
+    // It asks, and is told that the attempt goes on.
+    while stage.script.lock().unwrap().renewals == before {
+        tokio::task::yield_now().await;
+    }
+    std::fs::write(go, "").unwrap();
+    let (_, finished) = stage.rest().await;
+    assert_eq!(finished.outcome, Outcome::Succeeded);
+}
+
+#[tokio::test]
 async fn cancel_asks_every_process_of_the_tree_and_then_kills_it() {
     let mut stage = Stage::start().await;
     let deaf = r#"set +e; trap 'echo asked' TERM; (trap '' TERM; echo $BASHPID; while :; do sleep 1000; done) & while :; do sleep 0.01; done"#;
@@ -82,6 +107,7 @@ async fn cancel_asks_every_process_of_the_tree_and_then_kills_it() {
     let lease = grant.lease;
     stage.trigger(grant).await;
     let pid = stage.line(|_| true).await.text;
+    stage.script.lock().unwrap().cancelled.push(lease);
     let notice = Outgoing::new(
         topology::Exchange::Direct,
         topology::executor(stage.id).name,

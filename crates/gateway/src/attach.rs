@@ -19,6 +19,7 @@ use wire::{BuildId, ClientId, CloseCode, Position, Topic, command::Query, frame:
 
 use crate::{
     bindings::Waiter,
+    judge::Then,
     socket::SocketId,
     subscriptions::Reader,
     worker::{Event, Worker},
@@ -106,13 +107,14 @@ impl Worker {
 
     /// Takes up a topic again, with a binding unless its events are addressed to this worker for the client.
     fn follow(&mut self, id: SocketId, client: ClientId, topic: Topic, position: Option<Position>) {
+        self.if_it_may(id, topic, Then::Follow { client, position });
+    }
+
+    /// The same for one that may see it.
+    pub(crate) fn follow_allowed(&mut self, id: SocketId, client: ClientId, topic: Topic, position: Option<Position>) {
         let is_complete = self.replay.resume(topic, position, FIRST_EPOCH).0.outcome == ResumeOutcome::Complete;
         if !is_complete || !self.clients.is_addressed(client, topic) {
-            return self.watch(id, topic, position, FIRST_EPOCH, None);
-        }
-        let Some(socket) = self.sockets.get(&id) else { return };
-        if !self.context.desk.may_watch(&socket.authority, topic) {
-            return self.problem(id, None, "forbidden", format!("{topic} may not be watched with this session"));
+            return self.watch_allowed(id, topic, position, FIRST_EPOCH, None);
         }
         if self.subscriptions.get(topic, id).is_none() {
             self.subscriptions.put(topic, id, Reader::default());

@@ -9,7 +9,8 @@ use tracing::warn;
 use wire::{ClientId, EventMessage, GatewayMessage, ServerFrame, Topic, event::Recorded, frame::event_frame};
 
 use crate::{
-    frames, intake::is_fence, replay::Frame, send_queue::Tag, subscriptions::Reader, unsettled::Part, worker::Worker,
+    MayWatch, frames, intake::is_fence, judge::Then, replay::Frame, send_queue::Tag, subscriptions::Reader,
+    unsettled::Part, worker::Worker,
 };
 
 impl Worker {
@@ -39,8 +40,8 @@ impl Worker {
 
     fn event(&mut self, message: EventMessage, delivery: Delivery) {
         let (topic, position) = (message.topic, message.position());
-        if matches!(topic, Topic::Job(_)) && !self.context.config.key.verify_event(&message) {
-            return self.refuse(delivery, "its MAC is not that of the attempt's lease holder");
+        if !self.context.config.key.verify_event(&message) {
+            return self.refuse(delivery, "its MAC is not that of who may write its topic");
         }
         let log = match message.is_log() {
             Ok(log) => log,
@@ -77,11 +78,15 @@ impl Worker {
         {
             self.subscriptions.remove(forgotten, id);
         }
-        if self.subscriptions.get(topic, id).is_none()
-            && let Some(socket) = self.sockets.get(&id)
-        {
-            let muted = !self.context.desk.may_watch(&socket.authority, topic);
-            self.subscriptions.put(topic, id, Reader { muted, ..Reader::default() });
+        if self.subscriptions.get(topic, id).is_some() {
+            return;
+        }
+        let Some(socket) = self.sockets.get(&id) else { return };
+        let may = self.context.desk.may_watch(&socket.authority, topic);
+        let muted = !matches!(may, MayWatch::Known(true));
+        self.subscriptions.put(topic, id, Reader { muted, ..Reader::default() });
+        if let MayWatch::Asked(asked) = may {
+            self.wait_for(id, topic, asked, Then::Hear);
         }
     }
 

@@ -31,6 +31,14 @@ impl LiveResult {
     }
 }
 
+/// Whether a topic may be watched.
+pub enum MayWatch {
+    /// It is known.
+    Known(bool),
+    /// It is being looked up. What fails is a no.
+    Asked(BoxFuture<'static, bool>),
+}
+
 /// Commands, queries and permissions, as the server knows them.
 pub trait Desk: Send + Sync + 'static {
     /// Does what a client asks; status and body as in HTTP. `socket` is the meta of the socket that asked.
@@ -52,7 +60,7 @@ pub trait Desk: Send + Sync + 'static {
     ) -> BoxFuture<'static, Result<watch::Receiver<Arc<LiveResult>>, Problem>>;
 
     /// Whether events of `topic` may reach a socket of `authority` (P8). Called from a worker's loop: it must not block.
-    fn may_watch(&self, authority: &Authority, topic: Topic) -> bool;
+    fn may_watch(&self, authority: &Authority, topic: Topic) -> MayWatch;
 
     /// A client attached at a worker, and what is addressed to it reaches it there from now on: callbacks that were kept
     /// for it are published again, under this server id.

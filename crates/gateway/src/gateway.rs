@@ -188,6 +188,13 @@ impl Gateway {
         }
     }
 
+    /// Closes the sockets of a session whose authority has changed with 4003: they come back and are served under the new one.
+    pub fn renew(&self, session: &str) {
+        for life in self.slots.iter().filter_map(Slot::life) {
+            life.sockets.close(CloseCode::Renewed, "what you may do has changed: come back", |of| of == session);
+        }
+    }
+
     /// Says that it drains, and after `notice`, when a balancer knows, takes no socket any more. Those that are held are told
     /// to come back (1012), elsewhere: in small groups spread over `period`, so that they do not all come at once.
     pub async fn drain(&self, notice: Duration, period: Duration) {

@@ -37,6 +37,7 @@ pub mod driven;
 mod frames;
 mod gateway;
 mod intake;
+mod judge;
 mod live;
 mod place;
 mod receipts;
@@ -52,6 +53,6 @@ mod unsettled;
 mod worker;
 
 pub use config::{GatewayConfig, Limits};
-pub use desk::{Desk, LiveResult};
+pub use desk::{Desk, LiveResult, MayWatch};
 pub use gateway::{Gateway, GatewayError};
 pub use socket::{SocketIn, SocketOut};

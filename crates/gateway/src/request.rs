@@ -16,6 +16,7 @@ use crate::{
     attach::FIRST_EPOCH,
     bindings::Waiter,
     frames,
+    judge::Then,
     live::Telling,
     send_queue::{SendQueue, Tag},
     socket::SocketId,
@@ -105,10 +106,18 @@ impl Worker {
         epoch: u32,
         name: Option<String>,
     ) {
-        let Some(socket) = self.sockets.get(&id) else { return };
-        if !self.context.desk.may_watch(&socket.authority, topic) {
-            return self.problem(id, name, "forbidden", format!("{topic} may not be watched with this session"));
-        }
+        self.if_it_may(id, topic, Then::Watch { position, epoch, name });
+    }
+
+    /// The same for one that may.
+    pub(crate) fn watch_allowed(
+        &mut self,
+        id: SocketId,
+        topic: Topic,
+        position: Option<Position>,
+        epoch: u32,
+        name: Option<String>,
+    ) {
         let waiter = Waiter::Subscribed { socket: id, topic, position, epoch };
         let max = self.context.config.limits.topics_per_socket_max;
         let is_full = self.subscriptions.watched_by(id) >= max;
@@ -163,6 +172,7 @@ impl Worker {
             Ok(topic) => topic,
             Err(error) => return self.bad_frame(id, name, format!("{error}, or `{QUERY}` with `id`")),
         };
+        socket.judging.retain(|_, judged| *judged != topic);
         let is_addressed = self.clients.is_addressed(socket.client, topic);
         let Some(reader) = self.subscriptions.get(topic, id) else { return };
         if let Some(left) = &mut socket.left {

@@ -30,6 +30,7 @@ use crate::{
     clients::Clients,
     frames,
     intake::{QueueState, carry_out},
+    judge::Then,
     live::LiveQueries,
     receipts::Receipts,
     replay::Replay,
@@ -80,6 +81,8 @@ pub(crate) enum Event {
     Settled(Step),
     /// The desk named the jobs of a build that a returning client watched.
     JobsOf { socket: SocketId, jobs: Vec<JobOf> },
+    /// The desk said whether a socket may watch what it wished to.
+    Judged { socket: SocketId, number: u64, may: bool, then: Then },
     /// Time to forget who is gone for long.
     Forget,
     /// For tests: the loop panics.
@@ -98,6 +101,9 @@ pub(crate) struct Socket {
     pub(crate) in_flight: Arc<Semaphore>,
     pub(crate) live: LiveQueries,
     pub(crate) receipts: Receipts,
+    /// Topics of which the desk must say whether it may watch them, by number, and the next number.
+    pub(crate) judging: HashMap<u64, Topic>,
+    pub(crate) judged: u64,
     /// While jobs are looked up for it.
     pub(crate) left: Option<Box<Left>>,
 }
@@ -183,6 +189,7 @@ impl Worker {
             }
             Event::Settled(step) => self.settled(&step),
             Event::JobsOf { socket, jobs } => self.jobs_of(socket, jobs),
+            Event::Judged { socket, number, may, then } => self.judged(socket, number, may, then),
             Event::Forget => self.clients.forget(Instant::now()),
             Event::Fail => fail(),
         }
@@ -202,6 +209,8 @@ impl Worker {
             in_flight: Arc::new(Semaphore::new(limits.in_flight_per_socket_max)),
             live: LiveQueries::new(limits.live_queries_per_socket_max),
             receipts: Receipts::new(limits),
+            judging: HashMap::new(),
+            judged: 0,
             left: None,
         };
         self.hello(&socket, false);

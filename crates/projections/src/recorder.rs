@@ -43,14 +43,18 @@ struct Recorder {
 }
 
 /// The event of an entry of the stream, or the sentence that says why it is none for the record: an executor's event
-/// carries the MAC of its attempt.
+/// carries the MAC of its attempt, and control's the MAC of control.
 ///
 /// # Errors
 /// The sentence.
 pub fn genuine(key: &InstallationKey, body: &[u8]) -> Result<EventMessage, String> {
     let message = EventMessage::decode(body).map_err(|failure| failure.to_string())?;
-    if matches!(message.topic, Topic::Job(_)) && !key.verify_event(&message) {
-        return Err(format!("the event of {} has no signature of its attempt's lease holder", message.topic));
+    if !key.verify_event(&message) {
+        let writer = match message.topic {
+            Topic::Job(_) => "its attempt's lease holder",
+            Topic::Build(_) => "control",
+        };
+        return Err(format!("the event of {} has no signature of {writer}", message.topic));
     }
     Ok(message)
 }

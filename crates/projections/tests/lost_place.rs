@@ -30,8 +30,9 @@ async fn until<F: Future<Output = bool>>(what: &str, is: impl Fn() -> F) {
 /// Publishes what control has announced so far, as the relay does.
 async fn relay(store: &SqliteStore, broker: &EmbeddedBroker) {
     for row in store.outbox(0, 100).await.unwrap() {
-        if let Outbound::Event { server_id, message } = row.outbound {
+        if let Outbound::Event { server_id, mut message } = row.outbound {
             let topic = message.topic;
+            message.mac = Some(InstallationKey([7; 32]).control_key().sealed(&message));
             broker.publish(Outgoing::event(server_id.as_ref(), topic, message.encode())).await.unwrap();
         }
         store.outbox_done(&[row.id]).await.unwrap();

@@ -19,11 +19,13 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod analytics;
+pub mod audit;
 pub mod concurrency;
 pub mod conformance;
 pub mod groups;
 pub mod model;
 pub mod payloads;
+pub mod people;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod replies;
@@ -35,11 +37,13 @@ pub mod standing;
 use std::{future::Future, pin::Pin, time::Duration};
 
 pub use analytics::Analytics;
+pub use audit::Audit;
 pub use groups::Groups;
 use tokio::sync::watch;
 use uuid::Uuid;
 use wire::{
     BuildId, ClientId, DeadLetterId, EventMessage, ExecutorId, JobId, LabelSet, PipelineName, Timestamp,
+    authority::Grants,
     command::BuildsQuery,
     dead_letter::{DeadLetterCount, DeadLetterView, DeadLettersQuery},
     event::Recorded,
@@ -53,12 +57,13 @@ use wire::{
 
 use model::{
     Announcement, Build, Claim, Claimed, Created, ExecutorRow, Expired, JournalChange, JournalContents, KeptCallback,
-    NamedLease, NewBuild, OutboxRow, Put, QueuedJobs, RecordBatch, Recording, Refusal, Renewal, TokenRow,
+    NamedLease, NewBuild, OutboxRow, Put, QueuedJobs, RecordBatch, Recording, Refusal, Registration, Renewal, TokenRow,
     dead_letter::{DeadLetter, NewDeadLetter, Retention, Settled},
     retention::{Deletion, Outlived, PipelineRetention, Swept},
 };
 
 pub use payloads::Payloads;
+pub use people::People;
 
 /// A boxed future, as object-safe traits return it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -143,6 +148,8 @@ pub trait Store:
     + Analytics
     + Payloads
     + replies::Replies
+    + Audit
+    + People
 {
     /// Reads and writes something, to tell whether the database works.
     fn check(&self) -> Answer<'_, ()>;
@@ -157,7 +164,14 @@ pub trait Store:
 pub trait Pipelines: Send + Sync + 'static {
     /// Creates or replaces a pipeline if `may` says so of what is there in the same transaction. The same text again
     /// changes nothing.
-    fn put_pipeline<'a>(&'a self, spec: &'a PipelineSpec, yaml: &'a str, may: MayPut) -> Answer<'a, Put>;
+    /// Whoever does it stands in `by`, whose action becomes what was done.
+    fn put_pipeline<'a>(
+        &'a self,
+        spec: &'a PipelineSpec,
+        yaml: &'a str,
+        may: MayPut,
+        by: Option<audit::NewEntry>,
+    ) -> Answer<'a, Put>;
     /// What was written, and the valid form of it.
     fn pipeline<'a>(&'a self, name: &'a PipelineName) -> Answer<'a, Option<(PipelineView, PipelineSpec)>>;
     /// All, by name, each with its last 10 builds.
@@ -176,11 +190,16 @@ pub trait Builds: Send + Sync + 'static {
     fn load_build(&self, id: BuildId) -> Answer<'_, Option<Build>>;
     /// Which build a job belongs to.
     fn build_of(&self, job: JobId) -> Answer<'_, Option<BuildId>>;
+    /// Which pipeline a build is of.
+    fn pipeline_of_build(&self, id: BuildId) -> Answer<'_, Option<PipelineName>>;
+    /// Which pipeline a job is of.
+    fn pipeline_of_job(&self, job: JobId) -> Answer<'_, Option<PipelineName>>;
     /// As readers see it: with the steps, lines and artifacts recorded of each job's last attempt. `waiting_for` is left
     /// empty: what a job waits for is control's to say.
     fn build_view(&self, id: BuildId) -> Answer<'_, Option<BuildView>>;
     /// Newest first. `limit` is 50 unless given and at most [`wire::command::BUILDS_LIMIT_MAX`].
-    fn builds<'a>(&'a self, query: &'a BuildsQuery) -> Answer<'a, Vec<BuildSummary>>;
+    /// Those alone that `seen_by` lets see.
+    fn builds<'a>(&'a self, query: &'a BuildsQuery, seen_by: &'a Grants) -> Answer<'a, Vec<BuildSummary>>;
 }
 
 /// Leases: of jobs, and by name for groups, the relay and control.
@@ -252,9 +271,12 @@ pub trait Record: Send + Sync + 'static {
 
 /// Executors that have registered.
 pub trait Executors: Send + Sync + 'static {
-    /// Writes what an executor said of itself; `heard_at` becomes the database's time. Whether it did: what a start says whose
-    /// place another one has taken is not heard any more. The newest [`FORMER_STARTS_MAX`] of those are remembered.
-    fn put_executor<'a>(&'a self, executor: &'a ExecutorRow) -> Answer<'a, bool>;
+    /// Writes what an executor said of itself; `heard_at` becomes the database's time. What a start says whose
+    /// place another one has taken is not heard any more: the newest [`FORMER_STARTS_MAX`] of those are remembered. Nor is who
+    /// shows another secret than the first that was shown under this id.
+    fn put_executor<'a>(&'a self, executor: &'a ExecutorRow) -> Answer<'a, Registration>;
+    /// Whether it shows a secret when it registers.
+    fn has_secret(&self, executor: ExecutorId) -> Answer<'_, bool>;
     /// It has left: it is not alive any more.
     fn executor_left(&self, id: ExecutorId, incarnation: Uuid) -> Answer<'_, ()>;
     /// All, `alive` when heard within `lease`.

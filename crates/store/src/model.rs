@@ -10,9 +10,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use wire::{
-    BuildId, ClientId, Event, EventMessage, ExecutorId, JobId, LabelSet, Outcome, PayloadId, PipelineName, ServerId,
-    Timestamp,
-    authority::Role,
+    AccountId, BuildId, ClientId, Event, EventMessage, ExecutorId, JobId, LabelSet, Outcome, PayloadId, PipelineName,
+    ServerId, Timestamp,
+    authority::Grants,
     concurrency::ConcurrencySpec,
     event::Recorded,
     payload::InputFile,
@@ -20,6 +20,8 @@ use wire::{
     task::{ExecutorNotice, LeaseRef, Reply},
     view::LostAttempt,
 };
+
+use crate::audit::NewEntry;
 
 pub use journal::{JournalChange, JournalContents, JournalMessage};
 
@@ -209,6 +211,8 @@ pub enum Announcement {
         /// Why. One sentence.
         reason: String,
     },
+    /// An entry of the audit log, about the build's pipeline and the build.
+    Noted(Box<NewEntry>),
     /// A person has retried the build: what was given up of it is taken up again.
     TakenUp {
         /// Who.
@@ -441,6 +445,19 @@ pub struct ExecutorRow {
     pub labels: LabelSet,
     /// How many jobs it runs at once.
     pub slots: u32,
+    /// The hash of what it shows, if it shows anything.
+    pub secret_sha256: Option<String>,
+}
+
+/// What became of an executor's registration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Registration {
+    /// It is written.
+    Heard,
+    /// Another start of it has taken its place.
+    Replaced,
+    /// It shows another secret than at its first registration, or none: nothing is written.
+    Foreign,
 }
 
 /// A token for a program.
@@ -450,8 +467,12 @@ pub struct TokenRow {
     pub sha256: String,
     /// For people.
     pub name: String,
-    /// What it may do.
-    pub role: Role,
+    /// What it may do; with an account, no more than that may.
+    pub grants: Grants,
+    /// Who made it; none when it was made on the server's machine.
+    pub account: Option<AccountId>,
+    /// When it ends, if it does.
+    pub expires_at: Option<Timestamp>,
 }
 
 /// A callback that nobody took.

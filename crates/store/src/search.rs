@@ -64,5 +64,11 @@ pub trait Search: Send + Sync + 'static {
     fn empty_index(&self) -> Answer<'_, bool>;
     /// What is found, newest first: by when a line came to the index, which is by the age of its build where the index was made
     /// of the record. Bounded in work: a page may end before it is full.
-    fn search<'a>(&'a self, wanted: &'a Wanted, query: &'a SearchQuery) -> Answer<'a, SearchPage>;
+    /// Of pipelines that `seen_by` lets see.
+    fn search<'a>(
+        &'a self,
+        wanted: &'a Wanted,
+        query: &'a SearchQuery,
+        seen_by: &'a wire::authority::Grants,
+    ) -> Answer<'a, SearchPage>;
 }

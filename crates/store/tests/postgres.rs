@@ -13,7 +13,7 @@ use store::{
     Accounts, BoxFuture, Outbox, Store, StoreError, conformance::Fixture, model::TokenRow, postgres::PostgresStore,
 };
 use tokio::sync::OnceCell;
-use wire::authority::Role;
+use wire::authority::{Grants, Role};
 
 /// A database of the tests' server.
 struct Postgres {
@@ -87,7 +87,13 @@ two_processes! {
 }
 
 fn token(name: &str) -> TokenRow {
-    TokenRow { sha256: name.repeat(64), name: name.to_owned(), role: Role::Owner }
+    TokenRow {
+        sha256: name.repeat(64),
+        name: name.to_owned(),
+        grants: Grants::everywhere(Role::Admin),
+        account: None,
+        expires_at: None,
+    }
 }
 
 /// Why it could not be opened.

@@ -7,7 +7,7 @@ use std::{os::unix::fs::PermissionsExt, path::PathBuf, process::Command, sync::A
 use sqlx::{ConnectOptions, Row, sqlite::SqliteConnectOptions};
 use store::{Accounts, BoxFuture, Journal, Store, StoreError, conformance::Fixture, model, sqlite::SqliteStore};
 use tempfile::TempDir;
-use wire::authority::Role;
+use wire::authority::{Grants, Role};
 
 /// A folder for a database, and another one for what a kill leaves of it.
 struct Sqlite {
@@ -48,7 +48,13 @@ impl Fixture for Sqlite {
 store::store_conformance!(Sqlite::new());
 
 fn token(name: &str) -> model::TokenRow {
-    model::TokenRow { sha256: name.repeat(64), name: name.to_owned(), role: Role::Owner }
+    model::TokenRow {
+        sha256: name.repeat(64),
+        name: name.to_owned(),
+        grants: Grants::everywhere(Role::Admin),
+        account: None,
+        expires_at: None,
+    }
 }
 
 #[tokio::test]

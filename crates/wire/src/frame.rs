@@ -328,6 +328,8 @@ pub enum CloseCode {
     Moved = 4001,
     /// Nothing was heard for two ping periods.
     NoPong = 4002,
+    /// What the session may do has changed: come back and resume.
+    Renewed = 4003,
     /// The session has ended.
     SignedOut = 4500,
     /// Not allowed.

@@ -52,6 +52,10 @@ uuid_id!(
     PayloadId
 );
 uuid_id!(
+    /// One person's account. Version 4.
+    AccountId
+);
+uuid_id!(
     /// One message that could not be processed, or one job that was given up. Version 7.
     DeadLetterId
 );

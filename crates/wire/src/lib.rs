@@ -7,7 +7,9 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod about;
+pub mod account;
 pub mod artifact;
+pub mod audit;
 pub mod authority;
 pub mod callback;
 pub mod chunks;
@@ -41,7 +43,9 @@ pub use authority::Authority;
 pub use callback::Callback;
 pub use event::{Event, EventMessage, GatewayMessage};
 pub use frame::{ClientFrame, CloseCode, ServerFrame};
-pub use id::{ArtifactId, BuildId, ClientId, DeadLetterId, ExecutorId, JobId, PayloadId, ServerId, SocketMeta};
+pub use id::{
+    AccountId, ArtifactId, BuildId, ClientId, DeadLetterId, ExecutorId, JobId, PayloadId, ServerId, SocketMeta,
+};
 pub use log::LogLine;
 pub use payload::ClaimCheck;
 pub use pipeline::{LabelSet, Outcome, PipelineName};

@@ -69,12 +69,23 @@ impl InstallationKey {
         genuine.then(|| (client, server_id.to_owned()))
     }
 
-    /// Whether an event of an executor was written by the holder of its attempt's lease.
+    /// The key for what control says of builds: executors, which publish to the same exchange, do not have it.
+    #[must_use]
+    pub fn control_key(&self) -> EventKey {
+        EventKey(sign(&self.0, &[b"control-key"]))
+    }
+
+    /// Whether an event was written by who may write its topic: of a job by the holder of its attempt's lease, of a build by
+    /// control.
     #[must_use]
     pub fn verify_event(&self, message: &EventMessage) -> bool {
-        let (Topic::Job(job), Some(mac)) = (message.topic, &message.mac) else { return false };
-        let expected = self.event_key(job, message.epoch).seal(message.topic, message.position(), message.event.get());
-        same(expected.as_bytes(), mac.as_bytes())
+        let Some(mac) = &message.mac else { return false };
+        let key = match message.topic {
+            Topic::Job(job) => self.event_key(job, message.epoch),
+            Topic::Build(build) if build == message.build => self.control_key(),
+            Topic::Build(_) => return false,
+        };
+        same(key.sealed(message).as_bytes(), mac.as_bytes())
     }
 }
 
@@ -85,6 +96,12 @@ impl EventKey {
         let topic = topic.to_string();
         let (epoch, offset) = (position.epoch.to_be_bytes(), position.offset.to_be_bytes());
         sign(self.0.as_bytes(), &[topic.as_bytes(), &epoch, &offset, event.as_bytes()])
+    }
+
+    /// The MAC over a message as it is.
+    #[must_use]
+    pub fn sealed(&self, message: &EventMessage) -> String {
+        self.seal(message.topic, message.position(), message.event.get())
     }
 
     /// The MAC over parts of another kind of message; the first of them says of which.
@@ -144,6 +161,23 @@ mod tests {
         assert!(key.verify_event(&message));
         message.epoch = 3;
         assert!(!key.verify_event(&message));
+    }
+
+    #[test]
+    fn an_event_of_a_build_is_controls_and_no_executors() {
+        let (key, job) = (InstallationKey([7; 32]), JobId(Uuid::from_u128(1)));
+        let build = BuildId(Uuid::from_u128(2));
+        let event = raw(&Event::BuildStarted {});
+        let (topic, at, client_id) = (Topic::Build(build), Timestamp(1), None);
+        let mut message =
+            EventMessage { version: VERSION, topic, build, epoch: 1, offset: 3, at, client_id, mac: None, event };
+        assert!(!key.verify_event(&message), "without a MAC");
+        message.mac = Some(key.event_key(job, 1).sealed(&message));
+        assert!(!key.verify_event(&message), "with that of a claim");
+        message.mac = Some(key.control_key().sealed(&message));
+        assert!(key.verify_event(&message));
+        message.build = BuildId(Uuid::from_u128(3));
+        assert!(!key.verify_event(&message), "of one build in the name of another");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
-    BuildId, ClientId, DecodeError, ExecutorId, JobId, LabelSet, Outcome, PipelineName, ServerId, VERSION,
+    AccountId, BuildId, ClientId, DecodeError, ExecutorId, JobId, LabelSet, Outcome, PipelineName, ServerId, VERSION,
     event::encode,
     mac::EventKey,
     payload::InputFile,
@@ -40,6 +40,19 @@ pub fn to_bytes<T: Serialize>(body: T) -> Vec<u8> {
 pub struct PipelineChanged {
     /// Which.
     pub pipeline: PipelineName,
+}
+
+/// Under the key `access` at the exchange `utils`: what somebody may do has changed, or their session or token has ended.
+/// A hint: gateways look at it by themselves now and then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AccessChanged {
+    /// Of this account, with its sessions and its tokens.
+    Account(AccountId),
+    /// Of the token with this id.
+    Token(String),
+    /// Of this session alone.
+    Session(Uuid),
 }
 
 /// A message from its bytes.
@@ -74,6 +87,43 @@ pub struct LeaseRef {
     pub attempt: u32,
 }
 
+/// What an executor shows at each registration: made once, kept with its id, 32 to 200 characters.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ExecutorSecret(String);
+
+impl std::fmt::Debug for ExecutorSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ExecutorSecret(..)")
+    }
+}
+
+impl TryFrom<String> for ExecutorSecret {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        if (32..=200).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            Ok(Self(text))
+        } else {
+            Err("the secret of an executor must have 32 to 200 letters, digits and signs".to_owned())
+        }
+    }
+}
+
+impl From<ExecutorSecret> for String {
+    fn from(secret: ExecutorSecret) -> String {
+        secret.0
+    }
+}
+
+impl ExecutorSecret {
+    /// How control keeps it: SHA-256 in lower-case hex.
+    #[must_use]
+    pub fn sha256(&self) -> String {
+        use sha2::Digest as _;
+        crate::chunks::hex(&sha2::Sha256::digest(self.0.as_bytes()))
+    }
+}
+
 /// From an executor, to the queue `control`, with `reply_to`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "snake_case")]
@@ -91,6 +141,10 @@ pub enum ControlRequest {
         labels: LabelSet,
         /// How many jobs it runs at once.
         slots: u32,
+        /// Shows that it is who it was: control keeps the hash of the first one that it hears and answers no other start under
+        /// this id. Absent where an executor has none; then anybody with the broker's credentials can take its place.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        secret: Option<ExecutorSecret>,
     },
     /// A hint came and a slot is free. Answer: [`ControlReply::Granted`] or [`ControlReply::Nothing`].
     Claim {
@@ -119,6 +173,9 @@ pub enum ControlRequest {
     Finish {
         /// Who.
         executor: ExecutorId,
+        /// Which start of it: nobody else knows. It may be absent only where the executor has no secret.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        incarnation: Option<Uuid>,
         /// Which attempt.
         lease: LeaseRef,
         /// How it ended.
@@ -242,7 +299,8 @@ pub enum ExecutorNotice {
         /// The whole list.
         label_sets: Vec<LabelSet>,
     },
-    /// End this attempt: SIGTERM, after 10 s SIGKILL. Finish it as cancelled.
+    /// This attempt is to be cancelled: renew now, the answer says whether that is so. Then SIGTERM, after 10 s SIGKILL; finish
+    /// it as cancelled.
     Cancel {
         /// Which.
         lease: LeaseRef,

@@ -31,6 +31,10 @@ test("the keyboard alone signs in, starts a build and watches it to its end", as
   const gate = new Gate(stepcast);
   await api.apply("talk", pipeline("talk", { work: gate.printUntilOpen }));
   await page.goto(stepcast.signInLink);
+  await tabTo(page, "textbox", "Name");
+  await page.keyboard.type("Ada");
+  await page.keyboard.press("Tab");
+  await page.keyboard.type("three blue kettles");
   await tabTo(page, "button", "Sign in");
   await page.keyboard.press("Enter");
   await expect(page).toHaveURL(`${stepcast.url}/`);

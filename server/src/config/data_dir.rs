@@ -8,7 +8,7 @@ use std::{
 };
 
 use uuid::Uuid;
-use wire::{ExecutorId, mac::InstallationKey};
+use wire::{ExecutorId, mac::InstallationKey, task::ExecutorSecret};
 
 /// A data folder that exists and can be written.
 #[derive(Clone, Debug)]
@@ -60,7 +60,7 @@ impl DataDir {
     }
 
     /// The small files that are made once, by name: whoever has them is this installation.
-    pub(crate) const KEPT: [&str; 4] = ["installation-key", "instance", "executor", "holder"];
+    pub(crate) const KEPT: [&str; 5] = ["installation-key", "instance", "executor", "executor-secret", "holder"];
 
     /// Where jobs run.
     pub(crate) fn work(&self) -> PathBuf {
@@ -78,10 +78,22 @@ impl DataDir {
         }
     }
 
+    /// Whether an executor was ever started with it.
+    pub(crate) fn has_executor(&self) -> bool {
+        self.path.join("executor").is_file()
+    }
+
     /// The executor's id, made once.
     pub(crate) fn executor_id(&self) -> Result<ExecutorId, String> {
         let text = self.kept("executor", || Ok(Uuid::new_v4().to_string()))?;
         text.trim().parse().map_err(|_| format!("{} must hold a UUID", self.path.join("executor").display()))
+    }
+
+    /// What the executor shows that it is the one of this id, made once.
+    pub(crate) fn executor_secret(&self) -> Result<ExecutorSecret, String> {
+        let text = self.kept("executor-secret", || Ok(crate::secret::hex(&crate::secret::random()?)))?;
+        let secret = text.trim().to_owned().try_into();
+        secret.map_err(|wrong: String| format!("{}: {wrong}", self.path.join("executor-secret").display()))
     }
 
     /// Who this process is where turns are taken, made once: after a restart it goes on with what it held.

@@ -21,6 +21,9 @@ pub(crate) struct RetentionOptions {
     /// Logs and artifacts of each pipeline may take so much, such as 5GB: its oldest builds are deleted first [default: no limit].
     #[arg(long, env = "STEPCAST_RETENTION_SIZE", value_parser = size_bytes)]
     pub(crate) retention_size: Option<u64>,
+    /// Entries of the audit log are kept so many days, 1 to 3660.
+    #[arg(long, env = "STEPCAST_AUDIT_DAYS", default_value_t = 365, value_parser = value_parser!(u32).range(1..=i64::from(DAYS_MAX)))]
+    pub(crate) audit_days: u32,
     /// Seconds between two looks at what has outlived its time.
     #[arg(long, env = "STEPCAST_RETENTION_LOOK_SECONDS", default_value_t = 60, value_parser = value_parser!(u64).range(1..=86_400))]
     pub(crate) retention_look_seconds: u64,

@@ -23,6 +23,7 @@ use crate::{
         problem::{Answer, parse},
         who::{Who, bearer},
     },
+    places::see_job,
     queries::{not_found, store_problem},
 };
 
@@ -82,12 +83,16 @@ pub(crate) async fn runs(core: &Core, job: JobId, attempt: u32) -> Answer<bool> 
 /// `GET /artifacts/{id}`: the bytes, always as a download of no particular type, so that no browser runs them.
 pub(crate) async fn get(
     State(core): State<Arc<Core>>,
-    Who(_who): Who,
+    Who(who): Who,
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Answer<Response> {
     let id: ArtifactId = parse("The artifact's id", &id)?;
     let artifact = core.store.artifact(id).await.map_err(store_problem)?.ok_or_else(|| not_found("artifact", id))?;
+    see_job(&core, &who, artifact.job).await.map_err(|problem| match problem.status {
+        404 => not_found("artifact", id),
+        _ => problem,
+    })?;
     let object = Object {
         what: "artifact",
         id: id.0,

@@ -21,7 +21,7 @@ use crate::{
     http::{
         parameters::Path,
         problem::{Answer, header_text, json, parse, pipeline_name},
-        who::Who,
+        who::{Shown, Who},
     },
     queries,
 };
@@ -33,6 +33,7 @@ const WAIT_SECONDS_MAX: u64 = 300;
 pub(crate) async fn trigger(
     State(core): State<Arc<Core>>,
     Who(who): Who,
+    shown: Shown,
     Path(name): Path<String>,
     headers: HeaderMap,
     request: Request<Body>,
@@ -44,7 +45,14 @@ pub(crate) async fn trigger(
     let summary = commands::trigger(&core, &who, &name, &trigger, key).await?;
     let location = (header::LOCATION, format!("/api/v1/builds/{}", summary.id));
     if let Some(wait) = wait {
-        let waiting = wait_for(&core, &who, summary.id);
+        // It ends with the authority of who asked.
+        let held = shown.hold(&core, &who);
+        let waiting = async {
+            tokio::select! {
+                view = wait_for(&core, &who, summary.id) => view,
+                () = held.ended.cancelled() => None,
+            }
+        };
         // Whatever the waiting comes to, the build is accepted, and so it is answered.
         if let Ok(Some(view)) = tokio::time::timeout(Duration::from_secs(wait), waiting).await {
             let applied = (HeaderName::from_static("preference-applied"), format!("wait={wait}"));

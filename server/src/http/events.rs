@@ -23,7 +23,7 @@ use crate::{
         builds::pairs,
         parameters::Path,
         problem::{Answer, header_text, parse},
-        who::Who,
+        who::{Shown, Who},
     },
     queries::{self, store_problem},
 };
@@ -37,6 +37,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 pub(crate) async fn list(
     State(core): State<Arc<Core>>,
     Who(who): Who,
+    shown: Shown,
     Path(id): Path<String>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
@@ -70,7 +71,12 @@ pub(crate) async fn list(
         topics.extend(view.jobs.iter().map(|job| Topic::Job(job.id)));
     }
     let consumer = bind(&core, &topics).await?;
-    let stream = events(core, id, after, consumer);
+    // They end with the authority of who asked.
+    let held = shown.hold(&core, &who);
+    let ended = held.ended.clone();
+    let stream = events(core, id, after, consumer).take_until(ended.cancelled_owned()).inspect(move |_| {
+        let _ = &held; // It is held as long as the stream is there.
+    });
     Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
 }
 

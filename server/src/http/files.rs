@@ -1,4 +1,4 @@
-//! The browser package, the headers that every answer has, and the answers to what does not exist.
+//! The browser package, and the answers to what does not exist.
 
 use std::any::Any;
 
@@ -6,7 +6,6 @@ use axum::{
     Router,
     extract::Request,
     http::{HeaderMap, HeaderValue, StatusCode, header},
-    middleware::Next,
     response::{IntoResponse as _, Response},
     routing::get,
 };
@@ -40,19 +39,6 @@ fn serve(asset: &'static Asset, headers: &HeaderMap) -> Response {
     let mut response = (common, body).into_response();
     if let Some(encoding) = encoding {
         response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding));
-    }
-    response
-}
-
-/// Headers that keep a page from being framed, sniffed or told on.
-pub(crate) async fn safety_headers(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
-    let headers = response.headers_mut();
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
-    if !headers.contains_key(header::CACHE_CONTROL) {
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     response
 }

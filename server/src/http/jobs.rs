@@ -21,8 +21,9 @@ use crate::{
         builds::pairs,
         parameters::Path,
         problem::{Answer, parse},
-        who::Who,
+        who::{Shown, Who},
     },
+    places::see_job,
     queries::{self, LOG_LINES_MAX, not_found, store_problem},
 };
 
@@ -98,6 +99,7 @@ fn place_headers(page: &LogPage) -> Vec<(HeaderName, String)> {
 pub(crate) async fn raw(
     State(core): State<Arc<Core>>,
     Who(who): Who,
+    shown: Shown,
     Path(id): Path<String>,
     RawQuery(query): RawQuery,
 ) -> Answer<Response> {
@@ -106,10 +108,16 @@ pub(crate) async fn raw(
     let first = queries::log(&core, &who, job, attempt, from, LOG_LINES_MAX).await?;
     let (attempt, total) = (first.attempt, first.total);
     let name = format!("attachment; filename=\"{job}-{attempt}.txt\"");
+    let held = shown.hold(&core, &who);
     let pages = stream::unfold(Some((Some(first), from)), move |state| {
+        // A long text ends with the authority of who asked, broken off.
+        let ended = held.ended.is_cancelled();
         let (core, who) = (Arc::clone(&core), who.clone());
         async move {
             let (page, from) = state?;
+            if ended {
+                return Some((Err(std::io::Error::other("its reader may read it no more")), None));
+            }
             let page = match page {
                 Some(page) => page,
                 None if from >= total => return None,
@@ -164,6 +172,7 @@ pub(crate) async fn artifacts(
     Path(id): Path<String>,
 ) -> Answer<Json<Vec<ArtifactView>>> {
     let job: JobId = parse("The job's id", &id)?;
+    see_job(&core, &who, job).await?;
     let build = core.store.build_of(job).await.map_err(store_problem)?.ok_or_else(|| not_found("job", job))?;
     let view = queries::build(&core, &who, build).await?;
     Ok(Json(view.jobs.into_iter().find(|found| found.id == job).map(|found| found.artifacts).unwrap_or_default()))

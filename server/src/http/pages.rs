@@ -12,12 +12,13 @@ use app::{
 use axum::{
     body::Body,
     extract::{Request, State},
-    http::StatusCode,
+    http::{StatusCode, header},
     response::{IntoResponse as _, Redirect, Response},
 };
-use leptos::prelude::provide_context;
+use leptos::{nonce::Nonce, prelude::provide_context};
 use wire::{
     Authority, BuildId, JobId, PipelineName, Problem,
+    authority::Need,
     command::BuildsQuery,
     dead_letter::DeadLettersPage,
     group::GroupView,
@@ -30,7 +31,7 @@ use crate::{
     assets,
     core::Core,
     groups,
-    http::{problem::Rejection, sign_in, who::Who},
+    http::{problem::Rejection, safety, sign_in, who::Who},
     queries,
 };
 
@@ -42,13 +43,13 @@ pub(crate) fn run_on_tokio() {
 /// Any address that is a page.
 pub(crate) async fn render(State(core): State<Arc<Core>>, who: Option<Who>, request: Request<Body>) -> Response {
     let Some(Who(who)) = who else {
-        if request.uri().path() != "/sign-in" {
+        if !matches!(request.uri().path(), "/sign-in" | "/welcome") {
             let wanted = request.uri().path_and_query().map_or("/", |wanted| wanted.as_str());
             return Redirect::to(&sign_in::address(wanted, &[])).into_response();
         }
         return page(request, || {}).await;
     };
-    let (health, context) = (queries::health(&core).await, context(core, who));
+    let (health, context) = (queries::health(&core, &who).await, context(core, who));
     page(request, move || {
         provide_context(health.clone());
         context();
@@ -67,17 +68,24 @@ async fn page(request: Request<Body>, context: impl Fn() + Clone + Send + Sync +
         parts: part.into_iter().flat_map(|part| assets.part(part.name())).map(str::to_owned).collect(),
         css: assets.css.to_owned(),
     };
+    let nonce = match safety::nonce() {
+        Ok(nonce) => nonce,
+        Err(problem) => return Rejection(problem).into_response(),
+    };
+    let policy = safety::of_page(&nonce);
     let shell = move || app::shell(named.clone());
     let missing = Missing::default();
     let told = missing.clone();
     let context = move || {
         provide_context(missing.clone());
+        provide_context(Nonce::from_value(nonce.clone()));
         context();
     };
     let mut response = leptos_axum::render_app_async_with_context(context, shell)(request).await;
     if told.is_told() {
         *response.status_mut() = StatusCode::NOT_FOUND;
     }
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
     response
 }
 
@@ -143,7 +151,10 @@ impl Backend for PageBackend {
     }
 
     fn statistics(&self, pipeline: PipelineName) -> BoxFuture<'_, Result<StatsView, Problem>> {
-        Box::pin(async move { self.core.store.statistics(Some(&pipeline), DAYS).await.map_err(queries::store_problem) })
+        Box::pin(async move {
+            self.who.need(Need::See(&pipeline))?;
+            self.core.store.statistics(Some(&pipeline), DAYS).await.map_err(queries::store_problem)
+        })
     }
 
     fn groups(&self) -> BoxFuture<'_, Result<Vec<GroupView>, Problem>> {

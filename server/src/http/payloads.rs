@@ -13,7 +13,7 @@ use axum::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use object_store::ObjectStore as _;
 use uuid::Uuid;
-use wire::{ClaimCheck, JobId, PayloadId, Problem};
+use wire::{ClaimCheck, JobId, PayloadId, Problem, authority::Need};
 
 use crate::{
     core::Core,
@@ -40,8 +40,9 @@ pub(crate) async fn post(
     headers: HeaderMap,
     request: Request<Body>,
 ) -> Answer<Response> {
-    if who.is_none() {
-        of_running_job(&core, &headers).await?;
+    match who {
+        Some(Who(who)) => who.need(Need::BuildSomewhere)?,
+        None => drop(of_running_job(&core, &headers).await?),
     }
     let content_type = header_text(&headers, "content-type")?.unwrap_or("application/octet-stream").to_owned();
     if content_type.len() > CONTENT_TYPE_BYTES_MAX {

@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use serde::{Deserialize, Serialize};
-use wire::{Problem, view::BuildSummary, webhook::WebhookSecret};
+use wire::{Problem, authority::Need, view::BuildSummary, webhook::WebhookSecret};
 
 use crate::{
     commands,
@@ -82,9 +82,10 @@ pub(crate) struct Receiver {
 /// `GET /webhook-secret?url=`
 pub(crate) async fn webhook_secret(
     State(core): State<Arc<Core>>,
-    Who(_who): Who,
+    Who(who): Who,
     Query(receiver): Query<Receiver>,
 ) -> Answer<Response> {
+    who.need(Need::Run)?;
     let invalid = |sentence: String| Problem::new(400, "Invalid parameter", sentence);
     let url = receiver.url.ok_or_else(|| {
         let sentence =

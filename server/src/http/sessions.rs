@@ -24,7 +24,8 @@ impl fmt::Debug for Sessions {
     }
 }
 
-fn key(id: &Id) -> String {
+/// The key of a session's row.
+pub(crate) fn key(id: &Id) -> String {
     secret::sha256(&id.to_string())
 }
 

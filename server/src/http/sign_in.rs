@@ -1,33 +1,41 @@
-//! Signing in by the one-time link or a token, and signing out. The page itself is the app's (`/sign-in`).
+//! Signing in by name and password or by a token, and signing out. The page itself is the app's (`/sign-in`).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Form,
     extract::{State, rejection::FormRejection},
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse as _, Redirect, Response},
 };
-use gateway::Gateway;
 use serde::Deserialize;
 use tower_sessions::Session;
 use wire::Problem;
 
 use crate::{
+    access::Credential,
+    accounts::{self, NotIn, wait_problem, wait_seconds},
     core::Core,
     http::{
-        problem::Rejection,
-        who::{self, Who},
+        problem::{Answer, Rejection},
+        sessions,
+        who::{self, Address, Shown, Who},
     },
-    queries::store_problem,
     secret,
 };
 
-/// The form of the sign-in page.
+/// The forms of the sign-in page.
 #[derive(Deserialize)]
 pub(crate) struct SignIn {
-    /// The secret of a sign-in link, or a token.
+    /// A token, in one of the forms.
+    #[serde(default)]
     token: String,
+    /// A name, in the other one.
+    #[serde(default)]
+    name: String,
+    /// Its password.
+    #[serde(default)]
+    password: String,
     /// Where the person wanted to go.
     #[serde(default)]
     next: String,
@@ -37,18 +45,41 @@ pub(crate) struct SignIn {
 pub(crate) fn address(next: &str, flags: &[&str]) -> String {
     let mut parameters: Vec<String> = flags.iter().map(|flag| format!("{flag}=1")).collect();
     if next != "/" && is_here(next) {
-        let mut encoded = String::from("next=");
-        for byte in next.bytes() {
-            if byte.is_ascii_alphanumeric() || b"-_.~/".contains(&byte) {
-                encoded.push(char::from(byte));
-            } else {
-                encoded.push('%');
-                encoded.push_str(&secret::hex(&[byte]));
-            }
-        }
-        parameters.push(encoded);
+        parameters.push(format!("next={}", encoded(next)));
     }
     if parameters.is_empty() { "/sign-in".to_owned() } else { format!("/sign-in?{}", parameters.join("&")) }
+}
+
+/// As a parameter's value.
+pub(crate) fn encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.~/".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push('%');
+            encoded.push_str(&secret::hex(&[byte]));
+        }
+    }
+    encoded
+}
+
+/// Whether a browser asks on behalf of a person, who is shown a page.
+pub(crate) fn for_people(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    accept.is_some_and(|accept| accept.contains("text/html"))
+}
+
+/// 429 with `Retry-After`.
+pub(crate) fn limited(wait: Duration) -> Response {
+    let after = [(header::RETRY_AFTER, wait_seconds(wait).to_string())];
+    (after, Rejection(wait_problem(wait))).into_response()
+}
+
+/// A form that cannot be read.
+pub(crate) fn invalid_form(refused: &FormRejection, fields: &str) -> Response {
+    let sentence = format!("The body must be a form with {fields}, of application/x-www-form-urlencoded.");
+    Rejection(Problem::new(refused.status().as_u16(), "Invalid form", sentence)).into_response()
 }
 
 /// Whether it is a path of this site. Browsers take `//x` and `/\x` for another one, and leave out tabs and line ends.
@@ -56,57 +87,76 @@ fn is_here(next: &str) -> bool {
     next.starts_with('/') && !next.starts_with("//") && next.bytes().all(|b| b.is_ascii_graphic() && b != b'\\')
 }
 
-/// `POST /sign-in`: a link is used up by it, never by a GET, so that nothing that merely looks at the link spends it.
+/// `POST /sign-in`
 pub(crate) async fn sign_in(
     State(core): State<Arc<Core>>,
+    Address(from): Address,
+    former: Option<Shown>,
     session: Session,
     form: Result<Form<SignIn>, FormRejection>,
 ) -> Response {
     let form = match form {
         Ok(Form(form)) => form,
-        Err(refused) => {
-            let sentence = "The body must be a form with the field `token`, of application/x-www-form-urlencoded.";
-            return Rejection(Problem::new(refused.status().as_u16(), "Invalid form", sentence)).into_response();
-        }
+        Err(refused) => return invalid_form(&refused, "`name` and `password`, or `token`"),
     };
-    match begin(&core, &session, form.token.trim()).await {
-        Ok(true) => Redirect::to(if is_here(&form.next) { &form.next } else { "/" }).into_response(),
-        Ok(false) => Redirect::to(&address(&form.next, &["wrong"])).into_response(),
-        Err(problem) => Rejection(problem).into_response(),
+    let token = form.token.trim();
+    if token.is_empty() && form.name.trim().is_empty() {
+        let sentence = "The form needs `name` and `password`, or `token`.";
+        return Rejection(Problem::new(422, "Invalid form", sentence)).into_response();
     }
-}
-
-async fn begin(core: &Core, session: &Session, token: &str) -> Result<bool, Problem> {
-    let hash = secret::sha256(token);
-    let link = core.store.use_sign_in_link(&hash).await.map_err(store_problem)?;
-    if !link && who::by_token(core, token).await?.is_none() {
-        return Ok(false);
-    }
-    let kept = async {
-        // Who is signed in already stays the same subject: the sockets of other tabs end with this session.
-        let former = session.get(who::AUTHORITY).await?;
-        // A new id: whoever planted the former one gains nothing.
-        session.cycle_id().await?;
-        session.insert(who::AUTHORITY, former.unwrap_or_else(who::owner)).await?;
-        session.save().await
+    let former = former.as_ref().and_then(|shown| match shown.credential() {
+        Credential::Session(_, signed_in) => Some(signed_in),
+        Credential::Token(_) => None,
+    });
+    let judged = if token.is_empty() {
+        accounts::by_password(&core, &form.name, &form.password, from, former).await
+    } else {
+        accounts::by_token(&core, token, from, former).await
     };
-    kept.await.map(|()| true).map_err(|failure| {
-        tracing::error!(%failure, "a session cannot be kept");
-        Problem::new(503, "Store unavailable", "The session cannot be kept now; try again in a moment.")
-    })
+    let signed_in = match judged {
+        Ok(signed_in) => signed_in,
+        Err(NotIn::Wrong) => return Redirect::to(&address(&form.next, &["wrong"])).into_response(),
+        Err(NotIn::Wait(wait)) => return limited(wait),
+        Err(NotIn::Problem(problem)) => return Rejection(problem).into_response(),
+    };
+    if let Err(problem) = who::begin(&session, &signed_in).await {
+        return Rejection(problem).into_response();
+    }
+    if let Some((former, id)) = former.zip(session.id()) {
+        accounts::session_replaced(&core, former, signed_in, sessions::key(&id));
+    }
+    Redirect::to(if is_here(&form.next) { &form.next } else { "/" }).into_response()
 }
 
 /// `POST /sign-out`: ends the session and its sockets. One that has ended already is no error: there is nothing to end, and
 /// the person is where they wanted to be.
-pub(crate) async fn sign_out(State(gateway): State<Arc<Gateway>>, who: Option<Who>, session: Session) -> Response {
+pub(crate) async fn sign_out(
+    State(core): State<Arc<Core>>,
+    who: Option<Who>,
+    shown: Option<Shown>,
+    session: Session,
+) -> Answer<Response> {
     if session.flush().await.is_err() {
         let problem = Problem::new(503, "Store unavailable", "The session cannot be ended now; try again in a moment.");
-        return Rejection(problem).into_response();
+        return Err(problem.into());
     }
-    if let Some(Who(who)) = who {
-        gateway.sign_out(&who.subject);
+    if let Some((Who(who), shown)) = who.zip(shown) {
+        accounts::signed_out(&core, &who, shown.credential()).await?;
     }
-    (StatusCode::SEE_OTHER, [(header::LOCATION, "/sign-in")]).into_response()
+    Ok((StatusCode::SEE_OTHER, [(header::LOCATION, "/sign-in")]).into_response())
+}
+
+/// `POST /sign-out-everywhere`: ends all sessions of the person who asks.
+pub(crate) async fn sign_out_everywhere(
+    State(core): State<Arc<Core>>,
+    Who(who): Who,
+    shown: Shown,
+    session: Session,
+) -> Answer<Response> {
+    accounts::sign_out_everywhere(&core, &who, shown.credential()).await?;
+    // It has ended already, whether its row goes now or later.
+    let _ = session.flush().await;
+    Ok((StatusCode::SEE_OTHER, [(header::LOCATION, "/sign-in")]).into_response())
 }
 
 #[cfg(test)]

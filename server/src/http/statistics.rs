@@ -8,6 +8,7 @@ use axum::{
 };
 use wire::{
     PipelineName, Problem,
+    authority::Need,
     statistics::{DAYS, DAYS_MAX, StatsView},
 };
 
@@ -37,9 +38,10 @@ pub(crate) async fn of_pipeline(
 /// `GET /stats?days=`
 pub(crate) async fn of_all(
     State(core): State<Arc<Core>>,
-    Who(_who): Who,
+    Who(who): Who,
     RawQuery(query): RawQuery,
 ) -> Answer<Json<StatsView>> {
+    who.need(Need::SeeAll)?;
     statistics(&core, None, days(query.as_deref())?).await
 }
 

@@ -15,6 +15,7 @@ use gateway::Gateway;
 use serde::Deserialize;
 use wire::{
     Problem,
+    authority::Need,
     dead_letter::DeadLetterCount,
     executor_now::NOW_LINES_MAX,
     group::GroupView,
@@ -96,6 +97,7 @@ pub(crate) async fn readyz(State(core): State<Arc<Core>>) -> Response {
 
 /// `GET /metrics`, in the text format of Prometheus.
 pub(crate) async fn metrics(State(site): State<Site>, Who(who): Who) -> Answer<Response> {
+    who.need(Need::SeeAll)?;
     let mut text = String::new();
     let mut family = |name: &str, help: &str, rows: Vec<(String, u64)>| {
         let kind = if name.ends_with("_total") { "counter" } else { "gauge" };

@@ -3,7 +3,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use axum::{
@@ -11,7 +11,7 @@ use axum::{
         ConnectInfo, State,
         ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade},
     },
-    http::{HeaderMap, HeaderName, header},
+    http::{HeaderMap, header},
     response::{IntoResponse as _, Response},
 };
 use futures_util::{SinkExt as _, StreamExt as _, future::ready};
@@ -20,13 +20,16 @@ use serde::{Deserialize, Serialize};
 use tower_sessions::Session;
 use wire::{CloseCode, Problem, SUBPROTOCOL, ServerId, frame::CLIENT_FRAME_BYTES_MAX};
 
-use crate::{
-    core::Core,
-    http::{Site, problem::Rejection, who::Who},
+use crate::http::{
+    Site, address,
+    problem::Rejection,
+    who::{Shown, Who},
 };
 
 /// Where the session keeps its worker.
 const PLACE: &str = "place";
+/// A socket whose authority has ended may take so long to be closed well.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(3);
 /// What the WebSocket library takes at most: above our own limit, so that we can say why we close.
 const MESSAGE_BYTES_MAX: usize = 4 * CLIENT_FRAME_BYTES_MAX;
 /// What is read from a socket at once. The library's own 128 KiB would be most of what an idle socket costs; clients say
@@ -44,6 +47,7 @@ struct SessionPlace {
 pub(crate) async fn upgrade(
     State(site): State<Site>,
     Who(who): Who,
+    shown: Shown,
     session: Session,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
@@ -67,8 +71,16 @@ pub(crate) async fn upgrade(
                 let _ = socket.send(close(CloseCode::Version, reason)).await; // It may have gone already.
                 return;
             }
+            let held = shown.hold(&site.core, &who);
             let subject = who.subject.clone();
-            site.gateway.serve(&server_id, who, subject, frames(socket)).await;
+            let serving = site.gateway.serve(&server_id, who, subject, frames(socket));
+            tokio::pin!(serving);
+            tokio::select! {
+                () = &mut serving => return,
+                () = held.ended.cancelled() => {}
+            }
+            // The gateway has closed it with the reason, unless it came between: then it is cut, and comes back.
+            let _ = tokio::time::timeout(CLOSE_PATIENCE, serving).await;
         },
     )
 }
@@ -79,7 +91,9 @@ async fn place(site: &Site, session: &Session, peer: IpAddr, headers: &HeaderMap
     let kept: Option<SessionPlace> = session.get(PLACE).await.ok().flatten();
     let period = site.core.affinity.as_secs();
     let recent = kept.as_ref().filter(|place| place.at_seconds + period > now);
-    let key = session.id().map_or_else(|| client_address(&site.core, peer, headers).to_string(), |id| id.to_string());
+    let key = session
+        .id()
+        .map_or_else(|| address::of_client(&site.core.trusted_proxies, peer, headers).to_string(), |id| id.to_string());
     let server_id = site.gateway.place(recent.map(|place| &place.server_id), &key);
     // Written seldom: a place that is fresh enough stands.
     let fresh = recent.is_some_and(|place| place.server_id == server_id && place.at_seconds + period / 4 > now);
@@ -90,33 +104,6 @@ async fn place(site: &Site, session: &Session, peer: IpAddr, headers: &HeaderMap
         }
     }
     server_id
-}
-
-/// The client's address: the peer's, or what a trusted proxy says of it.
-fn client_address(core: &Core, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
-    if !core.trusted_proxies.contains(&peer) {
-        return peer;
-    }
-    let header = |name: &'static str| {
-        let values = headers.get_all(HeaderName::from_static(name)).into_iter();
-        values.filter_map(|value| value.to_str().ok()).collect::<Vec<_>>().join(",")
-    };
-    let forwarded = header("forwarded");
-    let named = forwarded.split([',', ';']).filter_map(|part| part.trim().strip_prefix("for=")).map(bare_address);
-    let plain = header("x-forwarded-for");
-    let plain = plain.split(',').map(str::trim).map(bare_address);
-    // The nearest entry that is no trusted proxy was written by one of ours; what stands before it may be invented.
-    let chain: Vec<IpAddr> = named.chain(plain).flatten().collect();
-    chain.into_iter().rev().find(|address| !core.trusted_proxies.contains(address)).unwrap_or(peer)
-}
-
-/// An address as headers write it: perhaps quoted, in brackets, with a port.
-fn bare_address(text: &str) -> Option<IpAddr> {
-    let text = text.trim_matches('"');
-    text.parse()
-        .ok()
-        .or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
-        .or_else(|| text.strip_prefix('[')?.split(']').next()?.parse().ok())
 }
 
 fn close(code: CloseCode, reason: String) -> Message {
@@ -145,22 +132,4 @@ fn frames(
             SocketOut::Close(code, reason) => close(code, reason),
         }))
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_are_read_as_proxies_write_them() {
-        for (text, address) in [
-            ("192.0.2.1", "192.0.2.1"),
-            ("192.0.2.1:4711", "192.0.2.1"),
-            ("\"[2001:db8::1]:4711\"", "2001:db8::1"),
-            ("\"[2001:db8::1]\"", "2001:db8::1"),
-        ] {
-            assert_eq!(bare_address(text), address.parse().ok(), "{text}");
-        }
-        assert_eq!(bare_address("unknown"), None);
-    }
 }

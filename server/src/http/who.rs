@@ -1,20 +1,30 @@
 //! Who asks: a bearer token or the session cookie becomes an `Authority`; a write by cookie needs the site's own Origin.
 
-use std::{convert::Infallible, sync::Arc, time::Instant};
+use std::{
+    convert::Infallible,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use axum::{
-    extract::{FromRequestParts, OptionalFromRequestParts, Request, State},
+    extract::{ConnectInfo, FromRequestParts, OptionalFromRequestParts, Request, State},
     http::{HeaderMap, Method, header, request::Parts},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
 use tower_sessions::Session;
-use wire::{Authority, Problem, authority::Role};
+use wire::{Authority, Problem};
 
-use crate::{core::Core, http::problem::Rejection, queries::store_problem, secret};
+use crate::{
+    access::{Credential, Held, SignedIn},
+    core::Core,
+    http::{address, problem::Rejection, sessions},
+    queries::store_problem,
+    secret,
+};
 
-/// Where the session keeps its authority.
-pub(crate) const AUTHORITY: &str = "authority";
+/// Where the session keeps how it began. Sessions of before there were accounts kept something else elsewhere: they have ended.
+const SIGNED_IN: &str = "signed_in";
 
 /// The authority of a request; 401 without one.
 #[derive(Clone, Debug)]
@@ -41,22 +51,66 @@ impl<S: Sync> OptionalFromRequestParts<S> for Who {
     }
 }
 
+/// Where a request comes from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Address(pub(crate) IpAddr);
+
+impl<S: Sync> FromRequestParts<S> for Address {
+    type Rejection = Rejection;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Rejection> {
+        parts.extensions.get::<Address>().copied().ok_or_else(|| {
+            Problem::new(500, "Internal error", "The request has no address; the server's log tells more.").into()
+        })
+    }
+}
+
+/// How a request showed who asks: what it leaves open is held by it.
+#[derive(Clone, Debug)]
+pub(crate) struct Shown {
+    credential: Credential,
+    /// See [`crate::access::Access::hold`].
+    changes: u64,
+}
+
+impl Shown {
+    /// The credential.
+    pub(crate) fn credential(&self) -> &Credential {
+        &self.credential
+    }
+
+    /// Holds what the request leaves open, until its authority ends or becomes another one.
+    pub(crate) fn hold(self, core: &Core, who: &Authority) -> Held {
+        core.access.hold(self.credential, who, self.changes)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Shown {
+    type Rejection = Rejection;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Rejection> {
+        let shown = parts.extensions.get::<Shown>().cloned();
+        shown.ok_or_else(|| Problem::new(401, "Not signed in", "Nobody is signed in.").into())
+    }
+}
+
+impl<S: Sync> OptionalFromRequestParts<S> for Shown {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Option<Self>, Infallible> {
+        Ok(parts.extensions.get::<Shown>().cloned())
+    }
+}
+
 /// Finds out who asks, for every route. A foreign Origin is refused here, before any handler.
 pub(crate) async fn authenticate(
     State(core): State<Arc<Core>>,
     session: Session,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
     mut request: Request,
     next: Next,
 ) -> Response {
     let bearer = bearer(request.headers());
-    let found = match &bearer {
-        Some(token) => by_token(&core, token).await,
-        None => by_session(&session).await,
-    };
-    let authority = match found {
-        Ok(authority) => authority,
-        Err(problem) => return Rejection(problem).into_response(),
-    };
     let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     let upgrades = request.headers().contains_key(header::UPGRADE);
     if bearer.is_none()
@@ -65,8 +119,26 @@ pub(crate) async fn authenticate(
     {
         return Rejection(problem).into_response();
     }
-    if let Some(authority) = authority {
-        request.extensions_mut().insert(Who(authority));
+    let from = address::of_client(&core.trusted_proxies, peer.ip(), request.headers());
+    request.extensions_mut().insert(Address(from));
+    let changes = core.access.changes();
+    let credential = match &bearer {
+        Some(token) => Ok(Some(Credential::Token(secret::sha256(token)))),
+        None => of_session(&session).await,
+    };
+    let credential = match credential {
+        Ok(credential) => credential,
+        Err(problem) => return Rejection(problem).into_response(),
+    };
+    if let Some(credential) = credential {
+        match core.access.authority(&core.store, &credential).await {
+            Err(failure) => return Rejection(store_problem(failure)).into_response(),
+            Ok(None) => {}
+            Ok(Some(authority)) => {
+                request.extensions_mut().insert(Who(authority.at(Some(from))));
+                request.extensions_mut().insert(Shown { credential, changes });
+            }
+        }
     }
     next.run(request).await
 }
@@ -78,30 +150,25 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Option<String> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
 }
 
-/// The authority of a token; none if it is not known.
-pub(crate) async fn by_token(core: &Core, token: &str) -> Result<Option<Authority>, Problem> {
-    let sha256 = secret::sha256(token);
-    if let Some(authority) = core.tokens.get(&sha256, Instant::now()) {
-        return Ok(Some(authority));
-    }
-    let row = core.store.token(&sha256).await.map_err(store_problem)?;
-    let authority = row.map(|row| Authority { role: row.role, subject: format!("token:{}", &row.sha256[..16]) });
-    if let Some(authority) = &authority {
-        core.tokens.put(sha256, authority.clone(), Instant::now());
-    }
-    Ok(authority)
-}
-
-async fn by_session(session: &Session) -> Result<Option<Authority>, Problem> {
-    session.get(AUTHORITY).await.map_err(|failure| {
+async fn of_session(session: &Session) -> Result<Option<Credential>, Problem> {
+    let found = session.get::<SignedIn>(SIGNED_IN).await.map_err(|failure| {
         tracing::error!(%failure, "a session cannot be read");
         Problem::new(503, "Store unavailable", "The session cannot be read now; try again in a moment.")
-    })
+    });
+    Ok(found?.zip(session.id()).map(|(signed_in, id)| Credential::Session(sessions::key(&id), signed_in)))
 }
 
-/// A new authority of the owner, for a session that begins.
-pub(crate) fn owner() -> Authority {
-    Authority { role: Role::Owner, subject: format!("session:{}", uuid::Uuid::new_v4()) }
+/// Begins a session: under a new id, so that whoever planted the former one gains nothing.
+pub(crate) async fn begin(session: &Session, signed_in: &SignedIn) -> Result<(), Problem> {
+    let kept = async {
+        session.cycle_id().await?;
+        session.insert(SIGNED_IN, signed_in).await?;
+        session.save().await
+    };
+    kept.await.map_err(|failure| {
+        tracing::error!(%failure, "a session cannot be kept");
+        Problem::new(503, "Store unavailable", "The session cannot be kept now; try again in a moment.")
+    })
 }
 
 /// Why an Origin is not the site's own; none if it is. A browser always sends it with a write and with an upgrade;

@@ -9,6 +9,7 @@ use wire::{
 };
 
 use super::destination::Destinations;
+use crate::commands::asker;
 
 /// What is written with a build.
 #[derive(Debug, Default)]
@@ -26,7 +27,7 @@ pub(crate) fn wanted(who: &Authority, trigger: &Trigger, destinations: &Destinat
         address: address.to_owned(),
         receiver: receiver.to_owned(),
         correlation_id: correlation_id.cloned(),
-        asked_by: who.subject.clone(),
+        asked_by: asker(who),
     };
     let at = |socket: &SocketMeta| Reply { server_id: socket.server_id.clone(), client_id: socket.client_id };
     match (&trigger.reply, &trigger.socket) {
@@ -82,12 +83,12 @@ fn queue(name: &str, correlation_id: Option<&str>) -> Result<(), Problem> {
 mod tests {
     use serde_json::{Value, json};
 
-    use wire::authority::Role;
+    use wire::authority::{Grants, Role};
 
     use super::*;
 
     fn told(reply: Value) -> Result<Option<NewReply>, String> {
-        let who = Authority { role: Role::Owner, subject: "token:1".to_owned() };
+        let who = Authority::new("token:1", None, "ci", Grants::everywhere(Role::Admin));
         let trigger = serde_json::from_value(json!({ "reply": reply })).unwrap();
         wanted(&who, &trigger, &Destinations::default()).map(|wanted| wanted.told).map_err(|problem| {
             assert_eq!(problem.status, 422);

@@ -118,10 +118,47 @@ fn real_answers_are_what_the_reference_says() {
     assert_eq!(reader.ask("POST", "/builds/{id}/cancel", &[idle], &[], "").status, 202);
     assert_eq!(reader.refused("POST", "/builds/{id}/cancel", &[idle], &[], ""), 409);
     assert_eq!(reader.ask("DELETE", "/builds/{id}", &[idle], &[], "").status, 204);
+    accounts_are_what_the_reference_says(&reader);
     let signed = reader.ask_as("POST", "/sign-in", &[], &FORM, &format!("token={}", server.token));
     assert!(signed.status == 303 && signed.headers.contains_key("set-cookie"));
     assert_eq!(reader.ask_as("POST", "/sign-in", &[], &FORM, "token=wrong").status, 303);
     assert_eq!(reader.ask_as("POST", "/sign-out", &[], &[], "").status, 303);
+}
+
+/// What is asked of people, invitations, tokens and the audit log.
+fn accounts_are_what_the_reference_says(reader: &Reader) {
+    let made = reader.ask("POST", "/invitations", &[], &[], r#"{"note":"Grace","grants":{"everywhere":"admin"}}"#);
+    assert_eq!(made.status, 201, "{}", made.text());
+    let link = made.json()["link"].as_str().unwrap().split_once("invitation=").unwrap().1.to_owned();
+    let (id, server) = (made.json()["invitation"]["id"].as_str().unwrap().to_owned(), &reader.server);
+    assert_eq!(reader.get("/invitations", &[])[0]["id"], id);
+    let form = format!("invitation={link}&name=Grace&password=three+blue+kettles");
+    assert_eq!(reader.ask_as("POST", "/welcome", &[], &FORM, &form).status, 303);
+    assert_eq!(reader.ask_as("POST", "/welcome", &[], &FORM, &form).status, 403);
+    assert_eq!(reader.ask_as("POST", "/welcome", &[], &FORM, "name=x&password=x").status, 422);
+    assert_eq!(reader.refused("DELETE", "/invitations/{id}", &[&id], &[], ""), 404);
+    let account = reader.get("/accounts", &[])[0]["id"].as_str().unwrap().to_owned();
+    let change = |body: &str| reader.ask("PATCH", "/accounts/{id}", &[&account], &[], body).status;
+    assert_eq!((change("{}"), change(r#"{"disabled":true}"#)), (422, 409));
+    assert_eq!(change(r#"{"grants":{"everywhere":"admin"}}"#), 200);
+    assert_eq!(reader.refused("DELETE", "/accounts/{id}", &[&account], &[], ""), 409);
+    let token =
+        reader.ask("POST", "/tokens", &[], &[], r#"{"name":"ci","grants":{"everywhere":"viewer"},"expires_in":60}"#);
+    assert_eq!(token.status, 201, "{}", token.text());
+    let (id, token) = (token.json()["token"]["id"].clone(), token.json()["secret"].as_str().unwrap().to_owned());
+    assert!(reader.get("/tokens", &[]).to_string().contains(id.as_str().unwrap()));
+    let viewer = [("authorization", format!("Bearer {token}"))].map(|(name, value)| (name, value));
+    let viewer: Vec<(&str, &str)> = viewer.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    assert_eq!(reader.ask_as("GET", "/account", &[], &viewer, "").status, 200);
+    assert_eq!(reader.ask_as("PUT", "/account/password", &[], &viewer, r#"{"old":"x","new":"y"}"#).status, 403);
+    assert_eq!(reader.ask_as("GET", "/accounts", &[], &viewer, "").status, 403);
+    assert_eq!(reader.ask("DELETE", "/tokens/{id}", &[id.as_str().unwrap()], &[], "").status, 204);
+    assert_eq!(reader.ask_as("GET", "/account", &[], &viewer, "").status, 401);
+    assert!(reader.get("/audit", &["?limit=5"]).as_array().unwrap().len() == 5);
+    assert_eq!(reader.ask("GET", "/audit", &[], &[("accept", "application/x-ndjson")], "").status, 200);
+    let wrong = |n: usize| format!("name=Grace&password=wrong+{n}");
+    let last = (0..10).map(|n| reader.ask_as("POST", "/sign-in", &[], &FORM, &wrong(n)).status).last();
+    assert_eq!(last, Some(429), "{}", server.url);
 }
 
 #[test]

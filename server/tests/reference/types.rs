@@ -6,7 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 use uuid::Uuid;
 use wire::{
-    ArtifactId, BuildId, DeadLetterId, ExecutorId, JobId, LabelSet, LogLine, Outcome, Position, Problem, Timestamp,
+    AccountId, ArtifactId, BuildId, DeadLetterId, ExecutorId, JobId, LabelSet, LogLine, Outcome, Position, Problem,
+    Timestamp,
+    account::{
+        AccountView, ChangeAccount, ChangePassword, InvitationView, MadeInvitation, MadeToken, NewInvitation, NewToken,
+        OwnView, TokenView,
+    },
+    audit::{Action, AuditEntry},
+    authority::{Grants, Role},
     dead_letter::{Cause, DeadLetterBody, DeadLetterOrigin, DeadLetterState, DeadLetterView},
     executor_now::{AttemptNow, ExecutorNow, StepNow},
     group::{GroupState, GroupView, Progress},
@@ -226,6 +233,58 @@ fn no_member_of_what_is_answered_is_missing_in_the_reference() {
         let page =
             SearchPage { hits: vec![hit], next: Some("1.2".to_owned()), stopped: true, behind: 1, building: true };
         is("SearchPage", json!(page));
+    }
+    let grants = Grants { everywhere: Some(Role::Viewer), pipelines: [(name.clone(), Role::Admin)].into() };
+    let account = AccountId(id);
+    let view = AccountView {
+        id: account,
+        name: text(),
+        grants: grants.clone(),
+        disabled: false,
+        created_at: at,
+        signed_in_at: Some(at),
+    };
+    is("AccountView", json!(view));
+    let own = OwnView { account: Some(account), name: text(), grants: grants.clone(), is_person: true };
+    is("OwnView", json!(own));
+    let invitation = InvitationView {
+        id: text(),
+        note: text(),
+        grants: grants.clone(),
+        invited_by: text(),
+        created_at: at,
+        expires_at: at,
+    };
+    is("MadeInvitation", json!(MadeInvitation { link: text(), invitation }));
+    let token = TokenView {
+        id: text(),
+        name: text(),
+        grants: grants.clone(),
+        account: Some(account),
+        created_by: Some(text()),
+        created_at: Some(at),
+        expires_at: Some(at),
+        used_at: Some(at),
+    };
+    is("MadeToken", json!(MadeToken { secret: text(), token }));
+    is("NewToken", json!(NewToken { name: text(), grants: grants.clone(), expires_in: Some(1) }));
+    is("NewInvitation", json!(NewInvitation { note: text(), grants: grants.clone() }));
+    is("ChangeAccount", json!(ChangeAccount { grants: Some(grants), disabled: Some(true) }));
+    is("ChangePassword", json!(ChangePassword { old: text(), new: "twelve letters".to_owned() }));
+    for action in Action::ALL {
+        let entry = AuditEntry {
+            id: 1,
+            at,
+            action: *action,
+            subject: text(),
+            name: text(),
+            account: Some(account),
+            address: Some(text()),
+            pipeline: Some(name.clone()),
+            build: Some(BuildId(id)),
+            detail: Some(text()),
+        };
+        is("AuditEntry", json!(entry));
     }
     is("Problem", json!(Problem::new(422, "x", "x").at(1, 1)));
 }

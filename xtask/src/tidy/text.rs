@@ -161,7 +161,9 @@ fn word_at(text: &str, word: &str) -> Option<usize> {
 }
 
 fn manifest(content: &str, findings: &mut Findings<'_>) {
-    let is_member = content.lines().any(|line| line.trim() == "[package]");
+    let has = |head: &str| content.lines().any(|line| line.trim() == head);
+    // What is a workspace of its own has none whose lints it could keep.
+    let is_member = has("[package]") && !has("[workspace]");
     let mut lines = content.lines().map(str::trim).skip_while(|line| *line != "[lints]").skip(1);
     if is_member && !lines.any(|line| line == "workspace = true") {
         findings.add(1, "this member leaves the lints of the workspace; add `[lints]` with `workspace = true`");
@@ -265,6 +267,7 @@ mod tests {
         assert!(only_finding("a/Cargo.toml", "[package]\nname = \"a\"\n").contains("leaves the lints"));
         assert!(check("a/Cargo.toml", "[package]\nname = \"a\"\n\n[lints]\nworkspace = true\n").is_empty());
         assert!(check("Cargo.toml", "[workspace]\n").is_empty());
+        assert!(check("fuzz/Cargo.toml", "[package]\nname = \"a\"\n\n[workspace]\n").is_empty());
     }
 
     #[test]

@@ -62,6 +62,7 @@ pub enum LossCause {
 pub fn finish(
     build: &mut Build,
     executor: ExecutorId,
+    incarnation: Option<Uuid>,
     attempt: LeaseRef,
     ended: &Ended,
     now: Timestamp,
@@ -71,7 +72,8 @@ pub fn finish(
     }
     let (may_go_on, epoch) = (!build.cancelling, build.epoch);
     let (job, lease, since, cancelling) = running(build, attempt)?;
-    if lease.executor != executor || lease.expires_at < now {
+    let is_its_start = incarnation.is_none_or(|start| start == lease.incarnation);
+    if lease.executor != executor || !is_its_start || lease.expires_at < now {
         return Err(stale(attempt));
     }
     let mut announcements = vec![Announcement::Event(Event::JobFinished {

@@ -115,7 +115,7 @@ fn events(announcements: &[Announcement]) -> Vec<&Event> {
 fn run(build: &mut Build, n: usize, outcome: Outcome, now: Timestamp) -> Vec<Announcement> {
     let mut all = grant(build, n, 1, now);
     let lease = lease_of(build, n);
-    all.extend(finish(build, EXECUTOR, lease, &ended(outcome), now).unwrap());
+    all.extend(finish(build, EXECUTOR, None, lease, &ended(outcome), now).unwrap());
     all
 }
 
@@ -143,7 +143,10 @@ impl Reader {
             match announcement {
                 Announcement::Event(event) => self.event(event),
                 Announcement::Hint(_) => self.hints += 1,
-                Announcement::Notice { .. } | Announcement::JobGivenUp { .. } | Announcement::TakenUp { .. } => {}
+                Announcement::Notice { .. }
+                | Announcement::JobGivenUp { .. }
+                | Announcement::Noted(_)
+                | Announcement::TakenUp { .. } => {}
             }
         }
     }
@@ -209,13 +212,13 @@ fn every_graph_ends_under_every_order_of_events() {
                 }
                 (_, 4) => {
                     let stale = LeaseRef { attempt: lease.attempt.wrapping_sub(1), ..lease };
-                    let refused = finish(&mut build, EXECUTOR, stale, &ended(Outcome::Succeeded), now);
+                    let refused = finish(&mut build, EXECUTOR, None, stale, &ended(Outcome::Succeeded), now);
                     assert!(refused.is_err(), "a stale term was accepted");
                     refused
                 }
                 _ => {
                     let outcome = dice.pick(&[Outcome::Succeeded, Outcome::Failed, Outcome::TimedOut]);
-                    finish(&mut build, EXECUTOR, lease, &ended(outcome), now)
+                    finish(&mut build, EXECUTOR, None, lease, &ended(outcome), now)
                 }
             };
             match done {
@@ -226,7 +229,7 @@ fn every_graph_ends_under_every_order_of_events() {
         assert_eq!((reader.builds_finished, reader.finished.len()), (1, count), "seed {seed}");
         assert_eq!(reader.hints, reader.queued, "one hint for each job that was queued");
         let over = lease_of(&build, 0);
-        assert!(finish(&mut build, EXECUTOR, over, &ended(Outcome::Failed), now).is_err());
+        assert!(finish(&mut build, EXECUTOR, None, over, &ended(Outcome::Failed), now).is_err());
     }
 }
 
@@ -238,15 +241,18 @@ fn p2_a_stale_holder_is_refused_by_term_by_name_and_by_time() {
     let lease = lease_of(&build, 0);
     let done = ended(Outcome::Succeeded);
     let other = ExecutorId(Uuid::from_u128(8));
-    assert!(matches!(finish(&mut build, other, lease, &done, Timestamp(1)), Err(Refusal::Stale { .. })));
-    assert!(matches!(finish(&mut build, EXECUTOR, lease, &done, Timestamp(LEASE + 1)), Err(Refusal::Stale { .. })));
+    assert!(matches!(finish(&mut build, other, None, lease, &done, Timestamp(1)), Err(Refusal::Stale { .. })));
+    assert!(matches!(
+        finish(&mut build, EXECUTOR, None, lease, &done, Timestamp(LEASE + 1)),
+        Err(Refusal::Stale { .. })
+    ));
     assert!(lost(&mut build, lease, &loss(LossCause::Expired), Timestamp(LEASE)).is_err());
     lost(&mut build, lease, &loss(LossCause::Expired), Timestamp(LEASE + 1)).unwrap();
     grant(&mut build, 0, 2, Timestamp(LEASE));
-    assert!(matches!(finish(&mut build, EXECUTOR, lease, &done, Timestamp(LEASE)), Err(Refusal::Stale { .. })));
+    assert!(matches!(finish(&mut build, EXECUTOR, None, lease, &done, Timestamp(LEASE)), Err(Refusal::Stale { .. })));
     let next = lease_of(&build, 0);
     assert_eq!(next.attempt, 2);
-    finish(&mut build, EXECUTOR, next, &done, Timestamp(LEASE)).unwrap();
+    finish(&mut build, EXECUTOR, None, next, &done, Timestamp(LEASE)).unwrap();
     assert!(was_finished(&build, EXECUTOR, next));
     assert!(!was_finished(&build, EXECUTOR, lease));
 }
@@ -360,7 +366,7 @@ fn cancelling_ends_what_waits_at_once_and_tells_the_executor_of_what_runs() {
     }
     assert_eq!((outcome_of(&build, 1), outcome_of(&build, 2)), (Some(Outcome::Cancelled), Some(Outcome::Cancelled)));
     let lease = lease_of(&build, 0);
-    finish(&mut build, EXECUTOR, lease, &ended(Outcome::Failed), Timestamp(2)).unwrap();
+    finish(&mut build, EXECUTOR, None, lease, &ended(Outcome::Failed), Timestamp(2)).unwrap();
     assert!(matches!(build.state, BuildState::Finished { outcome: Outcome::Cancelled, .. }));
     let refusal = cancel(&mut build, Timestamp(3)).unwrap_err();
     assert_eq!(refusal.to_string(), "build 3 of site has been cancelled already");

@@ -267,7 +267,8 @@ impl Executor {
     /// What it says of itself, as another start of it would.
     pub fn registration(&self, incarnation: Uuid, offered: &[&str]) -> ControlRequest {
         let (executor, name) = (self.id, "one".to_owned());
-        ControlRequest::Register { executor, incarnation, name, labels: labels(offered), slots: 4 }
+        let secret = Some(format!("the secret of {executor}").replace(' ', "-").try_into().expect("it is long enough"));
+        ControlRequest::Register { executor, incarnation, name, labels: labels(offered), slots: 4, secret }
     }
 
     /// Asks and does not wait for the answer.
@@ -347,7 +348,14 @@ impl Executor {
     }
 
     pub async fn finish(&self, lease: LeaseRef, outcome: Outcome) -> ControlReply {
+        self.finish_as(Some(self.incarnation), lease, outcome).await
+    }
+
+    /// As another start of it would, or one that does not name itself.
+    pub async fn finish_as(&self, incarnation: Option<Uuid>, lease: LeaseRef, outcome: Outcome) -> ControlReply {
         let executor = self.id;
-        self.ask(ControlRequest::Finish { executor, lease, outcome, last_offset: Some(1), reason: None }).await
+        let request =
+            ControlRequest::Finish { executor, incarnation, lease, outcome, last_offset: Some(1), reason: None };
+        self.ask(request).await
     }
 }

@@ -60,6 +60,7 @@ async fn ask(executor: &Arc<Executor>, lease: Duration) -> Result<Duration, Stri
         name: config.name.clone(),
         labels: config.labels.clone(),
         slots: config.slots,
+        secret: config.secret.clone(),
     };
     let patience = (lease / 3).max(PATIENCE_MIN);
     let trusted = executor.running.leases().into_iter().filter(|lease| lease.is_trusted());

@@ -57,6 +57,8 @@ pub(crate) struct Script {
     pub claims: Vec<Uuid>,
     /// Renewals are answered with these as lost.
     pub lost: Vec<LeaseRef>,
+    /// And with these as to be cancelled.
+    pub cancelled: Vec<LeaseRef>,
     /// Renewals are answered with this.
     pub hold: bool,
     /// Renewals get no answer.
@@ -93,6 +95,7 @@ impl Drop for Stage {
 pub(crate) fn config(id: ExecutorId, work_dir: PathBuf) -> ExecutorConfig {
     ExecutorConfig {
         id,
+        secret: None,
         name: "stage".to_owned(),
         labels: LabelSet::default(),
         slots: 2,
@@ -323,8 +326,9 @@ fn answer(
             if script.silent {
                 return None;
             }
+            let cancelled = leases.iter().copied().filter(|lease| script.cancelled.contains(lease)).collect();
             let (lost, held) = leases.into_iter().partition(|lease| script.lost.contains(lease));
-            ControlReply::Renewed { held, lost, cancelled: Vec::new(), lease_ms, hold: script.hold }
+            ControlReply::Renewed { held, lost, cancelled, lease_ms, hold: script.hold }
         }
         ControlRequest::Finish { lease, outcome, last_offset, reason, .. } => {
             let _ = finishes.send(Finished { lease, outcome, last_offset, reason });

@@ -3,7 +3,7 @@
 use broker::{Broker, Outgoing};
 use serde_json::json;
 use wire::{
-    Topic,
+    Event, EventMessage, Outcome, Topic,
     event::{Recorded, encode_recorded},
     frame::Incoming,
 };
@@ -131,6 +131,23 @@ async fn a_forged_event_is_refused_and_becomes_a_dead_letter_with_its_reason() {
 }
 
 #[tokio::test]
+async fn an_executor_cannot_speak_for_control() {
+    let mut rig = rig().await;
+    let mut client = rig.client(0, "a").await;
+    let (to, topic) = (client.asker(), Topic::Build(build(1)));
+    let done = Event::BuildFinished { outcome: Outcome::Succeeded };
+    for mac in [None, message(&to, Topic::Job(job(1)), 1, 0, &log(0)).mac] {
+        let forged = EventMessage { mac, ..message(&to, topic, 1, 0, &done) };
+        rig.publish(&to, forged).await;
+        let dead = rig.next_unrouted().await;
+        assert!(dead.message.death.as_deref().is_some_and(|reason| reason.contains("MAC")), "{dead:?}");
+        dead.ack();
+    }
+    rig.event(&to, topic, 1, 0).await;
+    assert!(matches!(client.event().await.event, Event::BuildStarted {}));
+}
+
+#[tokio::test]
 async fn p8_what_a_session_may_not_see_reaches_it_neither_by_subscription_nor_by_address() {
     let rig = rig().await;
     let mut client = rig.client(0, "a").await;
@@ -142,4 +159,43 @@ async fn p8_what_a_session_may_not_see_reaches_it_neither_by_subscription_nor_by
     rig.event(&client.asker(), hidden, 1, 0).await;
     rig.event(&client.asker(), shown, 1, 0).await;
     assert_eq!(client.event().await.topic, shown);
+}
+
+#[tokio::test]
+async fn p8_a_topic_that_must_be_looked_up_is_heard_once_it_is_known_and_not_before() {
+    let rig = rig().await;
+    let mut client = rig.client(0, "a").await;
+    let (wished, addressed) = (Topic::Job(job(1)), Topic::Job(job(2)));
+    let answers = [wished, addressed].map(|topic| (topic, tokio::sync::watch::Sender::new(None)));
+    *rig.desk.asked.lock().unwrap() = answers.clone().into();
+    client.say(json!({"type": "subscribe", "topic": wished, "id": "s1"}));
+    rig.event(&client.asker(), addressed, 1, 0).await;
+    // The worker goes on meanwhile.
+    let other = Topic::Job(job(3));
+    rig.event(&client.asker(), other, 1, 0).await;
+    assert_eq!(client.event().await.topic, other);
+    answers[0].1.send_replace(Some(false));
+    let (id, title, _) = client.problem().await;
+    assert_eq!((id.as_deref(), title.as_str()), (Some("s1"), "forbidden"));
+    answers[1].1.send_replace(Some(true));
+    let resumed = client.resumed().await;
+    assert_eq!((resumed.topic, resumed.from), (addressed, 0), "what came before stands in the record");
+    rig.event(&client.asker(), addressed, 1, 1).await;
+    assert_eq!(client.event().await.offset, 1);
+}
+
+#[tokio::test]
+async fn a_topic_that_was_left_while_it_was_looked_up_is_not_watched() {
+    let rig = rig().await;
+    let mut client = rig.client(0, "a").await;
+    let topic = Topic::Job(job(1));
+    let answer = tokio::sync::watch::Sender::new(None);
+    *rig.desk.asked.lock().unwrap() = [(topic, answer.clone())].into();
+    client.say(json!({"type": "subscribe", "topic": topic}));
+    client.say(json!({"type": "unsubscribe", "topic": topic}));
+    client.say(json!({"type": "ping"}));
+    assert!(matches!(client.frame().await, Incoming::Pong {}), "it was left");
+    answer.send_replace(Some(true));
+    client.say(json!({"type": "subscribe", "topic": topic, "position": {"epoch": 1, "offset": 4}}));
+    assert_eq!(client.resumed().await.from, 5, "the one answer is to the later wish");
 }

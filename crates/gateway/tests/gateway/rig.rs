@@ -1,7 +1,7 @@
 //! A gateway with two workers over an embedded broker, clients at the other end of channels, and a scripted desk.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     pin::Pin,
     sync::{Arc, Mutex},
     task::{Context, Poll},
@@ -14,7 +14,7 @@ use broker::{
     topology::{self, Exchange},
 };
 use futures_util::{Sink, Stream};
-use gateway::{Desk, Gateway, GatewayConfig, Limits, LiveResult, SocketIn, SocketOut};
+use gateway::{Desk, Gateway, GatewayConfig, Limits, LiveResult, MayWatch, SocketIn, SocketOut};
 use serde_json::{Value, json};
 use tokio::{
     sync::{Semaphore, mpsc, watch},
@@ -25,7 +25,7 @@ use uuid::Uuid;
 use wire::{
     Authority, BuildId, ClientId, Event, EventMessage, JobId, LogLine, Position, Problem, ServerId, SocketMeta,
     Timestamp, Topic, VERSION,
-    authority::Role,
+    authority::{Grants, Role},
     command::{Command, Query},
     event::raw,
     frame::{EventFrame, Incoming, ResumeOutcome, Resumed},
@@ -52,6 +52,8 @@ pub(crate) const POISON: Topic = Topic::Build(BuildId(Uuid::from_u128(0xdead)));
 /// Answers by script, and tells who attached.
 pub(crate) struct TestDesk {
     pub(crate) denied: Mutex<HashSet<Topic>>,
+    /// Of these it says what is sent here, once it is sent.
+    pub(crate) asked: Mutex<HashMap<Topic, watch::Sender<Option<bool>>>>,
     pub(crate) jobs: Mutex<Vec<JobId>>,
     /// Who asks for a build waits for a place; there are [`PLACES`].
     pub(crate) places: Arc<Semaphore>,
@@ -101,9 +103,16 @@ impl Desk for TestDesk {
         })
     }
 
-    fn may_watch(&self, _: &Authority, topic: Topic) -> bool {
+    fn may_watch(&self, _: &Authority, topic: Topic) -> MayWatch {
         assert_ne!(topic, POISON, "the scripted desk fails over this topic");
-        !self.denied.lock().unwrap().contains(&topic)
+        if let Some(asked) = self.asked.lock().unwrap().get(&topic) {
+            let mut answer = asked.subscribe();
+            return MayWatch::Asked(Box::pin(async move {
+                let answer = answer.wait_for(Option::is_some).await;
+                answer.is_ok_and(|answer| *answer == Some(true))
+            }));
+        }
+        MayWatch::Known(!self.denied.lock().unwrap().contains(&topic))
     }
 
     fn attached(&self, client: ClientId, _: ServerId) -> BoxFuture<'static, ()> {
@@ -153,6 +162,7 @@ pub(crate) async fn rig_over(config: GatewayConfig, view: impl FnOnce(Arc<dyn Br
     let (sender, attached) = mpsc::unbounded_channel();
     let desk = Arc::new(TestDesk {
         denied: Mutex::default(),
+        asked: Mutex::default(),
         jobs: Mutex::default(),
         places: Arc::new(Semaphore::new(PLACES)),
         live: Mutex::default(),
@@ -179,7 +189,7 @@ impl Rig {
         let (told, hears) = mpsc::channel(room);
         let socket = ChannelSocket { incoming: heard, outgoing: PollSender::new(told) };
         let (gateway, server_id) = (Arc::clone(&self.gateway), server(worker));
-        let authority = Authority { role: Role::Owner, subject: session.to_owned() };
+        let authority = Authority::new(session, None, session, Grants::everywhere(Role::Admin));
         let session = session.to_owned();
         let at = server_id.clone();
         tokio::spawn(async move { gateway.serve(&at, authority, session, socket).await });
@@ -254,7 +264,7 @@ pub(crate) fn log(offset: u64) -> Event {
 pub(crate) fn message(asker: &Asker, topic: Topic, epoch: u32, offset: u64, event: &Event) -> EventMessage {
     let event = raw(event);
     let (of, mac) = match topic {
-        Topic::Build(build) => (build, None),
+        Topic::Build(build) => (build, Some(KEY.control_key().seal(topic, Position { epoch, offset }, event.get()))),
         Topic::Job(job) => {
             let mac = KEY.event_key(job, epoch).seal(topic, Position { epoch, offset }, event.get());
             (build(1), Some(mac))

@@ -17,7 +17,7 @@ use wire::{
     task::{ExecutorNotice, LeaseRef, Reply},
 };
 
-use crate::{bus::Bus, dice::Dice};
+use crate::{bus::Bus, dice::Dice, world::KEY};
 
 /// Microseconds.
 pub(crate) const LEASE: i64 = 10_000_000;
@@ -109,7 +109,7 @@ impl Control {
         for announcement in announcements {
             match announcement {
                 Announcement::Event(event) => {
-                    let message = EventMessage {
+                    let mut message = EventMessage {
                         version: VERSION,
                         topic: Topic::Build(build.id),
                         build: build.id,
@@ -120,6 +120,7 @@ impl Control {
                         mac: None,
                         event: raw(&event),
                     };
+                    message.mac = Some(KEY.control_key().sealed(&message));
                     build.revision += 1;
                     self.announced.entry(build.id).or_default().push(message.event.get().to_owned());
                     let server_id = build.reply.as_ref().map(|reply| &reply.server_id);
@@ -240,7 +241,7 @@ impl Control {
     /// Whether the attempt is ended now, or was by this one before.
     pub(crate) fn finish(
         &mut self,
-        executor: ExecutorId,
+        (executor, incarnation): (ExecutorId, Uuid),
         lease: LeaseRef,
         outcome: Outcome,
         last_offset: Option<u64>,
@@ -251,7 +252,7 @@ impl Control {
         }
         let Some(build) = self.of(lease.job).map(|build| build.id) else { return false };
         let ended = Ended { outcome, last_offset, reason: None };
-        match self.change(build, now, |build| graph::finish(build, executor, lease, &ended, now)) {
+        match self.change(build, now, |build| graph::finish(build, executor, Some(incarnation), lease, &ended, now)) {
             Ok(()) => {
                 self.finishes.push((executor, lease));
                 true

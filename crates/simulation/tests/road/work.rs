@@ -138,7 +138,7 @@ impl World {
                 self.answers.push(Answer::Renewed { who, asked: leases, held, sent_at });
             }
             Request::Finish { who, lease, outcome, last } => {
-                let ended = self.control.finish(who.0, lease, outcome, last, now);
+                let ended = self.control.finish(who, lease, outcome, last, now);
                 self.note(|| format!("job {} attempt {} ends: {ended}, last {last:?}", lease.job, lease.attempt));
                 self.answers.push(Answer::Over { who, lease });
             }

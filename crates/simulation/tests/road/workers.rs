@@ -8,12 +8,12 @@ use std::{
 };
 
 use broker::{BoxFuture, topology};
-use gateway::{Desk, GatewayConfig, Limits, LiveResult, SocketOut, driven::Driven};
+use gateway::{Desk, GatewayConfig, Limits, LiveResult, MayWatch, SocketOut, driven::Driven};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use wire::{
     Authority, BuildId, ClientId, Problem, ServerId, SocketMeta, Topic,
-    authority::Role,
+    authority::{Grants, Role},
     command::{Command, Query},
     mac::InstallationKey,
 };
@@ -43,8 +43,8 @@ impl Desk for Server {
     fn live(&self, _: &Authority, _: Query) -> BoxFuture<'static, Result<watch::Receiver<Arc<LiveResult>>, Problem>> {
         Box::pin(async { Err(Problem::new(501, "none", "no live queries here")) })
     }
-    fn may_watch(&self, _: &Authority, _: Topic) -> bool {
-        true
+    fn may_watch(&self, _: &Authority, _: Topic) -> MayWatch {
+        MayWatch::Known(true)
     }
     fn attached(&self, _: ClientId, _: ServerId) -> BoxFuture<'static, ()> {
         Box::pin(async {})
@@ -197,7 +197,7 @@ impl Worker {
 
     pub(crate) fn open(&mut self, socket: u64) -> bool {
         let Some(driven) = self.driven.as_mut() else { return false };
-        driven.open(socket, Authority { role: Role::Owner, subject: "somebody".to_owned() }, "session");
+        driven.open(socket, Authority::new("somebody", None, "somebody", Grants::everywhere(Role::Admin)), "session");
         true
     }
 

@@ -78,10 +78,13 @@ pub(crate) struct World {
     pub(crate) trace: Option<Vec<String>>,
 }
 
+/// What keys of attempts, and control's, are derived from.
+pub(crate) const KEY: InstallationKey = InstallationKey([7; 32]);
+
 impl World {
     pub(crate) fn new(seed: u64, traced: bool, runtime: Arc<Runtime>) -> Self {
         let mut dice = Dice::new(seed);
-        let (key, server) = (InstallationKey([7; 32]), Arc::<Server>::default());
+        let (key, server) = (KEY, Arc::<Server>::default());
         let limits = workers::limits(&mut dice);
         let forgets = limits.addressed_topics_per_client_max < workers::ADDRESSED_TOPICS;
         let count = dice.between(1, 3);

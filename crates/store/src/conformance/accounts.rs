@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use uuid::Uuid;
-use wire::{ClientId, ExecutorId, authority::Role, view::WorkerView};
+use wire::{
+    AccountId, ClientId, ExecutorId,
+    authority::{Grants, Role},
+    view::WorkerView,
+};
 
 use super::{
     Fixture,
@@ -11,7 +15,7 @@ use super::{
 };
 use crate::{
     FORMER_STARTS_MAX, MayPut,
-    model::{ExecutorRow, KeptCallback, Put, TokenRow},
+    model::{ExecutorRow, KeptCallback, Put, Registration, TokenRow},
 };
 
 /// A session is there until it expires or is deleted, can be written again, and is made only once.
@@ -48,9 +52,19 @@ pub async fn p8_a_session_that_was_signed_out_does_not_come_back(fixture: &dyn F
 pub async fn tokens_are_found_by_their_hash(fixture: &dyn Fixture) {
     let store = fixture.open().await;
     assert!(!store.has_owner().await.unwrap());
-    let token = TokenRow { sha256: "ab".repeat(32), name: "ci".to_owned(), role: Role::Owner };
+    let now = store.now().await.unwrap();
+    let token = TokenRow {
+        sha256: "ab".repeat(32),
+        name: "ci".to_owned(),
+        grants: Grants::in_pipelines(Role::Builder, ["site".parse().unwrap()]),
+        account: Some(AccountId(Uuid::new_v4())),
+        expires_at: Some(now.plus_micros(600_000_000)),
+    };
     store.put_token(&token).await.unwrap();
-    assert_eq!(store.token(&token.sha256).await.unwrap(), Some(token));
+    assert_eq!(store.token(&token.sha256).await.unwrap().as_ref(), Some(&token));
+    let past = TokenRow { sha256: "ef".repeat(32), expires_at: Some(now.plus_micros(-1)), ..token };
+    store.put_token(&past).await.unwrap();
+    assert_eq!(store.token(&past.sha256).await.unwrap(), None, "it has expired");
     assert_eq!(store.token(&"cd".repeat(32)).await.unwrap(), None);
     assert!(store.has_owner().await.unwrap());
 }
@@ -143,8 +157,15 @@ pub async fn executors_are_alive_while_they_are_heard(fixture: &dyn Fixture) {
     let mut claim = claim("linux", LONG);
     let (id, incarnation) = (ExecutorId(Uuid::new_v4()), Uuid::new_v4());
     (claim.executor, claim.incarnation) = (id, incarnation);
-    let row = ExecutorRow { id, incarnation, name: "north".to_owned(), labels: labels("linux+x86"), slots: 4 };
-    assert!(store.put_executor(&row).await.unwrap());
+    let row = ExecutorRow {
+        id,
+        incarnation,
+        name: "north".to_owned(),
+        labels: labels("linux+x86"),
+        slots: 4,
+        secret_sha256: None,
+    };
+    assert_eq!(store.put_executor(&row).await.unwrap(), Registration::Heard);
     let made = create(&*store, build("p", vec![job("a")])).await;
     granted(&*store, &claim).await;
     let views = store.executors(LONG).await.unwrap();
@@ -163,7 +184,7 @@ pub async fn executors_are_alive_while_they_are_heard(fixture: &dyn Fixture) {
     assert!(store.executors(LONG).await.unwrap()[0].alive, "another incarnation's leaving is not this one's");
     store.executor_left(id, incarnation).await.unwrap();
     assert!(!store.executors(LONG).await.unwrap()[0].alive);
-    assert!(store.put_executor(&row).await.unwrap());
+    assert_eq!(store.put_executor(&row).await.unwrap(), Registration::Heard);
     assert!(store.executors(LONG).await.unwrap()[0].alive);
 }
 
@@ -176,25 +197,60 @@ pub async fn p2_a_former_start_of_an_executor_is_not_heard(fixture: &dyn Fixture
         name: name.to_owned(),
         labels: labels("linux"),
         slots: 1,
+        secret_sha256: None,
     };
     for n in 1..=3 {
         let row = start(1, n, &format!("start {n}"));
-        assert!(store.put_executor(&row).await.unwrap(), "{row:?}");
-        assert!(store.put_executor(&row).await.unwrap(), "it registers again and again");
+        assert_eq!(store.put_executor(&row).await.unwrap(), Registration::Heard, "{row:?}");
+        assert_eq!(store.put_executor(&row).await.unwrap(), Registration::Heard, "it registers again and again");
     }
     for n in 1..=2 {
-        assert!(!store.put_executor(&start(1, n, "too late")).await.unwrap());
-        assert!(store.put_executor(&start(2, n, "another")).await.unwrap());
+        assert_eq!(store.put_executor(&start(1, n, "too late")).await.unwrap(), Registration::Replaced);
+        assert_eq!(store.put_executor(&start(2, n, "another")).await.unwrap(), Registration::Heard);
     }
     let named =
         |executors: Vec<wire::view::ExecutorView>| executors.into_iter().map(|one| one.name).collect::<Vec<_>>();
     assert_eq!(named(store.executors(LONG).await.unwrap()), ["another", "start 3"]);
     let last = u128::from(FORMER_STARTS_MAX) + 5;
     for n in 4..=last {
-        assert!(store.put_executor(&start(1, n, "many")).await.unwrap());
+        assert_eq!(store.put_executor(&start(1, n, "many")).await.unwrap(), Registration::Heard);
     }
-    assert!(!store.put_executor(&start(1, last - u128::from(FORMER_STARTS_MAX), "late")).await.unwrap());
-    assert!(store.put_executor(&start(1, 1, "forgotten")).await.unwrap(), "only so many are remembered");
+    assert_eq!(
+        store.put_executor(&start(1, last - u128::from(FORMER_STARTS_MAX), "late")).await.unwrap(),
+        Registration::Replaced
+    );
+    assert_eq!(
+        store.put_executor(&start(1, 1, "forgotten")).await.unwrap(),
+        Registration::Heard,
+        "only so many are remembered"
+    );
+}
+
+/// Who has shown a secret once is known by it from then on: another one, or none, is somebody else, and changes nothing.
+pub async fn an_executor_is_known_by_the_first_secret_that_it_shows(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let id = ExecutorId(Uuid::new_v4());
+    let start = |name: &str, secret: Option<&str>| ExecutorRow {
+        id,
+        incarnation: Uuid::new_v4(),
+        name: name.to_owned(),
+        labels: labels("linux"),
+        slots: 1,
+        secret_sha256: secret.map(|secret| secret.repeat(32)),
+    };
+    assert_eq!(store.put_executor(&start("of a former version", None)).await.unwrap(), Registration::Heard);
+    assert!(!store.has_secret(id).await.unwrap());
+    let own = start("own", Some("ab"));
+    assert_eq!(store.put_executor(&own).await.unwrap(), Registration::Heard);
+    assert!(store.has_secret(id).await.unwrap());
+    for stranger in [start("stranger", Some("cd")), start("stranger", None)] {
+        assert_eq!(store.put_executor(&stranger).await.unwrap(), Registration::Foreign);
+    }
+    let bare = ExecutorRow { secret_sha256: None, ..own.clone() };
+    assert_eq!(store.put_executor(&bare).await.unwrap(), Registration::Foreign, "of the same start, too");
+    assert_eq!(store.executors(LONG).await.unwrap()[0].name, "own");
+    assert_eq!(store.put_executor(&start("restarted", Some("ab"))).await.unwrap(), Registration::Heard);
+    assert_eq!(store.executors(LONG).await.unwrap()[0].name, "restarted");
 }
 
 fn always() -> MayPut {
@@ -207,14 +263,16 @@ pub async fn a_pipeline_is_written_only_if_the_rule_says_so(fixture: &dyn Fixtur
     let spec = pipeline("p");
     let absent = || -> MayPut { Box::new(|present| present.is_none()) };
     let is = |text: &'static str| -> MayPut { Box::new(move |present| present == Some(text)) };
-    assert_eq!(store.put_pipeline(&spec, "x", is("first")).await.unwrap(), Put::Refused { exists: false });
+    assert_eq!(store.put_pipeline(&spec, "x", is("first"), None).await.unwrap(), Put::Refused { exists: false });
     assert_eq!(store.pipeline(&spec.name).await.unwrap(), None);
-    let both =
-        tokio::join!(store.put_pipeline(&spec, "first", absent()), store.put_pipeline(&spec, "first", absent()),);
+    let both = tokio::join!(
+        store.put_pipeline(&spec, "first", absent(), None),
+        store.put_pipeline(&spec, "first", absent(), None),
+    );
     let both = [both.0.unwrap(), both.1.unwrap()];
     assert!(both.contains(&Put::Created) && both.contains(&Put::Refused { exists: true }), "{both:?}");
     let texts: Vec<String> = (0..20).map(|n| format!("text {n}")).collect();
-    let asked = texts.iter().map(|text| store.put_pipeline(&spec, text, is("first")));
+    let asked = texts.iter().map(|text| store.put_pipeline(&spec, text, is("first"), None));
     let done: Vec<Put> = futures_util::future::join_all(asked).await.into_iter().map(Result::unwrap).collect();
     assert_eq!(done.iter().filter(|put| **put == Put::Replaced).count(), 1, "{done:?}");
     let winner = done.iter().position(|put| *put == Put::Replaced).unwrap();
@@ -226,13 +284,13 @@ pub async fn a_pipeline_is_written_only_if_the_rule_says_so(fixture: &dyn Fixtur
 pub async fn a_pipeline_counts_its_texts(fixture: &dyn Fixture) {
     let store = fixture.open().await;
     let spec = pipeline("p");
-    assert_eq!(store.put_pipeline(&spec, "text 1", always()).await.unwrap(), Put::Created);
+    assert_eq!(store.put_pipeline(&spec, "text 1", always(), None).await.unwrap(), Put::Created);
     let (first, _) = store.pipeline(&spec.name).await.unwrap().unwrap();
-    assert_eq!(store.put_pipeline(&spec, "text 1", always()).await.unwrap(), Put::Replaced);
+    assert_eq!(store.put_pipeline(&spec, "text 1", always(), None).await.unwrap(), Put::Replaced);
     let (same, kept) = store.pipeline(&spec.name).await.unwrap().unwrap();
     assert_eq!((same.revision, &kept), (1, &spec));
     assert_eq!(same, first);
-    assert_eq!(store.put_pipeline(&spec, "text 2", always()).await.unwrap(), Put::Replaced);
+    assert_eq!(store.put_pipeline(&spec, "text 2", always(), None).await.unwrap(), Put::Replaced);
     let (second, _) = store.pipeline(&spec.name).await.unwrap().unwrap();
     assert_eq!((second.revision, second.yaml.as_str(), second.description.as_str()), (2, "text 2", "what it is for"));
     assert_eq!(store.pipeline(&"q".parse().unwrap()).await.unwrap(), None);
@@ -243,7 +301,7 @@ pub async fn a_pipeline_counts_its_texts(fixture: &dyn Fixture) {
 pub async fn pipelines_are_listed_with_their_last_builds(fixture: &dyn Fixture) {
     let store = fixture.open().await;
     for name in ["b", "a", "none"] {
-        store.put_pipeline(&pipeline(name), "text", always()).await.unwrap();
+        store.put_pipeline(&pipeline(name), "text", always(), None).await.unwrap();
     }
     for _ in 0..12 {
         create(&*store, build("a", vec![job("x")])).await;

@@ -194,7 +194,8 @@ pub async fn builds_are_listed_newest_first(fixture: &dyn Fixture) {
     }
     made.reverse();
     let listed = async |query: BuildsQuery| {
-        let found = store.builds(&query).await.unwrap();
+        let found =
+            store.builds(&query, &wire::authority::Grants::everywhere(wire::authority::Role::Viewer)).await.unwrap();
         found.into_iter().map(|one| one.id).collect::<Vec<_>>()
     };
     assert_eq!(listed(BuildsQuery::default()).await, made);

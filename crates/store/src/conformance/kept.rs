@@ -185,7 +185,7 @@ pub async fn pipelines_tell_how_long_their_builds_are_kept(fixture: &dyn Fixture
     let store = fixture.open().await;
     let mut spec = pipeline("p");
     spec.retention.builds = Some(7);
-    store.put_pipeline(&spec, "text", Box::new(|_| true)).await.unwrap();
+    store.put_pipeline(&spec, "text", Box::new(|_| true), None).await.unwrap();
     for name in ["p", "q"] {
         create(&*store, build(name, vec![job("a")])).await;
     }

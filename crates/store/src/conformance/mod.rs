@@ -8,6 +8,7 @@
 pub mod accounts;
 pub mod analytics;
 pub mod anew;
+pub mod audit;
 pub mod builds;
 pub mod concurrency;
 pub mod dead_letters;
@@ -18,6 +19,7 @@ pub mod leases;
 pub mod logs;
 pub mod lost_place;
 pub mod payloads;
+pub mod people;
 pub mod processes;
 pub mod queues;
 pub mod record;
@@ -50,12 +52,17 @@ macro_rules! store_conformance {
             callbacks_are_kept_in_order_until_forgotten
             executors_are_alive_while_they_are_heard
             p2_a_former_start_of_an_executor_is_not_heard
+            an_executor_is_known_by_the_first_secret_that_it_shows
             gateways_are_shown_until_they_leave
             the_installation_key_is_offered_once
             a_pipeline_counts_its_texts
             a_pipeline_is_written_only_if_the_rule_says_so
             pipelines_are_listed_with_their_last_builds
             the_store_checks_itself
+        );
+        $crate::store_conformance!(@ $fixture, audit:
+            audit_entries_are_found_newest_first
+            audit_entries_are_forgotten_by_their_age
         );
         $crate::store_conformance!(@ $fixture, builds:
             builds_are_numbered_within_their_pipeline
@@ -165,6 +172,13 @@ macro_rules! store_conformance {
             claim_check_a_payload_that_nobody_refers_to_goes_with_its_time
             file_input_a_build_whose_file_is_not_kept_is_not_made
             file_input_the_payload_of_a_deleted_build_goes_with_the_last_one
+        );
+        $crate::store_conformance!(@ $fixture, people:
+            an_account_is_made_by_a_link_once
+            a_name_belongs_to_one_account
+            somebody_always_runs_the_installation
+            a_changed_password_ends_sessions
+            tokens_are_listed_and_taken_back
         );
         $crate::store_conformance!(@ $fixture, anew:
             p3_a_restored_store_begins_anew_above_every_epoch

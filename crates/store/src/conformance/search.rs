@@ -52,7 +52,14 @@ fn asked(q: &str) -> SearchQuery {
 }
 
 async fn search(store: &dyn Store, query: &SearchQuery) -> SearchPage {
-    let page = store.search(&Wanted::parse(&query.q).unwrap(), query).await.unwrap();
+    let page = store
+        .search(
+            &Wanted::parse(&query.q).unwrap(),
+            query,
+            &wire::authority::Grants::everywhere(wire::authority::Role::Viewer),
+        )
+        .await
+        .unwrap();
     assert!(!page.stopped);
     page
 }

@@ -16,7 +16,7 @@ enum Step {
 }
 
 /// In order; the first makes version 1. A step that was released is never changed.
-const STEPS: [Step; 19] = [
+const STEPS: [Step; 22] = [
     Step::Shared(include_str!("../migrations/0001_start.sql")),
     Step::Shared(include_str!("../migrations/0002_outbox_unreadable.sql")),
     Step::Shared(include_str!("../migrations/0003_stderr_lines.sql")),
@@ -36,6 +36,9 @@ const STEPS: [Step; 19] = [
     Step::Shared(include_str!("../migrations/0014_groups.sql")),
     Step::Shared(include_str!("../migrations/0015_payloads.sql")),
     Step::Shared(include_str!("../migrations/0016_replies.sql")),
+    Step::Shared(include_str!("../migrations/0017_audit.sql")),
+    Step::Shared(include_str!("../migrations/0018_accounts.sql")),
+    Step::Shared(include_str!("../migrations/0021_executor_secrets.sql")),
 ];
 
 /// SQLite's words and PostgreSQL's. Texts are ordered by their bytes, as SQLite orders them.

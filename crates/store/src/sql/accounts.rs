@@ -1,11 +1,11 @@
 //! Sessions, tokens and sign-in links.
 
-use wire::{Timestamp, authority::Role};
+use wire::Timestamp;
 
 use super::{
     Details, SqlStore,
-    connection::{Connection, Row, query},
-    now, rows,
+    connection::{Connection, query},
+    now, rows, tokens,
     writer::Rank,
 };
 use crate::{Accounts, Answer, StoreError, model::TokenRow};
@@ -48,37 +48,14 @@ impl<D: Details> Accounts for SqlStore<D> {
 
     fn put_token<'a>(&'a self, token: &'a TokenRow) -> Answer<'a, ()> {
         let token = token.clone();
-        Box::pin(self.writer.run(Rank::Command, move |connection| {
-            Box::pin(async move {
-                let role = match token.role {
-                    Role::Owner => "owner",
-                };
-                query(
-                    "INSERT INTO tokens (sha256, name, role) VALUES (?, ?, ?) \
-                     ON CONFLICT (sha256) DO UPDATE SET name = excluded.name, role = excluded.role",
-                )
-                .bind(&token.sha256)
-                .bind(&token.name)
-                .bind(role)
-                .execute(&mut *connection)
-                .await?;
-                note_owner(connection).await
-            })
-        }))
+        Box::pin(
+            self.writer
+                .run(Rank::Command, move |connection| Box::pin(async move { tokens::put(connection, &token).await })),
+        )
     }
 
     fn token<'a>(&'a self, sha256: &'a str) -> Answer<'a, Option<TokenRow>> {
-        Box::pin(async move {
-            let mut reader = self.reader().await?;
-            let found = query("SELECT sha256, name, role FROM tokens WHERE sha256 = ?")
-                .bind(sha256)
-                .fetch_optional(&mut reader)
-                .await?;
-            let token = |row| {
-                Ok(TokenRow { sha256: row_text(&row, 0)?, name: row_text(&row, 1)?, role: rows::parsed(&row, 2)? })
-            };
-            found.map(token).transpose()
-        })
+        Box::pin(async move { tokens::find(&mut self.reader().await?, sha256).await })
     }
 
     fn put_sign_in_link<'a>(&'a self, sha256: &'a str, expires_at: Timestamp) -> Answer<'a, ()> {
@@ -163,12 +140,8 @@ impl<D: Details> SqlStore<D> {
     }
 }
 
-fn row_text(row: &Row, column: usize) -> Result<String, StoreError> {
-    row.try_get(column)
-}
-
 /// Someone can sign in from now on. Kept apart from links, sessions and tokens, because those go.
-async fn note_owner(connection: &mut Connection) -> Result<(), StoreError> {
+pub(super) async fn note_owner(connection: &mut Connection) -> Result<(), StoreError> {
     let now = now(&mut *connection).await?;
     query("INSERT INTO facts (name, at) VALUES ('owner', ?) ON CONFLICT (name) DO NOTHING")
         .bind(now.0)

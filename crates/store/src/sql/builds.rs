@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 
 use uuid::Uuid;
 use wire::{
-    BuildId, JobId, Timestamp,
+    BuildId, JobId, PipelineName, Timestamp,
+    authority::Grants,
     command::BuildsQuery,
     view::{BuildSummary, BuildView},
 };
@@ -60,8 +61,24 @@ impl<D: Details> Builds for SqlStore<D> {
         Box::pin(async move { view::build(&mut self.snapshot().await?, id).await })
     }
 
-    fn builds<'a>(&'a self, query: &'a BuildsQuery) -> Answer<'a, Vec<BuildSummary>> {
-        Box::pin(async move { view::builds(&mut self.reader().await?, query).await })
+    fn pipeline_of_build(&self, id: BuildId) -> Answer<'_, Option<PipelineName>> {
+        Box::pin(async move {
+            let asked = query("SELECT pipeline FROM builds WHERE id = ?").bind(bytes(&id.0));
+            let found = asked.fetch_optional(&mut self.reader().await?).await?;
+            found.map(|row| rows::parsed(&row, 0)).transpose()
+        })
+    }
+
+    fn pipeline_of_job(&self, job: JobId) -> Answer<'_, Option<PipelineName>> {
+        Box::pin(async move {
+            let asked = "SELECT builds.pipeline FROM jobs JOIN builds ON builds.id = jobs.build WHERE jobs.id = ?";
+            let found = query(asked).bind(bytes(&job.0)).fetch_optional(&mut self.reader().await?).await?;
+            found.map(|row| rows::parsed(&row, 0)).transpose()
+        })
+    }
+
+    fn builds<'a>(&'a self, query: &'a BuildsQuery, seen_by: &'a Grants) -> Answer<'a, Vec<BuildSummary>> {
+        Box::pin(async move { view::builds(&mut self.reader().await?, query, seen_by).await })
     }
 }
 

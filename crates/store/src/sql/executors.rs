@@ -15,7 +15,10 @@ use super::{
     rows::{self, bytes},
     writer::Rank,
 };
-use crate::{Answer, Executors, FORMER_STARTS_MAX, StoreError, model::ExecutorRow};
+use crate::{
+    Answer, Executors, FORMER_STARTS_MAX, StoreError,
+    model::{ExecutorRow, Registration},
+};
 
 /// Who runs what: the executor, then the columns of [`running_job`].
 const RUNNING: &str = "SELECT jobs.executor, jobs.id, jobs.plan, jobs.attempt, jobs.started_at, builds.id, \
@@ -37,6 +40,18 @@ fn running_job(row: &Row) -> Result<RunningJob, StoreError> {
         pipeline: rows::parsed(row, 6)?,
         number: rows::number(row, 7)?,
     })
+}
+
+/// Whether `shown` is what was shown first under this id, or nothing was yet.
+async fn is_its_own(
+    connection: &mut Connection,
+    executor: ExecutorId,
+    shown: Option<&str>,
+) -> Result<bool, StoreError> {
+    let found = query("SELECT secret_sha256 FROM executors WHERE id = ?");
+    let Some(row) = found.bind(bytes(&executor.0)).fetch_optional(connection).await? else { return Ok(true) };
+    let known: Option<String> = row.try_get(0)?;
+    Ok(known.is_none_or(|known| shown == Some(known.as_str())))
 }
 
 /// Whether this start is the present one from now on, or was already; it is not if another one has taken its place.
@@ -70,19 +85,22 @@ async fn takes_its_place(
 }
 
 impl<D: Details> Executors for SqlStore<D> {
-    fn put_executor<'a>(&'a self, executor: &'a ExecutorRow) -> Answer<'a, bool> {
+    fn put_executor<'a>(&'a self, executor: &'a ExecutorRow) -> Answer<'a, Registration> {
         let executor = executor.clone();
         Box::pin(self.writer.run(Rank::Command, move |connection| {
             Box::pin(async move {
                 let now = now(&mut *connection).await?;
+                if !is_its_own(connection, executor.id, executor.secret_sha256.as_deref()).await? {
+                    return Ok(Registration::Foreign);
+                }
                 if !takes_its_place(connection, executor.id, executor.incarnation, now).await? {
-                    return Ok(false);
+                    return Ok(Registration::Replaced);
                 }
                 query(
-                    "INSERT INTO executors (id, incarnation, name, labels, slots, heard_at, has_left) \
-                     VALUES (?, ?, ?, ?, ?, ?, 0) ON CONFLICT (id) DO UPDATE SET incarnation = excluded.incarnation, \
+                    "INSERT INTO executors (id, incarnation, name, labels, slots, heard_at, has_left, secret_sha256) \
+                     VALUES (?, ?, ?, ?, ?, ?, 0, ?) ON CONFLICT (id) DO UPDATE SET incarnation = excluded.incarnation, \
                      name = excluded.name, labels = excluded.labels, slots = excluded.slots, \
-                     heard_at = excluded.heard_at, has_left = 0",
+                     heard_at = excluded.heard_at, has_left = 0, secret_sha256 = excluded.secret_sha256",
                 )
                 .bind(bytes(&executor.id.0))
                 .bind(bytes(&executor.incarnation))
@@ -90,11 +108,20 @@ impl<D: Details> Executors for SqlStore<D> {
                 .bind(executor.labels.to_string())
                 .bind(i64::from(executor.slots))
                 .bind(now.0)
+                .bind(executor.secret_sha256.as_deref())
                 .execute(connection)
                 .await?;
-                Ok(true)
+                Ok(Registration::Heard)
             })
         }))
+    }
+
+    fn has_secret(&self, executor: ExecutorId) -> Answer<'_, bool> {
+        Box::pin(async move {
+            let mut reader = self.reader().await?;
+            let found = query("SELECT 1 FROM executors WHERE id = ? AND secret_sha256 IS NOT NULL");
+            Ok(found.bind(bytes(&executor.0)).fetch_optional(&mut reader).await?.is_some())
+        })
     }
 
     fn executor_left(&self, id: ExecutorId, incarnation: Uuid) -> Answer<'_, ()> {

@@ -4,13 +4,14 @@ use tokio::sync::watch;
 use wire::{EventMessage, Timestamp, Topic, VERSION, about};
 
 use super::{
-    Details, SqlStore,
+    Details, SqlStore, audit,
     connection::{Connection, query},
     dead_letters, insert, now, rows, told_about,
     writer::Rank,
 };
 use crate::{
     Answer, Outbox, StoreError,
+    audit::NewEntry,
     model::{Announcement, Build, Outbound, OutboxRow},
 };
 
@@ -46,6 +47,11 @@ pub(super) async fn announce(
             Announcement::Notice { executor, notice } => Outbound::Notice { executor, notice },
             Announcement::JobGivenUp { job, reason } => {
                 dead_letters::give_up(connection, build, job, reason, now).await?;
+                continue;
+            }
+            Announcement::Noted(entry) => {
+                let about = NewEntry { pipeline: Some(build.pipeline.clone()), build: Some(build.id), ..*entry };
+                audit::insert(connection, &about).await?;
                 continue;
             }
             Announcement::TakenUp { by } => {

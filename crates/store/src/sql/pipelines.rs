@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use wire::{
     PipelineName,
+    audit::Action,
     pipeline::PipelineSpec,
     view::{BuildSummary, PipelineSummary, PipelineView},
 };
 
-use super::{Details, SqlStore, connection::query, labels, now, rows, text, view, writer::Rank};
-use crate::{Answer, MayPut, Pipelines, StoreError, model::Put};
+use super::{Details, SqlStore, audit, connection::query, labels, now, rows, text, view, writer::Rank};
+use crate::{Answer, MayPut, Pipelines, StoreError, audit::NewEntry, model::Put};
 
 /// The last builds of each pipeline. The inner query walks an index for each pipeline; numbering all builds by a window would
 /// read them all.
@@ -23,7 +24,13 @@ const LAST_POSTGRES: &str = "pipelines CROSS JOIN LATERAL (SELECT * FROM builds 
     ORDER BY builds.queued_at DESC, builds.id DESC";
 
 impl<D: Details> Pipelines for SqlStore<D> {
-    fn put_pipeline<'a>(&'a self, spec: &'a PipelineSpec, yaml: &'a str, may: MayPut) -> Answer<'a, Put> {
+    fn put_pipeline<'a>(
+        &'a self,
+        spec: &'a PipelineSpec,
+        yaml: &'a str,
+        may: MayPut,
+        by: Option<NewEntry>,
+    ) -> Answer<'a, Put> {
         let (spec, yaml) = (spec.clone(), yaml.to_owned());
         Box::pin(self.writer.run(Rank::Command, move |connection| {
             Box::pin(async move {
@@ -51,6 +58,11 @@ impl<D: Details> Pipelines for SqlStore<D> {
                 .bind(at.0)
                 .execute(&mut *connection)
                 .await?;
+                if let Some(by) = by {
+                    let action = if before.is_none() { Action::PipelineCreated } else { Action::PipelineChanged };
+                    let entry = NewEntry { action, pipeline: Some(spec.name.clone()), ..by };
+                    audit::insert(&mut *connection, &entry).await?;
+                }
                 labels::note(connection, spec.jobs.iter().map(|job| &job.labels)).await?;
                 Ok(if before.is_none() { Put::Created } else { Put::Replaced })
             })

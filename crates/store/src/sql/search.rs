@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use wire::{
     BuildId, JobId, PipelineName,
+    authority::Grants,
     log::plain,
     search::{Found, SEARCH_LIMIT, SEARCH_LIMIT_MAX, SearchCursor, SearchHit, SearchKind, SearchPage, SearchQuery},
 };
@@ -60,8 +61,8 @@ impl<D: Details> Search for SqlStore<D> {
         Box::pin(self.writer.run(Rank::Record, |connection| Box::pin(search_index::empty(connection))))
     }
 
-    fn search<'a>(&'a self, wanted: &'a Wanted, query: &'a SearchQuery) -> Answer<'a, SearchPage> {
-        Box::pin(find(self, wanted, query))
+    fn search<'a>(&'a self, wanted: &'a Wanted, query: &'a SearchQuery, seen_by: &'a Grants) -> Answer<'a, SearchPage> {
+        Box::pin(find(self, wanted, query, seen_by))
     }
 }
 
@@ -78,7 +79,12 @@ struct Candidate {
     number: u64,
 }
 
-async fn find<D: Details>(store: &SqlStore<D>, wanted: &Wanted, asked: &SearchQuery) -> Result<SearchPage, StoreError> {
+async fn find<D: Details>(
+    store: &SqlStore<D>,
+    wanted: &Wanted,
+    asked: &SearchQuery,
+    seen_by: &Grants,
+) -> Result<SearchPage, StoreError> {
     let began = Instant::now();
     let limit = asked.limit.unwrap_or(SEARCH_LIMIT).clamp(1, SEARCH_LIMIT_MAX) as usize;
     let mut page = SearchPage::default();
@@ -90,7 +96,10 @@ async fn find<D: Details>(store: &SqlStore<D>, wanted: &Wanted, asked: &SearchQu
         let candidates = candidates(&mut snapshot, wanted, asked, before).await?;
         for candidate in &candidates {
             let end = before.filter(|before| before.block == candidate.id).map_or(u64::MAX, |before| before.line);
-            let hits = candidate.hits(&mut snapshot, wanted, end).await?;
+            let hits = match seen_by.role_in(&candidate.pipeline) {
+                Some(_) => candidate.hits(&mut snapshot, wanted, end).await?,
+                None => Vec::new(),
+            };
             for (n, hit) in hits {
                 if page.hits.len() == limit {
                     page.next = before.map(|before| before.to_string());

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use uuid::Uuid;
 use wire::{
     ArtifactId, BuildId, JobId, Outcome, Position,
+    authority::Grants,
     command::{BUILDS_LIMIT_MAX, BuildsQuery},
     view::{ArtifactView, BuildSummary, BuildView, JobView, State, StepView},
 };
@@ -14,6 +15,7 @@ use super::{
     connection::{Connection, Row, query},
     replies,
     rows::{self, bytes},
+    text,
 };
 use crate::{
     StoreError,
@@ -44,8 +46,20 @@ pub(super) fn summary(row: &Row) -> Result<BuildSummary, StoreError> {
 }
 
 /// Newest first.
-pub(super) async fn builds(connection: &mut Connection, asked: &BuildsQuery) -> Result<Vec<BuildSummary>, StoreError> {
+pub(super) async fn builds(
+    connection: &mut Connection,
+    asked: &BuildsQuery,
+    seen_by: &Grants,
+) -> Result<Vec<BuildSummary>, StoreError> {
     let mut conditions = Vec::new();
+    let seen: Vec<[&str; 1]> = seen_by.pipelines.keys().map(|name| [name.as_str()]).collect();
+    if seen_by.everywhere.is_none() {
+        conditions.push(text::pick(
+            connection.dialect(),
+            "pipeline IN (SELECT value ->> 0 FROM json_each(?8))",
+            "pipeline IN (SELECT value ->> 0 FROM jsonb_array_elements(CAST(?8 AS jsonb)) AS each (value))",
+        ));
+    }
     if asked.pipeline.is_some() {
         conditions.push("pipeline = ?1");
     }
@@ -77,6 +91,7 @@ pub(super) async fn builds(connection: &mut Connection, asked: &BuildsQuery) -> 
         .bind(asked.outcome.map(Outcome::as_str))
         .bind(asked.after.as_ref().map(|id| bytes(&id.0)))
         .bind(asked.number.map(|number| i64::try_from(number).unwrap_or(i64::MAX)))
+        .bind(rows::to_json(&seen)?)
         .fetch_all(connection)
         .await?;
     let mut found = found.iter().map(summary).collect::<Result<Vec<_>, _>>()?;

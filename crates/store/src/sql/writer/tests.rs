@@ -2,7 +2,7 @@
 
 use super::{super::connection::query, *};
 use crate::{Accounts, Store, model::TokenRow, sqlite::SqliteStore};
-use wire::authority::Role;
+use wire::authority::{Grants, Role};
 
 async fn store() -> (tempfile::TempDir, std::sync::Arc<SqliteStore>) {
     let folder = tempfile::TempDir::new().unwrap();
@@ -117,7 +117,13 @@ async fn full_disk_fails_all_of_its_transaction_and_nothing_after_it() {
             })
         })
     };
-    let token = |name: String| TokenRow { sha256: name.repeat(30_000), name, role: Role::Owner };
+    let token = |name: String| TokenRow {
+        sha256: name.repeat(30_000),
+        name,
+        grants: Grants::everywhere(Role::Admin),
+        account: None,
+        expires_at: None,
+    };
     pages("PRAGMA max_page_count = 1").await.unwrap(); // Means: no more than there are.
     let tokens: Vec<_> = ["a", "b", "c"].iter().map(|name| token((*name).to_owned())).collect();
     let (let_go, holding) = held(&store).await;

@@ -1,0 +1,94 @@
+//! Whether a socket may watch a topic (P8). Mostly that is known at once; where the desk must look it up, the socket's wish
+//! waits beside the loop, and is forgotten when the client unsubscribes meanwhile.
+
+use broker::BoxFuture;
+use wire::{
+    ClientId, Position, Topic,
+    frame::{ResumeOutcome, Resumed},
+};
+
+use crate::{
+    attach::FIRST_EPOCH,
+    desk::MayWatch,
+    frames,
+    send_queue::Tag,
+    socket::SocketId,
+    worker::{Event, Worker},
+};
+
+/// What is done when it is known.
+pub(crate) enum Then {
+    /// A subscription is answered.
+    Watch { position: Option<Position>, epoch: u32, name: Option<String> },
+    /// A client that came back takes the topic up again.
+    Follow { client: ClientId, position: Option<Position> },
+    /// The topic is addressed to the client, who hears nothing of it until then.
+    Hear,
+}
+
+impl Worker {
+    /// Goes on with `then` as soon as it is known whether the socket may watch the topic.
+    pub(crate) fn if_it_may(&mut self, id: SocketId, topic: Topic, then: Then) {
+        let Some(socket) = self.sockets.get(&id) else { return };
+        match self.context.desk.may_watch(&socket.authority, topic) {
+            MayWatch::Known(may) => self.known(id, topic, may, then),
+            MayWatch::Asked(asked) => self.wait_for(id, topic, asked, then),
+        }
+    }
+
+    /// Goes on with `then` when the desk has answered.
+    pub(crate) fn wait_for(&mut self, id: SocketId, topic: Topic, asked: BoxFuture<'static, bool>, then: Then) {
+        let max = self.context.config.limits.topics_per_socket_max;
+        let Some(socket) = self.sockets.get_mut(&id) else { return };
+        if socket.judging.len() >= max {
+            let name = if let Then::Watch { name, .. } = then { name } else { None };
+            return self.problem(id, name, "too many topics", format!("a socket may watch {max} topics"));
+        }
+        let number = socket.judged;
+        socket.judged += 1;
+        socket.judging.insert(number, topic);
+        let reports = self.reports.clone();
+        tokio::spawn(async move {
+            // A desk that panics lets nobody watch.
+            let may = tokio::spawn(asked).await.unwrap_or(false);
+            // Nobody hears when the worker's life ended, and its sockets with it.
+            let _ = reports.send(Event::Judged { socket: id, number, may, then }).await;
+        });
+    }
+
+    /// The desk has answered.
+    pub(crate) fn judged(&mut self, id: SocketId, number: u64, may: bool, then: Then) {
+        let waited = self.sockets.get_mut(&id).and_then(|socket| socket.judging.remove(&number));
+        if let Some(topic) = waited {
+            self.known(id, topic, may, then);
+        }
+    }
+
+    fn known(&mut self, id: SocketId, topic: Topic, may: bool, then: Then) {
+        match then {
+            Then::Watch { position, epoch, name } if may => self.watch_allowed(id, topic, position, epoch, name),
+            Then::Follow { client, position } if may => self.follow_allowed(id, client, topic, position),
+            Then::Hear if may => self.hear(id, topic),
+            Then::Hear => {}
+            Then::Watch { name, .. } => self.forbidden(id, name, topic),
+            Then::Follow { .. } => self.forbidden(id, None, topic),
+        }
+    }
+
+    fn forbidden(&self, id: SocketId, name: Option<String>, topic: Topic) {
+        self.problem(id, name, "forbidden", format!("{topic} may not be watched with this session"));
+    }
+
+    /// What came meanwhile stands in the record: the client is told to read it there.
+    fn hear(&mut self, id: SocketId, topic: Topic) {
+        let Some(reader) = self.subscriptions.get(topic, id).filter(|reader| reader.muted && !reader.watches) else {
+            return;
+        };
+        reader.muted = false;
+        let (outcome, epoch) = (ResumeOutcome::Gap, FIRST_EPOCH);
+        let gap = Resumed { topic, outcome, epoch, from: 0, to: None };
+        if let Some(socket) = self.sockets.get(&id) {
+            socket.queue.push(frames::resumed(gap), Tag::Resumed(gap));
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Accounts, invitations and tokens: links work once, somebody always runs the installation, and every change has its entry.
+
+use uuid::Uuid;
+use wire::{
+    AccountId,
+    audit::{Action, AuditQuery},
+    authority::{Grants, Role},
+};
+
+use super::Fixture;
+use crate::{
+    Store,
+    audit::NewEntry,
+    model::TokenRow,
+    people::{Account, AccountChange, Changed, Made, NewAccount, NewInvitation, Way},
+};
+
+fn new(name: &str) -> NewAccount {
+    NewAccount { id: AccountId(Uuid::new_v4()), name: name.to_owned(), password: format!("hash of {name}") }
+}
+
+fn entry(action: Action) -> NewEntry {
+    NewEntry::by_machine(action)
+}
+
+async fn made(store: &dyn Store, name: &str, role: Role) -> Account {
+    let way = Way::Machine(Grants::everywhere(role));
+    let made = store.create_account(new(name), way, entry(Action::AccountCreated)).await.unwrap();
+    let Made::Done(account) = made else { panic!("{made:?}") };
+    *account
+}
+
+async fn actions(store: &dyn Store) -> Vec<Action> {
+    let entries = store.entries(&AuditQuery::default()).await.unwrap();
+    entries.into_iter().rev().map(|entry| entry.action).collect()
+}
+
+/// Of many who use the first link at once one becomes admin, and nobody else may use any.
+pub async fn an_account_is_made_by_a_link_once(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let late = store.now().await.unwrap().plus_micros(600_000_000);
+    assert!(!store.has_anybody().await.unwrap() && !store.has_account().await.unwrap());
+    for link in ["first", "second"] {
+        store.put_sign_in_link(link, late).await.unwrap();
+        assert!(store.sign_in_link(link).await.unwrap(), "looking does not use it up");
+    }
+    let create = |name: &str, way| store.create_account(new(name), way, entry(Action::AccountCreated));
+    let names: Vec<String> = (0..8).map(|n| format!("person {n}")).collect();
+    let all = names.iter().map(|name| create(name, Way::Link("first".to_owned())));
+    let all: Vec<Made> = futures_util::future::join_all(all).await.into_iter().map(Result::unwrap).collect();
+    let accounts: Vec<&Account> =
+        all.iter().filter_map(|made| if let Made::Done(account) = made { Some(&**account) } else { None }).collect();
+    assert_eq!(accounts.len(), 1, "{all:?}");
+    assert_eq!(accounts[0].grants, Grants::everywhere(Role::Admin));
+    assert!(!store.sign_in_link("second").await.unwrap(), "there is somebody who may invite others");
+    assert_eq!(create("late", Way::Link("second".to_owned())).await.unwrap(), Made::NoLink);
+    assert_eq!(actions(&*store).await, [Action::AccountCreated], "those who came too late made nothing");
+    let store = fixture.after_kill().await;
+    assert!(store.has_account().await.unwrap() && store.has_anybody().await.unwrap());
+    assert_eq!(store.account(accounts[0].id).await.unwrap().as_ref(), Some(accounts[0]));
+}
+
+/// Found whatever the case of its letters, and nobody else gets it; a name that is taken does not use a link up.
+pub async fn a_name_belongs_to_one_account(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let ada = made(&*store, "Ada", Role::Admin).await;
+    assert_eq!(store.account_named(" aDA ").await.unwrap().as_ref(), Some(&ada));
+    assert_eq!(store.account_named("Eve").await.unwrap(), None);
+    let invitation = NewInvitation {
+        sha256: "0123456789abcdef0123".to_owned(),
+        grants: Grants::in_pipelines(Role::Builder, ["site".parse().unwrap()]),
+        invited_by: "Ada".to_owned(),
+        account: Some(ada.id),
+        note: "for Grace".to_owned(),
+        expires_at: store.now().await.unwrap().plus_micros(600_000_000),
+    };
+    store.invite(invitation.clone(), entry(Action::Invited)).await.unwrap();
+    let by = || Way::Invitation(invitation.sha256.clone());
+    let taken = store.create_account(new("ada"), by(), entry(Action::AccountCreated)).await.unwrap();
+    assert_eq!(taken, Made::NameTaken);
+    let shown = store.invitations().await.unwrap();
+    assert_eq!((shown[0].id.as_str(), shown[0].note.as_str()), ("0123456789abcdef", "for Grace"));
+    assert_eq!(store.invitation(&invitation.sha256).await.unwrap().as_ref(), Some(&shown[0]));
+    let grace = store.create_account(new("Grace"), by(), entry(Action::AccountCreated)).await.unwrap();
+    let Made::Done(grace) = grace else { panic!("{grace:?}") };
+    assert_eq!(grace.grants, invitation.grants);
+    let again = store.create_account(new("Eve"), by(), entry(Action::AccountCreated)).await.unwrap();
+    assert_eq!(again, Made::NoLink);
+    let past = NewInvitation { sha256: "p".repeat(20), expires_at: wire::Timestamp(1), ..invitation.clone() };
+    store.invite(past.clone(), entry(Action::Invited)).await.unwrap();
+    assert!(store.invitations().await.unwrap().is_empty());
+    let late = Way::Invitation(past.sha256);
+    assert_eq!(store.create_account(new("Eve"), late, entry(Action::AccountCreated)).await.unwrap(), Made::NoLink);
+    store.invite(invitation, entry(Action::Invited)).await.unwrap();
+    assert!(store.revoke_invitation("0123456789abcdef", entry(Action::InvitationRevoked)).await.unwrap());
+    assert!(!store.revoke_invitation("0123456789abcdef", entry(Action::InvitationRevoked)).await.unwrap());
+    assert!(store.invitations().await.unwrap().is_empty());
+    let names: Vec<String> = store.accounts().await.unwrap().into_iter().map(|account| account.name).collect();
+    assert_eq!(names, ["Ada", "Grace"]);
+}
+
+/// The last admin is neither removed nor demoted nor disabled, however many try at once.
+pub async fn somebody_always_runs_the_installation(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let (ada, grace) = (made(&*store, "Ada", Role::Admin).await, made(&*store, "Grace", Role::Admin).await);
+    let eve = made(&*store, "Eve", Role::Builder).await;
+    let demote = || AccountChange { grants: Some(Grants::everywhere(Role::Viewer)), disabled: None };
+    let both = tokio::join!(
+        store.change_account(ada.id, demote(), entry(Action::RoleChanged)),
+        store.change_account(grace.id, demote(), entry(Action::RoleChanged)),
+    );
+    let both = [both.0.unwrap(), both.1.unwrap()];
+    let last = both.iter().filter(|changed| **changed == Changed::LastAdmin).count();
+    assert_eq!(last, 1, "{both:?}");
+    let admin = if both[0] == Changed::LastAdmin { ada.id } else { grace.id };
+    let disable = AccountChange { grants: None, disabled: Some(true) };
+    let disabled = store.change_account(admin, disable.clone(), entry(Action::AccountDisabled)).await.unwrap();
+    assert_eq!(disabled, Changed::LastAdmin);
+    assert_eq!(store.remove_account(admin, entry(Action::AccountRemoved)).await.unwrap(), Changed::LastAdmin);
+    let before = actions(&*store).await;
+    let Changed::Done(view) = store.change_account(eve.id, disable, entry(Action::AccountDisabled)).await.unwrap()
+    else {
+        panic!("a builder could not be disabled");
+    };
+    assert!(view.disabled && view.grants == eve.grants);
+    let found = store.account(eve.id).await.unwrap().unwrap();
+    assert!(found.disabled && found.generation > eve.generation, "its sessions have ended");
+    assert_eq!(store.remove_account(eve.id, entry(Action::AccountRemoved)).await.unwrap(), Changed::Done(()));
+    assert_eq!(store.account(eve.id).await.unwrap(), None);
+    assert_eq!(store.remove_account(eve.id, entry(Action::AccountRemoved)).await.unwrap(), Changed::Nobody);
+    let since = &actions(&*store).await[before.len()..];
+    assert_eq!(since, [Action::AccountDisabled, Action::AccountRemoved], "what was refused has no entry");
+}
+
+/// Another password ends all sessions, and is not written over one that was changed meanwhile.
+pub async fn a_changed_password_ends_sessions(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let ada = made(&*store, "Ada", Role::Admin).await;
+    let set = |former, password| store.set_password(ada.id, former, password, entry(Action::PasswordChanged));
+    let first = set(Some(ada.password.as_str()), "second").await.unwrap().unwrap();
+    assert!(first > ada.generation);
+    assert_eq!(set(Some(ada.password.as_str()), "third").await.unwrap(), None);
+    let found = store.account(ada.id).await.unwrap().unwrap();
+    assert_eq!((found.password.as_str(), found.generation), ("second", first));
+    assert!(set(None, "fourth").await.unwrap().is_some());
+    let ended = store.end_sessions(ada.id, entry(Action::SignedOutEverywhere)).await.unwrap();
+    assert_eq!(ended, Some(first + 2));
+    assert_eq!(store.end_sessions(AccountId(Uuid::new_v4()), entry(Action::SignedOut)).await.unwrap(), None);
+    store.account_signed_in(ada.id, entry(Action::SignedIn)).await.unwrap();
+    assert!(store.accounts().await.unwrap()[0].signed_in_at.is_some());
+    use Action::{AccountCreated, PasswordChanged, SignedIn, SignedOutEverywhere};
+    let all = [AccountCreated, PasswordChanged, PasswordChanged, SignedOutEverywhere, SignedIn];
+    assert_eq!(actions(&*store).await, all);
+}
+
+/// Listed without their secrets, taken back by their ids, and gone with the account that made them.
+pub async fn tokens_are_listed_and_taken_back(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let admin = made(&*store, "Ada", Role::Admin).await;
+    let grace = made(&*store, "Grace", Role::Builder).await;
+    let token = |digit: &str, name: &str, account| TokenRow {
+        sha256: digit.repeat(64),
+        name: name.to_owned(),
+        grants: Grants::everywhere(Role::Viewer),
+        account,
+        expires_at: None,
+    };
+    let tokens = [token("a", "one", Some(grace.id)), token("b", "two", Some(grace.id)), token("c", "three", None)];
+    for token in &tokens {
+        store.create_token(token.clone(), entry(Action::TokenCreated)).await.unwrap();
+    }
+    let names = |views: Vec<wire::account::TokenView>| views.into_iter().map(|view| view.name).collect::<Vec<_>>();
+    assert_eq!(names(store.tokens(None).await.unwrap()), ["one", "three", "two"]);
+    assert_eq!(names(store.tokens(Some(grace.id)).await.unwrap()), ["one", "two"]);
+    let shown = store.tokens(Some(grace.id)).await.unwrap();
+    assert_eq!((shown[0].id.as_str(), shown[0].created_by.as_deref()), ("aaaaaaaaaaaaaaaa", Some("Grace")));
+    assert!(shown[0].created_at.is_some() && shown[0].used_at.is_none());
+    store.tokens_used(&[tokens[0].sha256.clone()]).await.unwrap();
+    let shown = store.tokens(Some(grace.id)).await.unwrap();
+    assert!(shown[0].used_at.is_some() && shown[1].used_at.is_none());
+    let revoked = store.revoke_token("bbbbbbbbbbbbbbbb", entry(Action::TokenRevoked)).await.unwrap();
+    assert_eq!(revoked.as_ref(), Some(&tokens[1]));
+    assert_eq!(store.revoke_token("bbbbbbbbbbbbbbbb", entry(Action::TokenRevoked)).await.unwrap(), None);
+    assert_eq!(store.token(&tokens[1].sha256).await.unwrap(), None);
+    store.remove_account(grace.id, entry(Action::AccountRemoved)).await.unwrap();
+    assert_eq!(names(store.tokens(None).await.unwrap()), ["three"]);
+    assert_eq!(store.account(admin.id).await.unwrap(), Some(admin));
+}

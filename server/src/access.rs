@@ -1,0 +1,358 @@
+//! From a credential to an authority, and back when it is taken away. Nothing but what the store says now makes an
+//! authority: sessions and tokens keep no roles of their own.
+//!
+//! **Revocation.** What stays open (sockets, live events, long answers) is kept here by its subject. Whoever takes something
+//! away says so on the broker after the commit ([`Access::tell`]); each gateway then looks its open subjects up again: those
+//! that have ended are closed for good, those that may do something else are told to come back, which makes them ask anew
+//! under what they may do now. A lost message costs [`LOOK_EVERY`]: so often all open subjects are looked up anyway.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use broker::{
+    Broker, Outgoing,
+    topology::{self, Exchange},
+};
+use gateway::Gateway;
+use serde::{Deserialize, Serialize};
+use store::{Store, StoreError};
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+use uuid::Uuid;
+use wire::{
+    AccountId, Authority,
+    task::{AccessChanged, to_bytes},
+};
+
+use crate::known::Known;
+
+/// Open subjects are looked up again this often.
+const LOOK_EVERY: Duration = Duration::from_secs(15);
+/// A token's use is written down at most this often.
+const USE_EVERY: Duration = Duration::from_secs(60);
+/// Tokens whose last use is remembered at a time.
+const USED_MAX: usize = 10_000;
+/// Changes that wait to be looked at; with more all is looked at.
+const CHANGES_MAX: usize = 1000;
+
+/// By what a session began, as it is kept in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Holder {
+    /// A person signed in, in this generation of the account's sessions.
+    Account {
+        /// Which.
+        id: AccountId,
+        /// A later one means that all sessions were ended.
+        generation: u64,
+    },
+    /// A token was exchanged for it: it ends with the token.
+    Token {
+        /// The token's hash.
+        sha256: String,
+    },
+}
+
+/// A session that has begun, as it is kept in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SignedIn {
+    /// Names it in the log and binds its clients (P8).
+    pub(crate) id: Uuid,
+    /// Whose.
+    pub(crate) holder: Holder,
+}
+
+/// What a request shows of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Credential {
+    /// A bearer token, by its hash.
+    Token(String),
+    /// A session, by the key of its row.
+    Session(String, SignedIn),
+}
+
+impl Credential {
+    /// See [`Authority::subject`].
+    pub(crate) fn subject(&self) -> String {
+        match self {
+            Self::Token(sha256) => format!("token:{}", &sha256[..sha256.len().min(16)]),
+            Self::Session(_, signed_in) => format!("session:{}", signed_in.id),
+        }
+    }
+}
+
+/// What stays open under one subject.
+struct Open {
+    /// Another one takes its place when it has ended.
+    number: u64,
+    credential: Credential,
+    authority: Authority,
+    count: usize,
+    ended: CancellationToken,
+}
+
+/// See the module.
+#[derive(Default)]
+pub(crate) struct Access {
+    /// Authorities that were looked up a moment ago.
+    known: Known,
+    /// By subject. A std mutex: held for a map operation, never across an await.
+    open: Mutex<HashMap<String, Open>>,
+    /// How many subjects were ever open.
+    opened: AtomicU64,
+    /// Raised whenever something was taken away somewhere.
+    changes: AtomicU64,
+    /// When a token's use was written down, by hash.
+    used: Mutex<HashMap<String, Instant>>,
+    /// All is to be looked at.
+    look: Notify,
+}
+
+/// Held while something is open. It ends when its subject's access does, or becomes another one.
+pub(crate) struct Held {
+    access: Arc<Access>,
+    subject: String,
+    number: u64,
+    /// Cancelled when whatever it is held for must end.
+    pub(crate) ended: CancellationToken,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut open = self.access.open();
+        if let Some(found) = open.get_mut(&self.subject).filter(|found| found.number == self.number) {
+            found.count -= 1;
+            if found.count == 0 {
+                open.remove(&self.subject);
+            }
+        }
+    }
+}
+
+impl Access {
+    fn open(&self) -> MutexGuard<'_, HashMap<String, Open>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The authority of a credential, as the store says it now or said it a moment ago; none if it has ended.
+    pub(crate) async fn authority(
+        &self,
+        store: &Arc<dyn Store>,
+        credential: &Credential,
+    ) -> Result<Option<Authority>, StoreError> {
+        // A session's row was read with the request.
+        let key = match credential {
+            Credential::Token(sha256) => sha256.clone(),
+            Credential::Session(..) => credential.subject(),
+        };
+        if let Some(authority) = self.known.get(&key, Instant::now()) {
+            return Ok(Some(authority));
+        }
+        let changes = self.changes.load(Ordering::Acquire);
+        let found = find(store, credential).await?;
+        if let Some(authority) = &found
+            // What was taken away meanwhile is not remembered.
+            && changes == self.changes.load(Ordering::Acquire)
+        {
+            self.known.put(key, authority.clone(), Instant::now());
+        }
+        self.note_use(store, credential);
+        Ok(found)
+    }
+
+    /// A token was used: written down by a task of its own, at most every minute.
+    fn note_use(&self, store: &Arc<dyn Store>, credential: &Credential) {
+        let (Credential::Token(sha256) | Credential::Session(_, SignedIn { holder: Holder::Token { sha256 }, .. })) =
+            credential
+        else {
+            return;
+        };
+        let now = Instant::now();
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        if used.get(sha256).is_some_and(|last| now.saturating_duration_since(*last) < USE_EVERY) {
+            return;
+        }
+        if used.len() >= USED_MAX {
+            used.clear();
+        }
+        used.insert(sha256.clone(), now);
+        let (store, used) = (Arc::clone(store), [sha256.clone()]);
+        tokio::spawn(async move {
+            if let Err(failure) = store.tokens_used(&used).await {
+                warn!(%failure, "the use of a token could not be written down");
+            }
+        });
+    }
+
+    /// Keeps what a request opens, until it is dropped. `changes` is what [`Access::changes`] was before its authority was
+    /// looked up: if something was taken away since, it is looked up again.
+    pub(crate) fn hold(self: &Arc<Self>, credential: Credential, authority: &Authority, changes: u64) -> Held {
+        let subject = authority.subject.clone();
+        let (number, ended) = {
+            let mut open = self.open();
+            let found = open.entry(subject.clone()).or_insert_with(|| Open {
+                number: self.opened.fetch_add(1, Ordering::Relaxed),
+                credential,
+                authority: authority.clone(),
+                count: 0,
+                ended: CancellationToken::new(),
+            });
+            found.count += 1;
+            if found.authority.grants() != authority.grants() {
+                // One of the two is out of date.
+                self.look.notify_one();
+            }
+            (found.number, found.ended.clone())
+        };
+        if changes != self.changes() {
+            self.look.notify_one();
+        }
+        Held { access: Arc::clone(self), subject, number, ended }
+    }
+
+    /// The session of a subject goes on under another row: what is open under it stays.
+    pub(crate) fn replace(&self, subject: &str, credential: Credential) {
+        if let Some(found) = self.open().get_mut(subject) {
+            found.credential = credential;
+        }
+    }
+
+    /// How often something was taken away.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// Something was taken away: nothing that was known counts any more.
+    fn forget(&self) {
+        self.changes.fetch_add(1, Ordering::AcqRel);
+        self.known.clear();
+    }
+
+    /// Says that the access of somebody has changed, after the commit: here at once, to all other gateways by the broker.
+    pub(crate) fn tell(&self, broker: Arc<dyn Broker>, changed: AccessChanged) {
+        self.forget();
+        self.look.notify_one();
+        let message = Outgoing::new(Exchange::Utils, topology::ACCESS, to_bytes(changed));
+        tokio::spawn(async move {
+            if let Err(failure) = broker.publish(message).await {
+                warn!(%failure, "a change of access could not be told: each gateway finds it by itself soon");
+            }
+        });
+    }
+
+    /// Looks at what is open whenever something changed anywhere, and every [`LOOK_EVERY`].
+    pub(crate) async fn run(
+        self: Arc<Self>,
+        store: Arc<dyn Store>,
+        gateway: Arc<Gateway>,
+        mut told: mpsc::Receiver<Option<AccessChanged>>,
+        shutdown: CancellationToken,
+    ) {
+        let mut every = tokio::time::interval(LOOK_EVERY);
+        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let changed = tokio::select! {
+                () = shutdown.cancelled() => return,
+                changed = told.recv() => match changed {
+                    Some(changed) => changed,
+                    None => return,
+                },
+                () = self.look.notified() => None,
+                _ = every.tick() => None,
+            };
+            if changed.is_some() {
+                self.forget();
+            }
+            self.review(&store, &gateway, changed.as_ref()).await;
+        }
+    }
+
+    /// Looks up the subjects that `changed` is about, or all, and closes what is open under those that are not what they were.
+    async fn review(&self, store: &Arc<dyn Store>, gateway: &Gateway, changed: Option<&AccessChanged>) {
+        let concerned: Vec<(Credential, Authority)> = {
+            let open = self.open();
+            let meant = open.values().filter(|one| changed.is_none_or(|changed| is_meant(changed, one)));
+            meant.map(|one| (one.credential.clone(), one.authority.clone())).collect()
+        };
+        for (credential, former) in concerned {
+            let now = match still(store, &credential).await {
+                Ok(now) => now,
+                Err(failure) => {
+                    warn!(%failure, "access cannot be looked up now: it is tried again");
+                    continue;
+                }
+            };
+            if now.as_ref().is_some_and(|now| now.grants() == former.grants()) {
+                continue;
+            }
+            let Some(gone) = self.open().remove(&former.subject) else { continue };
+            gone.ended.cancel();
+            info!(subject = former.subject, signed_out = now.is_none(), "the access of what is open has changed");
+            match now {
+                None => gateway.sign_out(&former.subject),
+                Some(_) => gateway.renew(&former.subject),
+            }
+        }
+    }
+}
+
+/// The way from the hub, which hears of changes, to [`Access::run`].
+pub(crate) fn channel() -> (mpsc::Sender<Option<AccessChanged>>, mpsc::Receiver<Option<AccessChanged>>) {
+    mpsc::channel(CHANGES_MAX)
+}
+
+fn is_meant(changed: &AccessChanged, open: &Open) -> bool {
+    match changed {
+        AccessChanged::Account(account) => open.authority.account == Some(*account),
+        AccessChanged::Token(id) => match &open.credential {
+            Credential::Token(sha256) => sha256.starts_with(id.as_str()),
+            Credential::Session(_, SignedIn { holder: Holder::Token { sha256 }, .. }) => {
+                sha256.starts_with(id.as_str())
+            }
+            Credential::Session(..) => false,
+        },
+        AccessChanged::Session(id) => {
+            matches!(&open.credential, Credential::Session(_, signed_in) if signed_in.id == *id)
+        }
+    }
+}
+
+/// As [`find`], for a session that nobody has just shown: its row must be there.
+async fn still(store: &Arc<dyn Store>, credential: &Credential) -> Result<Option<Authority>, StoreError> {
+    if let Credential::Session(key, _) = credential
+        && store.session(key).await?.is_none()
+    {
+        return Ok(None);
+    }
+    find(store, credential).await
+}
+
+async fn find(store: &Arc<dyn Store>, credential: &Credential) -> Result<Option<Authority>, StoreError> {
+    let subject = credential.subject();
+    match credential {
+        Credential::Token(sha256) | Credential::Session(_, SignedIn { holder: Holder::Token { sha256 }, .. }) => {
+            let Some(token) = store.token(sha256).await? else { return Ok(None) };
+            let grants = match token.account {
+                None => token.grants,
+                // It does no more than who made it may do now.
+                Some(id) => match store.account(id).await?.filter(|account| !account.disabled) {
+                    Some(account) => token.grants.and(&account.grants),
+                    None => return Ok(None),
+                },
+            };
+            Ok(Some(Authority::new(subject, token.account, token.name, grants)))
+        }
+        Credential::Session(_, SignedIn { holder: Holder::Account { id, generation }, .. }) => {
+            let found = store.account(*id).await?;
+            let account = found.filter(|account| !account.disabled && account.generation == *generation);
+            Ok(account.map(|account| Authority::new(subject, Some(account.id), account.name, account.grants)))
+        }
+    }
+}

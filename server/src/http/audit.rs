@@ -1,0 +1,62 @@
+//! `GET /api/v1/audit`: who did what, and when. A page of it as JSON; with `Accept: application/x-ndjson` an entry a line.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, header},
+    response::{IntoResponse as _, Response},
+};
+use wire::{
+    Problem,
+    audit::{AUDIT_LIMIT_MAX, AuditQuery},
+};
+
+use crate::{
+    accounts,
+    core::Core,
+    http::{
+        builds::limit,
+        parameters::Query,
+        problem::{Answer, header_text, parse, pipeline_name},
+        who::Who,
+    },
+};
+
+/// Answers with a page, the newest first.
+pub(crate) async fn list(
+    State(core): State<Arc<Core>>,
+    Who(who): Who,
+    Query(pairs): Query<Vec<(String, String)>>,
+    headers: HeaderMap,
+) -> Answer<Response> {
+    let mut wanted = AuditQuery::default();
+    for (name, value) in pairs {
+        match name.as_str() {
+            _ if value.is_empty() => {}
+            "before" => wanted.before = Some(parse("`before`", &value)?),
+            "limit" => wanted.limit = Some(limit(&value, AUDIT_LIMIT_MAX)?),
+            "pipeline" => wanted.pipeline = Some(pipeline_name(&value)?),
+            "account" => wanted.account = Some(parse("`account`", &value)?),
+            "name" => wanted.name = Some(value),
+            "action" => wanted.action = Some(parse("`action`", &value)?),
+            other => {
+                let sentence =
+                    format!("`{other}` is not known here: use before, limit, pipeline, account, name, action.");
+                return Err(Problem::new(400, "Invalid parameter", sentence).into());
+            }
+        }
+    }
+    let entries = accounts::audit(&core, &who, &wanted).await?;
+    if !header_text(&headers, "accept")?.is_some_and(|accept| accept.contains("application/x-ndjson")) {
+        return Ok(Json(entries).into_response());
+    }
+    let mut body = Vec::with_capacity(entries.len() * 256);
+    for entry in &entries {
+        // Numbers and text only: their encoding does not fail.
+        let _ = serde_json::to_writer(&mut body, entry);
+        body.push(b'\n');
+    }
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response())
+}

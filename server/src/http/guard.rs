@@ -1,0 +1,218 @@
+//! The guard of all routes: what [`super::table`] says of a route is demanded before its handler runs. The handlers' commands
+//! and queries demand it once more, for sockets and pages come to them by other ways; what names its pipeline in the body is
+//! theirs alone.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{FromRequestParts as _, MatchedPath, RawPathParams, Request, State},
+    http::{Method, StatusCode, request::Parts},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+use wire::{Authority, Problem, authority::Need};
+
+use crate::{
+    access::{Credential, Holder, SignedIn},
+    core::Core,
+    http::{
+        files,
+        problem::Rejection,
+        table::{self, Needs, Of},
+        who::{Shown, Who},
+    },
+    places::{need_of_build, pipeline_of},
+    queries::{not_found, store_problem},
+};
+
+/// See the module. Addresses that match no route are pages, or not there.
+pub(crate) async fn guard(State(core): State<Arc<Core>>, request: Request, next: Next) -> Response {
+    let Some(path) = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned()) else {
+        return next.run(request).await;
+    };
+    let needs = match table::of_route(request.method().as_str(), &path) {
+        Some(Some(needs)) => needs,
+        // The router tells which methods there are, and nothing else.
+        Some(None) if !has_handler(request.method()) => return next.run(request).await,
+        Some(None) => return method_not_allowed(request, next).await,
+        None => {
+            tracing::error!(path, "a route is not in the table of needs: it is refused");
+            return Rejection(Problem::new(500, "Internal error", "The server does not know who may do this."))
+                .into_response();
+        }
+    };
+    let (mut parts, body) = request.into_parts();
+    match judge(&core, &mut parts, needs).await {
+        Ok(()) => next.run(Request::from_parts(parts, body)).await,
+        Err(problem) => Rejection(problem).into_response(),
+    }
+}
+
+/// Methods that routes are made for.
+fn has_handler(method: &Method) -> bool {
+    [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE].contains(method)
+}
+
+/// The router's own answer, if it has no handler; were there one that the table lacks, it would be refused.
+async fn method_not_allowed(request: Request, next: Next) -> Response {
+    let mut headers = None;
+    if request.method() != Method::HEAD {
+        // Asked by a method that no handler takes, the router names those that there are.
+        let mut asked = Request::new(axum::body::Body::empty());
+        *asked.uri_mut() = request.uri().clone();
+        *asked.method_mut() = Method::TRACE;
+        headers = next.run(asked).await.headers().get(axum::http::header::ALLOW).cloned();
+    }
+    let mut response = files::no_such_method(request).await.into_response();
+    if let Some(allow) = headers {
+        response.headers_mut().insert(axum::http::header::ALLOW, allow);
+    }
+    *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+    response
+}
+
+async fn judge(core: &Core, parts: &mut Parts, needs: Needs) -> Result<(), Problem> {
+    if matches!(needs, Needs::Public | Needs::JobToken) {
+        return Ok(());
+    }
+    let who = <Who as axum::extract::FromRequestParts<()>>::from_request_parts(parts, &()).await;
+    let Who(who) = who.map_err(|Rejection(problem)| problem)?;
+    match needs {
+        Needs::Public | Needs::JobToken | Needs::SignedIn => Ok(()),
+        Needs::Person => person(parts),
+        Needs::SeeAll => who.need(Need::SeeAll),
+        Needs::Run => who.need(Need::Run),
+        Needs::See(of) => of_pipeline(core, &who, parts, of, |pipeline| Need::See(pipeline)).await,
+        Needs::Build(of) => of_pipeline(core, &who, parts, of, |pipeline| Need::Build(pipeline)).await,
+        Needs::Change(of) => of_pipeline(core, &who, parts, of, |pipeline| Need::Change(pipeline)).await,
+    }
+}
+
+fn person(parts: &Parts) -> Result<(), Problem> {
+    let credential = parts.extensions.get::<Shown>().map(Shown::credential);
+    match credential {
+        Some(Credential::Session(_, SignedIn { holder: Holder::Account { .. }, .. })) => Ok(()),
+        _ => Err(Problem::new(403, "Not a person", "This is a person's: sign in by name and password.")),
+    }
+}
+
+/// A parameter that is not what it must be is the handler's to refuse.
+async fn of_pipeline(
+    core: &Core,
+    who: &Authority,
+    parts: &mut Parts,
+    of: Of,
+    need: impl FnOnce(&wire::PipelineName) -> Need<'_>,
+) -> Result<(), Problem> {
+    let parameters = RawPathParams::from_request_parts(parts, &()).await.ok();
+    let parameter = |name: &str| {
+        let mut all = parameters.iter().flatten();
+        all.find(|(known, _)| *known == name).map(|(_, value)| value.to_owned())
+    };
+    match of {
+        Of::Pipeline => match parameter("name").and_then(|name| name.parse().ok()) {
+            Some(name) => who.need(need(&name)),
+            None => Ok(()),
+        },
+        Of::Build => match parameter("id").and_then(|id| id.parse().ok()) {
+            Some(id) => need_of_build(core, who, id, need).await.map(drop),
+            None => Ok(()),
+        },
+        Of::Job => match parameter("id").and_then(|id| id.parse().ok()) {
+            Some(job) => {
+                let found = pipeline_of(core, wire::Topic::Job(job)).await.map_err(store_problem)?;
+                let seen = found.filter(|pipeline| who.sees(pipeline)).ok_or_else(|| not_found("job", job))?;
+                who.need(need(&seen))
+            }
+            None => Ok(()),
+        },
+        // What these name is looked up by the handler, which demands it.
+        Of::Artifact | Of::Topic | Of::Body => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// The methods and addresses of the routes in the source of the router.
+    fn written() -> BTreeSet<(String, String)> {
+        let source = include_str!("../http.rs");
+        let (api, rest) = source.split_once(".fallback(files::no_such_address)").unwrap();
+        let mut found = BTreeSet::new();
+        for (text, prefix) in [(api, "/api/v1"), (rest, "")] {
+            for route in text.split(".route(").skip(1) {
+                let (path, handlers) = route.trim_start().trim_start_matches('"').split_once('"').unwrap();
+                let handlers = handlers.split_once('\n').map_or(handlers, |(line, _)| line);
+                for method in ["get", "post", "put", "patch", "delete"] {
+                    if handlers.contains(&format!(" {method}(")) || handlers.contains(&format!(".{method}(")) {
+                        found.insert((method.to_uppercase(), format!("{prefix}{path}")));
+                    }
+                }
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn every_route_stands_in_the_table_with_its_need_and_no_other_does() {
+        let table: BTreeSet<(String, String)> =
+            table::ROUTES.iter().map(|(method, path, _)| ((*method).to_owned(), (*path).to_owned())).collect();
+        assert_eq!(table.len(), table::ROUTES.len(), "a route stands there twice");
+        assert_eq!(written(), table);
+        assert_eq!(table::of_route("HEAD", "/metrics"), Some(Some(Needs::SeeAll)));
+        assert_eq!(table::of_route("DELETE", "/metrics"), Some(None));
+        assert_eq!(table::of_route("GET", "/nowhere"), None);
+    }
+
+    #[test]
+    fn every_command_query_and_read_of_a_page_stands_in_the_table() {
+        // A variant that is not known here does not compile: then the table needs it, too.
+        let command = |command: &wire::command::Command| match command {
+            wire::command::Command::Trigger { .. } => "trigger",
+            wire::command::Command::Cancel { .. } => "cancel",
+            wire::command::Command::Retry { .. } => "retry",
+        };
+        let query = |query: &wire::command::Query| match query {
+            wire::command::Query::Builds(_) => "builds",
+            wire::command::Query::Pipelines {} => "pipelines",
+            wire::command::Query::Build { .. } => "build",
+            wire::command::Query::Reply { .. } => "reply",
+            wire::command::Query::Executors {} => "executors",
+            wire::command::Query::ExecutorNow { .. } => "executor_now",
+            wire::command::Query::Installation {} => "installation",
+            wire::command::Query::Health {} => "health",
+            wire::command::Query::DeadLetters {} => "dead_letters",
+            wire::command::Query::Groups {} => "groups",
+        };
+        let _ = (command, query);
+        let has = |frame: &str, what: &str| table::FRAMES.iter().any(|(one, other, _)| (*one, *other) == (frame, what));
+        for what in ["trigger", "cancel", "retry"] {
+            assert!(has("command", what), "{what}");
+        }
+        for what in [
+            "builds",
+            "pipelines",
+            "build",
+            "reply",
+            "executors",
+            "executor_now",
+            "installation",
+            "health",
+            "dead_letters",
+            "groups",
+        ] {
+            assert!(has("query", what), "{what}");
+        }
+        let pages = include_str!("../../../app/src/api.rs");
+        let read: BTreeSet<&str> = pages
+            .split("endpoint = \"")
+            .skip(1)
+            .filter_map(|rest| rest.split_once('"').map(|(name, _)| name))
+            .collect();
+        let known: BTreeSet<&str> = table::FUNCTIONS.iter().map(|(_, name, _)| *name).collect();
+        assert_eq!(read, known);
+    }
+}

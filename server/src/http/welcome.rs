@@ -1,0 +1,77 @@
+//! `POST /welcome`: who has the link of the first start or an invitation chooses a name and a password. The page itself is
+//! the app's. Looking at it uses nothing up.
+
+use std::sync::Arc;
+
+use axum::{
+    Form,
+    extract::{State, rejection::FormRejection},
+    http::HeaderMap,
+    response::{IntoResponse as _, Redirect, Response},
+};
+use serde::Deserialize;
+use tower_sessions::Session;
+use wire::Problem;
+
+use crate::{
+    accounts::{self, NotMade},
+    core::Core,
+    http::{
+        problem::Rejection,
+        sign_in::{encoded, for_people, invalid_form, limited},
+        who::{self, Address},
+    },
+};
+
+/// The form of the page.
+#[derive(Deserialize)]
+pub(crate) struct Welcome {
+    /// The secret of the first start's link.
+    #[serde(default)]
+    link: String,
+    /// Or of an invitation's.
+    #[serde(default)]
+    invitation: String,
+    name: String,
+    password: String,
+}
+
+/// Makes the account and signs it in. A person is sent back to the form with what is wrong, a program is told.
+pub(crate) async fn welcome(
+    State(core): State<Arc<Core>>,
+    Address(from): Address,
+    session: Session,
+    headers: HeaderMap,
+    form: Result<Form<Welcome>, FormRejection>,
+) -> Response {
+    let form = match form {
+        Ok(Form(form)) => form,
+        Err(refused) => return invalid_form(&refused, "`link` or `invitation`, `name` and `password`"),
+    };
+    let (kind, secret) =
+        if form.invitation.is_empty() { ("link", &form.link) } else { ("invitation", &form.invitation) };
+    let (why, problem) = match accounts::welcome(&core, secret.trim(), &form.name, form.password, from).await {
+        Ok(signed_in) => {
+            return match who::begin(&session, &signed_in).await {
+                Ok(()) => Redirect::to("/").into_response(),
+                Err(problem) => Rejection(problem).into_response(),
+            };
+        }
+        Err(NotMade::Wait(wait)) => return limited(wait),
+        Err(NotMade::Problem(problem)) => return Rejection(problem).into_response(),
+        Err(NotMade::Name(sentence)) => ("name", Problem::new(422, "Invalid name", sentence)),
+        Err(NotMade::Password(sentence)) => ("password", Problem::new(422, "Invalid password", sentence)),
+        Err(NotMade::Taken) => {
+            ("taken", Problem::new(409, "Name taken", "Another account has this name: choose another one."))
+        }
+        Err(NotMade::NoLink) => {
+            let sentence = "The link was used, taken back, or has expired: ask for another one.";
+            ("gone", Problem::new(403, "Link not valid", sentence))
+        }
+    };
+    if !for_people(&headers) {
+        return Rejection(problem).into_response();
+    }
+    let name = encoded(&form.name);
+    Redirect::to(&format!("/welcome?{kind}={}&wrong={why}&name={name}", encoded(secret))).into_response()
+}
