@@ -13,8 +13,8 @@ use tokio::sync::{Notify, Semaphore};
 use wire::mac::InstallationKey;
 
 use crate::{
-    access::Access, allowance::Allowance, backoff::Backoff, hub::Hub, live::LiveQueries, memory::Bound, places::Places,
-    replies::destination::Destinations, room::Room,
+    access::Access, allowance::Allowance, backoff::Backoff, hooks::Refusals, hub::Hub, live::LiveQueries,
+    memory::Bound, places::Places, replies::destination::Destinations, room::Room,
 };
 
 /// Shared by handlers, the desk and the pages.
@@ -37,6 +37,8 @@ pub(crate) struct Core {
     pub(crate) allowance: Arc<Allowance>,
     /// A payload may have so many bytes.
     pub(crate) payload_limit: u64,
+    /// Who was refused at hooks lately.
+    pub(crate) hook_refusals: Refusals,
     /// Where webhooks may go.
     pub(crate) webhook_destinations: Destinations,
     /// The secret that tokens and signatures are derived from.

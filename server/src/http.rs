@@ -10,6 +10,7 @@ mod events;
 mod files;
 mod groups;
 mod guard;
+mod hooks;
 mod jobs;
 mod log_group;
 mod log_search;
@@ -100,6 +101,9 @@ pub(crate) fn router(site: Site) -> Router {
         .route("/pipelines", get(pipelines::list).post(pipelines::post))
         .route("/pipelines/{name}", get(pipelines::show).put(pipelines::put))
         .route("/pipelines/{name}/builds", post(builds::trigger))
+        .route("/pipelines/{name}/hooks", get(hooks::list).post(hooks::create))
+        .route("/pipelines/{name}/hooks/{id}", delete(hooks::delete))
+        .route("/pipelines/{name}/hooks/{id}/rotate", post(hooks::rotate))
         .route("/builds", get(builds::list))
         .route("/builds/{id}", get(builds::show).delete(builds::delete))
         .route("/builds/{id}/cancel", post(builds::cancel))
@@ -150,6 +154,7 @@ pub(crate) fn router(site: Site) -> Router {
         .route("/healthz", get(status::healthz))
         .route("/readyz", get(status::readyz))
         .route("/api/v1/jobs/{id}/artifacts/{*name}", put(artifacts::put))
+        .route("/api/v1/hooks/{id}", post(hooks::deliver)) // By signature.
         .merge(files::routes()) // For everybody: the browser package.
         .merge(signed_in_or_public)
         .layer(middleware::from_fn_with_state(encrypted, safety::headers))

@@ -16,6 +16,7 @@ mod config;
 mod core;
 mod desk;
 mod groups;
+mod hooks;
 mod http;
 mod hub;
 mod instances;

@@ -21,6 +21,7 @@ pub mod executor_now;
 pub mod frame;
 pub mod git;
 pub mod group;
+pub mod hook;
 pub mod id;
 pub mod log;
 pub mod mac;
@@ -44,7 +45,7 @@ pub use callback::Callback;
 pub use event::{Event, EventMessage, GatewayMessage};
 pub use frame::{ClientFrame, CloseCode, ServerFrame};
 pub use id::{
-    AccountId, ArtifactId, BuildId, ClientId, DeadLetterId, ExecutorId, JobId, PayloadId, ServerId, SocketMeta,
+    AccountId, ArtifactId, BuildId, ClientId, DeadLetterId, ExecutorId, HookId, JobId, PayloadId, ServerId, SocketMeta,
 };
 pub use log::LogLine;
 pub use payload::ClaimCheck;

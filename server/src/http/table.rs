@@ -82,6 +82,12 @@ pub(crate) const ROUTES: &[Row] = &[
     ("PUT", "/api/v1/pipelines/{name}", Change(Of::Pipeline)),
     ("POST", "/api/v1/pipelines/{name}/builds", Build(Of::Pipeline)),
     ("GET", "/api/v1/pipelines/{name}/stats", See(Of::Pipeline)),
+    ("GET", "/api/v1/pipelines/{name}/hooks", Change(Of::Pipeline)),
+    ("POST", "/api/v1/pipelines/{name}/hooks", Change(Of::Pipeline)),
+    ("DELETE", "/api/v1/pipelines/{name}/hooks/{id}", Change(Of::Pipeline)),
+    ("POST", "/api/v1/pipelines/{name}/hooks/{id}/rotate", Change(Of::Pipeline)),
+    // By the signature of the hook alone.
+    ("POST", "/api/v1/hooks/{id}", Public),
     ("GET", "/api/v1/builds", SignedIn),
     ("GET", "/api/v1/builds/{id}", See(Of::Build)),
     ("DELETE", "/api/v1/builds/{id}", Change(Of::Build)),

@@ -43,7 +43,10 @@ async fn reply_to_a_queue_of_the_embedded_broker_waits_for_the_queue_and_comes_o
         correlation_id: Some("7".to_owned()),
         asked_by: "token:1".to_owned(),
     };
-    store.create_build(NewBuild { build, announcements, idempotency: None, told: Some(told) }).await.unwrap();
+    store
+        .create_build(NewBuild { build, announcements, idempotency: None, told: Some(told), delivery: None })
+        .await
+        .unwrap();
     store.change_build(id, Box::new(graph::cancel)).await.unwrap();
     let until = async |wanted: &dyn Fn(&wire::reply::ReplyView) -> bool| {
         let mut ticks = tokio::time::interval(Duration::from_millis(5));

@@ -41,6 +41,11 @@ impl<'n> Fields<'n> {
         (!matches!(node.value, Value::Null)).then_some(node)
     }
 
+    /// The value of a key, empty or not, unless it is absent.
+    pub(super) fn named(&self, name: &str) -> Option<&'n Node> {
+        self.entries.iter().find(|(key, _)| key.name == name).map(|(_, node)| node)
+    }
+
     /// The value of a key that must be there; `right` ends the sentence.
     pub(super) fn required(&self, name: &str, right: &str) -> Result<&'n Node, Problem> {
         self.get(name).ok_or_else(|| {

@@ -5,6 +5,7 @@ mod duration;
 mod fields;
 mod jobs;
 mod needs;
+mod on;
 mod queueing;
 pub mod retention;
 mod yaml;
@@ -37,8 +38,8 @@ pub const VALUE_BYTES_MAX: usize = 64 * 1024;
 /// and written as a whole at every step that it takes, so its size is everybody's waiting time.
 pub const PLANS_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-const KEYS: [&str; 9] =
-    ["name", "description", "inputs", "source", "env", "retention", "priority", "concurrency", "jobs"];
+const KEYS: [&str; 10] =
+    ["name", "description", "on", "inputs", "source", "env", "retention", "priority", "concurrency", "jobs"];
 
 /// Reads a pipeline from YAML, or JSON, which is YAML.
 ///
@@ -71,7 +72,8 @@ pub fn parse(text: &str) -> Result<PipelineSpec, Problem> {
         queueing::concurrency(&fields, &mut |node, text, what| holes.read(node, text, what, Some(&[][..])))?;
     let jobs = jobs::read(&fields, &env, queueing::priority(&fields, 0)?, &mut holes)?;
     holes.check_shared(&jobs)?;
-    Ok(PipelineSpec { name, description, inputs, source, retention, concurrency, jobs })
+    let on = fields.get("on").map(on::read).transpose()?;
+    Ok(PipelineSpec { name, description, inputs, source, on, retention, concurrency, jobs })
 }
 
 fn name(fields: &Fields<'_>) -> Result<PipelineName, Problem> {
