@@ -142,6 +142,15 @@ impl Server {
         read(request.send(body))
     }
 
+    /// Without the token.
+    pub(crate) fn post_as_nobody(&self, path: &str, body: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut request = self.agent.post(format!("{}{path}", self.url));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        read(request.send(body))
+    }
+
     pub(crate) fn put(&self, path: &str, body: &str) -> Answer {
         self.put_with(path, body, &[])
     }
