@@ -13,6 +13,7 @@ pub mod builds;
 pub mod concurrency;
 pub mod dead_letters;
 pub mod groups;
+pub mod hooks;
 pub mod journal;
 pub mod kept;
 pub mod leases;
@@ -172,6 +173,10 @@ macro_rules! store_conformance {
             claim_check_a_payload_that_nobody_refers_to_goes_with_its_time
             file_input_a_build_whose_file_is_not_kept_is_not_made
             file_input_the_payload_of_a_deleted_build_goes_with_the_last_one
+        );
+        $crate::store_conformance!(@ $fixture, hooks:
+            a_delivery_makes_one_build
+            a_hook_lets_through_what_its_present_secret_signed
         );
         $crate::store_conformance!(@ $fixture, people:
             an_account_is_made_by_a_link_once
