@@ -198,7 +198,9 @@ async fn a_source_that_cannot_be_had_fails_with_gits_own_words_and_a_reason() {
 async fn a_source_that_is_more_than_an_address_never_reaches_git() {
     let mut stage = Stage::start().await;
     let touched = stage.dir.path().join("touched");
-    let repository = stage.dir.path().join("origin").display().to_string();
+    let origin = stage.dir.path().join("origin");
+    self::repository(&origin);
+    let repository = origin.display().to_string();
     let touch = format!("touch {}", touched.display());
     for (git, reference, words) in [
         (format!("ext::sh -c {}", touch.replace(' ', "% ")), "main", "names another way to a repository"),

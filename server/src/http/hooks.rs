@@ -25,6 +25,9 @@ use crate::{
     },
 };
 
+/// So much of a body that is not looked at is still taken from the line.
+const DRAINED_BYTES_MAX: usize = 256 * 1024;
+
 /// `GET /pipelines/{name}/hooks`
 pub(crate) async fn list(
     State(core): State<Arc<Core>>,
@@ -78,6 +81,7 @@ pub(crate) async fn deliver(
 ) -> Answer<Response> {
     let from = address::of_client(&core.trusted_proxies, peer.ip(), request.headers());
     if let Some(wait) = core.hook_refusals.wait(from, Instant::now()) {
+        let _ = to_bytes(request.into_body(), DRAINED_BYTES_MAX).await; // As below.
         let sentence = "Too many deliveries from this address were refused: it is heard again in a minute.";
         let mut response = Rejection(Problem::new(429, "Too many refusals", sentence)).into_response();
         response.headers_mut().insert(header::RETRY_AFTER, (wait.as_secs() + 1).into());
@@ -87,7 +91,14 @@ pub(crate) async fn deliver(
     let (head, body) = request.into_parts();
     let header =
         |name: &'static str| head.headers.get(HeaderName::from_static(name)).and_then(|value| value.to_str().ok());
-    let announced = hooks::announced(&core, id, from, header).await?;
+    let announced = match hooks::announced(&core, id, from, header).await {
+        Ok(announced) => announced,
+        Err(problem) => {
+            // Who is still sending hears a refusal only afterwards.
+            let _ = to_bytes(body, DRAINED_BYTES_MAX).await;
+            return Err(problem.into());
+        }
+    };
     let is_json =
         header("content-type").is_some_and(|kind| kind.split(';').next().unwrap_or("").trim() == "application/json");
     if !is_json {

@@ -50,8 +50,10 @@ impl FromStr for Allowed {
         let host = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
         let is_name = (1..=253).contains(&host.len())
             && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
-            // 10.1 is an address to the system's lookup, and no name.
-            && host.bytes().any(|byte| byte.is_ascii_alphabetic());
+            // 10.1 and 0x7f.1 are addresses to the system's lookup, and no names.
+            && host.rsplit('.').next().is_some_and(|last| {
+                !last.bytes().all(|byte| byte.is_ascii_digit()) && !last.starts_with("0x")
+            });
         if is_name { Ok(Self::Host(host)) } else { Err(wrong()) }
     }
 }
@@ -309,8 +311,20 @@ mod tests {
         assert!(has("hooks.internal", "192.168.0.1") && !has("other.hooks.internal", "192.168.0.1"));
         assert!(destinations(&["0.0.0.0/0"]).has("x", "10.0.0.1".parse().unwrap()));
         assert!(!destinations(&["0.0.0.0/0"]).has("x", "::1".parse().unwrap()));
-        for wrong in ["", "10.0.0.0/33", "::/129", "10.0.0.0/x", "10.1", "a b", "http://x", "*.x", "10.0.0.1:80", "x/8"]
-        {
+        for wrong in [
+            "",
+            "10.0.0.0/33",
+            "::/129",
+            "10.0.0.0/x",
+            "10.1",
+            "0x7f.1",
+            "a.0x1",
+            "a b",
+            "http://x",
+            "*.x",
+            "10.0.0.1:80",
+            "x/8",
+        ] {
             assert!(wrong.parse::<Allowed>().unwrap_err().contains("must be a network"), "{wrong}");
         }
     }
