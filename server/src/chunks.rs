@@ -16,12 +16,14 @@ use tracing::{info, warn};
 use uuid::Uuid;
 use wire::{
     ArtifactId, Problem,
+    artifact::check_name,
     chunks::{Answer, Assembly, Chunk, Open, Step, WINDOW},
 };
 
 use crate::{
+    allowance::Share,
     core::Core,
-    http::artifacts::{NAME_RULE, is_name, object_path, runs},
+    http::artifacts::{object_path, runs},
     http::objects::{PART_BYTES, PARTS_AT_ONCE, failed},
 };
 
@@ -87,11 +89,11 @@ async fn take(core: &Core, delivery: Delivery, room: Arc<Semaphore>, lingering: 
     // Whoever asked asks again when no answer comes.
     delivery.ack();
     match begin(core, &open, room).await {
-        Ok((consumer, permit)) => {
+        Ok((consumer, permit, share)) => {
             let queue = topology::chunk_stream(open.stream_id).name;
             say(core, &request, &Answer::Opened { queue: queue.clone() });
             let (job, attempt, name) = (open.lease.job, open.lease.attempt, open.name.clone());
-            match receive(core, open, consumer, permit, &lingering).await {
+            match receive(core, open, consumer, (permit, share), &lingering).await {
                 Ok(size) => info!(%job, attempt, name, size, "an artifact came over the broker"),
                 Err(reason) => warn!(%job, attempt, name, reason, "an artifact over the broker came to nothing"),
             }
@@ -102,16 +104,20 @@ async fn take(core: &Core, delivery: Delivery, room: Arc<Semaphore>, lingering: 
 }
 
 /// A queue for the stream, if it may come.
-async fn begin(core: &Core, open: &Open, room: Arc<Semaphore>) -> Result<(Consumer, OwnedSemaphorePermit), Answer> {
+async fn begin(
+    core: &Core,
+    open: &Open,
+    room: Arc<Semaphore>,
+) -> Result<(Consumer, OwnedSemaphorePermit, Share), Answer> {
     let refused = |reason: String| Answer::Refused { stream_id: open.stream_id, reason, again: false };
     let later = |reason: String| Answer::Later { reason };
     if !open.is_genuine(&core.key.event_key(open.lease.job, open.lease.attempt)) {
         return Err(refused("it was not written by the holder of the job's lease".to_owned()));
     }
-    if !is_name(&open.name) {
-        return Err(refused(format!("{:?} {NAME_RULE}", open.name)));
-    }
+    check_name(&open.name).map_err(refused)?;
     still_runs(core, open).await?;
+    let mut share = core.allowance.begin(open.lease.job, open.lease.attempt).map_err(|full| refused(full.detail))?;
+    share.take(open.size).map_err(|full| refused(full.detail))?;
     core.room.check().map_err(|full| later(full.detail))?;
     let permit = room.try_acquire_owned().map_err(|_| later("other files are being taken: come again".to_owned()))?;
     let queue = topology::chunk_stream(open.stream_id);
@@ -121,7 +127,7 @@ async fn begin(core: &Core, open: &Open, room: Arc<Semaphore>) -> Result<(Consum
         core.broker.consume(&queue.name, ConsumeOptions { prefetch, exclusive: true }).await
     };
     let consumer = consumer.await.map_err(|failure| later(failure.to_string()))?;
-    Ok((consumer, permit))
+    Ok((consumer, permit, share))
 }
 
 async fn still_runs(core: &Core, open: &Open) -> Result<(), Answer> {
@@ -144,7 +150,7 @@ async fn receive(
     core: &Core,
     open: Open,
     mut chunks: Consumer,
-    permit: OwnedSemaphorePermit,
+    (permit, share): (OwnedSemaphorePermit, Share),
     lingering: &Semaphore,
 ) -> Result<u64, String> {
     let (artifact, stream_id, size) = (ArtifactId(Uuid::now_v7()), open.stream_id, open.size);
@@ -154,7 +160,7 @@ async fn receive(
     let mut writer = Some(WriteMultipart::new_with_chunk_size(upload, PART_BYTES));
     let mut assembly = Assembly::new(stream_id, key, size);
     let mut kept: Option<(Answer, SemaphorePermit<'_>)> = None;
-    let mut permit = Some(permit);
+    let (mut permit, mut share) = (Some(permit), Some(share));
     let (mut silences, mut asked_from) = (0, None);
     let mut last_request: Option<Incoming> = None;
     let failure = loop {
@@ -203,6 +209,9 @@ async fn receive(
                         say(core, &request, &answer);
                         let _ = core.artifacts.delete(&path).await; // What stays is an orphan.
                         return Err("its attempt has ended meanwhile".to_owned());
+                    }
+                    if let Some(share) = share.take() {
+                        share.keep();
                     }
                     let answer = Answer::Kept { stream_id, artifact, size, sha256: sha256.to_owned() };
                     say(core, &request, &answer);

@@ -10,6 +10,7 @@ use control::{
 use store::{
     ChangeError,
     audit::NewEntry,
+    hooks::Delivery,
     model::{
         Announcement, Created, Idempotency, NewBuild, Put,
         dead_letter::{DeadLetter, Settled},
@@ -96,6 +97,38 @@ pub(crate) async fn trigger(
     trigger: &Trigger,
     idempotency_key: Option<&str>,
 ) -> Result<BuildSummary, Problem> {
+    let idempotency = idempotency_key.map(|key| idempotency(key, trigger)).transpose()?;
+    let noted = NewEntry::by(who, Action::BuildTriggered);
+    let made = BuildId(Uuid::now_v7());
+    let (id, summary) = start(core, who, name, trigger, (idempotency, None), noted, made).await?;
+    summary.ok_or_else(|| not_found("build", id))
+}
+
+/// Starts the build that a delivery asks for; gives the one that it was given before, and says so. `detail` tells of what.
+pub(crate) async fn trigger_by_hook(
+    core: &Core,
+    who: &Authority,
+    name: &PipelineName,
+    trigger: &Trigger,
+    delivery: Delivery,
+    detail: String,
+) -> Result<(BuildId, bool), Problem> {
+    let noted = NewEntry { detail: Some(detail), ..NewEntry::by(who, Action::BuildTriggered) };
+    let made = BuildId(Uuid::now_v7());
+    let (id, _) = start(core, who, name, trigger, (None, Some(delivery)), noted, made).await?;
+    Ok((id, id != made))
+}
+
+/// Starts a build under this id, or gives the one that was started before, which may be deleted meanwhile.
+async fn start(
+    core: &Core,
+    who: &Authority,
+    name: &PipelineName,
+    trigger: &Trigger,
+    (idempotency, delivery): (Option<Idempotency>, Option<Delivery>),
+    entry: NewEntry,
+    id: BuildId,
+) -> Result<(BuildId, Option<BuildSummary>), Problem> {
     who.need(Need::Build(name))?;
     core.room.check()?;
     let _turn = core.planning.acquire().await; // It is never closed.
@@ -108,22 +141,28 @@ pub(crate) async fn trigger(
         );
         return Err(Problem::new(422, "Inputs too large", sentence));
     }
-    let Wanted { socket, told } = wanted(who, trigger)?;
-    let idempotency = idempotency_key.map(|key| idempotency(key, trigger)).transpose()?;
+    let Wanted { socket, told } = wanted(who, trigger, &core.webhook_destinations)?;
     let settled = payloads::settled(core, &spec, trigger).await?;
-    let (build, mut announcements) = plan::plan(&spec, &settled, BuildId(Uuid::now_v7()), socket)?;
-    announcements.push(noted(NewEntry::by(who, Action::BuildTriggered)));
-    let created =
-        core.store.create_build(NewBuild { build, announcements, idempotency, told }).await.map_err(store_problem)?;
+    let (build, mut announcements) = plan::plan(&spec, &settled, id, socket)?;
+    announcements.push(noted(entry));
+    let created = core
+        .store
+        .create_build(NewBuild { build, announcements, idempotency, told, delivery })
+        .await
+        .map_err(store_problem)?;
     match created {
         Created::New(build) => {
             let ids = build.jobs.iter().map(|job| job.id.0).chain([build.id.0]);
             ids.for_each(|id| core.places.put(id, build.pipeline.clone()));
-            Ok(first_answer(graph::summary(&build)))
+            Ok((id, Some(first_answer(graph::summary(&build)))))
         }
         Created::Before(id) => {
             let build = core.store.load_build(id).await.map_err(store_problem)?;
-            build.map(|build| first_answer(graph::summary(&build))).ok_or_else(|| not_found("build", id))
+            Ok((id, build.map(|build| first_answer(graph::summary(&build)))))
+        }
+        Created::NoHook => {
+            let sentence = "The hook was deleted, or given another secret, while this was looked at.";
+            Err(Problem::new(409, "Not possible now", sentence))
         }
         Created::NoPayload(id) => Err(payloads::gone(id)),
         Created::OtherBody => Err(Problem::new(

@@ -13,8 +13,8 @@ use tokio::sync::{Notify, Semaphore};
 use wire::mac::InstallationKey;
 
 use crate::{
-    access::Access, backoff::Backoff, config::secrets_key::SecretsKey, hub::Hub, live::LiveQueries, memory::Bound,
-    places::Places, room::Room,
+    access::Access, allowance::Allowance, backoff::Backoff, config::secrets_key::SecretsKey, hooks::Refusals, hub::Hub,
+    live::LiveQueries, memory::Bound, places::Places, replies::destination::Destinations, room::Room,
 };
 
 /// Shared by handlers, the desk and the pages.
@@ -33,8 +33,14 @@ pub(crate) struct Core {
     pub(crate) room: Room,
     /// Files that jobs left behind, and payloads.
     pub(crate) artifacts: Arc<dyn ObjectStore>,
+    /// What attempts may leave behind.
+    pub(crate) allowance: Arc<Allowance>,
     /// A payload may have so many bytes.
     pub(crate) payload_limit: u64,
+    /// Who was refused at hooks lately.
+    pub(crate) hook_refusals: Refusals,
+    /// Where webhooks may go.
+    pub(crate) webhook_destinations: Destinations,
     /// The secret that tokens and signatures are derived from.
     pub(crate) key: InstallationKey,
     /// What secrets of jobs are encrypted with.

@@ -10,6 +10,7 @@ mod events;
 mod files;
 mod groups;
 mod guard;
+mod hooks;
 mod jobs;
 mod log_group;
 mod log_search;
@@ -105,6 +106,9 @@ pub(crate) fn router(site: Site) -> Router {
         .route("/pipelines/{name}/secrets/{secret}", put(secrets::put_of_pipeline).delete(secrets::delete_of_pipeline))
         .route("/secrets", get(secrets::list))
         .route("/secrets/{secret}", put(secrets::put).delete(secrets::delete))
+        .route("/pipelines/{name}/hooks", get(hooks::list).post(hooks::create))
+        .route("/pipelines/{name}/hooks/{id}", delete(hooks::delete))
+        .route("/pipelines/{name}/hooks/{id}/rotate", post(hooks::rotate))
         .route("/builds", get(builds::list))
         .route("/builds/{id}", get(builds::show).delete(builds::delete))
         .route("/builds/{id}/cancel", post(builds::cancel))
@@ -155,6 +159,7 @@ pub(crate) fn router(site: Site) -> Router {
         .route("/healthz", get(status::healthz))
         .route("/readyz", get(status::readyz))
         .route("/api/v1/jobs/{id}/artifacts/{*name}", put(artifacts::put))
+        .route("/api/v1/hooks/{id}", post(hooks::deliver)) // By signature.
         .merge(files::routes()) // For everybody: the browser package.
         .merge(signed_in_or_public)
         .layer(middleware::from_fn_with_state(encrypted, safety::headers))

@@ -5,6 +5,7 @@
 mod access;
 mod accounts;
 mod admin;
+mod allowance;
 mod assets;
 mod backend;
 mod backoff;
@@ -16,6 +17,7 @@ mod core;
 mod desk;
 mod entry;
 mod groups;
+mod hooks;
 mod http;
 mod hub;
 mod instances;

@@ -4,6 +4,7 @@
 //!
 //! Tries of one receiver have few slots, so a slow one holds nobody else up.
 
+pub(crate) mod destination;
 pub(crate) mod wanted;
 mod webhook;
 
@@ -26,9 +27,9 @@ use wire::{
     callback::Callback,
     mac::InstallationKey,
     reply::{CallbackPayload, QueueReply, ReplyKind},
-    webhook::WebhookSecret,
 };
 
+use self::destination::Destinations;
 use crate::retention;
 
 /// Tries at the same time, and those of them to one receiver.
@@ -58,10 +59,11 @@ pub(crate) async fn run(
     broker: Arc<dyn Broker>,
     store: Arc<dyn Store>,
     key: InstallationKey,
+    destinations: Destinations,
     shutdown: CancellationToken,
 ) {
-    let (secret, agent) = (WebhookSecret::of(&key), webhook::agent());
-    let teller = Arc::new(Teller { broker, store: Arc::clone(&store), secret, agent });
+    let agent = webhook::agent(destinations);
+    let teller = Arc::new(Teller { broker, store: Arc::clone(&store), key, agent });
     let mut changed = store.outbox_changed();
     let mut tries = Tries { running: JoinSet::new(), under_way: HashMap::new() };
     loop {
@@ -163,7 +165,7 @@ enum Failure {
 struct Teller {
     broker: Arc<dyn Broker>,
     store: Arc<dyn Store>,
-    secret: WebhookSecret,
+    key: InstallationKey,
     agent: ureq::Agent,
 }
 
@@ -173,7 +175,7 @@ impl Teller {
         let (build, message_id) = (due.build.id, due.message_id);
         let result = match due.reply.mode {
             ReplyKind::Callback => self.call_back(&due).await,
-            ReplyKind::Webhook => webhook::post(&self.agent, &self.secret, &due).await,
+            ReplyKind::Webhook => webhook::post(&self.agent, &self.key, &due).await,
             ReplyKind::Queue => self.to_queue(&due).await,
         };
         let tried = judged(&due, result);

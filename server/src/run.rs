@@ -25,6 +25,7 @@ use wire::{Timestamp, mac::InstallationKey, size::Size};
 
 use crate::{
     access,
+    allowance::Allowance,
     backend::{self, OpenBroker},
     backoff::Backoff,
     chunks, commands,
@@ -32,6 +33,7 @@ use crate::{
     core::Core,
     desk::ServerDesk,
     groups::{self, GroupParts},
+    hooks::Refusals,
     http::{self, Site},
     hub::Hub,
     instances,
@@ -263,10 +265,11 @@ fn start_control(running: &mut Running, parts: &Parts, shared: &StoreParts) {
         }
     }));
     let (broker, store, key) = (parts.broker.clone(), shared.store.clone(), shared.key.clone());
+    let destinations = parts.options.webhook_destinations();
     running.spawn(shared.turns.clone().run("replies", parts.shutdown.clone(), move |shutdown| {
-        let (broker, store, key) = (broker.clone(), store.clone(), key.clone());
+        let (broker, store, key, destinations) = (broker.clone(), store.clone(), key.clone(), destinations.clone());
         async move {
-            replies::run(broker, store, key, shutdown).await;
+            replies::run(broker, store, key, destinations, shutdown).await;
             Ok(())
         }
     }));
@@ -335,8 +338,11 @@ async fn start_gateway(
         memory: memory::bound(options, &gateway::Limits::default()),
         room: shared.room.clone(),
         artifacts: objects.store,
+        allowance: Allowance::new(options.artifact_limit, options.job_artifacts_limit),
         payload_limit: options.payload_limit,
         deleted,
+        hook_refusals: Refusals::default(),
+        webhook_destinations: options.webhook_destinations(),
         key: shared.key.clone(),
         secrets_key: shared.secrets_key.clone(),
         live: LiveQueries::default(),
@@ -476,6 +482,7 @@ fn executor_config(parts: &Parts) -> Result<ExecutorConfig, String> {
         isolation: options.isolation.isolation.into(),
         sandbox: options.isolation.sandbox([Some(data_dir.path()), options.artifacts.as_deref()]),
         limits: options.isolation.limits(),
+        git_allowed: parts.options.git_allow.clone(),
         step_files: parts.step_files,
         work_dir: data_dir.work(),
         draining: parts.stop.draining.clone(),

@@ -250,13 +250,39 @@ fn an_artifact_is_kept_and_given_in_whole_and_in_parts() {
 }
 
 #[test]
-fn a_git_source_that_does_not_exist_fails_with_gits_own_words() {
-    let server = Server::start(&[]);
-    server.apply("git", "name: git\nsource: {git: /nowhere/at/all.git}\njobs: {a: {steps: [{run: echo}]}}\n");
+fn a_git_source_that_is_no_repository_fails_with_gits_own_words_and_one_outside_with_the_option() {
+    let folder = tempfile::tempdir().unwrap();
+    let empty = folder.path().canonicalize().unwrap().display().to_string();
+    let server = Server::start(&["--git-allow", &empty]);
+    server.apply("git", &format!("name: git\nsource: {{git: {empty}}}\njobs: {{a: {{steps: [{{run: echo}}]}}}}\n"));
     let build = server.finished(&server.trigger("git"));
     assert_eq!(build["outcome"], "failed");
     let log = server.log(build["jobs"][0]["id"].as_str().unwrap(), 1).join("\n");
-    assert!(log.contains("/nowhere/at/all.git"), "{log}");
+    assert!(log.contains(&empty), "{log}");
+
+    let refused = |git: &str| {
+        let yaml = format!("name: git\nsource:\n  git: \"{git}\"\njobs: {{a: {{steps: [{{run: echo}}]}}}}\n");
+        let answer = server.put("/api/v1/pipelines/git", &yaml);
+        assert_eq!(answer.status, 422, "{}", answer.text);
+        let problem = answer.json();
+        assert_eq!((&problem["line"], &problem["column"]), (&json!(3), &json!(8)), "{problem}");
+        problem["detail"].as_str().unwrap().to_owned()
+    };
+    for git in ["ext::sh -c id", "git://h/a", "--upload-pack=id", "ssh://-oProxyCommand=id/a", "h:a"] {
+        assert!(refused(git).contains("it must be https://…, ssh://…, user@host:path"), "{git}");
+    }
+    // What a stranger gives at the trigger, and what only the executor can judge.
+    server.apply(
+        "git",
+        "name: git\ninputs: {at: }\nsource: {git: '${{ inputs.at }}'}\njobs: {a: {steps: [{run: echo}]}}\n",
+    );
+    let trigger = |at: &str| server.post("/api/v1/pipelines/git/builds", &json!({"inputs": {"at": at}}));
+    let answer = trigger("ext::sh -c id");
+    assert_eq!(answer.status, 422, "{}", answer.text);
+    assert!(answer.json()["detail"].as_str().unwrap().contains("names another way to a repository"), "{}", answer.text);
+    let build = server.finished(trigger("/etc").json()["id"].as_str().unwrap());
+    let reason = build["jobs"][0]["reason"].as_str().unwrap();
+    assert!(reason.contains("`--git-allow FOLDER`"), "{reason}");
 }
 
 #[test]

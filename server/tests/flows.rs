@@ -18,6 +18,8 @@ use support::Server;
 
 const QUICK: &str =
     "name: quick\ninputs: {who: {default: world}}\njobs: {a: {steps: [{run: 'echo \"hi $INPUT_WHO\"'}]}}\n";
+/// Where the receivers of webhooks are.
+const LOOPBACK: [&str; 2] = ["--webhook-allow", "127.0.0.1"];
 /// No executor has this label.
 const WAITS: &str = "name: waits\njobs: {a: {labels: [nobody], steps: [{run: echo}]}}\n";
 
@@ -34,13 +36,16 @@ struct Field {
 
 impl Field {
     fn alone() -> Self {
-        Self { near: Server::start(&[]), far: None, _executor: None, _cluster: None }
+        Self { near: Server::start(&LOOPBACK), far: None, _executor: None, _cluster: None }
     }
 
     fn apart() -> Self {
         let cluster = Cluster::on(Node::shared());
-        let far = cluster.server("far", "gateway,control,projections");
-        let near = cluster.server("near", "gateway");
+        let server = |name, roles| {
+            let options = ["--roles", roles, "--lease-seconds", "5"];
+            cluster.server_with("127.0.0.1:0", name, &[&options[..], &LOOPBACK].concat())
+        };
+        let (far, near) = (server("far", "gateway,control,projections"), server("near", "gateway"));
         let executor = cluster.executor("runner", "2");
         Self { near, far: Some(far), _executor: Some(executor), _cluster: Some(cluster) }
     }

@@ -19,6 +19,9 @@ use support::{PATIENCE, Server};
 
 const HI: &str = "name: hi\njobs: {a: {steps: [{run: echo hi}]}}\n";
 
+/// Receivers of these tests are in this machine, where webhooks do not go otherwise.
+const LOOPBACK: [&str; 2] = ["--webhook-allow", "127.0.0.1"];
+
 /// Starts a build with this reply, and gives its id.
 fn trigger(server: &Server, body: &Value) -> String {
     let answer = server.post("/api/v1/pipelines/hi/builds", body);
@@ -47,9 +50,16 @@ fn until_state(server: &Server, id: &str, state: &str) -> Value {
     until(server, id, |reply| reply["state"] == state)
 }
 
-/// Fails unless the request is signed with the secret that the server tells.
+/// What webhooks to this address are signed with.
+fn secret(server: &Server, url: &str) -> String {
+    let answer = server.get(&format!("/api/v1/webhook-secret?url={url}"));
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    answer.json()["secret"].as_str().unwrap().to_owned()
+}
+
+/// Fails unless the request is signed with the secret that the server tells for its receiver.
 fn assert_signed(server: &Server, request: &Request) {
-    let secret = server.get("/api/v1/webhook-secret").json()["secret"].as_str().unwrap().to_owned();
+    let secret = secret(server, &format!("http://{}/", request.header("host")));
     let key = STANDARD.decode(secret.strip_prefix("whsec_").unwrap()).unwrap();
     let mut mac = Hmac::<Sha256>::new_from_slice(&key).unwrap();
     let (id, time) = (request.header("webhook-id"), request.header("webhook-timestamp"));
@@ -62,7 +72,7 @@ fn assert_signed(server: &Server, request: &Request) {
 
 #[test]
 fn reply_by_webhook_is_signed_and_told_until_it_is_taken_though_the_server_is_killed() {
-    let mut server = Server::start(&[]);
+    let mut server = Server::start(&LOOPBACK);
     server.apply("hi", HI);
     let hook = Receiver::answering(&[500, 500, 200]);
     let id = trigger(&server, &webhook(&hook.url("/hook")));
@@ -88,6 +98,7 @@ fn reply_by_webhook_is_signed_and_told_until_it_is_taken_though_the_server_is_ki
     assert!(shown["delivered_at"].is_i64() && shown["last_error"].is_null(), "{shown}");
     // What was taken is not told again: the next one is another build's.
     let other = trigger(&server, &webhook(&hook.url("/hook")));
+    assert_ne!(secret(&server, &hook.url("/")), secret(&server, "http://127.0.0.1/"), "each receiver has its own");
     let next: Value = serde_json::from_str(&hook.next().body).unwrap();
     assert_eq!(next["data"]["id"], json!(other));
     until_state(&server, &other, "delivered");
@@ -99,7 +110,7 @@ fn reply_by_webhook_is_signed_and_told_until_it_is_taken_though_the_server_is_ki
 
 #[test]
 fn reply_by_webhook_does_not_wait_for_a_receiver_that_is_slow() {
-    let server = Server::start(&[]);
+    let server = Server::start(&LOOPBACK);
     server.apply("hi", HI);
     let slow = Receiver::silent();
     for _ in 0..20 {
@@ -114,7 +125,7 @@ fn reply_by_webhook_does_not_wait_for_a_receiver_that_is_slow() {
 
 #[test]
 fn reply_by_webhook_ends_where_it_is_not_wanted_follows_no_redirect_and_is_tried_again_by_hand() {
-    let server = Server::start(&[]);
+    let server = Server::start(&LOOPBACK);
     server.apply("hi", HI);
     let hook = Receiver::answering(&[410, 200]);
     let id = trigger(&server, &webhook(&hook.url("/?token=secret")));
@@ -133,6 +144,7 @@ fn reply_by_webhook_ends_where_it_is_not_wanted_follows_no_redirect_and_is_tried
     elsewhere.next();
     let shown = until(&server, &id, |reply| reply["attempts"] == 1);
     assert!(shown["last_error"].as_str().unwrap().contains("redirects are not followed"), "{shown}");
+    assert!(target.has_heard_nothing());
 
     let nobody = Receiver::nobody();
     let id = trigger(&server, &webhook(&nobody));
@@ -147,7 +159,7 @@ fn reply_by_webhook_ends_where_it_is_not_wanted_follows_no_redirect_and_is_tried
 
 #[test]
 fn reply_with_a_wrong_address_is_refused_in_one_sentence_and_the_key_covers_it() {
-    let server = Server::start(&[]);
+    let server = Server::start(&LOOPBACK);
     server.apply("hi", HI);
     let path = "/api/v1/pipelines/hi/builds";
     for reply in [
@@ -165,6 +177,37 @@ fn reply_with_a_wrong_address_is_refused_in_one_sentence_and_the_key_covers_it()
     let again = server.post_with(path, &webhook(&hook.url("/a")).to_string(), &key);
     assert_eq!(again.json()["id"], first.json()["id"]);
     assert_eq!(server.post_with(path, &webhook(&hook.url("/b")).to_string(), &key).status, 422);
+}
+
+#[test]
+fn reply_by_webhook_goes_to_no_address_inside_unless_it_is_allowed_by_name() {
+    let server = Server::start(&[]);
+    server.apply("hi", HI);
+    let hook = Receiver::answering(&[200]);
+    let port = hook.url("").rsplit_once(':').unwrap().1.to_owned();
+    for url in [hook.url("/"), format!("http://localhost:{port}/"), format!("http://[::ffff:127.0.0.1]:{port}/")] {
+        let answer = server.post("/api/v1/pipelines/hi/builds", &webhook(&url));
+        assert_eq!(answer.status, 422, "{url}: {}", answer.text);
+        assert!(answer.json()["detail"].as_str().unwrap().contains("`--webhook-allow "), "{}", answer.text);
+    }
+    // Not an address by its looks, but to the system's lookup.
+    for host in ["127.1", "2130706433", "0x7f.1"] {
+        let id = trigger(&server, &webhook(&format!("http://{host}:{port}/")));
+        let shown = until_state(&server, &id, "stopped");
+        let why = shown["last_error"].as_str().unwrap();
+        assert!(why.contains("`--webhook-allow ADDRESS`"), "{shown}");
+        assert!(!why.contains("127.0.0.1"), "what a name leads to inside is not told: {shown}");
+    }
+    assert!(hook.has_heard_nothing());
+
+    let allowed = Server::start(&["--webhook-allow", "10.9.8.0/24,127.0.0.0/8"]);
+    allowed.apply("hi", HI);
+    assert_eq!(allowed.post("/api/v1/pipelines/hi/builds", &webhook("http://192.168.1.1/")).status, 422);
+    let id = trigger(&allowed, &webhook(&format!("http://127.1:{port}/")));
+    hook.next();
+    until_state(&allowed, &id, "delivered");
+    let wrong = support::refused(&["--webhook-allow", "10.0.0.0/40"]);
+    assert!(wrong.contains("must be a network such as 10.1.0.0/16"), "{wrong}");
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod client;
 mod dead_letters;
 mod delete;
 mod follow;
+mod hook;
 mod retry;
 mod running;
 mod search;
@@ -58,6 +59,9 @@ pub enum ClientCommand {
     /// Search in all logs and builds.
     #[command(after_help = ENVIRONMENT)]
     Search(search::Options),
+    /// Make, list and delete the hooks by which GitHub, Gitea and Forgejo build a pipeline.
+    #[command(after_help = ENVIRONMENT)]
+    Hook(hook::Options),
     /// List what could not be processed, and decide on it.
     #[command(after_help = ENVIRONMENT)]
     DeadLetters(dead_letters::Options),
@@ -84,6 +88,7 @@ pub fn run(command: ClientCommand) -> ExitCode {
         ClientCommand::Retry(options) => retry::run(&client, &options),
         ClientCommand::Delete(options) => delete::run(&client, &options),
         ClientCommand::Search(options) => search::run(&client, &options),
+        ClientCommand::Hook(options) => hook::run(&client, &options),
         ClientCommand::DeadLetters(options) => dead_letters::run(&client, &options),
     });
     ended(result)

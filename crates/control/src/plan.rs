@@ -14,6 +14,7 @@ use wire::{
     BuildId, JobId, Problem, Timestamp,
     command::Trigger,
     concurrency::{ConcurrencySpec, GROUP_CHARS_MAX, check_priority},
+    git::GitUrl,
     payload::{InputFile, Named},
     pipeline::{InputKind, JobSpec, PipelineSpec, SourceSpec, StepSpec},
     task::Reply,
@@ -232,7 +233,9 @@ fn job_plan(
     room.take(name.len())?;
     let source = source.map(|source| {
         let reference = source.reference.as_ref().map(fill).transpose()?;
-        Ok::<_, Problem>(SourceSpec { git: fill(&source.git)?, reference })
+        let git = fill(&source.git)?;
+        GitUrl::parse(&git).map_err(|sentence| Problem::new(422, "Invalid build", sentence))?;
+        Ok::<_, Problem>(SourceSpec { git, reference })
     });
     let concurrency = job.concurrency.as_ref().map(|spec| group(spec, inputs, matrix, Some(&job.name))).transpose()?;
     let step = |step: &StepSpec| {

@@ -1,22 +1,59 @@
 //! Which files of a workspace are kept: patterns to paths. Nothing outside the workspace can be named, neither by `..`
-//! nor through a symbolic link. Blocking code; sending them is [`crate::upload`]'s business.
+//! nor through a symbolic link, and nothing else is opened: what is found is opened from the workspace on, part by part, and no
+//! part may have become a link meanwhile. Blocking code; sending them is [`crate::upload`]'s business.
 
 use std::{
     collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
+    fs::{self, File},
+    io,
+    os::fd::{AsFd as _, OwnedFd},
+    path::{Component, Path, PathBuf},
+    sync::Arc,
 };
+
+use rustix::fs::{Mode, OFlags, openat};
+use wire::artifact::check_name;
 
 /// More files than this are refused for one job.
 const FILES_MAX: usize = 10_000;
 
 /// A file to keep.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Kept {
     /// Relative to the workspace, segments joined by `/`.
     pub(crate) name: String,
-    /// Where it really stands, links resolved.
-    pub(crate) path: PathBuf,
+    /// Where it really stands below the workspace, links resolved.
+    place: PathBuf,
+    workspace: Arc<OwnedFd>,
+}
+
+impl Kept {
+    /// Opens it for reading.
+    ///
+    /// # Errors
+    /// When it is not there any more, is no regular file, or is reached by a link by now.
+    pub(crate) fn open(&self) -> io::Result<File> {
+        // Neither waits for the other end of a pipe, nor becomes anybody's terminal.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let mut parts = self.place.components().peekable();
+        let mut folder: Option<OwnedFd> = None;
+        while let Some(part) = parts.next() {
+            let Component::Normal(part) = part else { break };
+            let is_last = parts.peek().is_none();
+            let flags = if is_last { flags } else { flags | OFlags::DIRECTORY };
+            let beside = folder.as_ref().map_or(self.workspace.as_fd(), OwnedFd::as_fd);
+            let opened = openat(beside, part, flags, Mode::empty())?;
+            if is_last {
+                let file = File::from(opened);
+                if file.metadata()?.is_file() {
+                    return Ok(file);
+                }
+                break;
+            }
+            folder = Some(opened);
+        }
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file any more"))
+    }
 }
 
 /// What the patterns came to.
@@ -32,13 +69,18 @@ pub(crate) struct Resolved {
 /// number of directories.
 pub(crate) fn resolve(workspace: &Path, patterns: &[String]) -> Resolved {
     let mut found = Search { root: workspace.to_owned(), files: BTreeMap::new(), refusals: Vec::new(), matched: false };
-    match workspace.canonicalize() {
-        Ok(root) => found.root = root,
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(workspace, flags, Mode::empty()).map_err(io::Error::from);
+    let workspace = match opened.and_then(|opened| Ok((opened, workspace.canonicalize()?))) {
+        Ok((opened, root)) => {
+            found.root = root;
+            Arc::new(opened)
+        }
         Err(error) => {
             let refusals = vec![format!("the workspace could not be read for artifacts: {error}")];
             return Resolved { files: Vec::new(), refusals };
         }
-    }
+    };
     for pattern in patterns {
         let segments: Vec<&str> = pattern.split('/').filter(|segment| !matches!(*segment, "" | ".")).collect();
         if pattern.starts_with('/') || segments.contains(&"..") || segments.is_empty() {
@@ -56,8 +98,8 @@ pub(crate) fn resolve(workspace: &Path, patterns: &[String]) -> Resolved {
             break;
         }
     }
-    let files = found.files.into_iter().map(|(name, path)| Kept { name, path }).collect();
-    Resolved { files, refusals: found.refusals }
+    let kept = |(name, place)| Kept { name, place, workspace: Arc::clone(&workspace) };
+    Resolved { files: found.files.into_iter().map(kept).collect(), refusals: found.refusals }
 }
 
 struct Search {
@@ -116,7 +158,14 @@ impl Search {
             self.walk(&real, name, rest);
         } else if meta.is_file() && rest.is_empty() {
             self.matched = true;
-            self.files.insert(name.to_owned(), real);
+            match (check_name(name), real.strip_prefix(&self.root)) {
+                (Ok(()), Ok(place)) => drop(self.files.insert(name.to_owned(), place.to_owned())),
+                (Err(sentence), _) => self.refusals.push(sentence),
+                (Ok(()), Err(_)) => {} // It begins so, as was seen above.
+            }
+        } else if rest.is_empty() {
+            self.matched = true;
+            self.refusals.push(format!("artifact {name:?} is no regular file"));
         }
     }
 
@@ -233,5 +282,58 @@ mod tests {
             assert!(refusals.iter().any(|refusal| refusal.contains(sentence)), "{pattern}: {refusals:?}");
         }
         assert_eq!(names(&dir, &["inside"]), (vec!["inside".to_owned()], Vec::new()));
+    }
+
+    #[test]
+    fn what_is_no_regular_file_or_has_a_name_that_leads_elsewhere_is_refused() {
+        let root = workspace();
+        let dir = root.path().join("workspace");
+        rustix::fs::mknodat(rustix::fs::CWD, dir.join("pipe"), rustix::fs::FileType::Fifo, Mode::RWXU, 0).unwrap();
+        let _listener = std::os::unix::net::UnixListener::bind(dir.join("socket")).unwrap();
+        symlink("/dev/zero", dir.join("zero")).unwrap();
+        for (pattern, sentence) in
+            [("pipe", "no regular file"), ("socket", "no regular file"), ("zero", "leads out of the workspace")]
+        {
+            let (files, refusals) = names(&dir, &[pattern]);
+            assert!(files.is_empty() && refusals.iter().any(|refusal| refusal.contains(sentence)), "{refusals:?}");
+        }
+        fs::create_dir(dir.join("odd")).unwrap();
+        for name in ["..\\up", "new\nline", "\u{202e}gpj.exe", "\u{1b}[2J"] {
+            fs::write(dir.join("odd").join(name), "x").unwrap();
+        }
+        let (files, refusals) = names(&dir, &["odd"]);
+        assert!(files.is_empty() && refusals.len() == 4, "{files:?} {refusals:?}");
+        assert!(refusals.iter().all(|refusal| refusal.contains("must be a relative path")), "{refusals:?}");
+    }
+
+    #[test]
+    fn what_was_found_is_not_opened_once_a_link_stands_in_its_place() {
+        let root = workspace();
+        let dir = root.path().join("workspace");
+        symlink("a/one.txt", dir.join("inside")).unwrap();
+        let found = resolve(&dir, &["a/one.txt", "a/b/two.txt", "inside"].map(str::to_owned)).files;
+        let read = |kept: &Kept| kept.open().and_then(io::read_to_string).map_err(|error| error.to_string());
+        assert_eq!(
+            found.iter().map(|kept| read(kept).unwrap()).collect::<Vec<_>>(),
+            ["a/b/two.txt", "a/one.txt", "a/one.txt"]
+        );
+        // A file becomes a link, a folder on the way becomes one, and so does the whole workspace.
+        fs::create_dir_all(root.path().join("outside/b")).unwrap();
+        for secret in ["outside/one.txt", "outside/b/two.txt"] {
+            fs::write(root.path().join(secret), "secret").unwrap();
+        }
+        fs::rename(dir.join("a/b"), dir.join("a/moved")).unwrap();
+        symlink("../../outside/b", dir.join("a/b")).unwrap();
+        fs::remove_file(dir.join("a/one.txt")).unwrap();
+        symlink("../../outside/one.txt", dir.join("a/one.txt")).unwrap();
+        for kept in &found {
+            assert!(read(kept).is_err(), "{}", kept.name);
+        }
+        fs::remove_file(dir.join("a/one.txt")).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, dir.join("a/one.txt"), rustix::fs::FileType::Fifo, Mode::RWXU, 0).unwrap();
+        assert!(read(&found[1]).unwrap_err().contains("no regular file"), "a pipe without a writer is not waited for");
+        fs::rename(&dir, root.path().join("gone")).unwrap();
+        symlink("outside", &dir).unwrap();
+        assert!(resolve(&dir, &["one.txt".to_owned()]).files.is_empty());
     }
 }

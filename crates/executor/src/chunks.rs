@@ -51,7 +51,7 @@ pub(crate) async fn send(
 }
 
 async fn send_once(broker: &dyn Broker, grant: &Grant, kept: &Kept) -> Result<Event, Failure> {
-    let file = File::open(&kept.path).await.map_err(|error| unreadable(&error))?;
+    let file = kept.open().map(File::from_std).map_err(|error| unreadable(&error))?;
     let size = file.metadata().await.map_err(|error| unreadable(&error))?.len();
     let mut talk = Talk::begin(broker).await.map_err(|error| unreached(&error))?;
     let open = Open::sealed(&grant.event_key, talk.stream_id, grant.lease, kept.name.clone(), size);

@@ -26,7 +26,7 @@ use crate::{
     publish::Publisher,
     runner::Executor,
     secrets::Secrets,
-    source,
+    source::{self, GitAllowed},
     step::{self, Dropped, Ending, Exit, Planned, Steps},
     upload::Uploads,
     workspace::Workspace,
@@ -123,7 +123,7 @@ impl Attempt<'_> {
         };
         let seconds = self.grant.timeout_seconds.min(TIMEOUT_SECONDS_MAX);
         let timeout_at = tokio::time::Instant::now() + Duration::from_secs(seconds);
-        let steps = match all_steps(self.grant) {
+        let steps = match all_steps(self.grant, &self.executor.config.git_allowed) {
             Ok(steps) => steps,
             Err(reason) => return (None, Ok(Verdict::failed(reason))),
         };
@@ -403,8 +403,8 @@ impl Attempt<'_> {
 }
 
 /// The checkout, if there is one, and the pipeline's steps, each with the command that people see.
-fn all_steps(grant: &Grant) -> Result<Vec<(StepSpec, String)>, String> {
-    let checkout = grant.source.as_ref().map(source::step).transpose()?;
+fn all_steps(grant: &Grant, git_allowed: &[GitAllowed]) -> Result<Vec<(StepSpec, String)>, String> {
+    let checkout = grant.source.as_ref().map(|source| source::step(source, git_allowed)).transpose()?;
     let given = grant.steps.iter().map(|spec| (spec.clone(), spec.run.clone()));
     Ok(checkout.into_iter().chain(given).collect())
 }
@@ -412,15 +412,16 @@ fn all_steps(grant: &Grant) -> Result<Vec<(StepSpec, String)>, String> {
 /// Files under names that may be told. Two of which only the masked part differs are told apart by a number.
 fn named(masker: &Masker, files: Vec<Kept>) -> Vec<Kept> {
     let mut names = BTreeSet::new();
-    let named = files.into_iter().map(|Kept { name, path }| {
-        let masked = masker.owned(name);
+    let named = files.into_iter().map(|mut kept| {
+        let masked = masker.owned(kept.name);
         let mut name = masked.clone();
         let mut n = 2;
         while !names.insert(name.clone()) {
             name = format!("{masked} ({n})");
             n += 1;
         }
-        Kept { name, path }
+        kept.name = name;
+        kept
     });
     named.collect()
 }

@@ -40,6 +40,7 @@ pub use lease::trusted_until;
 #[doc(hidden)]
 pub use mask::fuzz;
 pub use publish::UNCONFIRMED_BYTES_MAX;
+pub use source::GitAllowed;
 
 /// Between SIGTERM and SIGKILL, when a job is cancelled or its time is up.
 pub const KILL_AFTER: Duration = Duration::from_secs(10);
@@ -75,6 +76,8 @@ pub struct ExecutorConfig {
     /// What a job may use at most; a job may ask for less. Where it names no number of processes, a sandbox has
     /// [`SANDBOX_PROCESSES`].
     pub limits: Limits,
+    /// Where sources may come from besides https and ssh.
+    pub git_allowed: Vec<GitAllowed>,
     /// The soft limit of open files for steps, where this process has raised its own.
     pub step_files: Option<u64>,
     /// Workspaces and locks live here; one executor at a time uses it.

@@ -70,7 +70,7 @@ impl Uploads {
 
     fn put(&self, kept: &Kept, stop: &CancellationToken) -> Result<Receipt, Failure> {
         let unreadable = |error: io::Error| Failure::Lasting(format!("it cannot be read: {error}"));
-        let file = File::open(&kept.path).map_err(unreadable)?;
+        let file = kept.open().map_err(unreadable)?;
         let size = file.metadata().map_err(unreadable)?.len();
         let mut body = Stoppable { file: file.take(size), stop, unreadable: None };
         let mut request = self

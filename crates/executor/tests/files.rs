@@ -180,12 +180,11 @@ async fn a_source_that_cannot_be_had_fails_with_gits_own_words_and_a_reason() {
     let mut stage = Stage::start().await;
     let path = stage.dir.path().join("origin");
     repository(&path);
-    let (path, nowhere) = (path.to_str().unwrap().to_owned(), format!("{}/nowhere", stage.dir.path().display()));
-    for (git, reference, words) in [
-        (&nowhere, None, "does not exist"),
-        (&path, Some("no-such-ref"), "no branch, tag or commit named no-such-ref"),
-        (&"--upload-pack=touch".to_owned(), None, "does not exist"),
-    ] {
+    let (path, empty) = (path.to_str().unwrap().to_owned(), format!("{}/empty", stage.dir.path().display()));
+    std::fs::create_dir(&empty).unwrap();
+    for (git, reference, words) in
+        [(&empty, None, "does not exist"), (&path, Some("no-such-ref"), "no branch, tag or commit named no-such-ref")]
+    {
         let mut grant = job(&["echo never"]);
         grant.source = Some(SourceSpec { git: git.clone(), reference: reference.map(str::to_owned) });
         let (events, finished) = stage.run(grant).await;
@@ -193,8 +192,56 @@ async fn a_source_that_cannot_be_had_fails_with_gits_own_words_and_a_reason() {
         assert!(finished.reason.unwrap().starts_with("the source could not be checked out: git exited with "));
         assert!(texts(&events).iter().any(|text| text.contains(words)), "{events:?}");
     }
-    let mut grant = job(&["echo never"]);
-    grant.source = Some(SourceSpec { git: path, reference: Some("-x".to_owned()) });
-    let (_, finished) = stage.run(grant).await;
-    assert!(finished.reason.unwrap().contains("none begins with `-`"));
+}
+
+#[tokio::test]
+async fn a_source_that_is_more_than_an_address_never_reaches_git() {
+    let mut stage = Stage::start().await;
+    let touched = stage.dir.path().join("touched");
+    let origin = stage.dir.path().join("origin");
+    self::repository(&origin);
+    let repository = origin.display().to_string();
+    let touch = format!("touch {}", touched.display());
+    for (git, reference, words) in [
+        (format!("ext::sh -c {}", touch.replace(' ', "% ")), "main", "names another way to a repository"),
+        (format!("--upload-pack={touch}"), "main", "begins with `-`"),
+        (format!("ssh://-oProxyCommand={touch}/a"), "main", "names a host that must be"),
+        (format!("-oProxyCommand={touch}@h:a"), "main", "begins with `-`"),
+        ("git://127.0.0.1/a".to_owned(), "main", "names another way to a repository"),
+        ("http://127.0.0.1:9/a".to_owned(), "main", "`--git-allow http://127.0.0.1:9`"),
+        ("/etc".to_owned(), "main", "`--git-allow FOLDER`"),
+        (format!("file://{repository}/../../../etc"), "main", "`--git-allow FOLDER`"),
+        (format!("{repository}/nowhere"), "main", "there is no repository at /"),
+        (repository.clone(), "-x", "none begins with `-`"),
+        (repository.clone(), "+main:main", "must be a branch, a tag or a commit"),
+    ] {
+        let mut grant = job(&["echo never"]);
+        grant.source = Some(SourceSpec { git: git.clone(), reference: Some(reference.to_owned()) });
+        let (events, finished) = stage.run(grant).await;
+        assert!(events.is_empty() && finished.outcome == Outcome::Failed, "{git}: {events:?}");
+        let reason = finished.reason.unwrap();
+        assert!(reason.contains(words), "{git}: {reason}");
+    }
+    assert!(!touched.exists());
+}
+
+#[tokio::test]
+async fn a_source_brings_no_submodules_and_shares_no_file_with_its_workspace() {
+    use std::os::unix::fs::MetadataExt as _;
+    let mut stage = Stage::start().await;
+    let (inner, outer) = (stage.dir.path().join("inner"), stage.dir.path().join("outer"));
+    repository(&inner);
+    repository(&outer);
+    let add = ["-c", "protocol.file.allow=always", "submodule", "--quiet", "add", inner.to_str().unwrap(), "inside"];
+    git(&outer, &add);
+    git(&outer, &["commit", "--quiet", "-m", "three"]);
+    let mut grant = job(&["ls -A inside; find .git/objects -type f -links +1; echo done"]);
+    grant.source = Some(SourceSpec { git: outer.display().to_string(), reference: None });
+    let (events, finished) = stage.run(grant).await;
+    assert_eq!(finished.outcome, Outcome::Succeeded, "{events:?}");
+    assert!(
+        texts(&events).iter().all(|text| !text.starts_with("file") && !text.contains(".git/objects")),
+        "{events:?}"
+    );
+    assert_eq!(std::fs::metadata(outer.join("file")).unwrap().nlink(), 1);
 }

@@ -86,7 +86,10 @@ async fn p3_a_recorder_whose_place_was_trimmed_or_made_anew_goes_on_and_says_wha
     let (id, topic) = (build.id, Topic::Build(build.id));
     let announcements =
         vec![Announcement::Event(Event::BuildQueued { pipeline: build.pipeline.clone(), retry: false })];
-    let created = store.create_build(NewBuild { build, announcements, idempotency: None, told: None }).await.unwrap();
+    let created = store
+        .create_build(NewBuild { build, announcements, idempotency: None, told: None, delivery: None })
+        .await
+        .unwrap();
     assert!(matches!(created, Created::New(_)));
     let reaches = |offset| {
         let store = Arc::clone(&store);

@@ -23,6 +23,7 @@ pub mod audit;
 pub mod concurrency;
 pub mod conformance;
 pub mod groups;
+pub mod hooks;
 pub mod model;
 pub mod payloads;
 pub mod people;
@@ -40,6 +41,7 @@ use std::{future::Future, pin::Pin, time::Duration};
 pub use analytics::Analytics;
 pub use audit::Audit;
 pub use groups::Groups;
+pub use hooks::Hooks;
 use tokio::sync::watch;
 use uuid::Uuid;
 use wire::{
@@ -153,6 +155,7 @@ pub trait Store:
     + replies::Replies
     + Audit
     + People
+    + Hooks
 {
     /// Reads and writes something, to tell whether the database works.
     fn check(&self) -> Answer<'_, ()>;

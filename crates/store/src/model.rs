@@ -242,6 +242,8 @@ pub struct NewBuild {
     pub idempotency: Option<Idempotency>,
     /// How the result is told, if it is.
     pub told: Option<reply::NewReply>,
+    /// The delivery that asked for it, if one did: it makes one build.
+    pub delivery: Option<crate::hooks::Delivery>,
 }
 
 /// A key under which a trigger may be repeated.
@@ -262,6 +264,8 @@ pub enum Created {
     Before(BuildId),
     /// The key was used before, for another body.
     OtherBody,
+    /// The hook that asked is deleted, or its secret is another one now.
+    NoHook,
     /// A file that is to be its input is not kept, or not any more.
     NoPayload(PayloadId),
 }

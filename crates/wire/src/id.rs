@@ -56,6 +56,10 @@ uuid_id!(
     AccountId
 );
 uuid_id!(
+    /// One hook. Version 4: it must not be guessable.
+    HookId
+);
+uuid_id!(
     /// One message that could not be processed, or one job that was given up. Version 7.
     DeadLetterId
 );

@@ -8,6 +8,7 @@
 
 pub mod about;
 pub mod account;
+pub mod artifact;
 pub mod audit;
 pub mod authority;
 pub mod callback;
@@ -18,7 +19,9 @@ pub mod dead_letter;
 pub mod event;
 pub mod executor_now;
 pub mod frame;
+pub mod git;
 pub mod group;
+pub mod hook;
 pub mod id;
 pub mod isolation;
 pub mod log;
@@ -33,6 +36,7 @@ pub mod secret;
 pub mod size;
 pub mod statistics;
 pub mod task;
+pub mod text;
 pub mod time;
 pub mod topic;
 pub mod view;
@@ -43,7 +47,7 @@ pub use callback::Callback;
 pub use event::{Event, EventMessage, GatewayMessage};
 pub use frame::{ClientFrame, CloseCode, ServerFrame};
 pub use id::{
-    AccountId, ArtifactId, BuildId, ClientId, DeadLetterId, ExecutorId, JobId, PayloadId, ServerId, SocketMeta,
+    AccountId, ArtifactId, BuildId, ClientId, DeadLetterId, ExecutorId, HookId, JobId, PayloadId, ServerId, SocketMeta,
 };
 pub use isolation::{Isolation, Limits};
 pub use log::LogLine;

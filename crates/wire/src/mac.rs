@@ -5,7 +5,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
 
-use crate::{ClientId, EventMessage, JobId, Position, Topic};
+use crate::{ClientId, EventMessage, HookId, JobId, Position, Topic};
 
 /// The secret of an installation: 32 bytes from the system's random source, kept in the data directory.
 #[derive(Clone)]
@@ -40,6 +40,21 @@ impl InstallationKey {
     pub fn job_token(&self, job: JobId, attempt: u32) -> String {
         let mac = sign(&self.0, &[b"job-token", job.0.as_bytes(), &attempt.to_be_bytes()]);
         format!("{job}.{attempt}.{mac}")
+    }
+
+    /// What deliveries to a hook are signed with, in this generation: text that people paste into a form.
+    #[must_use]
+    pub fn hook_secret(&self, hook: HookId, generation: u32) -> String {
+        sign(&self.0, &[b"hook-secret", hook.0.as_bytes(), &generation.to_be_bytes()])
+    }
+
+    /// Whether the signature is the HMAC-SHA256 of the body under the hook's secret of this generation. In constant time.
+    #[must_use]
+    pub fn verify_hook(&self, hook: HookId, generation: u32, body: &[u8], signature: &[u8; 32]) -> bool {
+        let secret = self.hook_secret(hook, generation);
+        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.as_bytes()) else { return false };
+        mac.update(body);
+        mac.verify_slice(signature).is_ok()
     }
 
     /// The job and attempt that a job token speaks for; none if it is not genuine.

@@ -218,6 +218,9 @@ pub struct PipelineSpec {
     /// Cloned into each job's workspace. May hold `${{ }}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<SourceSpec>,
+    /// What builds it by itself, where something does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on: Option<OnSpec>,
     /// How long its builds are kept, where it says so itself.
     #[serde(default, skip_serializing_if = "RetentionSpec::is_default")]
     pub retention: RetentionSpec,
@@ -259,6 +262,64 @@ impl InputKind {
     fn is_text(&self) -> bool {
         *self == InputKind::Text
     }
+}
+
+/// What a hook's deliveries must be for the pipeline to be built.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OnSpec {
+    /// Something was pushed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub push: Option<PushSpec>,
+    /// A pull request was opened, or its commits changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pull_request: Option<PullRequestSpec>,
+}
+
+/// Which pushes. If neither is named: all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PushSpec {
+    /// Patterns of branches ([`matches_ref`]).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub branches: Vec<String>,
+    /// Patterns of tags.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+}
+
+/// Which pull requests.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PullRequestSpec {
+    /// Patterns of the branch that it is to be merged into; all if none is named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub branches: Vec<String>,
+}
+
+/// Whether a branch or a tag fits a pattern: `*` is any text without `/`, `**` any text.
+#[must_use]
+pub fn matches_ref(pattern: &str, name: &str) -> bool {
+    // All places that are reached so far at once, so that no pattern takes long.
+    let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
+    let mut reached = vec![false; name.len() + 1];
+    reached[0] = true;
+    let mut at = 0;
+    while at < pattern.len() {
+        let deep = pattern[at..].starts_with(b"**");
+        let mut next = vec![false; name.len() + 1];
+        if pattern[at] == b'*' {
+            let mut open = false;
+            for place in 0..=name.len() {
+                open = reached[place] || (open && place > 0 && (deep || name[place - 1] != b'/'));
+                next[place] = open;
+            }
+        } else {
+            for place in 0..name.len() {
+                next[place + 1] = reached[place] && name[place] == pattern[at];
+            }
+        }
+        at += if deep { 2 } else { 1 };
+        reached = next;
+    }
+    reached[name.len()]
 }
 
 /// A Git source.
@@ -385,6 +446,27 @@ mod tests {
         assert!(set(&["linux"]).is_served_by(&set(&["linux", "gpu"])));
         assert!(!set(&["linux", "arm"]).is_served_by(&set(&["linux"])));
         assert_eq!(set(&[]).to_string(), "any");
+    }
+
+    #[test]
+    fn patterns_of_branches_know_a_star_and_two() {
+        for (pattern, name, fits) in [
+            ("main", "main", true),
+            ("main", "maine", false),
+            ("release/*", "release/1.x", true),
+            ("release/*", "release/1/x", false),
+            ("release/**", "release/1/x", true),
+            ("v*", "v1.0", true),
+            ("*", "a/b", false),
+            ("**", "a/b", true),
+            ("*-rc*", "v1-rc2", true),
+            ("*/*", "a/b", true),
+            ("", "", true),
+            ("a", "", false),
+        ] {
+            assert_eq!(matches_ref(pattern, name), fits, "{pattern} {name}");
+        }
+        assert!(!matches_ref(&"*a".repeat(100), &"a".repeat(99)));
     }
 
     #[test]

@@ -186,6 +186,24 @@ pub fn host_of(url: &str) -> Result<&str, String> {
     if host.is_empty() || host.starts_with(':') { wrong("names no host") } else { Ok(host) }
 }
 
+/// Who is at a webhook's address: `scheme://host:port`, in lower case and with the port in any case.
+///
+/// # Errors
+/// As [`host_of`], and when the port is no number up to 65535.
+pub fn origin_of(url: &str) -> Result<String, String> {
+    let host = host_of(url)?.to_ascii_lowercase();
+    let (scheme, usual) = if url.as_bytes()[4] == b':' { ("http", 80) } else { ("https", 443) };
+    // The colons of an IPv6 address stand in brackets.
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port)) if !port.contains(']') => (name, Some(port)),
+        _ => (host.as_str(), None),
+    };
+    let port: u16 = port
+        .map_or(Ok(usual), str::parse)
+        .map_err(|_| "`url` is no address: its port must be a number up to 65535".to_owned())?;
+    Ok(format!("{scheme}://{name}:{port}"))
+}
+
 /// Whether results and receipts may be published to the queue of this name: so nobody makes Stepcast write into those of
 /// others.
 #[must_use]
@@ -223,6 +241,22 @@ mod tests {
             assert!(host_of(url).unwrap_err().ends_with(why) || host_of(url).unwrap_err().contains(why), "{url}");
         }
         assert!(host_of(&format!("http://h/{}", "x".repeat(URL_BYTES_MAX))).is_err());
+    }
+
+    #[test]
+    fn a_receiver_is_scheme_host_and_port_however_its_address_is_written() {
+        for (url, origin) in [
+            ("https://user:pw@Example.org/hook?x=1", "https://example.org:443"),
+            ("HTTP://example.org:8080", "http://example.org:8080"),
+            ("http://[::1]/a", "http://[::1]:80"),
+            ("https://[::1]:8443/a", "https://[::1]:8443"),
+        ] {
+            assert_eq!(origin_of(url).as_deref(), Ok(origin));
+        }
+        for url in ["http://example.org:port/", "http://example.org:65536", "http://example.org:", "http://a:b:c/"] {
+            assert!(origin_of(url).unwrap_err().contains("its port must be"), "{url}");
+        }
+        assert!(origin_of("ftp://example.org").is_err());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Webhooks as Standard Webhooks describes them (standardwebhooks.com): the secret, the signature, the body. The secret is
-//! derived from the installation key, so nothing of it is kept, and every process signs alike.
+//! derived from the installation key and the receiver, so nothing of it is kept, every process signs alike, and no receiver can
+//! sign for Stepcast what another one would believe.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hmac::{Hmac, Mac as _};
@@ -7,9 +8,9 @@ use serde::Serialize;
 use sha2::Sha256;
 use uuid::Uuid;
 
-use crate::{mac::InstallationKey, view::BuildSummary};
+use crate::{mac::InstallationKey, reply::origin_of, view::BuildSummary};
 
-/// What webhooks of this installation are signed with.
+/// What webhooks to one receiver are signed with.
 #[derive(Clone)]
 pub struct WebhookSecret([u8; 32]);
 
@@ -20,10 +21,13 @@ impl std::fmt::Debug for WebhookSecret {
 }
 
 impl WebhookSecret {
-    /// Of the installation with this key.
-    #[must_use]
-    pub fn of(key: &InstallationKey) -> Self {
-        Self(hmac(&key.0, b"webhook-secret"))
+    /// Of the receiver at this address, for the installation with this key: all addresses with the same scheme, host and port
+    /// have the same one.
+    ///
+    /// # Errors
+    /// As [`crate::reply::origin_of`].
+    pub fn of(key: &InstallationKey, url: &str) -> Result<Self, String> {
+        Ok(Self(hmac(&key.0, format!("webhook-secret {}", origin_of(url)?).as_bytes())))
     }
 
     /// As receivers are told it: `whsec_<base64>`.
@@ -73,14 +77,24 @@ mod tests {
         let mut mac = Hmac::<Sha256>::new_from_slice(&key).unwrap();
         mac.update(b"msg_p5jXN8AQM9LWM0D4loKWxJek.1614265330.{\"test\": 2432232314}");
         assert_eq!(STANDARD.encode(mac.finalize().into_bytes()), "g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
-        let secret = WebhookSecret::of(&InstallationKey([7; 32]));
+        let of = |key, url| WebhookSecret::of(&InstallationKey([key; 32]), url).unwrap();
+        let secret = of(7, "https://Example.org/a?b");
         let told = secret.reveal();
         let key = STANDARD.decode(told.strip_prefix("whsec_").unwrap()).unwrap();
         let mut mac = Hmac::<Sha256>::new_from_slice(&key).unwrap();
         let id = Uuid::from_u128(1);
         mac.update(format!("{id}.12.{{}}").as_bytes());
         assert_eq!(secret.sign(id, 12, "{}"), format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes())));
-        assert_ne!(told, WebhookSecret::of(&InstallationKey([8; 32])).reveal());
+        assert_eq!(told, of(7, "https://user@example.org:443/c").reveal());
+        for (key, url) in [
+            (8, "https://example.org"),
+            (7, "http://example.org"),
+            (7, "https://example.org:8443"),
+            (7, "https://a.org"),
+        ] {
+            assert_ne!(told, of(key, url).reveal(), "{url}");
+        }
+        assert!(WebhookSecret::of(&InstallationKey([7; 32]), "ftp://example.org").is_err());
         assert_eq!(format!("{secret:?}"), "WebhookSecret(..)");
     }
 }

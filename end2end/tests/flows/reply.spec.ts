@@ -6,6 +6,9 @@ import type { AddressInfo } from "node:net";
 import { Gate, pipeline } from "../../fixtures/gate";
 import { expect, open, test } from "../../fixtures/stepcast";
 
+// The receivers of these tests are in this machine, where webhooks do not go otherwise.
+test.use({ serve: { arguments: ["--webhook-allow", "127.0.0.1"], environment: {} } });
+
 test("the build page says that the browser that asked has the result, without a reload", async ({ page, api, stepcast }) => {
   const gate = new Gate(stepcast);
   await api.apply("hi", pipeline("hi", { work: gate.printUntilOpen }));

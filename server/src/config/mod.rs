@@ -20,7 +20,11 @@ use self::{
     roles::{Role, Roles},
     secrets_key::SecretsKeyOptions,
 };
-use crate::{objects::ObjectsChoice, tend};
+use crate::{
+    objects::ObjectsChoice,
+    replies::destination::{Allowed, Destinations},
+    tend,
+};
 
 /// Options of `stepcast serve`.
 #[derive(Clone, Debug, Args)]
@@ -55,8 +59,14 @@ pub(crate) struct ServeOptions {
     /// (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT, AWS_ALLOW_HTTP).
     #[arg(long, env = "STEPCAST_OBJECTS", default_value = "file")]
     pub(crate) objects: ObjectsChoice,
+    /// A file that a job leaves behind may be so large.
+    #[arg(long, env = "STEPCAST_ARTIFACT_LIMIT", default_value = "5GiB", value_parser = bytes_limit)]
+    pub(crate) artifact_limit: u64,
+    /// All files that one attempt of a job leaves behind may together be so large.
+    #[arg(long, env = "STEPCAST_JOB_ARTIFACTS_LIMIT", default_value = "20GiB", value_parser = bytes_limit)]
+    pub(crate) job_artifacts_limit: u64,
     /// A payload, such as a file that is an input of a build, may be so large.
-    #[arg(long, env = "STEPCAST_PAYLOAD_LIMIT", default_value = "2GiB", value_parser = payload_limit)]
+    #[arg(long, env = "STEPCAST_PAYLOAD_LIMIT", default_value = "2GiB", value_parser = bytes_limit)]
     pub(crate) payload_limit: u64,
     /// Seconds that a payload is kept which no build and no callback refers to.
     #[arg(long, env = "STEPCAST_PAYLOAD_KEEP_SECONDS", default_value_t = 86_400, value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
@@ -69,12 +79,16 @@ pub(crate) struct ServeOptions {
     #[arg(long, env = "STEPCAST_SLOTS", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) slots: Option<u32>,
     /// Log that one attempt of a job keeps at most, such as 500MB or 2GiB; jobs may ask for less by `log_limit`.
-    #[arg(long, env = "STEPCAST_LOG_LIMIT", default_value = "1GiB", value_parser = log_limit)]
+    #[arg(long, env = "STEPCAST_LOG_LIMIT", default_value = "1GiB", value_parser = bytes_limit)]
     pub(crate) log_limit: u64,
     /// How the executor sends artifacts: by `http`, over the `broker` where it reaches nothing else, or `auto`: by HTTP, and over
     /// the broker where nobody is reached so.
     #[arg(long, env = "STEPCAST_UPLOAD", default_value = "auto")]
     pub(crate) upload: UploadChoice,
+    /// Where the executor takes Git sources from besides https and ssh: folders of its host (/srv/git), and hosts over http
+    /// (http://host:port), separated by commas [default: nothing].
+    #[arg(long, env = "STEPCAST_GIT_ALLOW", value_delimiter = ',')]
+    pub(crate) git_allow: Vec<executor::GitAllowed>,
     /// Labels that the executor offers, separated by commas [default: the operating system and the architecture].
     #[arg(long, env = "STEPCAST_LABELS", value_parser = labels)]
     pub(crate) labels: Option<LabelSet>,
@@ -102,6 +116,10 @@ pub(crate) struct ServeOptions {
     /// What secrets are encrypted with.
     #[command(flatten)]
     pub(crate) secrets_key: SecretsKeyOptions,
+    /// What webhooks may reach besides the public internet: networks (10.1.0.0/16), addresses and names of hosts, separated by
+    /// commas [default: nothing].
+    #[arg(long, env = "STEPCAST_WEBHOOK_ALLOW", value_delimiter = ',')]
+    pub(crate) webhook_allow: Vec<Allowed>,
     /// How long builds are kept.
     #[command(flatten)]
     pub(crate) retention: RetentionOptions,
@@ -148,6 +166,11 @@ impl ServeOptions {
         Ok(())
     }
 
+    /// See [`ServeOptions::webhook_allow`].
+    pub(crate) fn webhook_destinations(&self) -> Destinations {
+        Destinations::new(self.webhook_allow.clone())
+    }
+
     /// See [`ServeOptions::affinity_seconds`].
     pub(crate) fn affinity(&self) -> Duration {
         Duration::from_secs(self.affinity_seconds)
@@ -188,7 +211,7 @@ fn labels(text: &str) -> Result<LabelSet, String> {
     LabelSet::new(text.split(',').map(|label| label.trim().to_owned()))
 }
 
-fn payload_limit(text: &str) -> Result<u64, String> {
+fn bytes_limit(text: &str) -> Result<u64, String> {
     size::parse(text)
         .filter(|bytes| *bytes >= 1000)
         .ok_or_else(|| "it must be a size of 1KB at least, such as 500MB or 2GiB".to_owned())
@@ -196,12 +219,6 @@ fn payload_limit(text: &str) -> Result<u64, String> {
 
 fn disk_floor(text: &str) -> Result<u64, String> {
     size::parse(text).ok_or_else(|| "it must be a size, such as 500MB or 1GiB, or 0".to_owned())
-}
-
-fn log_limit(text: &str) -> Result<u64, String> {
-    size::parse(text)
-        .filter(|bytes| *bytes >= 1000)
-        .ok_or_else(|| "it must be a size of 1KB at least, such as 500MB or 2GiB".to_owned())
 }
 
 fn public_url(text: &str) -> Result<String, String> {

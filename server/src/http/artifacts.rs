@@ -10,10 +10,10 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::{IntoResponse as _, Response},
 };
-use object_store::path::Path as ObjectPath;
+use object_store::{ObjectStore as _, path::Path as ObjectPath};
 use serde_json::json;
 use uuid::Uuid;
-use wire::{ArtifactId, JobId, Problem, view::ArtifactView};
+use wire::{ArtifactId, JobId, Problem, artifact::check_name, view::ArtifactView};
 
 use crate::{
     core::Core,
@@ -26,16 +26,6 @@ use crate::{
     places::see_job,
     queries::{not_found, store_problem},
 };
-
-/// A file's path may be so many bytes long.
-const NAME_BYTES_MAX: usize = 1024;
-/// What a name must be, to end a sentence.
-pub(crate) const NAME_RULE: &str = "must be a relative path without `..`, at most 1024 bytes long";
-
-/// Whether a file may have this name.
-pub(crate) fn is_name(name: &str) -> bool {
-    (1..=NAME_BYTES_MAX).contains(&name.len()) && name.split('/').all(|part| !matches!(part, "" | "." | ".."))
-}
 
 /// Where an artifact is among the objects.
 pub(crate) fn object_path(job: JobId, id: ArtifactId) -> ObjectPath {
@@ -58,19 +48,25 @@ pub(crate) async fn put(
         )
         .into());
     };
-    if !is_name(&name) {
-        return Err(Problem::new(400, "Invalid name", format!("{name:?} {NAME_RULE}.")).into());
-    }
+    check_name(&name).map_err(|sentence| Problem::new(400, "Invalid name", format!("{sentence}.")))?;
+    let stale = || Problem::new(409, "Stale", format!("Attempt {attempt} of job {job} is not running any more."));
     if !runs(&core, job, attempt).await? {
-        return Err(
-            Problem::new(409, "Stale", format!("Attempt {attempt} of job {job} is not running any more.")).into()
-        );
+        return Err(stale().into());
     }
+    let mut share = core.allowance.begin(job, attempt)?;
+    share.check(objects::declared_length(request.headers()).unwrap_or(0))?;
     // The executor tries again for as long as its job may take.
     core.room.check()?;
     let artifact = ArtifactId(Uuid::now_v7());
-    let Received { size, sha256 } =
-        objects::receive(&core, &object_path(job, artifact), request.into_body(), u64::MAX).await?;
+    let path = object_path(job, artifact);
+    let received = objects::receive(&core, &path, request.into_body(), |bytes| share.take(bytes)).await?;
+    let Received { size, sha256 } = received;
+    // It may have come for hours.
+    if !runs(&core, job, attempt).await? {
+        let _ = core.artifacts.delete(&path).await; // What stays is an orphan, and nothing refers to it.
+        return Err(stale().into());
+    }
+    share.keep();
     let body = json!({"id": artifact, "size": size, "sha256": sha256});
     Ok((StatusCode::CREATED, Json(body)).into_response())
 }

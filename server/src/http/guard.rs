@@ -72,13 +72,13 @@ async fn method_not_allowed(request: Request, next: Next) -> Response {
 }
 
 async fn judge(core: &Core, parts: &mut Parts, needs: Needs) -> Result<(), Problem> {
-    if matches!(needs, Needs::Public | Needs::JobToken) {
+    if matches!(needs, Needs::Public | Needs::JobToken | Needs::Signature) {
         return Ok(());
     }
     let who = <Who as axum::extract::FromRequestParts<()>>::from_request_parts(parts, &()).await;
     let Who(who) = who.map_err(|Rejection(problem)| problem)?;
     match needs {
-        Needs::Public | Needs::JobToken | Needs::SignedIn => Ok(()),
+        Needs::Public | Needs::JobToken | Needs::Signature | Needs::SignedIn => Ok(()),
         Needs::Person => person(parts),
         Needs::SeeAll => who.need(Need::SeeAll),
         Needs::Run => who.need(Need::Run),

@@ -70,8 +70,22 @@ fn too_large(limit: u64) -> Problem {
     )
 }
 
-/// Writes a body of at most `limit` bytes to its place.
-pub(crate) async fn receive(core: &Core, path: &ObjectPath, body: Body, limit: u64) -> Answer<Received> {
+/// Takes so many bytes of a payload, and no more.
+pub(crate) fn at_most(limit: u64) -> impl FnMut(u64) -> Result<(), Problem> {
+    let mut left = limit;
+    move |bytes| {
+        left = left.checked_sub(bytes).ok_or_else(|| too_large(limit))?;
+        Ok(())
+    }
+}
+
+/// Writes a body to its place, as long as `take` takes what has come.
+pub(crate) async fn receive(
+    core: &Core,
+    path: &ObjectPath,
+    body: Body,
+    mut take: impl FnMut(u64) -> Result<(), Problem>,
+) -> Answer<Received> {
     let upload = core.artifacts.put_multipart(path).await.map_err(|failure| failed(&failure))?;
     let mut writer = WriteMultipart::new_with_chunk_size(upload, PART_BYTES);
     let (mut size, mut digest) = (0_u64, Sha256::new());
@@ -91,9 +105,9 @@ pub(crate) async fn receive(core: &Core, path: &ObjectPath, body: Body, limit: u
             return Err(full.into());
         }
         size += chunk.len() as u64;
-        if size > limit {
+        if let Err(problem) = take(chunk.len() as u64) {
             let _ = writer.abort().await; // As above.
-            return Err(too_large(limit).into());
+            return Err(problem.into());
         }
         digest.update(&chunk);
         writer.wait_for_capacity(PARTS_AT_ONCE).await.map_err(|failure| failed(&failure))?;
@@ -103,10 +117,14 @@ pub(crate) async fn receive(core: &Core, path: &ObjectPath, body: Body, limit: u
     Ok(Received { size, sha256: secret::hex(&digest.finalize()) })
 }
 
-/// Refuses what says itself that it is too large, before any of it is read.
+/// The length that a body says it has.
+pub(crate) fn declared_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok())
+}
+
+/// Refuses a payload that says itself that it is too large, before any of it is read.
 pub(crate) fn check_length(headers: &HeaderMap, limit: u64) -> Result<(), Problem> {
-    let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if length.is_some_and(|length| length > limit) { Err(too_large(limit)) } else { Ok(()) }
+    if declared_length(headers).is_some_and(|length| length > limit) { Err(too_large(limit)) } else { Ok(()) }
 }
 
 /// Gives an object, or the part of it that is asked for.
@@ -156,6 +174,8 @@ pub(crate) async fn serve(core: &Core, headers: &HeaderMap, object: Object<'_>) 
     set(header::ACCEPT_RANGES, "bytes".to_owned());
     set(header::ETAG, etag);
     set(header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned());
+    // If a browser shows it all the same: no script, no form, no request, and no part in this site.
+    set(header::CONTENT_SECURITY_POLICY, "sandbox; default-src 'none'".to_owned());
     if let Some((from, to)) = range {
         set(header::CONTENT_RANGE, format!("bytes {from}-{to}/{size}"));
     }

@@ -54,7 +54,8 @@ pub(crate) async fn post(
     core.room.check()?;
     let reference = PayloadId(Uuid::new_v4());
     let path = object_path(reference);
-    let Received { size, sha256 } = objects::receive(&core, &path, request.into_body(), core.payload_limit).await?;
+    let take = objects::at_most(core.payload_limit);
+    let Received { size, sha256 } = objects::receive(&core, &path, request.into_body(), take).await?;
     if let Some(expected) = expected.filter(|expected| *expected != sha256) {
         let _ = core.artifacts.delete(&path).await; // What stays is an orphan, and nothing refers to it.
         let sentence =

@@ -9,7 +9,7 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse as _, Response},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use wire::{Problem, authority::Need, view::BuildSummary, webhook::WebhookSecret};
 
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
     core::Core,
     http::{
         builds::{limit, pairs},
-        parameters::Path,
+        parameters::{Path, Query},
         problem::{Answer, parse},
         who::Who,
     },
@@ -72,9 +72,26 @@ struct Secret {
     secret: String,
 }
 
-/// `GET /webhook-secret`
-pub(crate) async fn webhook_secret(State(core): State<Arc<Core>>, Who(who): Who) -> Answer<Response> {
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Receiver {
+    /// Any address of the receiver.
+    url: Option<String>,
+}
+
+/// `GET /webhook-secret?url=`
+pub(crate) async fn webhook_secret(
+    State(core): State<Arc<Core>>,
+    Who(who): Who,
+    Query(receiver): Query<Receiver>,
+) -> Answer<Response> {
     who.need(Need::Run)?;
-    let secret = Secret { secret: WebhookSecret::of(&core.key).reveal() };
-    Ok(([(header::CACHE_CONTROL, "no-store")], Json(secret)).into_response())
+    let invalid = |sentence: String| Problem::new(400, "Invalid parameter", sentence);
+    let url = receiver.url.ok_or_else(|| {
+        let sentence =
+            "Each receiver has a secret of its own: send its address along, such as `url=https://example.org`.";
+        invalid(sentence.to_owned())
+    })?;
+    let secret = WebhookSecret::of(&core.key, &url).map_err(|why| invalid(format!("{why}.")))?;
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(Secret { secret: secret.reveal() })).into_response())
 }

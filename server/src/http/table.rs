@@ -10,6 +10,8 @@ pub(crate) enum Needs {
     Public,
     /// The token of a running job, or what another entry of the same address says; the handler looks.
     JobToken,
+    /// The signature of the hook that is called; the handler looks.
+    Signature,
     /// To be signed in. What is listed is what may be seen.
     SignedIn,
     /// To be signed in as a person, by name and password.
@@ -46,7 +48,7 @@ pub(crate) enum Of {
 /// A row: method, address and need.
 pub(crate) type Row = (&'static str, &'static str, Needs);
 
-use Needs::{Build, Change, JobToken, Person, Public, Run, See, SeeAll, SignedIn};
+use Needs::{Build, Change, JobToken, Person, Public, Run, See, SeeAll, Signature, SignedIn};
 
 /// The routes.
 pub(crate) const ROUTES: &[Row] = &[
@@ -88,6 +90,11 @@ pub(crate) const ROUTES: &[Row] = &[
     ("PUT", "/api/v1/secrets/{secret}", Run),
     ("DELETE", "/api/v1/secrets/{secret}", Run),
     ("GET", "/api/v1/pipelines/{name}/stats", See(Of::Pipeline)),
+    ("GET", "/api/v1/pipelines/{name}/hooks", Change(Of::Pipeline)),
+    ("POST", "/api/v1/pipelines/{name}/hooks", Change(Of::Pipeline)),
+    ("DELETE", "/api/v1/pipelines/{name}/hooks/{id}", Change(Of::Pipeline)),
+    ("POST", "/api/v1/pipelines/{name}/hooks/{id}/rotate", Change(Of::Pipeline)),
+    ("POST", "/api/v1/hooks/{id}", Signature),
     ("GET", "/api/v1/builds", SignedIn),
     ("GET", "/api/v1/builds/{id}", See(Of::Build)),
     ("DELETE", "/api/v1/builds/{id}", Change(Of::Build)),

@@ -25,7 +25,13 @@ async fn reply_to_a_queue_of_the_embedded_broker_waits_for_the_queue_and_comes_o
     let journal = Arc::new(StoreJournal(Arc::clone(&store) as _));
     let broker = EmbeddedBroker::start(journal, stop.clone()).await.unwrap();
     let key = InstallationKey([7; 32]);
-    let running = tokio::spawn(run(Arc::clone(&broker) as _, Arc::clone(&store) as _, key, stop.clone()));
+    let running = tokio::spawn(run(
+        Arc::clone(&broker) as _,
+        Arc::clone(&store) as _,
+        key,
+        Destinations::default(),
+        stop.clone(),
+    ));
 
     let spec = pipeline::parse("name: hi\njobs: {a: {steps: [{run: echo hi}]}}\n").unwrap();
     let (build, announcements) = plan::plan(&spec, &Trigger::default(), BuildId(Uuid::now_v7()), None).unwrap();
@@ -37,7 +43,10 @@ async fn reply_to_a_queue_of_the_embedded_broker_waits_for_the_queue_and_comes_o
         correlation_id: Some("7".to_owned()),
         asked_by: "token:1".to_owned(),
     };
-    store.create_build(NewBuild { build, announcements, idempotency: None, told: Some(told) }).await.unwrap();
+    store
+        .create_build(NewBuild { build, announcements, idempotency: None, told: Some(told), delivery: None })
+        .await
+        .unwrap();
     store.change_build(id, Box::new(graph::cancel)).await.unwrap();
     let until = async |wanted: &dyn Fn(&wire::reply::ReplyView) -> bool| {
         let mut ticks = tokio::time::interval(Duration::from_millis(5));

@@ -4,10 +4,11 @@ use store::model::reply::NewReply;
 use wire::{
     Authority, Problem, SocketMeta,
     command::{ReplyMode, Trigger},
-    reply::{ReplyKind, SHORT_BYTES_MAX, host_of, is_reply_queue},
+    reply::{ReplyKind, SHORT_BYTES_MAX, host_of, is_reply_queue, origin_of},
     task::Reply,
 };
 
+use super::destination::Destinations;
 use crate::commands::asker;
 
 /// What is written with a build.
@@ -19,8 +20,8 @@ pub(crate) struct Wanted {
     pub(crate) told: Option<NewReply>,
 }
 
-/// What a trigger wants; status 422 where its address is none.
-pub(crate) fn wanted(who: &Authority, trigger: &Trigger) -> Result<Wanted, Problem> {
+/// What a trigger wants; status 422 where its address is none, or one that webhooks may not go to.
+pub(crate) fn wanted(who: &Authority, trigger: &Trigger, destinations: &Destinations) -> Result<Wanted, Problem> {
     let told = |mode, address: &str, receiver: &str, correlation_id: Option<&String>| NewReply {
         mode,
         address: address.to_owned(),
@@ -47,10 +48,8 @@ pub(crate) fn wanted(who: &Authority, trigger: &Trigger) -> Result<Wanted, Probl
             let host = host_of(url).map_err(refused)?.to_ascii_lowercase();
             let uri: ureq::http::Uri =
                 url.parse().map_err(|failure| refused(format!("`url` is no address: {failure}")))?;
-            let is_without_port = uri.host().is_some_and(|name| name.eq_ignore_ascii_case(&host));
-            if uri.port_u16().is_none() && !is_without_port {
-                return Err(refused("`url` is no address: its port must be a number up to 65535".to_owned()));
-            }
+            origin_of(url).map_err(refused)?;
+            destinations.check_literal(uri.host().unwrap_or_default()).map_err(refused)?;
             let told = told(ReplyKind::Webhook, url, &host, None);
             Ok(Wanted { socket: socket.as_ref().map(at), told: Some(told) })
         }
@@ -91,7 +90,7 @@ mod tests {
     fn told(reply: Value) -> Result<Option<NewReply>, String> {
         let who = Authority::new("token:1", None, "ci", Grants::everywhere(Role::Admin));
         let trigger = serde_json::from_value(json!({ "reply": reply })).unwrap();
-        wanted(&who, &trigger).map(|wanted| wanted.told).map_err(|problem| {
+        wanted(&who, &trigger, &Destinations::default()).map(|wanted| wanted.told).map_err(|problem| {
             assert_eq!(problem.status, 422);
             problem.detail
         })
@@ -118,6 +117,10 @@ mod tests {
         {
             let why = told(json!({"mode": "webhook", "url": url})).unwrap_err();
             assert!(why.starts_with("`url` "), "{url}: {why}");
+        }
+        for url in ["http://127.0.0.1:9000/", "http://[::1]/", "http://localhost/", "http://169.254.169.254/latest/"] {
+            let why = told(json!({"mode": "webhook", "url": url})).unwrap_err();
+            assert!(why.contains("`--webhook-allow "), "{url}: {why}");
         }
         let told = told(json!({"mode": "webhook", "url": "https://Example.org:8443/hook?x=1"})).unwrap().unwrap();
         assert_eq!((told.mode, told.receiver.as_str()), (ReplyKind::Webhook, "example.org:8443"));

@@ -5,33 +5,44 @@ use std::{io::ErrorKind, time::Duration};
 
 use store::model::reply::DueReply;
 use tokio::sync::oneshot;
-use ureq::Agent;
+use ureq::{Agent, unversioned::transport::DefaultConnector};
 use wire::{
     Timestamp,
+    mac::InstallationKey,
     webhook::{self, WebhookSecret},
 };
 
-use super::Failure;
+use super::{
+    Failure,
+    destination::{Destinations, JudgedResolver, NotAllowed},
+};
 
 /// A try may take so long, from the lookup of the name to the head of the answer.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// The receiver wants to hear no more of it.
 const GONE: u16 = 410;
 
+/// The head of an answer may be so long; more is not read.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+
 /// Redirects are not followed: a signed message goes to who was named, and nowhere else. Of an answer the head alone is read.
-pub(super) fn agent() -> Agent {
+/// No proxy of the environment is asked: it would look names up itself, and connect to what was never judged.
+pub(super) fn agent(destinations: Destinations) -> Agent {
     let config = Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
         .max_redirects_will_error(false)
         .timeout_global(Some(PATIENCE))
         .max_idle_connections(0)
+        .max_response_header_size(HEAD_BYTES_MAX)
+        .proxy(None)
         .user_agent(concat!("Stepcast/", env!("CARGO_PKG_VERSION")));
-    config.build().into()
+    Agent::with_parts(config.build(), DefaultConnector::default(), JudgedResolver::new(destinations))
 }
 
 /// Posts the end of a build.
-pub(super) async fn post(agent: &Agent, secret: &WebhookSecret, due: &DueReply) -> Result<(), Failure> {
+pub(super) async fn post(agent: &Agent, key: &InstallationKey, due: &DueReply) -> Result<(), Failure> {
+    let secret = WebhookSecret::of(key, &due.reply.address).map_err(Failure::ForGood)?;
     let body = webhook::body(&due.build);
     let seconds = now().0 / 1_000_000;
     let signature = secret.sign(due.message_id, seconds, &body);
@@ -54,6 +65,8 @@ pub(super) async fn post(agent: &Agent, secret: &WebhookSecret, due: &DueReply) 
             Err(Failure::ForNow(format!("it answered {status}, and redirects are not followed")))
         }
         Ok(Ok(status)) => Err(Failure::ForNow(format!("it answered {status}"))),
+        // Only a person can change that, and can have it tried again then.
+        Ok(Err(ureq::Error::Other(why))) if why.is::<NotAllowed>() => Err(Failure::ForGood(why.to_string())),
         Ok(Err(failure)) => Err(Failure::ForNow(reason(&failure))),
         Err(_) => Err(Failure::ForNow("the try broke off".to_owned())),
     }
@@ -73,6 +86,8 @@ fn reason(failure: &ureq::Error) -> String {
             ErrorKind::TimedOut => format!("no answer within {} s", PATIENCE.as_secs()),
             _ => failure.to_string(),
         },
+        // It would repeat the address, which may hold a secret.
+        ureq::Error::BadUri(_) => "its address is none".to_owned(),
         other => other.to_string(),
     }
 }

@@ -14,7 +14,9 @@ fn judges(world: &World, needs: Needs) -> (Vec<(&str, u16)>, &str) {
     let (viewer, builder, admin) = (&*world.viewer, &*world.builder, &*world.admin);
     let stranger = (&*world.other_admin, 404);
     match needs {
-        Needs::Public | Needs::JobToken | Needs::SignedIn | Needs::Person => (Vec::new(), &world.server.token),
+        Needs::Public | Needs::JobToken | Needs::Signature | Needs::SignedIn | Needs::Person => {
+            (Vec::new(), &world.server.token)
+        }
         Needs::See(_) => (vec![stranger], viewer),
         Needs::Build(_) => (vec![stranger, (viewer, 403)], builder),
         Needs::Change(_) => (vec![stranger, (builder, 403)], admin),
@@ -27,6 +29,7 @@ fn filled(world: &World, method: &str, path: &str, victim: &str) -> String {
     let nobody = Uuid::from_u128(1).to_string();
     let id = match path {
         _ if path.contains("/builds/") && method == "DELETE" => victim,
+        _ if path.contains("/hooks/") => victim,
         _ if path.contains("/builds/") => &world.build,
         _ if path.contains("/jobs/") => &world.job,
         _ if path.contains("/artifacts/") => &world.artifact,
@@ -41,12 +44,20 @@ fn filled(world: &World, method: &str, path: &str, victim: &str) -> String {
         .replace("{*function}", "home")
 }
 
+/// A new hook of the pipeline, by its id.
+fn hook(world: &World) -> String {
+    let (status, text) = world.ask(Some(&world.server.token), "POST", "/api/v1/pipelines/site/hooks", "{}");
+    assert_eq!(status, 201, "{text}");
+    serde_json::from_str::<Value>(&text).unwrap()["id"].as_str().unwrap().to_owned()
+}
+
 #[test]
 fn every_route_asks_for_what_the_table_says() {
     let world = World::new();
     for (method, path, needs) in ROUTES {
         let victim = world.server.trigger("site");
         world.server.until_sealed(world.server.finished(&victim)["jobs"][0]["id"].as_str().unwrap());
+        let victim = if path.contains("/hooks/") { hook(&world) } else { victim };
         let address = filled(&world, method, path, &victim);
         let query = match *path {
             "/api/v1/search" => "?q=words",
@@ -77,6 +88,7 @@ fn every_route_asks_for_what_the_table_says() {
         let (status, text) = ask(Some(enough));
         match needs {
             Needs::Person => assert_eq!(status, 403, "{row}: a program is no person: {text}"),
+            Needs::Signature => assert_eq!(status, 401, "{row}: a token is no signature: {text}"),
             // Its handler knows job tokens, and besides what every builder may.
             Needs::JobToken if path.contains("artifacts") => assert_eq!(status, 401, "{row}: {text}"),
             // It begins no group, which is told of nothing else.

@@ -39,7 +39,7 @@ fn what_is_refused_is_refused_as_the_reference_says() {
     for (path, methods) in &paths {
         let beside = reader.reference.document()["paths"][path]["servers"].is_array();
         for method in methods {
-            let upload = path == "/jobs/{id}/artifacts/{name}";
+            let upload = matches!(path.as_str(), "/jobs/{id}/artifacts/{name}" | "/hooks/{id}");
             if !beside || path == "/metrics" || path == "/ws" {
                 let nobody = reader.ask_as(method, path, &fill(path, none, "site"), &[], "");
                 assert_eq!(nobody.status, 401, "{method} {path}");
@@ -77,6 +77,9 @@ fn what_is_refused_is_refused_as_the_reference_says() {
         ("/search", "?q=x&other=1"),
         ("/search", "?q=x&kind=odd"),
         ("/stats", "?days=401"),
+        ("/webhook-secret", ""),
+        ("/webhook-secret", "?url=ftp://example.org"),
+        ("/webhook-secret", "?url=https://example.org&other=1"),
         ("/results", ""),
         ("/results", "?received=true"),
     ] {

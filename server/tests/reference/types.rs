@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 use uuid::Uuid;
 use wire::{
-    AccountId, ArtifactId, BuildId, DeadLetterId, ExecutorId, JobId, LabelSet, LogLine, Outcome, Position, Problem,
-    Timestamp,
+    AccountId, ArtifactId, BuildId, DeadLetterId, ExecutorId, HookId, JobId, LabelSet, LogLine, Outcome, Position,
+    Problem, Timestamp,
     account::{
         AccountView, ChangeAccount, ChangePassword, InvitationView, MadeInvitation, MadeToken, NewInvitation, NewToken,
         OwnView, TokenView,
@@ -17,6 +17,7 @@ use wire::{
     dead_letter::{Cause, DeadLetterBody, DeadLetterOrigin, DeadLetterState, DeadLetterView},
     executor_now::{AttemptNow, ExecutorNow, StepNow},
     group::{GroupState, GroupView, Progress},
+    hook::{Delivered, HookView, NewHook, Provider, ShownHook},
     log::RecordedLine,
     pipeline::{Condition, InputKind, InputSpec},
     reply::{ReplyKind, ReplyState, ReplyView},
@@ -259,6 +260,20 @@ fn no_member_of_what_is_answered_is_missing_in_the_reference() {
         expires_at: at,
     };
     is("MadeInvitation", json!(MadeInvitation { link: text(), invitation }));
+    let hook = HookView {
+        id: HookId(id),
+        pipeline: name.clone(),
+        provider: Provider::Forgejo,
+        url: text(),
+        generation: 1,
+        created_at: at,
+        created_by: text(),
+    };
+    is("NewHook", json!(NewHook { provider: Provider::Gitea }));
+    is("HookView", json!(hook));
+    is("ShownHook", json!(ShownHook { hook, secret: text() }));
+    is("Delivered", json!(Delivered::Built { build: BuildId(id), repeated: true }));
+    is("Delivered", json!(Delivered::Ignored { reason: text() }));
     let token = TokenView {
         id: text(),
         name: text(),

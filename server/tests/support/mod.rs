@@ -142,6 +142,15 @@ impl Server {
         read(request.send(body))
     }
 
+    /// Without the token.
+    pub(crate) fn post_as_nobody(&self, path: &str, body: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut request = self.agent.post(format!("{}{path}", self.url));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        read(request.send(body))
+    }
+
     pub(crate) fn put(&self, path: &str, body: &str) -> Answer {
         self.put_with(path, body, &[])
     }
@@ -269,6 +278,16 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What `stepcast serve` says to options that it refuses.
+pub(crate) fn refused(arguments: &[&str]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let mut serve = Command::new(STEPCAST);
+    serve.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(folder.path()).args(arguments);
+    let output = serve.output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stdout));
+    String::from_utf8(output.stderr).unwrap()
 }
 
 fn spawn(program: &Path, data_dir: &Path, listen: &str, arguments: &[String]) -> (Child, String) {

@@ -61,6 +61,11 @@ impl Receiver {
         format!("http://{}/", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap())
     }
 
+    /// Whether no request has come that [`Self::next`] did not give.
+    pub(crate) fn has_heard_nothing(&self) -> bool {
+        self.requests.try_recv().is_err()
+    }
+
     fn start(mut answer: impl FnMut() -> Option<String> + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();

@@ -1,6 +1,9 @@
 //! Reading mappings with known keys, and the sentences for what is wrong with them.
 
-use wire::Problem;
+use wire::{
+    Problem,
+    text::{is_invisible, turns_direction},
+};
 
 use super::yaml::{Key, Node, Place, Value};
 
@@ -36,6 +39,11 @@ impl<'n> Fields<'n> {
     pub(super) fn get(&self, name: &str) -> Option<&'n Node> {
         let (_, node) = self.entries.iter().find(|(key, _)| key.name == name)?;
         (!matches!(node.value, Value::Null)).then_some(node)
+    }
+
+    /// The value of a key, empty or not, unless it is absent.
+    pub(super) fn named(&self, name: &str) -> Option<&'n Node> {
+        self.entries.iter().find(|(key, _)| key.name == name).map(|(_, node)| node)
     }
 
     /// The value of a key that must be there; `right` ends the sentence.
@@ -92,6 +100,10 @@ impl<'n> Fields<'n> {
 pub(super) fn text<'n>(node: &'n Node, what: &str) -> Result<&'n str, Problem> {
     match &node.value {
         Value::Text(text) if text.contains('\0') => Err(node.at.problem(format!("{what} must not hold NUL bytes"))),
+        Value::Text(text) if text.contains(turns_direction) => Err(node.at.problem(format!(
+            "{what} must not hold letters that turn the direction of writing (U+202A to U+202E, U+2066 to U+2069): people would \
+             read another text than the one that runs"
+        ))),
         Value::Text(text) => Ok(text),
         _ => Err(node.at.problem(format!("{what} must be text, not {}", node.kind()))),
     }
@@ -100,7 +112,7 @@ pub(super) fn text<'n>(node: &'n Node, what: &str) -> Result<&'n str, Problem> {
 /// A word in a sentence, shortened where it is absurd.
 pub(super) fn shown(word: &str) -> String {
     const SHOWN_CHARS_MAX: usize = 60;
-    let clean = word.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let clean = word.chars().map(|c| if c.is_control() || is_invisible(c) { ' ' } else { c });
     if word.chars().count() <= SHOWN_CHARS_MAX {
         clean.collect()
     } else {

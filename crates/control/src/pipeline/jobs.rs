@@ -10,6 +10,7 @@ use wire::{
     Problem,
     pipeline::{Condition, JobSpec, LabelSet, Stderr, StepSpec},
     size,
+    text::is_invisible,
 };
 
 use super::{
@@ -231,7 +232,9 @@ fn matrix(fields: &Fields<'_>) -> Result<Vec<(String, Vec<String>)>, Problem> {
         for item in items {
             let value = text(item, &what)?;
             check_value(item, value, &what)?;
-            if value.chars().any(char::is_control) || value.chars().count() > MATRIX_VALUE_CHARS_MAX {
+            if value.chars().any(|c| c.is_control() || is_invisible(c))
+                || value.chars().count() > MATRIX_VALUE_CHARS_MAX
+            {
                 let detail =
                     format!("a value of {what} must be one line of {MATRIX_VALUE_CHARS_MAX} characters at most");
                 return Err(item.at.problem(detail));
@@ -316,6 +319,9 @@ fn steps(fields: &Fields<'_>, job: &str, matrix: &Axes, holes: &mut Holes<'_>) -
             )));
         }
         let name = parts.text("name")?.map(str::trim).filter(|name| !name.is_empty());
+        if let (Some(node), Some(name)) = (parts.get("name"), name) {
+            check_value(node, name, &parts.name_of("name"))?;
+        }
         let first_line = || run.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
         let name = name.unwrap_or_else(first_line).chars().filter(|c| !c.is_control());
         let name = name.take(STEP_NAME_CHARS_MAX).collect();
@@ -343,7 +349,9 @@ fn artifacts(fields: &Fields<'_>) -> Result<Vec<String>, Problem> {
         check_value(node, pattern, &what)?;
         let is_inside =
             Path::new(pattern).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-        let is_plain = !pattern.is_empty() && !pattern.contains('\\') && !pattern.chars().any(char::is_control);
+        let is_plain = !pattern.is_empty()
+            && !pattern.contains('\\')
+            && !pattern.chars().any(|c| c.is_control() || is_invisible(c));
         if !is_inside || !is_plain || patterns.len() == ARTIFACTS_MAX {
             return Err(node.at.problem(format!(
                 "{what} must be at most {ARTIFACTS_MAX} paths within the workspace, relative and without `..`, not `{}`",

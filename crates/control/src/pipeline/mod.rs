@@ -6,6 +6,7 @@ mod fields;
 mod jobs;
 mod limits;
 mod needs;
+mod on;
 mod queueing;
 pub mod retention;
 mod secrets;
@@ -15,6 +16,7 @@ use std::collections::HashMap;
 
 use wire::{
     Problem,
+    git::GitUrl,
     pipeline::{InputKind, InputSpec, PipelineName, PipelineSpec, SourceSpec},
 };
 
@@ -38,8 +40,8 @@ pub const VALUE_BYTES_MAX: usize = 64 * 1024;
 /// and written as a whole at every step that it takes, so its size is everybody's waiting time.
 pub const PLANS_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-const KEYS: [&str; 10] =
-    ["name", "description", "inputs", "source", "env", "secrets", "retention", "priority", "concurrency", "jobs"];
+const KEYS: [&str; 11] =
+    ["name", "description", "on", "inputs", "source", "env", "secrets", "retention", "priority", "concurrency", "jobs"];
 
 /// Reads a pipeline from YAML, or JSON, which is YAML.
 ///
@@ -73,7 +75,8 @@ pub fn parse(text: &str) -> Result<PipelineSpec, Problem> {
     let shared = jobs::Shared { env, secrets: secrets::read(&fields)?, priority: queueing::priority(&fields, 0)? };
     let jobs = jobs::read(&fields, &shared, &mut holes)?;
     holes.check_shared(&jobs)?;
-    Ok(PipelineSpec { name, description, inputs, source, retention, concurrency, jobs })
+    let on = fields.get("on").map(on::read).transpose()?;
+    Ok(PipelineSpec { name, description, inputs, source, on, retention, concurrency, jobs })
 }
 
 fn name(fields: &Fields<'_>) -> Result<PipelineName, Problem> {
@@ -133,8 +136,12 @@ fn input_kind(parts: &Fields<'_>) -> Result<InputKind, Problem> {
 
 fn source(node: &Node) -> Result<SourceSpec, Problem> {
     let parts = Fields::of(node, node.at, "`source`", &["git", "ref"])?;
-    let git = parts.required("git", "give the URL or path of a repository")?;
-    let git = text(git, &parts.name_of("git"))?.to_owned();
+    let at = parts.required("git", "give the URL or path of a repository")?;
+    let git = text(at, &parts.name_of("git"))?.to_owned();
+    // With holes it is an address only once they are filled.
+    if !expression::has_hole(&git) {
+        GitUrl::parse(&git).map_err(|sentence| at.at.problem(sentence))?;
+    }
     let reference = parts.text("ref")?.map(str::to_owned);
     Ok(SourceSpec { git, reference })
 }

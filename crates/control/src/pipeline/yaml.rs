@@ -6,12 +6,16 @@
 use std::collections::HashMap;
 
 use saphyr_parser::{Event, Input, Parser, ScalarStyle, Span, Tag};
-use wire::Problem;
+use wire::{Problem, text::is_invisible};
+
+use super::fields::shown;
 
 /// Levels of lists and mappings; a pipeline needs seven. A deeper text could exhaust the stack.
 const DEPTH_MAX: usize = 20;
 /// Bytes of text plus one for each node, aliases written out: a few lines of aliases could ask for terabytes.
 const SIZE_MAX: usize = 8 * 1024 * 1024;
+/// Characters of a sentence about what is wrong.
+const DETAIL_CHARS_MAX: usize = 2000;
 
 /// Where something stands in the file, both from 1; columns count characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +32,11 @@ impl Place {
 
     /// What is wrong here.
     pub(super) fn problem(self, detail: impl Into<String>) -> Problem {
-        Problem::new(422, "Invalid pipeline", detail).at(self.line, self.column)
+        let detail = detail.into();
+        // A stranger's words may stand in it.
+        let clean =
+            detail.chars().take(DETAIL_CHARS_MAX).map(|c| if c.is_control() || is_invisible(c) { ' ' } else { c });
+        Problem::new(422, "Invalid pipeline", clean.collect::<String>()).at(self.line, self.column)
     }
 }
 
@@ -186,7 +194,8 @@ impl<'t, I: Input> Loader<'t, I> {
             };
             if let Some(first) = seen.insert(name.clone(), at) {
                 return Err(at.problem(format!(
-                    "key `{name}` stands twice in the same mapping: it is in line {} already",
+                    "key `{}` stands twice in the same mapping: it is in line {} already",
+                    shown(&name),
                     first.line
                 )));
             }
@@ -209,7 +218,7 @@ impl<'t, I: Input> Loader<'t, I> {
 fn check_tag(tag: Option<&Tag>, at: Place) -> Result<(), Problem> {
     match tag {
         Some(tag) if !tag.is_yaml_core_schema() => {
-            Err(at.problem(format!("the tag `{tag}` means nothing in a pipeline: leave it out")))
+            Err(at.problem(format!("the tag `{}` means nothing in a pipeline: leave it out", shown(&tag.to_string()))))
         }
         _ => Ok(()),
     }

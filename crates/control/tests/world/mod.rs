@@ -124,7 +124,12 @@ impl World {
     /// Starts a build of a pipeline that is given as a whole.
     pub async fn build_of(&self, text: &str, trigger: &Trigger) -> Build {
         let (build, announcements) = plan(&parse(text).unwrap(), trigger, BuildId(Uuid::now_v7()), None).unwrap();
-        match self.store.create_build(NewBuild { build, announcements, idempotency: None, told: None }).await.unwrap() {
+        match self
+            .store
+            .create_build(NewBuild { build, announcements, idempotency: None, told: None, delivery: None })
+            .await
+            .unwrap()
+        {
             Created::New(build) => build,
             other => panic!("{other:?}"),
         }

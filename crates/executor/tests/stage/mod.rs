@@ -107,6 +107,7 @@ pub(crate) fn config(id: ExecutorId, work_dir: PathBuf) -> ExecutorConfig {
         slots: 2,
         log_limit: executor::LOG_LIMIT,
         upload: executor::UploadBy::default(),
+        git_allowed: vec![executor::GitAllowed::Folder(std::env::temp_dir())],
         step_files: None,
         isolation: if in_sandbox() { IsolationChoice::Sandbox } else { IsolationChoice::Plain },
         sandbox: SandboxOptions::default(),

@@ -13,6 +13,7 @@ pub mod builds;
 pub mod concurrency;
 pub mod dead_letters;
 pub mod groups;
+pub mod hooks;
 pub mod journal;
 pub mod kept;
 pub mod leases;
@@ -177,6 +178,10 @@ macro_rules! store_conformance {
         $crate::store_conformance!(@ $fixture, secrets:
             a_secret_stands_in_its_own_place
             secrets_come_under_another_key_together
+        );
+        $crate::store_conformance!(@ $fixture, hooks:
+            a_delivery_makes_one_build
+            a_hook_lets_through_what_its_present_secret_signed
         );
         $crate::store_conformance!(@ $fixture, people:
             an_account_is_made_by_a_link_once

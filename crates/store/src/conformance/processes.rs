@@ -75,6 +75,7 @@ pub async fn an_idempotency_key_makes_one_build_in_all_processes(one: &dyn Store
         .filter_map(|one| match one.unwrap() {
             Created::New(build) => Some(build.number),
             Created::Before(_) => None,
+            Created::NoHook => panic!("no hook asked"),
             Created::NoPayload(_) => panic!("it has no files"),
             Created::OtherBody => panic!("it is the same body"),
         })

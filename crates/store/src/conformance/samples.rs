@@ -82,7 +82,7 @@ pub(super) fn build(pipeline: &str, jobs: Vec<Job>) -> NewBuild {
     };
     let queued = Event::BuildQueued { pipeline: build.pipeline.clone(), retry: false };
     let announcements = vec![Announcement::Event(queued), Announcement::Hint(labels("linux"))];
-    NewBuild { build, announcements, idempotency: None, told: None }
+    NewBuild { build, announcements, idempotency: None, told: None, delivery: None }
 }
 
 /// Writes a build that must be new.

@@ -14,6 +14,7 @@ use wire::{
 use super::{
     Details, SqlStore, concurrency,
     connection::{Connection, query},
+    hooks::{self, Marked},
     insert, labels, outbox, payloads, replies,
     rows::{self, BuildColumns, JobColumns, bytes, signed},
     view,
@@ -84,7 +85,7 @@ impl<D: Details> Builds for SqlStore<D> {
 
 /// A new build with its jobs and announcements.
 async fn create(connection: &mut Connection, new: NewBuild) -> Result<Created, StoreError> {
-    let NewBuild { mut build, announcements, idempotency, told } = new;
+    let NewBuild { mut build, announcements, idempotency, told, delivery } = new;
     if let Some(idempotency) = &idempotency {
         let before = query("SELECT id, digest FROM builds WHERE pipeline = ? AND idempotency_key = ?")
             .bind(build.pipeline.as_str())
@@ -98,6 +99,13 @@ async fn create(connection: &mut Connection, new: NewBuild) -> Result<Created, S
     }
     if let Some(missing) = payloads::hold(connection, &build).await? {
         return Ok(Created::NoPayload(missing));
+    }
+    if let Some(delivery) = &delivery {
+        match hooks::mark(connection, delivery, build.id).await? {
+            Marked::New => {}
+            Marked::Before(id) => return Ok(Created::Before(id)),
+            Marked::NoHook => return Ok(Created::NoHook),
+        }
     }
     let given = query(
         "INSERT INTO build_numbers (pipeline, last) VALUES (?, 1) \

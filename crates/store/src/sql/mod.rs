@@ -16,6 +16,7 @@ mod executors;
 mod failure;
 mod gateways;
 mod groups;
+mod hooks;
 mod insert;
 mod journal;
 mod kept;
