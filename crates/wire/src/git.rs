@@ -53,8 +53,8 @@ impl GitUrl {
             return match scheme.to_ascii_lowercase().as_str() {
                 "file" if authority.is_empty() && path.starts_with('/') => Ok(Self::Path(path.to_owned())),
                 "file" => wrong("is no absolute path behind file://"),
-                "https" => host_of(authority, false).map(|_| Self::Https).or_else(|why| wrong(why)),
-                "ssh" => host_of(authority, true).map(|_| Self::Ssh).or_else(|why| wrong(why)),
+                "https" => host_of(authority, false).map(|_| Self::Https).or_else(wrong),
+                "ssh" => host_of(authority, true).map(|_| Self::Ssh).or_else(wrong),
                 "http" => match host_of(authority, false) {
                     Ok((host, port)) => {
                         let origin = format!("http://{}:{}", host.to_ascii_lowercase(), port.unwrap_or(80));
