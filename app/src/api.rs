@@ -1,6 +1,8 @@
 //! What pages read: server functions over the [`Backend`] that the server provides with the request's authority.
 //! Writes and ranges of logs go over the public interface instead (`rest`).
 
+pub mod people;
+
 use leptos::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -13,7 +15,13 @@ use wire::{
 
 #[cfg(feature = "ssr")]
 use wire::{
-    dead_letter::DeadLettersPage, group::GroupView, search::SearchQuery, statistics::StatsView, view::InstallationView,
+    account::{AccountView, InvitationView, TokenView},
+    audit::{AuditEntry, AuditQuery},
+    dead_letter::DeadLettersPage,
+    group::GroupView,
+    search::SearchQuery,
+    statistics::StatsView,
+    view::InstallationView,
 };
 
 #[cfg(feature = "ssr")]
@@ -65,6 +73,14 @@ pub trait Backend: Send + Sync {
     fn groups(&self) -> BoxFuture<'_, Result<Vec<GroupView>, Problem>>;
     /// What nobody could process.
     fn dead_letters(&self) -> BoxFuture<'_, Result<DeadLettersPage, Problem>>;
+    /// All accounts.
+    fn accounts(&self) -> BoxFuture<'_, Result<Vec<AccountView>, Problem>>;
+    /// Invitations that can still be used.
+    fn invitations(&self) -> BoxFuture<'_, Result<Vec<InvitationView>, Problem>>;
+    /// All tokens for an admin, one's own for other people.
+    fn tokens(&self) -> BoxFuture<'_, Result<Vec<TokenView>, Problem>>;
+    /// The audit log, the newest entry first.
+    fn audit(&self, query: AuditQuery) -> BoxFuture<'_, Result<Vec<AuditEntry>, Problem>>;
     /// What is found in all logs and builds.
     fn search(&self, query: SearchQuery) -> BoxFuture<'_, Result<SearchPage, Problem>>;
 }

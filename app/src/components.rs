@@ -1,6 +1,7 @@
 //! What pages are made of, one noun per file. A component knows its own data and what it asks; which page it stands on
 //! it does not know.
 
+pub mod account_row;
 pub mod ansi;
 pub mod artifact_list;
 pub mod ask_first;
@@ -14,17 +15,20 @@ pub mod clock;
 pub mod connection;
 pub mod copy_button;
 pub mod dead_letter_row;
+pub mod deed;
 pub mod derived;
 pub mod disk_note;
 pub mod duration;
 pub mod estimate;
 pub mod executor_row;
 pub mod file_field;
+pub mod grants_field;
 pub mod group_row;
 pub mod header;
 pub mod health;
 pub mod heights;
 pub mod installation;
+pub mod invitations;
 pub mod job_graph;
 pub mod job_list;
 pub mod log_fetch;
@@ -38,6 +42,8 @@ pub mod log_rows;
 pub mod log_search;
 pub mod log_view;
 pub mod neighbours;
+pub mod own;
+pub mod own_menu;
 pub mod page_data;
 pub mod pipeline_list;
 pub mod problem_note;
@@ -47,12 +53,14 @@ pub mod rows;
 pub mod scroll;
 pub mod shortcuts;
 pub mod shown_job;
+pub mod shown_once;
 #[cfg(feature = "ssr")]
 pub mod statistics;
 pub mod status;
 pub mod step_list;
 pub mod theme;
 pub mod time;
+pub mod tokens;
 pub mod trigger_form;
 pub mod welcome;
 pub mod worker_table;

@@ -26,9 +26,10 @@ use leptos_router::{
 
 use components::{
     at_once::AtOnce, broker_note::BrokerNote, clock::Clock, disk_note::DiskNote, header::Header, health::Health,
+    own::Own,
 };
 use live::Live;
-use pages::{home::HomeRoute, not_found::NotFound, sign_in::SignInRoute, welcome::WelcomeRoute};
+use pages::{home::HomeRoute, not_found::NotFound};
 use parts::Page;
 
 /// Where the browser package is: URLs with the hash of their content.
@@ -98,6 +99,7 @@ pub fn App() -> impl IntoView {
     provide_meta_context();
     Live::provide();
     Health::provide();
+    Own::provide();
     let clock = Clock::provide();
     Effect::new(move |_| clock.hydrated());
     view! {
@@ -119,8 +121,12 @@ pub fn App() -> impl IntoView {
                     <Route path=path!("/groups") view=Page::Groups ssr=SsrMode::Async/>
                     <Route path=path!("/dead-letters") view=Page::DeadLetters ssr=SsrMode::Async/>
                     <Route path=path!("/search") view=Page::Search ssr=SsrMode::Async/>
-                    <Route path=path!("/sign-in") view=|| AtOnce(SignInRoute()) ssr=SsrMode::Async/>
-                    <Route path=path!("/welcome") view=|| AtOnce(WelcomeRoute()) ssr=SsrMode::Async/>
+                    <Route path=path!("/account") view=Page::Account ssr=SsrMode::Async/>
+                    <Route path=path!("/people") view=Page::People ssr=SsrMode::Async/>
+                    <Route path=path!("/tokens") view=Page::Tokens ssr=SsrMode::Async/>
+                    <Route path=path!("/audit") view=Page::Audit ssr=SsrMode::Async/>
+                    <Route path=path!("/sign-in") view=Page::SignIn ssr=SsrMode::Async/>
+                    <Route path=path!("/welcome") view=Page::Welcome ssr=SsrMode::Async/>
                 </Routes>
             </main>
         </Router>

@@ -75,6 +75,8 @@ pub struct Live {
     pub connection: RwSignal<Connection>,
     /// Why the page is not live while [`Connection::Partial`].
     pub refusal: RwSignal<Option<Refusal>>,
+    /// How often the server has said that something else may be done now.
+    pub renewed: RwSignal<u32>,
 }
 
 /// An event frame as the socket hands it on: what the event says is read where it is shown.
@@ -111,7 +113,7 @@ impl Live {
     /// Provides the handle; the socket is opened by [`Live::open`].
     pub fn provide() -> Self {
         let (connection, refusal) = (RwSignal::new(Connection::Connecting), RwSignal::new(None));
-        let live = Self { connection, refusal };
+        let live = Self { connection, refusal, renewed: RwSignal::new(0) };
         provide_context(live);
         live
     }
@@ -120,6 +122,12 @@ impl Live {
     pub fn open(self) {
         #[cfg(target_arch = "wasm32")]
         socket::open(self);
+    }
+
+    /// The person signs out here: the page is left by that, whatever the socket tells.
+    pub fn leaves(self) {
+        #[cfg(target_arch = "wasm32")]
+        socket::leaves();
     }
 
     /// Where this tab sits, to be sent with a command; none while the socket is away.

@@ -1,5 +1,7 @@
 //! One file per URL. A page reads its data, says what stands where, and leaves the rest to components.
 
+pub mod account;
+pub mod audit;
 pub mod build;
 pub mod dead_letters;
 pub mod executors;
@@ -8,7 +10,9 @@ pub mod groups;
 pub mod home;
 pub mod new_pipeline;
 pub mod not_found;
+pub mod people;
 pub mod pipeline;
 pub mod search;
 pub mod sign_in;
+pub mod tokens;
 pub mod welcome;

@@ -1,4 +1,4 @@
-//! What of the browser package is loaded only when a page asks for it. The first page (home, signing in) is in the main
+//! What of the browser package is loaded only when a page asks for it. The first page (home) is in the main
 //! part; each [`Part`] is a file of its own, which `cargo xtask browser` cuts out at the functions marked here. On the
 //! server they are functions like any other.
 
@@ -11,8 +11,10 @@ use leptos_router::ChooseView;
 use crate::{
     components::at_once::AtOnce,
     pages::{
-        build::BuildRoute, dead_letters::DeadLettersRoute, executors::ExecutorsRoute, gateways::GatewaysRoute,
-        groups::GroupsRoute, new_pipeline::NewPipelineRoute, pipeline::PipelineRoute, search::SearchRoute,
+        account::AccountRoute, audit::AuditRoute, build::BuildRoute, dead_letters::DeadLettersRoute,
+        executors::ExecutorsRoute, gateways::GatewaysRoute, groups::GroupsRoute, new_pipeline::NewPipelineRoute,
+        people::PeopleRoute, pipeline::PipelineRoute, search::SearchRoute, sign_in::SignInRoute, tokens::TokensRoute,
+        welcome::WelcomeRoute,
     },
 };
 
@@ -25,11 +27,13 @@ pub enum Part {
     Pipeline,
     /// What is known of the installation's processes, and of what they could not process; searching everything.
     Processes,
+    /// Signing in; people, what they may do, and what they did.
+    People,
 }
 
 impl Part {
     /// All of them, those that are likely to be wanted first.
-    pub const ALL: [Part; 3] = [Part::Build, Part::Pipeline, Part::Processes];
+    pub const ALL: [Part; 4] = [Part::Build, Part::Pipeline, Part::Processes, Part::People];
 
     /// The part that shows the page at this path; none where the main part does.
     #[must_use]
@@ -38,6 +42,7 @@ impl Part {
             "builds" => Some(Part::Build),
             "pipelines" => Some(Part::Pipeline),
             "executors" | "gateways" | "groups" | "dead-letters" | "search" => Some(Part::Processes),
+            "account" | "people" | "tokens" | "audit" | "sign-in" | "welcome" => Some(Part::People),
             _ => None,
         }
     }
@@ -49,6 +54,7 @@ impl Part {
             Part::Build => "build",
             Part::Pipeline => "pipeline",
             Part::Processes => "processes",
+            Part::People => "people",
         }
     }
 
@@ -58,6 +64,7 @@ impl Part {
             Part::Build => load_build().await,
             Part::Pipeline => load_pipeline().await,
             Part::Processes => load_processes().await,
+            Part::People => load_people().await,
         }
     }
 }
@@ -73,6 +80,12 @@ pub(crate) enum Page {
     Groups,
     DeadLetters,
     Search,
+    Account,
+    People,
+    Tokens,
+    Audit,
+    SignIn,
+    Welcome,
 }
 
 impl Page {
@@ -81,6 +94,7 @@ impl Page {
             Page::Build => Part::Build,
             Page::Pipeline | Page::NewPipeline => Part::Pipeline,
             Page::Executors | Page::Gateways | Page::Groups | Page::DeadLetters | Page::Search => Part::Processes,
+            Page::Account | Page::People | Page::Tokens | Page::Audit | Page::SignIn | Page::Welcome => Part::People,
         }
     }
 }
@@ -91,6 +105,7 @@ impl ChooseView for Page {
             Part::Build => build().await,
             Part::Pipeline => pipeline(self).await,
             Part::Processes => processes(self).await,
+            Part::People => people(self).await,
         };
         shown.unwrap_or_else(|_| AtOnce(NotLoaded()).into_any())
     }
@@ -127,6 +142,18 @@ fn processes(page: Page) -> Result<AnyView, SplitLoaderError> {
     })
 }
 
+#[wasm_split(people, wasm_split_path = leptos::wasm_split, preload(load_people), fallible)]
+fn people(page: Page) -> Result<AnyView, SplitLoaderError> {
+    Ok(match page {
+        Page::SignIn => AtOnce(SignInRoute()).into_any(),
+        Page::Welcome => AtOnce(WelcomeRoute()).into_any(),
+        Page::People => AtOnce(PeopleRoute()).into_any(),
+        Page::Tokens => AtOnce(TokensRoute()).into_any(),
+        Page::Audit => AtOnce(AuditRoute()).into_any(),
+        _ => AtOnce(AccountRoute()).into_any(),
+    })
+}
+
 /// The server has another version by now, or cannot be reached. The address is right, and a document from the server
 /// needs no part that is not there.
 #[component]
@@ -149,7 +176,8 @@ mod tests {
         assert_eq!(Part::of_path("/pipelines/new"), Some(Part::Pipeline));
         assert_eq!(Part::of_path("/gateways"), Some(Part::Processes));
         assert_eq!(Part::of_path("/search"), Some(Part::Processes));
-        for main in ["", "/", "/sign-in", "/nothing", "builds/0190"] {
+        assert_eq!(Part::of_path("/sign-in"), Some(Part::People));
+        for main in ["", "/", "/nothing", "builds/0190"] {
             assert_eq!(Part::of_path(main), None, "{main}");
         }
     }

@@ -1,5 +1,7 @@
 //! Writes, and ranges of logs, over the public interface `/api/v1`. Every failure is a [`Problem`].
 
+pub mod people;
+
 use serde::Serialize;
 use wire::{
     BuildId, DeadLetterId, ExecutorId, JobId, PipelineName, Problem, Topic,
@@ -25,6 +27,15 @@ struct Answer {
     sealed: bool,
     /// The header `x-log-offset`.
     offset: Option<u64>,
+}
+
+/// Who is signed in, and what they may do: a [`wire::account::OwnView`].
+///
+/// # Errors
+/// When the session has ended, or the server cannot be reached.
+pub async fn own() -> Result<serde_json::Value, Problem> {
+    let answer = send("GET", "/api/v1/account", JSON, None, None).await?;
+    json::read(&answer.body).map_err(unreadable)
 }
 
 /// Starts a build. `key` makes a repeat harmless: the same key never starts a second build.
@@ -221,6 +232,8 @@ async fn send(
     let method = match method {
         "PUT" => Method::PUT,
         "POST" => Method::POST,
+        "PATCH" => Method::PATCH,
+        "DELETE" => Method::DELETE,
         _ => Method::GET,
     };
     let mut request = RequestBuilder::new(url).method(method);

@@ -12,6 +12,9 @@ use leptos::prelude::*;
 use leptos_router::location::RequestUrl;
 use wire::{
     BuildId, JobId, LogLine, Outcome, PipelineName, Position, Problem, Timestamp,
+    account::{AccountView, InvitationView, OwnView, TokenView},
+    audit::{Action, AuditEntry, AuditQuery},
+    authority::{Grants, Role},
     command::BuildsQuery,
     dead_letter::{Cause, DeadLetterOrigin, DeadLetterState, DeadLetterView, DeadLettersPage},
     group::{GroupState, GroupView},
@@ -173,6 +176,54 @@ impl Backend for Record {
         Box::pin(async move { Ok(if self.is_empty { StatsView::default() } else { stats }) })
     }
 
+    fn accounts(&self) -> BoxFuture<'_, Result<Vec<AccountView>, Problem>> {
+        let account = |n: u128, name: &str, grants, disabled| AccountView {
+            id: wire::AccountId(uuid::Uuid::from_u128(n)),
+            name: name.into(),
+            grants,
+            disabled,
+            created_at: Timestamp(0),
+            signed_in_at: None,
+        };
+        let site = Grants::in_pipelines(Role::Builder, ["site".parse().unwrap()]);
+        let all = vec![account(1, "Ada <b>", Grants::everywhere(Role::Admin), false), account(2, "Eve", site, true)];
+        Box::pin(async { Ok(all) })
+    }
+
+    fn invitations(&self) -> BoxFuture<'_, Result<Vec<InvitationView>, Problem>> {
+        Box::pin(async { Ok(vec![invitation()]) })
+    }
+
+    fn tokens(&self) -> BoxFuture<'_, Result<Vec<TokenView>, Problem>> {
+        let token = TokenView {
+            id: "0123456789abcdef".into(),
+            name: "ci <i>".into(),
+            grants: Grants::everywhere(Role::Builder),
+            account: None,
+            created_by: None,
+            created_at: None,
+            expires_at: Some(Timestamp(1)),
+            used_at: None,
+        };
+        Box::pin(async { Ok(vec![token]) })
+    }
+
+    fn audit(&self, query: AuditQuery) -> BoxFuture<'_, Result<Vec<AuditEntry>, Problem>> {
+        let entry = AuditEntry {
+            id: 7,
+            at: Timestamp(0),
+            action: query.action.unwrap_or(Action::RoleChanged),
+            subject: "session:1".into(),
+            name: query.name.unwrap_or("Ada <b>".into()),
+            account: None,
+            address: Some("127.0.0.1".into()),
+            pipeline: Some("site".parse().unwrap()),
+            build: None,
+            detail: Some("Account <Eve>.".into()),
+        };
+        Box::pin(async { Ok(vec![entry; 100]) })
+    }
+
     fn groups(&self) -> BoxFuture<'_, Result<Vec<GroupView>, Problem>> {
         let group = |name: &str, can_rebuild| GroupView {
             name: name.into(),
@@ -281,6 +332,23 @@ impl Backend for Record {
     }
 }
 
+fn invitation() -> InvitationView {
+    InvitationView {
+        id: "0123456789abcdef".into(),
+        note: "For <Grace>".into(),
+        grants: Grants::in_pipelines(Role::Viewer, ["site".parse().unwrap()]),
+        invited_by: "Ada <b>".into(),
+        created_at: Timestamp(0),
+        expires_at: Timestamp(1),
+    }
+}
+
+/// An admin of everything.
+fn own() -> OwnView {
+    let grants = Grants::everywhere(Role::Admin);
+    OwnView { account: None, name: "Ada <b>".into(), grants, is_person: true }
+}
+
 /// The document that the server sends for a URL.
 async fn page(url: &str, is_empty: bool) -> String {
     // The second test of the process finds it there.
@@ -294,6 +362,7 @@ async fn page(url: &str, is_empty: bool) -> String {
             let stream = owner.with(|| {
                 let backend: Arc<dyn Backend> = Arc::new(Record { is_empty });
                 provide_context(backend);
+                provide_context(own());
                 provide_context(meta);
                 provide_context(RequestUrl::new(&url));
                 let assets =
@@ -451,4 +520,31 @@ async fn dead_letters_are_shown_with_their_reasons_and_those_that_were_decided_o
     assert!(open.contains("Retry: Not JSON") && !settled.contains("Retry: "), "{settled}");
     let empty = page("http://x/dead-letters", true).await;
     assert!(empty.contains("There are none."), "{empty}");
+}
+
+#[tokio::test]
+async fn people_tokens_and_the_audit_log_are_told_in_words_and_names_are_text() {
+    let html = page("http://x/people", false).await;
+    assert!(
+        html.contains("admin everywhere") && html.contains("builder of site") && html.contains("For &lt;Grace>"),
+        "{html}"
+    );
+    let html = page("http://x/tokens", false).await;
+    assert!(
+        html.contains("ci &lt;i>") && html.contains("made on the server's machine") && html.contains("ended "),
+        "{html}"
+    );
+    let html = page("http://x/audit?name=Ada+L&action=build_cancelled", false).await;
+    assert!(html.contains("<b>build cancelled</b>") && html.contains("Account &lt;Eve>."), "{html}");
+    assert!(html.contains("/audit?name=Ada%20L&amp;action=build_cancelled&amp;before=7"), "{html}");
+    assert!(
+        html.contains("/api/v1/audit?name=Ada%20L&amp;action=build_cancelled&amp;limit=1000&amp;format=ndjson"),
+        "{html}"
+    );
+    let html = page("http://x/audit?action=nonsense", false).await;
+    assert!(html.contains("The action in the address is not one"), "{html}");
+    for name in ["people", "tokens", "audit", "account"] {
+        let html = page(&format!("http://x/{name}"), false).await;
+        assert!(!html.contains("Ada <b>") && !html.contains("<i>"), "{name}: {html}");
+    }
 }

@@ -244,6 +244,15 @@ pub fn address() -> String {
     window().and_then(|window| window.location().href().ok()).unwrap_or_default()
 }
 
+/// Goes to the page where one signs in, from which this one is come back to.
+pub fn sign_in_again() {
+    let Some(location) = window().map(|window| window.location()) else { return };
+    let part = |part: Result<String, JsValue>| part.unwrap_or_default();
+    let here = part(location.pathname()) + &part(location.search()) + &part(location.hash());
+    // Refused only for addresses that are none.
+    let _ = location.assign(&format!("{}?ended=1&next={}", crate::SIGN_IN, encoded(&here)));
+}
+
 /// Changes the address in place: what stands behind its path, from the `?` on.
 pub fn set_place(place: &str) {
     if let Some(Ok(history)) = window().map(|window| window.history()) {

@@ -3,10 +3,11 @@
 use leptos::{prelude::*, task::spawn_local};
 use wire::{
     BuildId, Outcome, Problem,
+    authority::Role,
     view::{BuildView, State},
 };
 
-use super::{ask_first::AskFirst, problem_note::ProblemNote};
+use super::{ask_first::AskFirst, own::Own, problem_note::ProblemNote};
 use crate::rest;
 
 /// Which of the commands.
@@ -31,7 +32,9 @@ pub fn BuildActions(
     /// Told when a command was accepted.
     on_done: Callback<()>,
 ) -> impl IntoView {
-    let build = view.with_untracked(|view| view.summary.id);
+    let (build, pipeline) = view.with_untracked(|view| (view.summary.id, view.summary.pipeline.clone()));
+    let own = Own::get();
+    let may = Memo::new(move |_| own.in_pipeline(Role::Builder, &pipeline));
     let busy = RwSignal::new(false);
     let problem = RwSignal::new(None::<Problem>);
     let run = move |act: Act| {
@@ -57,7 +60,10 @@ pub fn BuildActions(
         });
     };
     let is_over = Memo::new(move |_| view.with(|view| view.summary.state == State::Finished));
-    let may_cancel = Memo::new(move |_| view.with(|view| view.summary.state != State::Finished && !view.cancelling));
+    let may_cancel =
+        Memo::new(move |_| may.get() && view.with(|view| view.summary.state != State::Finished && !view.cancelling));
+    let may_retry = Memo::new(move |_| may.get() && is_over.get());
+    let not = move || (!may.get()).then_some("To cancel or retry it you need the role builder.");
     let failed =
         Memo::new(move |_| view.with(|view| view.summary.outcome.is_some_and(|outcome| outcome != Outcome::Succeeded)));
     view! {
@@ -72,7 +78,7 @@ pub fn BuildActions(
                     run=Callback::new(move |()| run(Act::Cancel))
                 />
             </Show>
-            <Show when=move || is_over.get() && failed.get()>
+            <Show when=move || may_retry.get() && failed.get()>
                 <button
                     type="button"
                     on:click=move |_| run(Act::Retry { failed_only: true })
@@ -81,7 +87,7 @@ pub fn BuildActions(
                     "Retry failed"
                 </button>
             </Show>
-            <Show when=move || is_over.get()>
+            <Show when=move || may_retry.get()>
                 <button
                     type="button"
                     on:click=move |_| run(Act::Retry { failed_only: false })
@@ -90,6 +96,7 @@ pub fn BuildActions(
                     "Retry"
                 </button>
             </Show>
+            <span class="note">{not}</span>
             {move || problem.get().map(|problem| view! { <ProblemNote problem/> })}
         </div>
     }

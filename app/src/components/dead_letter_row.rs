@@ -3,10 +3,13 @@
 use leptos::{prelude::*, task::spawn_local};
 use wire::{
     Problem,
+    authority::Role,
     dead_letter::{Cause, DeadLetterBody, DeadLetterOrigin, DeadLetterState, DeadLetterView},
 };
 
-use super::{ask_first::AskFirst, at_once::AtOnce, connection::grouped, problem_note::ProblemNote, time::Time};
+use super::{
+    ask_first::AskFirst, at_once::AtOnce, connection::grouped, own::Own, problem_note::ProblemNote, time::Time,
+};
 use crate::rest;
 
 /// Characters of a body that are shown: some screens of them.
@@ -139,6 +142,7 @@ fn decision(letter: &DeadLetterView, on_done: Callback<()>) -> impl IntoView + u
             }
         });
     };
+    let own = Own::get();
     let of = format!("{}, {}", title(letter.cause), letter.message_id);
     let (retry_label, discard_label) = (format!("Retry: {of}"), format!("Discard: {of}"));
     let not = letter.not_retriable.clone();
@@ -149,7 +153,7 @@ fn decision(letter: &DeadLetterView, on_done: Callback<()>) -> impl IntoView + u
         "Hand it in again where it came from"
     };
     view! {
-        <div class="decision needs-js">
+        <div class="decision needs-js" class:absent=move || !own.everywhere(Role::Admin)>
             <button
                 class="small"
                 type="button"

@@ -3,10 +3,11 @@
 use leptos::{prelude::*, task::spawn_local};
 use wire::{
     Problem,
+    authority::Role,
     group::{GroupState, GroupView},
 };
 
-use super::{ask_first::AskFirst, at_once::AtOnce, connection::grouped, problem_note::ProblemNote};
+use super::{ask_first::AskFirst, at_once::AtOnce, connection::grouped, own::Own, problem_note::ProblemNote};
 use crate::rest;
 
 /// What it does, in words.
@@ -41,6 +42,7 @@ pub fn GroupRow(
     group: Memo<GroupView>,
 ) -> impl IntoView {
     let (name, can_rebuild) = group.with_untracked(|group| (group.name.clone(), group.can_rebuild));
+    let own = Own::get();
     let busy = RwSignal::new(false);
     let problem = RwSignal::new(None::<Problem>);
     let run = {
@@ -105,7 +107,7 @@ pub fn GroupRow(
                 <div><dt>"Events/s"</dt><dd>{move || number(|group| group.speed)}</dd></div>
             </dl>
             <p class="readers muted">{move || group.with(readers)}</p>
-            <div class="decision needs-js">
+            <div class="decision needs-js" class:absent=move || !own.everywhere(Role::Admin)>
                 <button class="small" type="button" aria-label=spoken disabled=move || busy.get() on:click=toggle>
                     {move || if is_paused.get() { "Resume" } else { "Pause" }}
                 </button>

@@ -3,17 +3,23 @@
 use leptos::prelude::*;
 use leptos_router::hooks::use_location;
 
-use super::{connection::ConnectionPill, health::Health, shortcuts::Shortcuts, theme::ThemeSwitch};
+use wire::authority::Role;
+
+use super::{
+    connection::ConnectionPill, health::Health, own::Own, own_menu::OwnMenu, shortcuts::Shortcuts, theme::ThemeSwitch,
+};
 use crate::{DEAD_LETTERS, SEARCH, has_session};
 
-/// Where one looks at the installation itself.
-const PLACES: [(&str, &str); 3] = [("Search", SEARCH), ("Executors", "/executors"), ("Gateways", "/gateways")];
+/// Where one looks at the installation itself, and whether that is for who is viewer everywhere.
+const PLACES: [(&str, &str, bool); 3] =
+    [("Search", SEARCH, false), ("Executors", "/executors", true), ("Gateways", "/gateways", true)];
 
-/// Name, places, connection, theme, keys, the way out.
+/// Name, places, connection, theme, keys, who is signed in.
 #[component]
 pub fn Header() -> impl IntoView {
     let path = use_location().pathname;
     let health = Health::get();
+    let own = Own::get();
     let open = move || health.known().map_or(0, |health| health.dead_letters);
     let is_here = move || (path.get() == DEAD_LETTERS).then_some("page");
     // A place to go to while something waits there for a person.
@@ -33,9 +39,10 @@ pub fn Header() -> impl IntoView {
                 </svg>
                 <span class="brand-name">"Stepcast"</span>
             </a>
-            <nav class="places" aria-label="Installation">{PLACES.map(|(name, url)| {
+            <nav class="places" aria-label="Installation">{PLACES.map(|(name, url, of_all)| {
                 let is_here = move || (path.get() == url).then_some("page");
-                view! { <a href=url aria-current=is_here>{name}</a> }
+                let class = move || if of_all && !own.everywhere(Role::Viewer) { "absent" } else { "" };
+                view! { <a href=url class=class aria-current=is_here>{name}</a> }
             }).to_vec()}
                 <a class=class href=DEAD_LETTERS aria-current=is_here>"Dead letters " <span class=number_class>{number}</span></a>
             </nav>
@@ -43,9 +50,7 @@ pub fn Header() -> impl IntoView {
             {move || has_session(&path.get()).then(|| view! { <ConnectionPill/> })}
             <ThemeSwitch/>
             <Shortcuts/>
-            {move || has_session(&path.get()).then(|| view! {
-                <form class="sign-out" method="post" action="/sign-out"><button type="submit">"Sign out"</button></form>
-            })}
+            {move || (has_session(&path.get()) && own.is_somebody()).then(|| view! { <OwnMenu/> })}
             <noscript>"JavaScript is off: this page shows how things stood when it was loaded."</noscript>
         </header>
     }

@@ -1,9 +1,14 @@
 //! Pipelines with their last builds, one row each.
 
-use leptos::{either::Either, prelude::*};
-use wire::view::PipelineSummary;
+use leptos::{
+    either::{Either, EitherOf3},
+    prelude::*,
+};
+use wire::{authority::Role, view::PipelineSummary};
 
-use super::{build_bars::BuildBars, duration, estimate, status::Status, time::Time, trigger_form::StartButton};
+use super::{
+    build_bars::BuildBars, duration, estimate, own::Own, status::Status, time::Time, trigger_form::StartButton,
+};
 use crate::browser::lowercase;
 
 /// More pipelines than these are not seen at once: a field finds one.
@@ -21,6 +26,7 @@ pub fn PipelineList(
     #[prop(into)]
     pipelines: Signal<Vec<PipelineSummary>>,
 ) -> impl IntoView {
+    let own = Own::get();
     let wanted = RwSignal::new(String::new());
     let is_long = Memo::new(move |_| pipelines.with(|all| all.len() > SEEN_MAX));
     // What stands in a field that is not there any more hides nothing.
@@ -49,7 +55,7 @@ pub fn PipelineList(
                     on:input=move |event| wanted.set(event_target_value(&event))
                 />
             </Show>
-            <a class="button" href="/pipelines/new">"New pipeline"</a>
+            <a class="button" class:absent=move || !own.everywhere(Role::Admin) href="/pipelines/new">"New pipeline"</a>
         </div>
         <p class="note quiet" role="status">{nothing}</p>
         <ul class="pipelines">
@@ -70,7 +76,11 @@ pub fn PipelineList(
 
 #[component]
 fn PipelineRow(pipeline: PipelineSummary, fresh: Memo<Option<PipelineSummary>>) -> impl IntoView {
-    let name = pipeline.name.clone();
+    let (name, own) = (pipeline.name.clone(), Own::get());
+    let may = {
+        let name = name.clone();
+        Memo::new(move |_| own.in_pipeline(Role::Builder, &name))
+    };
     let url = format!("/pipelines/{name}");
     let form = format!("{url}#build");
     let builds = move || fresh.get().map(|pipeline| pipeline.builds).unwrap_or_default();
@@ -88,11 +98,13 @@ fn PipelineRow(pipeline: PipelineSummary, fresh: Memo<Option<PipelineSummary>>) 
     };
     let needs_inputs = Memo::new(move |_| fresh.get().is_some_and(|pipeline| pipeline.needs_inputs));
     let start = move || {
-        if needs_inputs.get() {
+        if !may.get() {
+            EitherOf3::C(())
+        } else if needs_inputs.get() {
             let label = format!("Build {name}: asks for inputs");
-            Either::Left(view! { <a class="button" href=form.clone() aria-label=label>"Build…"</a> })
+            EitherOf3::A(view! { <a class="button" href=form.clone() aria-label=label>"Build…"</a> })
         } else {
-            Either::Right(view! { <StartButton name=name.clone()/> })
+            EitherOf3::B(view! { <StartButton name=name.clone()/> })
         }
     };
     view! {

@@ -45,6 +45,9 @@ fn told(reply: &ReplyView) -> (String, Option<Timestamp>) {
 pub fn ReplyLine(
     /// The build.
     id: BuildId,
+    /// Whether it may be told once more.
+    #[prop(into)]
+    may: Signal<bool>,
     /// As it was read with the page.
     reply: Option<ReplyView>,
 ) -> impl IntoView {
@@ -81,7 +84,7 @@ pub fn ReplyLine(
     Some(view! {
         <div class="reply muted">
             <span role="status">{line}</span>
-            <Show when=move || has_failed.get()>
+            <Show when=move || may.get() && has_failed.get()>
                 <button type="button" class="small needs-js" disabled=move || busy.get() on:click=run>
                     "Try now"
                 </button>

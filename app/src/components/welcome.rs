@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use leptos::{prelude::*, task::spawn_local};
 use leptos_router::hooks::use_navigate;
-use wire::{PipelineName, Problem};
+use wire::{PipelineName, Problem, authority::Role};
 
-use super::{problem_note::ProblemNote, trigger_form::Start};
+use super::{own::Own, problem_note::ProblemNote, trigger_form::Start};
 use crate::rest;
 
 /// A pipeline that anyone can run anywhere.
@@ -44,20 +44,32 @@ pub fn Welcome(
     };
     // Pressed again, it saves the same text and asks with the same key.
     let busy = move || start.busy.get() || (starting.get() && start.problem.with(Option::is_none));
-    view! {
-        <section class="welcome">
-            <h1>"No pipelines yet"</h1>
+    let own = Own::get();
+    let may = Memo::new(move |_| own.everywhere(Role::Admin));
+    let sample = move || {
+        view! {
             <p>
                 "A pipeline is one file: jobs, their steps, and which job needs which. This one only prints, on this machine, and takes about fifteen seconds. Run it and watch its lines as they come, or "
                 <a href="/pipelines/new">"write your own"</a> "."
             </p>
             <p>
-                <button class="primary large needs-js" type="button" on:click=press disabled=busy>
+                <button class="primary large needs-js" type="button" on:click=press.clone() disabled=busy>
                     "Run the sample pipeline"
                 </button>
             </p>
             {move || refused.get().or_else(|| start.problem.get()).map(|problem| view! { <ProblemNote problem/> })}
             <pre class="code" tabindex="0">{SAMPLE}</pre>
+        }
+    };
+    view! {
+        <section class="welcome">
+            <h1>"No pipelines yet"</h1>
+            <Show
+                when=move || may.get()
+                fallback=|| view! { <p>"There is none that you may see. An admin makes them, and says who sees which."</p> }
+            >
+                {sample.clone()}
+            </Show>
         </section>
     }
 }

@@ -31,6 +31,11 @@ pub fn YamlEditor(
     etag: Option<String>,
     /// What is done once it is saved, with the name.
     on_saved: Callback<String>,
+    /// Whether it may be saved; else it is there to be read.
+    #[prop(into)]
+    may: Signal<bool>,
+    /// What is said where it may not.
+    not: &'static str,
 ) -> impl IntoView {
     // Without scripts nothing can be saved.
     let clock = Clock::get();
@@ -100,7 +105,7 @@ pub fn YamlEditor(
                     spellcheck="false"
                     autocapitalize="off"
                     wrap="off"
-                    readonly=move || !clock.is_hydrated()
+                    readonly=move || !clock.is_hydrated() || !may.get()
                     rows=move || numbers.get().max(12)
                     on:input=move |event| {
                         text.set(event_target_value(&event));
@@ -116,6 +121,7 @@ pub fn YamlEditor(
                 // A button that is disabled, or pressed by a mouse, would take the focus from the text.
                 <button
                     class="primary needs-js"
+                    class:absent=move || !may.get()
                     type="button"
                     on:mousedown=|event| event.prevent_default()
                     on:click=save
@@ -125,6 +131,7 @@ pub fn YamlEditor(
                 </button>
                 <span class="hint" role="status">
                     {move || match (told.get(), changed()) {
+                        _ if !may.get() => not,
                         (true, false) => "Saved",
                         (_, true) => "Not saved yet",
                         _ => "",

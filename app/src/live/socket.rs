@@ -64,6 +64,8 @@ struct Link {
     retry: u64,
     lost_at: Option<i64>,
     refused: bool,
+    /// The person signs out in this tab.
+    leaving: bool,
     /// Watches that were there when the socket was lost and have not caught up yet.
     away: HashSet<WatchId>,
     live: Option<Live>,
@@ -102,6 +104,10 @@ pub(super) fn open(live: Live) {
         }
     });
     browser::every(1_000, move || check(live));
+}
+
+pub(super) fn leaves() {
+    with(|link| link.leaving = true);
 }
 
 pub(super) fn meta() -> Option<SocketMeta> {
@@ -265,6 +271,13 @@ fn lose(live: Live, code: u16) {
     } else {
         Connection::Reconnecting { since }
     });
+    if code == CloseCode::Renewed.number() {
+        live.renewed.update(|renewed| *renewed += 1);
+    }
+    if code == CloseCode::SignedOut.number() && !with(|link| link.leaving) {
+        browser::sign_in_again();
+        return;
+    }
     retry(live);
 }
 

@@ -7,6 +7,7 @@ use leptos_meta::Title;
 use leptos_router::hooks::{use_params_map, use_query_map};
 use wire::{
     BuildId, JobId,
+    authority::Role,
     command::Query,
     view::{BuildSummary, BuildView, State},
 };
@@ -27,6 +28,7 @@ use crate::{
         log_panel::LogPanel,
         log_view::LogHandle,
         neighbours::Neighbours,
+        own::Own,
         page_data::{page_data, read_once, typed},
         reply_line::ReplyLine,
         shown_job::shown_job,
@@ -142,6 +144,9 @@ fn BuildHeader(
     let cancelling = Memo::new(move |_| view.with(|view| view.cancelling && view.summary.state != State::Finished));
     let (build, reply) = view.with_untracked(|view| (view.summary.id, view.reply.clone()));
     let id = build.to_string();
+    let own = Own::get();
+    let pipeline = view.with_untracked(|view| view.summary.pipeline.clone());
+    let may = Memo::new(move |_| own.in_pipeline(Role::Builder, &pipeline));
     let inputs = view.with_untracked(|view| view.inputs.clone());
     let inputs = inputs
         .into_iter()
@@ -198,6 +203,6 @@ fn BuildHeader(
             </div>
             {inputs}
         </dl>
-        <ReplyLine id=build reply/>
+        <ReplyLine id=build may reply/>
     }
 }

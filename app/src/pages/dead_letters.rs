@@ -15,6 +15,7 @@ use crate::{
         at_once::AtOnce,
         connection::grouped,
         dead_letter_row::DeadLetterRow,
+        own::not_admin,
         page_data::{page_data, read_once, typed},
     },
     live::keep_live,
@@ -63,7 +64,7 @@ fn show(now: RwSignal<DeadLettersPage>) -> impl IntoView {
             <h1 node_ref=heading tabindex="-1">"Dead letters"</h1>
             <span class="count" role="status">{count}</span>
         </div>
-        <p class="about">"What could not be processed, and why. Nothing waits behind it, and nobody tries it again unless you say so."</p>
+        <p class="about">"What could not be processed, and why. Nothing waits behind it, and nobody tries it again unless somebody says so." {not_admin(" To decide on it you need the role admin everywhere.")}</p>
         <ul class="letters" aria-label="Open">
             <For each=move || open.get() key=key children=move |letter| view! { <DeadLetterRow letter on_done/> }/>
         </ul>

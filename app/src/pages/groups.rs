@@ -11,6 +11,7 @@ use crate::{
     components::{
         at_once::AtOnce,
         group_row::GroupRow,
+        own::not_admin,
         page_data::{page_data, read_once, typed},
     },
     live::keep_live,
@@ -46,7 +47,7 @@ fn show(now: RwSignal<Vec<GroupView>>) -> impl IntoView {
         </div>
         <p class="about">
             "Each reads the stream of events by itself: the recorder writes what builds show, analytics counts it, search finds it. One that stands still holds up no other. See also "
-            <a href="/gateways">"gateways"</a> " and " <a href="/executors">"executors"</a> "."
+            <a href="/gateways">"gateways"</a> " and " <a href="/executors">"executors"</a> "." {not_admin(" To pause or rebuild one you need the role admin everywhere.")}
         </p>
         <ul class="executors groups" aria-label="Consumer groups">
             <For each=move || names.get() key=Clone::clone children=row/>

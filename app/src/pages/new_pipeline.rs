@@ -3,8 +3,9 @@
 use leptos::prelude::*;
 use leptos_meta::Title;
 use leptos_router::hooks::use_navigate;
+use wire::authority::Role;
 
-use crate::components::yaml_editor::YamlEditor;
+use crate::components::{own::Own, yaml_editor::YamlEditor};
 
 const TEMPLATE: &str = include_str!("new_pipeline/template.yaml");
 
@@ -12,6 +13,8 @@ const TEMPLATE: &str = include_str!("new_pipeline/template.yaml");
 #[component]
 pub fn NewPipelineRoute() -> impl IntoView {
     let navigate = use_navigate();
+    let own = Own::get();
+    let may = Signal::derive(move || own.everywhere(Role::Admin));
     let go = Callback::new(move |name: String| navigate(&format!("/pipelines/{name}"), Default::default()));
     view! {
         <Title text="New pipeline"/>
@@ -22,6 +25,6 @@ pub fn NewPipelineRoute() -> impl IntoView {
             <h1>"New pipeline"</h1>
         </div>
         <p class="about">"It is saved under the name that its text gives."</p>
-        <YamlEditor yaml=TEMPLATE.to_owned() on_saved=go/>
+        <YamlEditor yaml=TEMPLATE.to_owned() on_saved=go may not="To make a pipeline you need the role admin everywhere."/>
     }
 }

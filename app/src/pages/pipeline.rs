@@ -5,7 +5,7 @@ use std::sync::Arc;
 use leptos::{prelude::*, task::spawn_local};
 use leptos_meta::Title;
 use leptos_router::hooks::{use_params_map, use_query_map};
-use wire::{PipelineName, Problem, command::Query, view::PipelineView};
+use wire::{PipelineName, Problem, authority::Role, command::Query, view::PipelineView};
 
 use super::not_found::NotFound;
 use crate::{
@@ -16,6 +16,7 @@ use crate::{
         build_list::BuildList,
         duration,
         estimate::Usual,
+        own::Own,
         page_data::{page_data, read, typed},
         problem_note::ProblemNote,
         trigger_form::{StartButton, TriggerForm},
@@ -88,12 +89,18 @@ fn Pipeline(page: PipelinePage, filter: Memo<Filter>) -> impl IntoView {
             });
         })
     };
+    let own = Own::get();
+    let (builds_it, changes_it) = {
+        let (one, other) = (name.clone(), name.clone());
+        let builds_it = Memo::new(move |_| own.in_pipeline(Role::Builder, &one));
+        (builds_it, Memo::new(move |_| own.in_pipeline(Role::Admin, &other)))
+    };
     let inputs = Memo::new(move |_| said.with(|said: &PipelineView| said.inputs.clone()));
     let start = {
         let name = name.clone();
         move || {
             let name = name.clone();
-            inputs.with(Vec::is_empty).then(|| {
+            (builds_it.get() && inputs.with(Vec::is_empty)).then(|| {
                 view! {
                     <div id="build" class="start">
                         <StartButton name primary=true/>
@@ -106,7 +113,7 @@ fn Pipeline(page: PipelinePage, filter: Memo<Filter>) -> impl IntoView {
         let name = name.clone();
         move || {
             let name = name.clone();
-            Some(inputs.get()).filter(|inputs| !inputs.is_empty()).map(|inputs| {
+            Some(inputs.get()).filter(|inputs| builds_it.get() && !inputs.is_empty()).map(|inputs| {
                 view! {
                     <section id="build" class="start-panel needs-js">
                         <h2>"Start a build"</h2>
@@ -125,6 +132,7 @@ fn Pipeline(page: PipelinePage, filter: Memo<Filter>) -> impl IntoView {
             <h1>{name.to_string()}</h1>
             <span class="space"></span>
             {start}
+            <span class="note">{move || (!builds_it.get()).then_some("To build it you need the role builder.")}</span>
         </div>
         <p class="about">{move || said.with(|said| said.description.clone())}</p>
         {move || problem.get().map(|problem| view! { <ProblemNote problem/> })}
@@ -147,7 +155,7 @@ fn Pipeline(page: PipelinePage, filter: Memo<Filter>) -> impl IntoView {
         </section>
         <section>
             <h2>"Pipeline file"</h2>
-            <YamlEditor yaml name=name.to_string() etag on_saved=read_anew/>
+            <YamlEditor yaml name=name.to_string() etag on_saved=read_anew may=changes_it not="To change it you need the role admin."/>
         </section>
     }
 }

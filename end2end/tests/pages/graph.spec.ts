@@ -136,6 +136,7 @@ test("signing out ends the session", async ({ page, expectedComplaints }) => {
   // The page that is left has its socket closed.
   expectedComplaints.push(/status of 401/);
   await open(page, "/");
+  await page.getByRole("button", { name: "Signed in as Ada" }).click();
   await page.getByRole("button", { name: "Sign out" }).click();
   await expect(page).toHaveURL(/\/sign-in$/);
   expect((await page.request.get("/api/v1/pipelines")).status()).toBe(401);

@@ -19,7 +19,7 @@ test("a page is live with its own part, and the others follow by themselves", as
   await open(page, "/executors");
   expect(asked[0]).toBe("processes");
   release();
-  await expect.poll(() => [...new Set(asked)].sort()).toEqual(["build", "pipeline", "processes"]);
+  await expect.poll(() => [...new Set(asked)].sort()).toEqual(["build", "people", "pipeline", "processes"]);
 });
 
 test("a page whose part cannot be loaded says so, and is there when it is loaded again", async ({ page, api, expectedComplaints }) => {

@@ -1,4 +1,5 @@
-//! `GET /api/v1/audit`: who did what, and when. A page of it as JSON; with `Accept: application/x-ndjson` an entry a line.
+//! `GET /api/v1/audit`: who did what, and when. A page of it as JSON; with `Accept: application/x-ndjson`, or
+//! `format=ndjson` for links, an entry a line.
 
 use std::sync::Arc;
 
@@ -32,6 +33,7 @@ pub(crate) async fn list(
     headers: HeaderMap,
 ) -> Answer<Response> {
     let mut wanted = AuditQuery::default();
+    let mut as_lines = header_text(&headers, "accept")?.is_some_and(|accept| accept.contains("application/x-ndjson"));
     for (name, value) in pairs {
         match name.as_str() {
             _ if value.is_empty() => {}
@@ -41,15 +43,20 @@ pub(crate) async fn list(
             "account" => wanted.account = Some(parse("`account`", &value)?),
             "name" => wanted.name = Some(value),
             "action" => wanted.action = Some(parse("`action`", &value)?),
+            "format" if value == "ndjson" => as_lines = true,
+            "format" => {
+                let sentence = "`format` must be `ndjson`; without it the answer is JSON.";
+                return Err(Problem::new(400, "Invalid parameter", sentence).into());
+            }
             other => {
                 let sentence =
-                    format!("`{other}` is not known here: use before, limit, pipeline, account, name, action.");
+                    format!("`{other}` is not known here: use before, limit, pipeline, account, name, action, format.");
                 return Err(Problem::new(400, "Invalid parameter", sentence).into());
             }
         }
     }
     let entries = accounts::audit(&core, &who, &wanted).await?;
-    if !header_text(&headers, "accept")?.is_some_and(|accept| accept.contains("application/x-ndjson")) {
+    if !as_lines {
         return Ok(Json(entries).into_response());
     }
     let mut body = Vec::with_capacity(entries.len() * 256);

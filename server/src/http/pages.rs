@@ -5,19 +5,21 @@ use std::sync::Arc;
 
 use app::{
     Assets,
-    api::{Backend, BoxFuture},
+    api::{Backend, BoxFuture, people::Invited},
     pages::not_found::Missing,
     parts::Part,
 };
 use axum::{
     body::Body,
     extract::{Request, State},
-    http::{StatusCode, header},
+    http::{StatusCode, Uri, header},
     response::{IntoResponse as _, Redirect, Response},
 };
 use leptos::{nonce::Nonce, prelude::provide_context};
 use wire::{
     Authority, BuildId, JobId, PipelineName, Problem,
+    account::{AccountView, InvitationView, TokenView},
+    audit::{AuditEntry, AuditQuery},
     authority::Need,
     command::BuildsQuery,
     dead_letter::DeadLettersPage,
@@ -28,11 +30,15 @@ use wire::{
 };
 
 use crate::{
-    assets,
+    accounts, assets,
     core::Core,
     groups,
-    http::{problem::Rejection, safety, sign_in, who::Who},
-    queries,
+    http::{
+        problem::Rejection,
+        safety, sign_in,
+        who::{Shown, Who},
+    },
+    queries, secret,
 };
 
 /// Tells the page renderer which runtime it is in. Once for the process; again changes nothing.
@@ -41,20 +47,50 @@ pub(crate) fn run_on_tokio() {
 }
 
 /// Any address that is a page.
-pub(crate) async fn render(State(core): State<Arc<Core>>, who: Option<Who>, request: Request<Body>) -> Response {
+pub(crate) async fn render(
+    State(core): State<Arc<Core>>,
+    who: Option<Who>,
+    shown: Option<Shown>,
+    request: Request<Body>,
+) -> Response {
+    let invited = invited(&core, request.uri().clone()).await;
     let Some(Who(who)) = who else {
         if !matches!(request.uri().path(), "/sign-in" | "/welcome") {
             let wanted = request.uri().path_and_query().map_or("/", |wanted| wanted.as_str());
             return Redirect::to(&sign_in::address(wanted, &[])).into_response();
         }
-        return page(request, || {}).await;
+        return page(request, move || provide_invited(invited.as_ref())).await;
     };
+    let own = shown.map(|shown| accounts::own(&who, shown.credential()));
     let (health, context) = (queries::health(&core, &who).await, context(core, who));
     page(request, move || {
         provide_context(health.clone());
+        if let Some(own) = own.clone() {
+            provide_context(own);
+        }
+        provide_invited(invited.as_ref());
         context();
     })
     .await
+}
+
+/// What the invitation is good for that the page of welcome is opened with. Who has its secret may know that.
+async fn invited(core: &Core, address: Uri) -> Option<Invited> {
+    let query = address.query().filter(|_| address.path() == "/welcome")?;
+    let secret = query.split('&').find_map(|pair| pair.strip_prefix("invitation="))?;
+    match core.store.invitation(&secret::sha256(secret)).await {
+        Ok(found) => Some(Invited(found)),
+        Err(failure) => {
+            tracing::warn!(%failure, "an invitation cannot be looked up: its page does not say what it gives");
+            None
+        }
+    }
+}
+
+fn provide_invited(invited: Option<&Invited>) {
+    if let Some(invited) = invited {
+        provide_context(invited.clone());
+    }
 }
 
 async fn page(request: Request<Body>, context: impl Fn() + Clone + Send + Sync + 'static) -> Response {
@@ -155,6 +191,22 @@ impl Backend for PageBackend {
             self.who.need(Need::See(&pipeline))?;
             self.core.store.statistics(Some(&pipeline), DAYS).await.map_err(queries::store_problem)
         })
+    }
+
+    fn accounts(&self) -> BoxFuture<'_, Result<Vec<AccountView>, Problem>> {
+        Box::pin(accounts::accounts(&self.core, &self.who))
+    }
+
+    fn invitations(&self) -> BoxFuture<'_, Result<Vec<InvitationView>, Problem>> {
+        Box::pin(accounts::invitations(&self.core, &self.who))
+    }
+
+    fn tokens(&self) -> BoxFuture<'_, Result<Vec<TokenView>, Problem>> {
+        Box::pin(accounts::tokens(&self.core, &self.who))
+    }
+
+    fn audit(&self, query: AuditQuery) -> BoxFuture<'_, Result<Vec<AuditEntry>, Problem>> {
+        Box::pin(async move { accounts::audit(&self.core, &self.who, &query).await })
     }
 
     fn groups(&self) -> BoxFuture<'_, Result<Vec<GroupView>, Problem>> {

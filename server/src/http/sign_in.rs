@@ -42,9 +42,9 @@ pub(crate) struct SignIn {
     next: String,
 }
 
-/// The address of the sign-in page from which `next` goes on; `flags` are parameters of it.
+/// The address of the sign-in page from which `next` goes on; `flags` are parameters of it, with their values.
 pub(crate) fn address(next: &str, flags: &[&str]) -> String {
-    let mut parameters: Vec<String> = flags.iter().map(|flag| format!("{flag}=1")).collect();
+    let mut parameters: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
     if next != "/" && is_here(next) {
         parameters.push(format!("next={}", encoded(next)));
     }
@@ -94,6 +94,7 @@ pub(crate) async fn sign_in(
     Address(from): Address,
     former: Option<Shown>,
     session: Session,
+    headers: HeaderMap,
     form: Result<Form<SignIn>, FormRejection>,
 ) -> Response {
     let form = match form {
@@ -116,7 +117,12 @@ pub(crate) async fn sign_in(
     };
     let signed_in = match judged {
         Ok(signed_in) => signed_in,
-        Err(NotIn::Wrong) => return Redirect::to(&address(&form.next, &["wrong"])).into_response(),
+        Err(NotIn::Wrong) => return Redirect::to(&address(&form.next, &["wrong=1"])).into_response(),
+        // A person is told by the page itself.
+        Err(NotIn::Wait(wait)) if for_people(&headers) => {
+            let address = address(&form.next, &[&format!("wait={}", wait_seconds(wait))]);
+            return Redirect::to(&address).into_response();
+        }
         Err(NotIn::Wait(wait)) => return limited(wait),
         Err(NotIn::Problem(problem)) => return Rejection(problem).into_response(),
     };
@@ -167,12 +173,12 @@ mod tests {
     #[test]
     fn one_goes_on_to_a_path_of_this_site_only() {
         assert_eq!(address("/builds/1?job=2&x=%20", &[]), "/sign-in?next=/builds/1%3fjob%3d2%26x%3d%2520");
-        assert_eq!(address("/a", &["wrong"]), "/sign-in?wrong=1&next=/a");
+        assert_eq!(address("/a", &["wrong=1"]), "/sign-in?wrong=1&next=/a");
         assert_eq!(address("/", &[]), "/sign-in");
         for elsewhere in ["", "//evil", "/\\evil", "/\t/evil", "/a\\b", "https://evil", "javascript:x", "evil", "/a b"]
         {
             assert!(!is_here(elsewhere), "{elsewhere:?}");
-            assert_eq!(address(elsewhere, &["wrong"]), "/sign-in?wrong=1");
+            assert_eq!(address(elsewhere, &["wrong=1"]), "/sign-in?wrong=1");
         }
     }
 }

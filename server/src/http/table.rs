@@ -167,6 +167,10 @@ pub(crate) const FUNCTIONS: &[Row] = &[
     ("POST", "groups", SeeAll),
     ("POST", "dead_letters", SeeAll),
     ("POST", "search", SignedIn),
+    ("POST", "people", Run),
+    // One's own; all for an admin.
+    ("POST", "tokens", SignedIn),
+    ("POST", "audit", Run),
 ];
 
 /// The need of a route; the inner one is none where the address is known and the method is not.

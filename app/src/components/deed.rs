@@ -1,0 +1,51 @@
+//! Something that is asked of the server by a button: one at a time, and why it was refused.
+
+use leptos::{prelude::*, task::spawn_local};
+use wire::Problem;
+
+/// How it stands.
+#[derive(Clone, Copy)]
+pub struct Deed {
+    /// It is under way.
+    pub busy: RwSignal<bool>,
+    /// Why the last one was refused.
+    pub problem: RwSignal<Option<Problem>>,
+}
+
+impl Deed {
+    /// Nothing was asked yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { busy: RwSignal::new(false), problem: RwSignal::new(None) }
+    }
+
+    /// Asks, unless the former one is under way; `done` gets the answer if it was not refused and its place is still there.
+    pub fn ask<T: 'static>(
+        self,
+        asked: impl Future<Output = Result<T, Problem>> + 'static,
+        done: impl FnOnce(T) + 'static,
+    ) {
+        if self.busy.get_untracked() {
+            return;
+        }
+        self.busy.set(true);
+        self.problem.set(None);
+        spawn_local(async move {
+            let answer = asked.await;
+            // The person may have left the page meanwhile.
+            if self.busy.try_set(false).is_some() {
+                return;
+            }
+            match answer {
+                Ok(answer) => done(answer),
+                Err(refused) => self.problem.set(Some(refused)),
+            }
+        });
+    }
+}
+
+impl Default for Deed {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,45 @@
+//! Who is signed in, with what belongs to them: a menu that works without scripts, too.
+
+use leptos::{html, prelude::*};
+use wire::authority::Role;
+
+use super::own::Own;
+use crate::live::Live;
+
+/// The button in the header, and the menu below it.
+#[component]
+pub fn OwnMenu() -> impl IntoView {
+    let own = Own::get();
+    let live = use_context::<Live>();
+    let menu = NodeRef::<html::Div>::new();
+    let close = move |_| {
+        if let Some(menu) = menu.get_untracked() {
+            // Refused only where it is closed already.
+            let _ = menu.hide_popover();
+        }
+    };
+    let leave = move |_| {
+        if let Some(live) = live {
+            live.leaves();
+        }
+    };
+    let initial = move || own.name().chars().next().map(String::from);
+    let of_admins = move || if own.everywhere(Role::Admin) { "" } else { "absent" };
+    view! {
+        <button class="own" type="button" popovertarget="own" aria-label=move || format!("Signed in as {}", own.name())>
+            <span class="initial" aria-hidden="true">{initial}</span>
+            <span class="own-name">{move || own.name()}</span>
+        </button>
+        <div id="own" popover="auto" node_ref=menu on:click=close>
+            <nav aria-label="Yours">
+                <a href="/account">"Account"</a>
+                <a href="/tokens">"Tokens"</a>
+                <a href="/people" class=of_admins>"People"</a>
+                <a href="/audit" class=of_admins>"Audit log"</a>
+            </nav>
+            <form class="sign-out" method="post" action="/sign-out" on:submit=leave>
+                <button type="submit">"Sign out"</button>
+            </form>
+        </div>
+    }
+}

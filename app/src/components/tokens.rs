@@ -1,0 +1,165 @@
+//! Tokens for programs: the form that makes one, and those that there are.
+
+use leptos::{either::Either, prelude::*};
+use wire::{
+    account::{MadeToken, NewToken, TokenView},
+    authority::{Grants, Role},
+};
+
+use super::{
+    ask_first::AskFirst,
+    clock::Clock,
+    deed::Deed,
+    grants_field::{GrantsField, in_words},
+    problem_note::ProblemNote,
+    shown_once::ShownOnce,
+    time::Time,
+};
+use crate::rest::people;
+
+/// Characters of a token's name.
+const NAME_CHARS_MAX: &str = "100";
+/// For how many days a token may be good, as it is offered; none for ever.
+const DAYS: [(&str, &str); 5] =
+    [("7", "a week"), ("30", "30 days"), ("90", "90 days"), ("365", "a year"), ("", "until it is revoked")];
+/// Unless another is chosen.
+const DAYS_AT_FIRST: &str = "90";
+
+/// What a new token may do unless something else is chosen: to build is what programs want, where their maker may.
+fn at_first(within: &Grants) -> Grants {
+    match within.everywhere {
+        Some(role) => Grants::everywhere(role.min(Role::Builder)),
+        None => {
+            let few = within.pipelines.iter().map(|(name, role)| (name.clone(), (*role).min(Role::Builder)));
+            Grants { everywhere: None, pipelines: few.collect() }
+        }
+    }
+}
+
+/// The form.
+#[component]
+pub fn TokenForm(
+    /// What who makes it may do: it does no more.
+    within: Grants,
+    /// Pipelines in which one can have a role.
+    pipelines: Vec<String>,
+    /// Told when one was made.
+    on_done: Callback<()>,
+) -> impl IntoView {
+    let deed = Deed::new();
+    let name = RwSignal::new(String::new());
+    let days = RwSignal::new(DAYS_AT_FIRST.to_owned());
+    let grants = RwSignal::new(at_first(&within));
+    let made = RwSignal::new(None::<MadeToken>);
+    let submit = move |event: leptos::ev::SubmitEvent| {
+        event.prevent_default();
+        let expires_in = days.get_untracked().parse::<u64>().ok().map(|days| days * 24 * 3600);
+        let wanted = NewToken { name: name.get_untracked(), grants: grants.get_untracked(), expires_in };
+        deed.ask(people::create_token(wanted), move |token| {
+            made.set(Some(token));
+            name.set(String::new());
+            let _ = on_done.try_run(());
+        });
+    };
+    let shown = move || {
+        made.get().map(|MadeToken { secret, token }| {
+            view! {
+                <ShownOnce secret label="Copy the token">
+                    "The token " <b>{token.name}</b> " (" {in_words(&token.grants)} "). Keep it where its program finds it: it is not shown again."
+                </ShownOnce>
+            }
+        })
+    };
+    let options = DAYS.map(|(days, text)| view! { <option value=days selected=days == DAYS_AT_FIRST>{text}</option> });
+    view! {
+        <form class="trigger needs-js" on:submit=submit>
+            <div class="field">
+                <label for="token-name">"What it is for"</label>
+                <input
+                    id="token-name"
+                    type="text"
+                    required
+                    maxlength=NAME_CHARS_MAX
+                    autocomplete="off"
+                    prop:value=move || name.get()
+                    on:input=move |event| name.set(event_target_value(&event))
+                />
+            </div>
+            <GrantsField grants pipelines within/>
+            <div class="field">
+                <label for="token-days">"Good for"</label>
+                <select id="token-days" on:change=move |event| days.set(event_target_value(&event))>
+                    {options.to_vec()}
+                </select>
+            </div>
+            {move || deed.problem.get().map(|problem| view! { <ProblemNote problem/> })}
+            <button class="primary" type="submit" disabled=move || deed.busy.get()>"Make a token"</button>
+        </form>
+        {shown}
+    }
+}
+
+/// One that there is.
+#[component]
+pub fn TokenRow(
+    /// The token.
+    token: TokenView,
+    /// Told when it was taken back.
+    on_done: Callback<()>,
+) -> impl IntoView {
+    let TokenView { id, name, grants, created_by, expires_at, used_at, .. } = token;
+    let now = untrack(|| Clock::get().now());
+    let deed = Deed::new();
+    let spoken = format!("Revoke {name}");
+    let revoke = Callback::new(move |()| {
+        deed.ask(people::revoke_token(id.clone()), move |()| {
+            let _ = on_done.try_run(());
+        });
+    });
+    let has_ended = expires_at.is_some_and(|at| at <= now);
+    let ends = match expires_at {
+        Some(at) => Either::Left(view! { {if has_ended { "ended " } else { "ends " }} <Time at/> }),
+        None => Either::Right("does not end"),
+    };
+    let used = match used_at {
+        Some(at) => Either::Left(view! { "last used " <Time at/> }),
+        None => Either::Right("never used"),
+    };
+    let by = created_by.map_or_else(|| "made on the server's machine".to_owned(), |by| format!("made by {by}"));
+    view! {
+        <li class="person" class:disabled=has_ended>
+            <div class="who">
+                <span class="name">{name}</span>
+                <p class="muted">{in_words(&grants)} ", " {by}</p>
+            </div>
+            <span class="when muted"><span>{used}</span> <span>{ends}</span></span>
+            <div class="decision needs-js">
+                <AskFirst
+                    label="Revoke"
+                    spoken=Some(spoken)
+                    question="Revoke it? What uses it is shut out at once."
+                    yes="Revoke it"
+                    no="Keep it"
+                    small=true
+                    busy=deed.busy
+                    run=revoke
+                />
+            </div>
+            {move || deed.problem.get().map(|problem| view! { <ProblemNote problem/> })}
+        </li>
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_token_builds_where_its_maker_may_and_no_more() {
+        assert_eq!(at_first(&Grants::everywhere(Role::Admin)), Grants::everywhere(Role::Builder));
+        assert_eq!(at_first(&Grants::everywhere(Role::Viewer)), Grants::everywhere(Role::Viewer));
+        let site = |role| Grants::in_pipelines(role, ["site".parse().unwrap()]);
+        assert_eq!(at_first(&site(Role::Admin)), site(Role::Builder));
+        assert!(at_first(&site(Role::Viewer)).within(&site(Role::Viewer)));
+    }
+}
