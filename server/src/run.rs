@@ -1,5 +1,7 @@
 //! Starts the parts that this process has the roles of, and runs them until a signal comes.
 
+mod executor;
+
 use std::{
     future::IntoFuture as _,
     io::Write as _,
@@ -15,7 +17,6 @@ use control::{
     attached::Attachments,
     service::{Brake, ControlConfig},
 };
-use executor::ExecutorConfig;
 use gateway::{Gateway, GatewayConfig};
 use store::Store;
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
@@ -29,7 +30,7 @@ use crate::{
     backend::{self, OpenBroker},
     backoff::Backoff,
     chunks, commands,
-    config::{ServeOptions, data_dir::DataDir, isolation::guard_program, roles::Role, secrets_key::SecretsKey},
+    config::{ServeOptions, data_dir::DataDir, roles::Role, secrets_key::SecretsKey},
     core::Core,
     desk::ServerDesk,
     groups::{self, GroupParts},
@@ -152,7 +153,7 @@ async fn start(
         }
     }
     if roles.has(Role::Executor) {
-        start_executor(running, &parts)?;
+        executor::start(running, &parts)?;
     } else {
         parts.stop.executor_ended.cancel();
     }
@@ -417,20 +418,6 @@ async fn start_gateway(
     Ok(())
 }
 
-fn start_executor(running: &mut Running, parts: &Parts) -> Result<(), String> {
-    let config = executor_config(parts)?;
-    let (broker, stop) = (parts.broker.clone(), parts.stop.clone());
-    running.spawn(async move {
-        executor::run(broker, config, stop.shutdown.clone()).await.map_err(|failure| failure.to_string())?;
-        stop.executor_ended.cancel();
-        if stop.draining.is_cancelled() {
-            stop.shutdown.cancelled().await;
-        }
-        Ok(())
-    });
-    Ok(())
-}
-
 /// After SIGTERM, once the executor of this process has ended, which its sockets may still watch.
 async fn drain_gateway(gateway: &Gateway, stop: &Stop, notice: Duration) {
     let drain = async {
@@ -465,29 +452,6 @@ fn reachable(address: SocketAddr) -> SocketAddr {
         return SocketAddr::new(loopback, address.port());
     }
     address
-}
-
-fn executor_config(parts: &Parts) -> Result<ExecutorConfig, String> {
-    let Parts { options, data_dir, .. } = parts;
-    let id = data_dir.executor_id()?;
-    let short = id.to_string();
-    Ok(ExecutorConfig {
-        id,
-        secret: Some(data_dir.executor_secret()?),
-        name: format!("ex-{}", &short[..4]),
-        labels: options.labels(),
-        slots: options.slots(),
-        log_limit: options.log_limit,
-        upload: options.upload.into(),
-        isolation: options.isolation.isolation.into(),
-        sandbox: options.isolation.sandbox([Some(data_dir.path()), options.artifacts.as_deref()]),
-        limits: options.isolation.limits(),
-        git_allowed: parts.options.git_allow.clone(),
-        step_files: parts.step_files,
-        work_dir: data_dir.work(),
-        draining: parts.stop.draining.clone(),
-        guard_program: guard_program()?,
-    })
 }
 
 /// Runs until a part ends: after the signal that is right, before it the others are stopped too.

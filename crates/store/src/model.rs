@@ -1,6 +1,7 @@
 //! What a store keeps, as types that cannot be wrong. What readers are shown stands in `wire::view`.
 
 pub mod dead_letter;
+mod executor;
 mod journal;
 pub mod reply;
 pub mod retention;
@@ -11,8 +12,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use wire::{
-    AccountId, BuildId, ClientId, Event, EventMessage, ExecutorId, Isolation, JobId, LabelSet, Limits, Outcome,
-    PayloadId, PipelineName, ServerId, Timestamp,
+    AccountId, BuildId, ClientId, Event, EventMessage, ExecutorId, JobId, LabelSet, Limits, Outcome, PayloadId,
+    PipelineName, ServerId, Timestamp,
     authority::Grants,
     concurrency::ConcurrencySpec,
     event::Recorded,
@@ -25,6 +26,7 @@ use wire::{
 
 use crate::audit::NewEntry;
 
+pub use executor::{ExecutorRow, Registration};
 pub use journal::{JournalChange, JournalContents, JournalMessage};
 
 /// A build with all its jobs: what one decision sees and changes.
@@ -445,36 +447,6 @@ pub struct Refused {
     pub position: wire::Position,
     /// One sentence.
     pub reason: String,
-}
-
-/// What an executor said of itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExecutorRow {
-    /// Its id.
-    pub id: ExecutorId,
-    /// Which start of it.
-    pub incarnation: Uuid,
-    /// For people.
-    pub name: String,
-    /// What it offers.
-    pub labels: LabelSet,
-    /// How many jobs it runs at once.
-    pub slots: u32,
-    /// How it keeps steps from the rest of its machine.
-    pub isolation: Isolation,
-    /// The hash of what it shows, if it shows anything.
-    pub secret_sha256: Option<String>,
-}
-
-/// What became of an executor's registration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Registration {
-    /// It is written.
-    Heard,
-    /// Another start of it has taken its place.
-    Replaced,
-    /// It shows another secret than at its first registration, or none: nothing is written.
-    Foreign,
 }
 
 /// A token for a program.
