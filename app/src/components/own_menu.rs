@@ -6,6 +6,9 @@ use wire::authority::Role;
 use super::own::Own;
 use crate::live::Live;
 
+/// What stands in the menu. It is the same for everybody, so that it needs no code in the part that everybody loads.
+const MENU: &str = r#"<nav aria-label="Yours"><a href="/account">Account</a><a href="/tokens">Tokens</a><a href="/people" class="of-admins">People</a><a href="/audit" class="of-admins">Audit log</a></nav><form class="sign-out" method="post" action="/sign-out"><button type="submit">Sign out</button></form>"#;
+
 /// The button in the header, and the menu below it.
 #[component]
 pub fn OwnMenu() -> impl IntoView {
@@ -24,22 +27,12 @@ pub fn OwnMenu() -> impl IntoView {
         }
     };
     let initial = move || own.name().chars().next().map(String::from);
-    let of_admins = move || if own.everywhere(Role::Admin) { "" } else { "absent" };
+    let class = move || if own.everywhere(Role::Admin) { "" } else { "no-admin" };
     view! {
         <button class="own" type="button" popovertarget="own" aria-label=move || format!("Signed in as {}", own.name())>
             <span class="initial" aria-hidden="true">{initial}</span>
             <span class="own-name">{move || own.name()}</span>
         </button>
-        <div id="own" popover="auto" node_ref=menu on:click=close>
-            <nav aria-label="Yours">
-                <a href="/account">"Account"</a>
-                <a href="/tokens">"Tokens"</a>
-                <a href="/people" class=of_admins>"People"</a>
-                <a href="/audit" class=of_admins>"Audit log"</a>
-            </nav>
-            <form class="sign-out" method="post" action="/sign-out" on:submit=leave>
-                <button type="submit">"Sign out"</button>
-            </form>
-        </div>
+        <div id="own" popover="auto" class=class node_ref=menu on:click=close on:submit=leave inner_html=MENU></div>
     }
 }

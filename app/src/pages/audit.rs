@@ -60,7 +60,7 @@ fn show(page: AuditPage) -> AnyView {
                 "Download as JSON lines"
             </a>
         </div>
-        <form class="search" method="get" action="/audit" aria-label="Which entries">
+        <form class="entries" method="get" action="/audit" aria-label="Which entries">
             <input type="text" name="name" value=name.clone() prop:value=name placeholder="Name" aria-label="By whom" autocomplete="off" spellcheck="false"/>
             <select name="action" aria-label="What was done">
                 <option value="">"All that was done"</option>
