@@ -79,6 +79,7 @@ fn view() -> BuildView {
         waiting_for: None,
         reason: None,
         executor: Some("here".into()),
+        isolation: None,
         queued_at: None,
         started_at: Some(Timestamp(0)),
         finished_at: Some(Timestamp(4_000_000)),
@@ -124,7 +125,15 @@ impl Backend for Record {
         };
         let (description, updated_at) = ("Build the site".into(), Timestamp(0));
         let known = name.as_str() == "site";
-        let view = PipelineView { name, description, revision: 1, inputs: vec![input], yaml, updated_at };
+        let view = PipelineView {
+            name,
+            description,
+            revision: 1,
+            inputs: vec![input],
+            yaml,
+            updated_at,
+            warnings: Vec::new(),
+        };
         Box::pin(async move { Ok(known.then_some(view)) })
     }
 
@@ -241,6 +250,7 @@ impl Backend for Record {
             name: name.into(),
             labels: wire::LabelSet::new(["gpu".to_owned(), "linux".to_owned()]).unwrap(),
             slots: 4,
+            isolation: wire::Isolation::Plain,
             heard_at: Timestamp(1_763_630_659_000_000),
             alive,
             running: jobs.iter().map(|job| job.id).collect(),

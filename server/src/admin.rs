@@ -80,7 +80,17 @@ pub(crate) async fn doctor(options: DoctorOptions) -> Result<(), String> {
     for (program, need) in [("bash", "steps run under it"), ("git", "`source` is cloned by it")] {
         tell(program, which(program).ok_or_else(|| format!("not found in PATH, and {need}: install it")));
     }
+    tell("sandbox", sandbox().await);
     if ill == 0 { Ok(()) } else { Err(format!("{ill} of the checks found a problem")) }
+}
+
+/// Makes one, as an executor does at its start. That none works is no fault: jobs run plain then, and people are told.
+async fn sandbox() -> Result<String, String> {
+    let program = crate::config::isolation::guard_program()?;
+    Ok(match executor::sandbox_works(executor::SandboxOptions::default(), &program).await {
+        Ok(()) => "works: each job runs in one of its own (bubblewrap)".to_owned(),
+        Err(reason) => format!("none works here, so steps run plain and can read what this user can read: {reason}"),
+    })
 }
 
 /// The lines of `stepcast doctor --permissions`.

@@ -13,8 +13,8 @@ use tokio::sync::{Notify, Semaphore};
 use wire::mac::InstallationKey;
 
 use crate::{
-    access::Access, allowance::Allowance, backoff::Backoff, hooks::Refusals, hub::Hub, live::LiveQueries,
-    memory::Bound, places::Places, replies::destination::Destinations, room::Room,
+    access::Access, allowance::Allowance, backoff::Backoff, config::secrets_key::SecretsKey, hooks::Refusals, hub::Hub,
+    live::LiveQueries, memory::Bound, places::Places, replies::destination::Destinations, room::Room,
 };
 
 /// Shared by handlers, the desk and the pages.
@@ -43,6 +43,8 @@ pub(crate) struct Core {
     pub(crate) webhook_destinations: Destinations,
     /// The secret that tokens and signatures are derived from.
     pub(crate) key: InstallationKey,
+    /// What secrets of jobs are encrypted with.
+    pub(crate) secrets_key: SecretsKey,
     /// Events of builds, for those who wait in this process.
     pub(crate) hub: Arc<Hub>,
     /// Live queries of sockets.

@@ -23,6 +23,7 @@ pub(crate) mod problem;
 mod replies;
 mod safety;
 mod search;
+mod secrets;
 mod sessions;
 mod sign_in;
 mod statistics;
@@ -104,6 +105,10 @@ pub(crate) fn router(site: Site) -> Router {
         .route("/pipelines/{name}/hooks", get(hooks::list).post(hooks::create))
         .route("/pipelines/{name}/hooks/{id}", delete(hooks::delete))
         .route("/pipelines/{name}/hooks/{id}/rotate", post(hooks::rotate))
+        .route("/pipelines/{name}/secrets", get(secrets::list_of_pipeline))
+        .route("/pipelines/{name}/secrets/{secret}", put(secrets::put_of_pipeline).delete(secrets::delete_of_pipeline))
+        .route("/secrets", get(secrets::list))
+        .route("/secrets/{secret}", put(secrets::put).delete(secrets::delete))
         .route("/builds", get(builds::list))
         .route("/builds/{id}", get(builds::show).delete(builds::delete))
         .route("/builds/{id}/cancel", post(builds::cancel))

@@ -15,6 +15,7 @@ mod commands;
 mod config;
 mod core;
 mod desk;
+mod entry;
 mod groups;
 mod hooks;
 mod http;
@@ -37,11 +38,14 @@ mod replies;
 mod restore;
 mod retention;
 mod room;
+mod rotate;
 mod run;
 mod search;
 mod secret;
+mod secrets;
 mod stop;
 mod tend;
+mod tokens;
 mod turn;
 
 use std::process::ExitCode;
@@ -68,6 +72,9 @@ enum Command {
     /// Make, list and take back tokens for programs.
     #[command(subcommand)]
     Token(people::TokenCommand),
+    /// Set, list and delete secrets, and encrypt them anew.
+    #[command(subcommand)]
+    Secret(SecretCommand),
     /// Write the whole installation (on SQLite) into one file, while its server runs.
     Backup(backup::BackupOptions),
     /// Make a data folder from a backup.
@@ -76,6 +83,15 @@ enum Command {
     BeginAnew(restore::AnewOptions),
     /// Check store, broker, clock and ports, and say what to do.
     Doctor(admin::DoctorOptions),
+}
+
+/// Subcommands of `stepcast secret`.
+#[derive(Subcommand)]
+enum SecretCommand {
+    #[command(flatten)]
+    Client(cli::SecretCommand),
+    /// Put a new key in front of the former ones, and all secrets under it; run it where the key file is.
+    Rotate(rotate::RotateOptions),
 }
 
 /// Wrong usage, as clap has it too.
@@ -95,6 +111,10 @@ fn main() -> ExitCode {
         }
         Command::Account(command) => runtime().and_then(|runtime| runtime.block_on(people::account(command))),
         Command::Token(command) => runtime().and_then(|runtime| runtime.block_on(people::token(command))),
+        Command::Secret(SecretCommand::Client(command)) => return cli::run_secret(command),
+        Command::Secret(SecretCommand::Rotate(options)) => {
+            runtime().and_then(|runtime| runtime.block_on(rotate::run(options)))
+        }
         Command::Backup(options) => runtime().and_then(|runtime| runtime.block_on(backup::run(options))),
         Command::Restore(options) => runtime().and_then(|runtime| runtime.block_on(restore::run(options))),
         Command::BeginAnew(options) => runtime().and_then(|runtime| runtime.block_on(restore::begin_anew(options))),

@@ -101,7 +101,7 @@ struct Waiting;
 impl Waiting {
     fn begin() -> Option<Self> {
         let may = |waiting| (waiting < AT_ONCE + WAITING_MAX).then_some(waiting + 1);
-        WAITING.fetch_update(Ordering::Relaxed, Ordering::Relaxed, may).is_ok().then_some(Self)
+        WAITING.fetch_update(Ordering::Relaxed, Ordering::Relaxed, may).is_ok().then(|| Self)
     }
 }
 

@@ -24,13 +24,14 @@ use wire::{
 };
 
 use crate::{
-    accounts::{expiry, told},
+    accounts::told,
     backend::open_store_beside,
     config::{
         backend::{self, StoreChoice},
         data_dir::DataDir,
     },
     password, secret,
+    tokens::expiry,
 };
 
 /// Subcommands of `stepcast account`.

@@ -77,7 +77,9 @@ pub(crate) async fn pipelines(core: &Core, who: &Authority) -> Result<Vec<Pipeli
 pub(crate) async fn pipeline(core: &Core, who: &Authority, name: &PipelineName) -> Result<PipelineView, Problem> {
     who.need(Need::See(name))?;
     let found = core.store.pipeline(name).await.map_err(store_problem)?;
-    found.map(|(view, _)| view).ok_or_else(|| not_found("pipeline", name))
+    let (mut view, spec) = found.ok_or_else(|| not_found("pipeline", name))?;
+    view.warnings = crate::secrets::warnings(core, &spec).await?;
+    Ok(view)
 }
 
 /// Builds, newest first.

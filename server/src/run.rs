@@ -29,7 +29,7 @@ use crate::{
     backend::{self, OpenBroker},
     backoff::Backoff,
     chunks, commands,
-    config::{ServeOptions, data_dir::DataDir, roles::Role},
+    config::{ServeOptions, data_dir::DataDir, isolation::guard_program, roles::Role, secrets_key::SecretsKey},
     core::Core,
     desk::ServerDesk,
     groups::{self, GroupParts},
@@ -65,6 +65,7 @@ const GRACE: Duration = Duration::from_secs(5);
 /// `stepcast serve`
 pub(crate) async fn serve(options: ServeOptions) -> Result<(), String> {
     options.check()?;
+    options.isolation.check(options.roles.has(Role::Executor)).await?;
     let step_files = allow_files(&options);
     let memory = memory::bound(&options, &gateway::Limits::default());
     info!("memory stays below {} and {} for each socket", Size(memory.fixed), Size(memory.per_socket));
@@ -204,6 +205,7 @@ async fn share(
         embedded: opened.embedded().cloned(),
         turns: backend::turns(&options.store, &store, data_dir)?,
         key: backend::installation_key(&options.store, &*store, data_dir).await?,
+        secrets_key: SecretsKey::of(&options.secrets_key, &options.store, data_dir)?,
         brake: Brake::default(),
         stream_end: Arc::default(),
         recorder_lag: Arc::default(),
@@ -231,6 +233,7 @@ struct StoreParts {
     embedded: Option<Arc<EmbeddedBroker>>,
     turns: Turns,
     key: InstallationKey,
+    secrets_key: SecretsKey,
     brake: Brake,
     stream_end: Arc<AtomicU64>,
     recorder_lag: Arc<AtomicU64>,
@@ -274,6 +277,7 @@ fn start_control(running: &mut Running, parts: &Parts, shared: &StoreParts) {
         lease: parts.options.lease(),
         upload_url: shared.upload_url.clone(),
         key: shared.key.clone(),
+        secret_keys: shared.secrets_key.for_control(),
         brake: shared.brake.clone(),
     };
     let (broker, store) = (parts.broker.clone(), shared.store.clone());
@@ -340,6 +344,7 @@ async fn start_gateway(
         hook_refusals: Refusals::default(),
         webhook_destinations: options.webhook_destinations(),
         key: shared.key.clone(),
+        secrets_key: shared.secrets_key.clone(),
         live: LiveQueries::default(),
         attachments: Attachments::new(broker.clone()),
         access: Arc::default(),
@@ -465,8 +470,6 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 fn executor_config(parts: &Parts) -> Result<ExecutorConfig, String> {
     let Parts { options, data_dir, .. } = parts;
     let id = data_dir.executor_id()?;
-    let guard_program =
-        std::env::current_exe().map_err(|failure| format!("this program cannot find itself: {failure}"))?;
     let short = id.to_string();
     Ok(ExecutorConfig {
         id,
@@ -476,11 +479,14 @@ fn executor_config(parts: &Parts) -> Result<ExecutorConfig, String> {
         slots: options.slots(),
         log_limit: options.log_limit,
         upload: options.upload.into(),
-        git_allowed: parts.options.git_allow.clone(),
+        git_allowed: options.git_allow.clone(),
+        isolation: options.isolation.isolation.into(),
+        sandbox: options.sandbox([Some(data_dir.path()), options.artifacts.as_deref()]),
+        limits: options.isolation.limits(),
         step_files: parts.step_files,
         work_dir: data_dir.work(),
         draining: parts.stop.draining.clone(),
-        guard_program,
+        guard_program: guard_program()?,
     })
 }
 

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Targets, by the name of their file.
-const TARGETS: [&str; 4] = ["frames", "pipeline", "ansi", "chunks"];
+const TARGETS: [&str; 5] = ["frames", "pipeline", "ansi", "chunks", "mask"];
 /// The version that is installed where there is none.
 const CARGO_FUZZ: &str = "0.13.2";
 /// A single input that takes longer has found something, in seconds.

@@ -61,6 +61,11 @@ const GIT: Need = Need {
     present: || answers("git", "--version"),
     provide: || install("git", "pipelines with a git source need it"),
 };
+const BUBBLEWRAP: Need = Need {
+    name: "bubblewrap",
+    present: || answers("bwrap", "--version"),
+    provide: || install("bubblewrap", "jobs run in sandboxes of it"),
+};
 const POSTGRES: Need = Need { name: "PostgreSQL", present: has_postgres, provide: install_postgres };
 const RABBITMQ: Need = Need {
     name: "RabbitMQ",
@@ -99,7 +104,7 @@ pub(crate) fn for_building() -> Result<()> {
 
 /// What a server that runs builds needs on top of being built.
 pub(crate) fn for_running() -> Result<()> {
-    provide(&[WASM_TARGET, NODE, NPM_PACKAGES, BASH, GIT])
+    provide(&[WASM_TARGET, NODE, NPM_PACKAGES, BASH, GIT, BUBBLEWRAP])
 }
 
 /// What a cluster needs on top.
@@ -116,17 +121,17 @@ pub(crate) fn for_cluster_bench() -> Result<()> {
 
 /// What the Rust tests need: they run real steps and real clones, a real database, a real broker and the examples.
 pub(crate) fn for_rust_tests() -> Result<()> {
-    provide(&[BASH, GIT, POSTGRES, RABBITMQ, PIKA, HAPROXY, OPENSSL])
+    provide(&[BASH, GIT, BUBBLEWRAP, POSTGRES, RABBITMQ, PIKA, HAPROXY, OPENSSL])
 }
 
 /// What the browser tests need beside a server that runs builds.
 pub(crate) fn for_browser_tests() -> Result<()> {
-    provide(&[NODE_FOR_PLAYWRIGHT, NPM_PACKAGES, BASH, GIT, CHROMIUM])
+    provide(&[NODE_FOR_PLAYWRIGHT, NPM_PACKAGES, BASH, GIT, BUBBLEWRAP, CHROMIUM])
 }
 
 /// What the tests of the HTTP interface need beside a server that runs builds.
 pub(crate) fn for_api_tests() -> Result<()> {
-    provide(&[BASH, PYTHON_VENV, SCHEMATHESIS])
+    provide(&[BASH, BUBBLEWRAP, PYTHON_VENV, SCHEMATHESIS])
 }
 
 /// RabbitMQ 4.3, unpacked in the target folder once: gives the folder with its programs.

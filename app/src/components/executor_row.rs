@@ -43,6 +43,7 @@ pub fn executor_row(executor: &ExecutorView, answers: Answers) -> AnyView {
             >
                 {if asking { "Asking" } else { "Ask it now" }}
             </button>
+            <p class="isolation">{executor.isolation.sentence()}</p>
             <p class="idle">{idle}</p>
             <ul class="runs" aria-label="Runs">{executor.jobs.iter().map(running).collect_view()}</ul>
             <p class="said" role="status">{answer.flatten()}</p>

@@ -2,7 +2,7 @@
 
 use leptos::prelude::*;
 use wire::{
-    JobId,
+    Isolation, JobId,
     view::{JobView, State},
 };
 
@@ -17,6 +17,13 @@ use crate::live::follow::Followed;
 
 /// Links to logs of earlier attempts, at most.
 const EARLIER_MAX: usize = 20;
+
+/// Who runs or ran a job, for its line, and what stands between its steps and that machine.
+fn on_executor(job: &JobView) -> Option<(String, Option<&'static str>)> {
+    let executor = job.executor.as_ref()?;
+    let without = if job.isolation == Some(Isolation::Plain) { ", without a sandbox" } else { "" };
+    Some((format!("on {executor}{without}"), job.isolation.map(Isolation::sentence)))
+}
 
 /// The panel.
 #[component]
@@ -33,7 +40,7 @@ pub fn LogPanel(
         view.with(|view| {
             let job = view.jobs.iter().find(|job| Some(job.id) == chosen.get())?;
             let (name, reason) = (job.name.clone(), job.reason.clone());
-            Some((job.id, name, job.attempt, job.state, reason, waits_for(view, job), job.executor.clone()))
+            Some((job.id, name, job.attempt, job.state, reason, waits_for(view, job), on_executor(job)))
         })
     });
     let active = Signal::derive(move || job.with(|job| job.as_ref().is_some_and(|job| job.3 != State::Finished)));
@@ -116,11 +123,11 @@ pub fn LogPanel(
         job.with(|job| {
             let (_, name, attempt, .., executor) = job.as_ref()?;
             let attempt = (*attempt > 1).then(|| format!("attempt {attempt}"));
-            let executor = executor.as_ref().map(|executor| format!("on {executor}"));
+            let (executor, isolation) = executor.clone().unzip();
             Some(view! {
                 <span class="name">{name.clone()}</span>
                 <span class="muted">{attempt}</span>
-                <span class="muted executor">{executor}</span>
+                <span class="muted executor" title=isolation.flatten()>{executor}</span>
             })
         })
     };
@@ -217,6 +224,18 @@ mod tests {
         job.lost = vec![LostAttempt { attempt: 1, executor: "ex-1".to_owned(), reason: "gone".to_owned() }];
         assert_eq!(earlier_attempts(job, 28_000_000), [1, 28_000_000]);
         assert_eq!(earlier_attempts(job, 1).len(), EARLIER_MAX);
+    }
+
+    #[test]
+    fn a_job_tells_where_it_runs_and_when_nothing_keeps_its_steps_in() {
+        let mut job = crate::live::sample::build(1).jobs.remove(0);
+        assert_eq!(on_executor(&job), None);
+        job.executor = Some("ex-1".to_owned());
+        assert_eq!(on_executor(&job), Some(("on ex-1".to_owned(), None)));
+        job.isolation = Some(Isolation::Plain);
+        let (line, sentence) = on_executor(&job).unwrap();
+        assert_eq!(line, "on ex-1, without a sandbox");
+        assert!(sentence.unwrap().contains("can read what the executor's user can read"));
     }
 
     #[test]

@@ -66,6 +66,9 @@ fn of_build(view: &mut BuildView, at: Timestamp, event: &Event) -> bool {
             begin_attempt(view, *id, *attempt, Some(at));
             if let Some(job) = view.jobs.iter_mut().find(|known| known.id == *id) {
                 (job.state, job.outcome, job.waiting_for) = (State::Running, None, None);
+                if job.executor.as_ref() != Some(executor_name) {
+                    job.isolation = None; // The event does not tell; the next reading of the build does.
+                }
                 (job.executor, job.started_at) = (Some(executor_name.clone()), Some(at));
             }
         }

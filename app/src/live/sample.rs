@@ -36,6 +36,7 @@ pub(crate) fn build(jobs: u32) -> BuildView {
         waiting_for: None,
         reason: None,
         executor: None,
+        isolation: None,
         queued_at: None,
         started_at: None,
         finished_at: None,

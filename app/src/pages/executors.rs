@@ -77,6 +77,7 @@ mod tests {
             name: format!("ex-{n}"),
             labels: LabelSet::default(),
             slots: 1,
+            isolation: wire::Isolation::Plain,
             heard_at: Timestamp(n as i64),
             alive: n == 3,
             running: Vec::new(),

@@ -1,6 +1,8 @@
 //! An executor's user on a real RabbitMQ: it can do an executor's work, and neither read nor declare what is others', nor say what is
 //! control's to say.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod node;
 
 use std::sync::Arc;

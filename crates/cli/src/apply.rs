@@ -34,6 +34,9 @@ pub(crate) fn run(client: &Client, options: &Options) -> Result<Done, Failure> {
         }
         other => other,
     })?;
+    for warning in &view.warnings {
+        eprintln!("warning: {warning}");
+    }
     println!(
         "{} {} ({}/pipelines/{})",
         if created { "created" } else { "updated" },

@@ -109,6 +109,16 @@ impl Client {
         self.read(request.send(text))
     }
 
+    /// `PUT` of a value as it is; whether something new was made.
+    pub(crate) fn put_bytes(&self, path: &str, value: &[u8]) -> Result<bool, Failure> {
+        let mut request = self.agent.put(self.address(path)).header("content-type", "application/octet-stream");
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let answer = request.send(value).map_err(|failure| self.unreachable(&failure))?;
+        Ok(self.refused(answer)?.status() == 201)
+    }
+
     /// `DELETE`: an answer without a body.
     pub(crate) fn delete(&self, path: &str) -> Result<(), Failure> {
         let mut request = self.agent.delete(self.address(path));

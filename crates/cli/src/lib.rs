@@ -14,6 +14,7 @@ mod hook;
 mod retry;
 mod running;
 mod search;
+mod secret;
 mod show;
 mod terminal;
 mod trigger;
@@ -24,6 +25,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 use client::{Client, Failure};
+pub use secret::Command as SecretCommand;
 
 /// What each of them reads besides its options.
 const ENVIRONMENT: &str = "Environment:\n  \
@@ -89,6 +91,16 @@ pub fn run(command: ClientCommand) -> ExitCode {
         ClientCommand::Hook(options) => hook::run(&client, &options),
         ClientCommand::DeadLetters(options) => dead_letters::run(&client, &options),
     });
+    ended(result)
+}
+
+/// Runs a subcommand of `stepcast secret` to its end.
+#[must_use]
+pub fn run_secret(command: SecretCommand) -> ExitCode {
+    ended(Client::from_environment().and_then(|client| secret::run(&client, command)))
+}
+
+fn ended(result: Result<Done, Failure>) -> ExitCode {
     match result {
         Ok(Done::Well) => ExitCode::SUCCESS,
         Ok(Done::BuildFailed) => ExitCode::from(1),

@@ -13,7 +13,7 @@ use store::{
 };
 use uuid::Uuid;
 use wire::{
-    ExecutorId, JobId,
+    ExecutorId, JobId, Outcome,
     task::{ControlReply, ControlRequest, Grant, LeaseRef},
 };
 
@@ -81,18 +81,18 @@ impl Desk {
         arrival: Arrival,
     ) -> Result<Option<ControlReply>, ControlError> {
         match request {
-            ControlRequest::Register { executor, incarnation, name, labels, slots, secret } => {
+            ControlRequest::Register { executor, incarnation, name, labels, slots, isolation, secret } => {
                 let secret_sha256 = secret.map(|secret| secret.sha256());
-                let row = ExecutorRow { id: executor, incarnation, name, labels, slots, secret_sha256 };
+                let row = ExecutorRow { id: executor, incarnation, name, labels, slots, isolation, secret_sha256 };
                 self.register(&row).await.map(Some)
             }
-            ControlRequest::Claim { claim_id, executor, incarnation, label_set, patience_ms } => {
+            ControlRequest::Claim { claim_id, executor, incarnation, label_set, patience_ms, secrets_key } => {
                 if !arrival.age_is_known {
                     return Ok(None);
                 }
                 let patience = Patience { since: arrival.at, length: Duration::from_millis(patience_ms) };
                 let claim = Claim { claim_id, executor, incarnation, label_set, lease: self.config.lease };
-                self.claim(claim, patience).await
+                self.claim(claim, patience, secrets_key.as_deref()).await
             }
             ControlRequest::Renew { executor, incarnation, leases } => {
                 let renewal = self.store.renew_jobs(executor, incarnation, &leases, self.config.lease).await?;
@@ -174,7 +174,12 @@ impl Desk {
         Ok(executors.into_iter().find(|other| other.id == executor).map(|other| other.name))
     }
 
-    async fn claim(&self, claim: Claim, patience: Patience) -> Result<Option<ControlReply>, ControlError> {
+    async fn claim(
+        &self,
+        claim: Claim,
+        patience: Patience,
+        secrets_key: Option<&str>,
+    ) -> Result<Option<ControlReply>, ControlError> {
         if patience.has_ended() {
             return Ok(None);
         }
@@ -195,8 +200,9 @@ impl Desk {
             }
             graph::granted(build, job, &name, now)
         };
+        let claimant = (claim.executor, claim.incarnation);
         match self.store.claim_job(claim, Box::new(grant)).await {
-            Ok(Some(claimed)) => Ok(Some(self.grant(&claimed))),
+            Ok(Some(claimed)) => self.grant(&claimed, claimant, secrets_key).await.map(Some),
             Ok(None) | Err(ChangeError::Refused(_) | ChangeError::NoBuild(_)) => {
                 // "Nothing" would take the hint away, and the job may well be there.
                 Ok((!patience.has_ended()).then_some(ControlReply::Nothing {}))
@@ -205,11 +211,32 @@ impl Desk {
         }
     }
 
-    fn grant(&self, Claimed { build, job }: &Claimed) -> ControlReply {
-        let Some(job) = build.jobs.iter().find(|other| other.id == *job) else { return ControlReply::Nothing {} };
+    /// The answer to a claim that was granted. A job that cannot have its secrets has failed by it, and nothing is granted.
+    async fn grant(
+        &self,
+        Claimed { build, job }: &Claimed,
+        (executor, incarnation): (ExecutorId, Uuid),
+        secrets_key: Option<&str>,
+    ) -> Result<ControlReply, ControlError> {
+        let Some(job) = build.jobs.iter().find(|other| other.id == *job) else { return Ok(ControlReply::Nothing {}) };
         let (plan, attempt) = (&job.plan, job.attempt);
-        ControlReply::Granted(Box::new(Grant {
-            lease: LeaseRef { job: job.id, attempt },
+        let lease = LeaseRef { job: job.id, attempt };
+        let mut secrets = None;
+        if !plan.secrets.is_empty() {
+            let keys = &self.config.secret_keys;
+            let asked = (lease, secrets_key);
+            match crate::secrets::for_claim(&*self.store, keys, &build.pipeline, &plan.secrets, asked).await? {
+                Ok(sealed) => secrets = Some(sealed),
+                Err(reason) => {
+                    tracing::warn!(job = %job.id, attempt, reason, "a job cannot have its secrets, and fails");
+                    let ended = Ended { outcome: Outcome::Failed, last_offset: None, reason: Some(reason) };
+                    self.finish(executor, Some(incarnation), lease, ended).await?;
+                    return Ok(ControlReply::Nothing {});
+                }
+            }
+        }
+        Ok(ControlReply::Granted(Box::new(Grant {
+            lease,
             lease_ms: self.lease_ms(),
             build: build.id,
             number: build.number,
@@ -222,11 +249,14 @@ impl Desk {
             artifacts: plan.artifacts.clone(),
             timeout_seconds: plan.timeout_seconds,
             log_limit: plan.log_limit,
+            network: plan.network,
+            limits: plan.limits,
             event_key: self.config.key.event_key(job.id, attempt),
             job_token: self.config.key.job_token(job.id, attempt),
             upload_url: self.config.upload_url.clone(),
+            secrets,
             reply: build.reply.clone(),
-        }))
+        })))
     }
 
     async fn finish(

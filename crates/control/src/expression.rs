@@ -24,6 +24,13 @@ pub(crate) fn parts(text: &str) -> Result<Vec<Part<'_>>, String> {
         let hole = match word.split_once('.') {
             Some(("inputs", name)) if is_name(name) => Part::Input(name),
             Some(("matrix", axis)) if is_name(axis) => Part::Matrix(axis),
+            Some(("secrets", name)) => {
+                let name: String = name.chars().filter(|c| !c.is_control()).take(60).collect();
+                return Err(format!(
+                    "`${{{{ secrets.{name} }}}}` stands for nothing here: list the secret as `secrets: [{name}]` in the job, and its \
+                     steps see it as `${name}`"
+                ));
+            }
             _ => {
                 let word: String = word.chars().filter(|c| !c.is_control()).take(60).collect();
                 return Err(format!("`${{{{ {word} }}}}` is not known: it may be `inputs.<name>` or `matrix.<axis>`"));
@@ -40,6 +47,12 @@ pub(crate) fn parts(text: &str) -> Result<Vec<Part<'_>>, String> {
 /// Whether a text has a hole, readable or not.
 pub(crate) fn has_hole(text: &str) -> bool {
     text.contains("${{")
+}
+
+/// The first secret that a text names in `${{ }}`.
+pub(crate) fn secret_in(text: &str) -> Option<&str> {
+    let holes = text.split("${{").skip(1).filter_map(|after| after.split_once("}}"));
+    holes.filter_map(|(inside, _)| inside.trim().strip_prefix("secrets.")).next()
 }
 
 /// Whether a word can name an input or an axis: 1 to 60 letters, digits and `_`.

@@ -31,6 +31,7 @@ mod reaper;
 mod receipts;
 mod registry;
 pub mod restored;
+pub mod secrets;
 pub mod service;
 pub mod waiting;
 

@@ -245,6 +245,7 @@ fn job_plan(
     Ok(JobPlan {
         name,
         labels: job.labels.clone(),
+        secrets: job.secrets.clone(),
         needs: needs.to_vec(),
         condition: job.condition,
         priority: job.priority,
@@ -253,6 +254,8 @@ fn job_plan(
         attempts: job.attempts,
         lost_attempts: job.lost_attempts,
         log_limit: job.log_limit,
+        network: job.network,
+        limits: job.limits,
         env,
         files: files.to_vec(),
         source: source.transpose()?,

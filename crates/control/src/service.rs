@@ -36,6 +36,7 @@ use crate::{
     ControlError, callbacks,
     claims::{Arrival, Desk},
     dead_letters, gateways, reaper, receipts,
+    secrets::SecretKeys,
 };
 
 /// How long a lease lasts unless configured: long enough for a short stall, short enough that a person still waits.
@@ -50,6 +51,8 @@ pub struct ControlConfig {
     pub upload_url: String,
     /// What keys and tokens of attempts are derived from.
     pub key: InstallationKey,
+    /// What secrets are encrypted with.
+    pub secret_keys: SecretKeys,
     /// Stops claims from being granted, and holds back what runs.
     pub brake: Brake,
 }
@@ -280,6 +283,7 @@ mod tests {
             name: "one".to_owned(),
             labels: LabelSet::default(),
             slots: 1,
+            isolation: wire::Isolation::Plain,
             secret: None,
         };
         let claim = |executor| ControlRequest::Claim {
@@ -288,6 +292,7 @@ mod tests {
             incarnation: Uuid::new_v4(),
             label_set: LabelSet::default(),
             patience_ms: 1,
+            secrets_key: None,
         };
         let renew = ControlRequest::Renew { executor: one, incarnation: Uuid::new_v4(), leases: Vec::new() };
         let mut turns = Turns::default();

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use store::concurrency::HeldUp;
 use wire::{
     LabelSet, PipelineName,
+    secret::MASKS_LABEL,
     view::{BuildView, ExecutorView, State},
 };
 
@@ -60,12 +61,26 @@ fn executor_for(labels: &LabelSet, executors: &[ExecutorView]) -> String {
     match (is_served(labels, executors), labels.labels()) {
         (true, []) => "waits for a free executor".to_owned(),
         (true, _) => format!("waits for a free executor with {labels}"),
+        (false, list)
+            if list.iter().any(|label| label == MASKS_LABEL) && is_served(&without_mask(labels), executors) =>
+        {
+            format!(
+                "no executor that offers {} masks secrets: update one to this version of Stepcast",
+                without_mask(labels)
+            )
+        }
         (false, []) => "no executor is running: start one".to_owned(),
         (false, list) => {
             let (word, list) = (if list.len() == 1 { "label" } else { "labels" }, list.join(","));
             format!("no executor offers the {word} {labels}: start one with `--labels {list}`")
         }
     }
+}
+
+/// What is asked besides that secrets are masked.
+fn without_mask(labels: &LabelSet) -> LabelSet {
+    let others = labels.labels().iter().filter(|label| *label != MASKS_LABEL).cloned();
+    LabelSet::new(others).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -83,6 +98,7 @@ mod tests {
             name: "one".to_owned(),
             labels: set(labels),
             slots: 1,
+            isolation: wire::Isolation::Plain,
             heard_at: wire::Timestamp(0),
             alive,
             running: Vec::new(),

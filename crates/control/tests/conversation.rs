@@ -157,8 +157,15 @@ async fn who_only_knows_an_executors_id_can_neither_take_its_place_nor_end_its_j
     // Everybody who may look at the pages knows the id, the job and the attempt.
     for secret in [None, Some("a guess of thirty-two signs and more".replace(' ', "-").try_into().unwrap())] {
         let (id, incarnation, name) = (executor.id, Uuid::new_v4(), "stranger".to_owned());
-        let register =
-            ControlRequest::Register { executor: id, incarnation, name, labels: linux.clone(), slots: 1, secret };
+        let register = ControlRequest::Register {
+            executor: id,
+            incarnation,
+            name,
+            labels: linux.clone(),
+            slots: 1,
+            isolation: wire::Isolation::Plain,
+            secret,
+        };
         let answer = executor.ask(register).await;
         assert!(matches!(&answer, ControlReply::Refused { reason } if reason.contains("another secret")), "{answer:?}");
     }
@@ -266,6 +273,7 @@ async fn no_claim_is_granted_while_the_brake_is_drawn_or_after_its_patience() {
             incarnation,
             label_set: linux.clone(),
             patience_ms: 0,
+            secrets_key: None,
         }),
     );
     late.mandatory = true;

@@ -83,6 +83,7 @@ async fn p4_callbacks_for_a_gateway_that_is_gone_with_the_node_of_its_queue_reac
         lease: LONG,
         upload_url: "http://127.0.0.1:3000".to_owned(),
         key: InstallationKey([7; 32]),
+        secret_keys: control::secrets::SecretKeys::new(|| Err("there is no key".to_owned())),
         brake: Brake::default(),
     };
     let stop = CancellationToken::new();

@@ -18,12 +18,13 @@ use tokio::{
     time::Instant,
 };
 use uuid::Uuid;
+use vault::ClaimKey;
 use wire::{
     LabelSet,
     task::{ControlReply, ControlRequest, Grant},
 };
 
-use crate::{clock::boot_millis, job, lease::Lease, runner::Executor};
+use crate::{clock::boot_millis, job, lease::Lease, runner::Executor, secrets::Secrets};
 
 /// How long a claim's answer is awaited. The repeats must end well before the trust in a lease that was granted by
 /// the first of them.
@@ -62,7 +63,7 @@ async fn use_slot(executor: Arc<Executor>, slot: OwnedSemaphorePermit, listener:
         () = executor.shutdown.cancelled() => return,
     };
     drop(listener);
-    let Some((grant, sent_at)) = granted else { return };
+    let Some(Granted { grant, secrets, sent_at }) = granted else { return };
     let lease = Lease::new(grant.lease, sent_at, grant.lease_ms);
     let _watch = lease.watch();
     let place = tokio::select! {
@@ -73,10 +74,19 @@ async fn use_slot(executor: Arc<Executor>, slot: OwnedSemaphorePermit, listener:
         if lease.is_half_over() {
             executor.renew_now.notify_one(); // The next regular renewal may be too late.
         }
-        job::run(Arc::clone(&executor), Arc::new(*grant), Arc::clone(&lease)).await;
+        job::run(Arc::clone(&executor), Arc::new(*grant), secrets, Arc::clone(&lease)).await;
         place.ended();
     }
     drop(slot);
+}
+
+/// What a claim was answered with.
+struct Granted {
+    grant: Box<Grant>,
+    /// What came with it sealed; or why it cannot be opened, which is how the job fails.
+    secrets: Result<Secrets, String>,
+    /// The point of the boot clock from which trust in its lease counts.
+    sent_at: u64,
 }
 
 /// One free slot that waits for a hint on every queue. Dropping it gives back what its consumers hold.
@@ -96,9 +106,8 @@ impl<'a> Listener<'a> {
         Self { executor, wanted, consumers: BTreeMap::new(), retry_at: None, first: 0 }
     }
 
-    /// Claims hint by hint until control grants something; none when no more is to be taken. With a grant comes the point of the boot clock from which trust in
-    /// its lease counts.
-    async fn grant(mut self) -> Option<(Box<Grant>, u64)> {
+    /// Claims hint by hint until control grants something; none when no more is to be taken.
+    async fn grant(mut self) -> Option<Granted> {
         let draining = self.executor.config.draining.clone();
         loop {
             // A claim that was begun is brought to its end: what it was granted is run.
@@ -110,9 +119,9 @@ impl<'a> Listener<'a> {
             let sent_at = boot_millis();
             match ask(self.executor, label_set).await {
                 Ok(None) => hint.ack(),
-                Ok(Some(grant)) => {
+                Ok(Some((grant, secrets))) => {
                     hint.ack();
-                    return Some((grant, sent_at));
+                    return Some(Granted { grant, secrets, sent_at });
                 }
                 Err(reason) => {
                     tracing::warn!(reason, "control did not answer a claim; its hint goes back to the queue");
@@ -194,13 +203,18 @@ async fn at(point: Option<Instant>) {
 }
 
 /// A grant, or none where no work waits.
-async fn ask(executor: &Executor, label_set: LabelSet) -> Result<Option<Box<Grant>>, String> {
+async fn ask(
+    executor: &Executor,
+    label_set: LabelSet,
+) -> Result<Option<(Box<Grant>, Result<Secrets, String>)>, String> {
+    let key = ClaimKey::new().map_err(|error| error.to_string())?;
     let request = ControlRequest::Claim {
         claim_id: Uuid::new_v4(),
         executor: executor.config.id,
         incarnation: executor.incarnation,
         label_set,
         patience_ms: u64::try_from(CLAIM_PATIENCE.as_millis()).unwrap_or(u64::MAX),
+        secrets_key: Some(key.public().to_owned()),
     };
     let mut reason = String::new();
     for tries in 0..CLAIM_TRIES {
@@ -208,7 +222,10 @@ async fn ask(executor: &Executor, label_set: LabelSet) -> Result<Option<Box<Gran
             tokio::time::sleep(CLAIM_BACK_OFF * tries).await;
         }
         match executor.ask(&request, CLAIM_PATIENCE).await {
-            Ok(ControlReply::Granted(grant)) => return Ok(Some(grant)),
+            Ok(ControlReply::Granted(grant)) => {
+                let secrets = Secrets::open(key, &grant);
+                return Ok(Some((grant, secrets)));
+            }
             Ok(ControlReply::Nothing {}) => return Ok(None),
             Ok(ControlReply::Refused { reason }) => {
                 tracing::warn!(reason, "control refused a claim");

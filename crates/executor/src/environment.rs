@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use wire::task::{Grant, LeaseRef};
 
+use crate::host::sandbox::Sandbox;
+
 /// Passed on from the executor: what shells, compilers and version control expect of a person's account.
 const PASSED_ON: [&str; 24] = [
     "PATH",
@@ -33,17 +35,26 @@ const PASSED_ON: [&str; 24] = [
     "all_proxy",
 ];
 
+/// Of these, what names something that is not there in a sandbox, or not the same.
+const NOT_IN_SANDBOX: [&str; 3] = ["TMPDIR", "CARGO_HOME", "SSH_AUTH_SOCK"];
+
 /// Where nothing says where programs are.
 const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What every step of an attempt sees. A step's own variables come on top.
-pub(crate) fn of_job(grant: &Grant) -> BTreeMap<String, String> {
+pub(crate) fn of_job(grant: &Grant, sandbox: Option<&Sandbox>) -> BTreeMap<String, String> {
     let mut env = BTreeMap::from([
         ("PATH".to_owned(), PATH_DEFAULT.to_owned()),
         // Colours are a program's own decision; nobody moves a cursor in a log.
         ("TERM".to_owned(), "dumb".to_owned()),
     ]);
     env.extend(PASSED_ON.into_iter().filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?))));
+    if let Some(sandbox) = sandbox {
+        for name in NOT_IN_SANDBOX {
+            env.remove(name);
+        }
+        env.extend(sandbox.environment());
+    }
     env.extend(grant.env.clone());
     env.insert("CI".to_owned(), "true".to_owned());
     let about = [

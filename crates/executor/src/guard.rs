@@ -9,7 +9,7 @@
 //! 1. The guard takes a shared lock on that file, keeps it to its end, and says `ready`. Only then does the executor
 //!    send commands. So whoever gets the exclusive lock (an executor that starts, before it registers) knows that no
 //!    guard of a former executor has a step or will ever start one: a guard that comes too late finds its stdin closed.
-//! 2. `extend` sets the deadline, `start` runs a step; answers are `started` (or `not_started`) and `exited`. A step has
+//! 2. `limit` says what the job may use, `extend` sets the deadline, `start` runs a step; answers are `started` (or `not_started`) and `exited`. A step has
 //!    exited when its shell has; what it left in the background lives until the end of the job.
 //! 3. The tree is ended by SIGKILL when the deadline passes, when stdin is closed (the executor died), or by `end`;
 //!    `terminate` asks first. The last word is `ended`: no process of the tree is left. What cannot be ended (it is
@@ -18,6 +18,8 @@
 //!
 //! The guard is the subreaper of its tree, so no descendant escapes it by forking or by a session of its own.
 
+mod inside;
+mod limits;
 pub(crate) mod protocol;
 pub(crate) mod tree;
 
@@ -35,6 +37,8 @@ use std::{
     process::{ExitCode, Stdio},
 };
 
+use wire::Limits;
+
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::{OFlags, fcntl_setfl},
@@ -45,7 +49,10 @@ use rustix::{
     stdio,
 };
 
-use self::protocol::{Command, EndReason, Status};
+use self::{
+    limits::Limited,
+    protocol::{Command, EndReason, Status},
+};
 use crate::clock::boot_millis;
 
 /// Names the lock file to the guard.
@@ -53,6 +60,9 @@ pub(crate) const LOCK_VARIABLE: &str = "STEPCAST_GUARD_LOCK";
 
 /// Tells the guard the soft limit of open files that steps have.
 pub(crate) const FILES_VARIABLE: &str = "STEPCAST_GUARD_FILES";
+
+/// Tells a guard in a sandbox as which user and group, by one number, it is to run; absent where it is that already.
+pub(crate) const USER_VARIABLE: &str = "STEPCAST_GUARD_USER";
 
 /// The longest time between two looks at the clock, in milliseconds: poll counts no sleep of the machine, deadlines do.
 const TICK_MS: u64 = 1000;
@@ -85,6 +95,15 @@ fn limit_files() {
     }
 }
 
+/// Where a sandbox stands around this process, which is number 1 there.
+fn settle() -> io::Result<()> {
+    match std::env::var(USER_VARIABLE) {
+        Ok(user) => inside::become_user(user.parse().map_err(io::Error::other)?),
+        Err(_) if getpid() == Pid::INIT => inside::close(),
+        Err(_) => Ok(()),
+    }
+}
+
 struct Guard {
     _lock: File,
     /// What was read of a command whose line has not ended yet.
@@ -94,6 +113,9 @@ struct Guard {
     deadline: Option<u64>,
     /// On the boot clock: when `terminate` stops asking.
     kill_at: Option<u64>,
+    limited: Limited,
+    /// Why the job's limits do not hold, if they do not: then no step runs.
+    unlimited: Option<String>,
 }
 
 struct Step {
@@ -110,8 +132,18 @@ impl Guard {
         let path = std::env::var_os(LOCK_VARIABLE).ok_or_else(|| format!("the guard needs {LOCK_VARIABLE}"))?;
         let lock = File::open(&path).map_err(|error| format!("the guard cannot open {path:?}: {error}"))?;
         lock.try_lock_shared().map_err(|error| format!("the guard cannot share the lock {path:?}: {error}"))?;
+        settle().map_err(|error| format!("the guard cannot become the user of jobs: {error}"))?;
+        let limited = Limited::set(Limits::default())?;
         say(&Status::Ready {});
-        Ok(Self { _lock: lock, unread: Vec::new(), step: None, deadline: None, kill_at: None })
+        Ok(Self {
+            _lock: lock,
+            unread: Vec::new(),
+            step: None,
+            deadline: None,
+            kill_at: None,
+            limited,
+            unlimited: None,
+        })
     }
 
     fn run(mut self) {
@@ -121,8 +153,9 @@ impl Guard {
             }
         };
         let step = self.step.as_ref().map(|step| step.pid);
+        let limited = &mut self.limited;
         let left = tree::end(|pid, status| {
-            report(step, pid, status);
+            report(step, pid, status, limited);
         });
         say(&Status::Ended { why, left });
     }
@@ -141,7 +174,9 @@ impl Guard {
         }
         let step = self.step.as_ref().map(|step| step.pid);
         let mut step_ended = false;
-        let some_left = tree::reap(|pid, status| step_ended |= report(step, pid, status));
+        self.limited.look();
+        let limited = &mut self.limited;
+        let some_left = tree::reap(|pid, status| step_ended |= report(step, pid, status, limited));
         if step_ended {
             self.step = None;
         }
@@ -160,6 +195,9 @@ impl Guard {
             Some(Step { ended: Some(ended), .. }) => fds.push(PollFd::new(ended, PollFlags::IN)),
             Some(Step { ended: None, .. }) => tick = TICK_WITHOUT_PIDFD_MS,
             None => {}
+        }
+        if let (Some(look), Some(_)) = (self.limited.tick(), &self.step) {
+            tick = tick.min(u64::try_from(look.as_millis()).unwrap_or(tick));
         }
         let next = [self.deadline, self.kill_at].into_iter().flatten().min();
         let timeout = next.map(|next| {
@@ -201,6 +239,10 @@ impl Guard {
                     Err(reason) => say(&Status::NotStarted { reason }),
                 }
             }
+            Command::Limit { limits } => match Limited::set(limits) {
+                Ok(limited) => self.limited = limited,
+                Err(reason) => self.unlimited = Some(reason),
+            },
             Command::Terminate { kill_after_ms } => {
                 self.kill_at = Some(boot_millis().saturating_add(kill_after_ms));
                 tree::signal(Signal::TERM);
@@ -223,6 +265,9 @@ impl Guard {
         }
         if self.deadline.is_none_or(|deadline| deadline <= boot_millis()) {
             return Err("the lease of the job has run out".to_owned());
+        }
+        if let Some(reason) = &self.unlimited {
+            return Err(reason.clone());
         }
         let errors = stderr.map(open_pipe).transpose()?;
         let output = || stdio::stderr().try_clone_to_owned().map(Stdio::from);
@@ -269,10 +314,10 @@ fn shell() -> &'static str {
 }
 
 /// Tells of the step's end; what else dies is nobody's business. Says whether it was the step.
-fn report(step: Option<Pid>, pid: Pid, status: rustix::process::WaitStatus) -> bool {
+fn report(step: Option<Pid>, pid: Pid, status: rustix::process::WaitStatus, limited: &mut Limited) -> bool {
     let is_step = step == Some(pid);
     if is_step {
-        say(&Status::Exited { code: status.exit_status(), signal: status.terminating_signal() });
+        say(&limited.exited(status.exit_status(), status.terminating_signal()));
     }
     is_step
 }

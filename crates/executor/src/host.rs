@@ -1,12 +1,16 @@
-//! The executor's side of a guard: starting it, the three pipes, and one that is kept warm for the next job.
-//! What the two say to each other stands in [`crate::guard`].
+//! The executor's side of a guard: starting it, plain or in a [`sandbox`], and the three pipes. Which guard a job gets is the
+//! business of [`warm`]; what the two say to each other stands in [`crate::guard`].
+
+pub(crate) mod groups;
+pub(crate) mod sandbox;
+mod warm;
 
 use std::{
-    io,
-    os::fd::AsFd as _,
-    path::{Path, PathBuf},
+    ffi::OsString,
+    fs, io,
+    os::{fd::AsFd as _, unix::fs::PermissionsExt as _},
+    path::Path,
     process::Stdio,
-    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -20,10 +24,16 @@ use tokio::{
     process::{Child, ChildStdin, ChildStdout},
 };
 
-use crate::guard::{
-    FILES_VARIABLE, LOCK_VARIABLE,
-    protocol::{Command, Status},
+use self::groups::Group;
+pub(crate) use self::warm::Guards;
+use crate::{
+    guard::{
+        FILES_VARIABLE, LOCK_VARIABLE, USER_VARIABLE,
+        protocol::{Command, Status},
+    },
+    workspace::Workspace,
 };
+use wire::Limits;
 
 /// The job's output pipe, where the system allows it: what a step may print before it waits for the executor, in bytes.
 const PIPE_BYTES: usize = 256 * 1024;
@@ -38,7 +48,25 @@ pub(crate) struct Guard {
     pub(crate) statuses: Statuses,
     /// What the steps print.
     pub(crate) output: Output,
+    /// The directories that it was started for.
+    pub(crate) workspace: Workspace,
+    /// Its control group, where there are such.
+    group: Option<Group>,
     child: Child,
+}
+
+/// What a guard is started with.
+struct Start<'a> {
+    /// Program and arguments: its own, or a sandbox's around it.
+    words: &'a [OsString],
+    /// For people.
+    program: &'a Path,
+    /// As the guard sees it.
+    lock: &'a Path,
+    /// The soft limit of open files of steps.
+    files: Option<u64>,
+    /// As whom it is to run, where that is another user.
+    user: Option<u32>,
 }
 
 /// The control pipe.
@@ -62,19 +90,27 @@ pub(crate) struct LastWord {
 pub(crate) struct Output(pipe::Receiver);
 
 impl Guard {
-    async fn start(program: &Path, lock: &Path, files: Option<u64>) -> Result<Self, String> {
-        let broken = |error: io::Error| format!("the guard {} could not be started: {error}", program.display());
+    async fn start(start: Start<'_>, workspace: Workspace, group: Option<Group>) -> Result<Self, String> {
+        let program = start.program.display();
+        let broken = |error: io::Error| format!("the guard {program} could not be started: {error}");
         let (output, printed) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| broken(error.into()))?;
         let _ = fcntl_setpipe_size(&output, PIPE_BYTES); // The default size will do.
-        let mut child = tokio::process::Command::new(program)
-            .arg("guard")
+        let words = group.as_ref().map_or_else(|| start.words.to_vec(), |group| group.entered(start.words));
+        let Some((first, rest)) = words.split_first() else {
+            return Err(broken(io::Error::other("it has no program")));
+        };
+        let mut child = tokio::process::Command::new(first)
+            .args(rest)
             .env_clear()
-            .env(LOCK_VARIABLE, lock)
-            .envs(files.map(|files| (FILES_VARIABLE, files.to_string())))
+            .env(LOCK_VARIABLE, start.lock)
+            .envs(start.files.map(|files| (FILES_VARIABLE, files.to_string())))
+            .envs(start.user.map(|user| (USER_VARIABLE, user.to_string())))
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::from(printed))
+            // A signal of the terminal is the executor's business alone, also where something stands around the guard.
+            .process_group(0)
             .spawn()
             .map_err(broken)?;
         let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
@@ -82,18 +118,56 @@ impl Guard {
         };
         let output = Output(pipe::Receiver::from_owned_fd(output).map_err(broken)?);
         let mut statuses = Statuses { lines: BufReader::new(stdout).lines(), last_word: None };
-        match tokio::time::timeout(READY_PATIENCE, statuses.next()).await {
-            Ok(Some(Status::Ready {})) => Ok(Self { commands: Commands(stdin), statuses, output, child }),
-            Ok(Some(Status::Refused { reason })) => Err(reason),
-            Ok(_) => Err(broken(io::Error::other("it ended before it was ready"))),
-            Err(_) => Err(broken(io::Error::other(format!("it was not ready within {READY_PATIENCE:?}")))),
+        let why = match tokio::time::timeout(READY_PATIENCE, statuses.next()).await {
+            Ok(Some(Status::Ready {})) => {
+                return Ok(Self { commands: Commands(stdin), statuses, output, workspace, group, child });
+            }
+            Ok(Some(Status::Refused { reason })) => return Err(reason),
+            Ok(_) => format!("it ended before it was ready{}", output.said().await),
+            Err(_) => format!("it was not ready within {READY_PATIENCE:?}"),
+        };
+        Err(broken(io::Error::other(why)))
+    }
+
+    /// Whether it still runs.
+    fn is_alive(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Limits what the job may use, before its first step.
+    ///
+    /// # Errors
+    /// One sentence, when a limit cannot be set.
+    pub(crate) async fn limit(&mut self, limits: Limits) -> Result<(), String> {
+        if let Some(group) = &self.group {
+            group.limit(limits)?;
         }
+        // Also where a control group limits the whole: of memory it leaves to each process what it has.
+        let of_each = if self.group.is_some() { Limits { memory: None, processes: None, ..limits } } else { limits };
+        self.commands.send(&[Command::Limit { limits: of_each }]).await;
+        Ok(())
+    }
+
+    /// Which limit the job has reached, where its control group tells; one sentence.
+    pub(crate) fn reached(&self, limits: Limits) -> Option<String> {
+        self.group.as_ref().and_then(|group| group.reached(limits))
     }
 
     /// Waits until the process is gone, so that its place in the process table is free.
-    pub(crate) async fn gone(mut self) {
+    /// Its directories are left to who has them.
+    pub(crate) async fn ended(mut self) {
         drop(self.commands);
         let _ = self.child.wait().await;
+        if let Some(group) = self.group {
+            let _ = tokio::task::spawn_blocking(move || group.remove()).await;
+        }
+    }
+
+    /// The same for one that no job has had; its directories go too.
+    pub(crate) async fn gone(self) {
+        let workspace = self.workspace.clone();
+        self.ended().await;
+        let _ = tokio::task::spawn_blocking(move || workspace.remove()).await;
     }
 }
 
@@ -131,9 +205,28 @@ impl Output {
     /// Makes a named pipe. It is held open for writing too, so that it does not end between two steps.
     pub(crate) fn named(path: &Path) -> io::Result<Self> {
         mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?;
+        // Whoever the steps run as; nobody else comes as far as its folder.
+        fs::set_permissions(path, fs::Permissions::from_mode(0o622))?;
         let output = pipe::OpenOptions::new().read_write(true).open_receiver(path)?;
         let _ = fcntl_setpipe_size(&output, PIPE_BYTES); // The default size will do.
         Ok(Self(output))
+    }
+
+    /// What was printed by a program that has ended, for a sentence.
+    async fn said(&self) -> String {
+        let mut text = Vec::new();
+        let mut buffer = [0; 1024];
+        while text.len() < 4096 {
+            match self.read(&mut buffer) {
+                Ok(Some(0)) | Err(_) => break,
+                Ok(Some(read)) => text.extend_from_slice(&buffer[..read]),
+                Ok(None) if self.readable().await.is_ok() => {}
+                Ok(None) => break,
+            }
+        }
+        let text = String::from_utf8_lossy(&text);
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        if text.is_empty() { text } else { format!(": {text}") }
     }
 
     /// Waits until something may be read.
@@ -158,58 +251,5 @@ impl Output {
     /// As [`Output::read`], but asks the system and not what the runtime remembers of the pipe.
     pub(crate) fn read_now(&self, buffer: &mut [u8]) -> Option<usize> {
         rustix::io::read(self.0.as_fd(), buffer).ok().filter(|read| *read > 0)
-    }
-}
-
-/// Starts guards, and keeps one warm: it needs nothing of its job before the first command, so a job that comes
-/// finds it ready.
-pub(crate) struct Guards {
-    program: PathBuf,
-    lock: PathBuf,
-    /// The limit of open files that steps have.
-    files: Option<u64>,
-    // A std mutex: held to take or to put, never across an await.
-    warm: Mutex<Option<Guard>>,
-}
-
-impl Guards {
-    pub(crate) fn new(program: PathBuf, lock: PathBuf, files: Option<u64>) -> Self {
-        Self { program, lock, files, warm: Mutex::new(None) }
-    }
-
-    /// A guard that is ready.
-    ///
-    /// # Errors
-    /// When none can be started; the sentence says why.
-    pub(crate) async fn take(&self) -> Result<Guard, String> {
-        let warm = self.warm().take();
-        let alive = warm.and_then(|mut guard| matches!(guard.child.try_wait(), Ok(None)).then_some(guard));
-        match alive {
-            Some(guard) => Ok(guard),
-            None => Guard::start(&self.program, &self.lock, self.files).await,
-        }
-    }
-
-    /// Makes sure that one is warm.
-    pub(crate) async fn warm_up(self: Arc<Self>) {
-        if self.warm().is_some() {
-            return;
-        }
-        match Guard::start(&self.program, &self.lock, self.files).await {
-            Ok(guard) => *self.warm() = Some(guard),
-            Err(reason) => tracing::warn!(reason, "no guard could be kept warm; the next job starts its own"),
-        }
-    }
-
-    /// Lets the warm one go.
-    pub(crate) async fn cool_down(&self) {
-        let warm = self.warm().take();
-        if let Some(guard) = warm {
-            guard.gone().await;
-        }
-    }
-
-    fn warm(&self) -> std::sync::MutexGuard<'_, Option<Guard>> {
-        self.warm.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

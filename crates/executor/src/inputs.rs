@@ -2,8 +2,9 @@
 //! a file that is not what was claimed is never given to a step. Blocking code.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, Permissions},
     io::{self, Read as _, Write as _},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -50,6 +51,8 @@ impl Downloads {
 
     fn bring_one(&self, input: &InputFile, path: &Path, stop: &CancellationToken) -> Result<(), String> {
         let file = File::create(path).map_err(|error| unwritten(&error))?;
+        // Whoever the steps run as; nobody else comes as far as its folder.
+        file.set_permissions(Permissions::from_mode(0o644)).map_err(|error| unwritten(&error))?;
         let mut coming = Coming { file, size: 0, digest: Sha256::new() };
         if input.check.size > 0 {
             again::until(Tries::of(&input.name, again::UNREACHED_MAX, stop), || self.go_on(input, &mut coming, stop))

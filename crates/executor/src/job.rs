@@ -1,10 +1,15 @@
 //! One attempt of one job: workspace, checkout, steps in order, artifacts, and the word to control that it has ended.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio_util::sync::CancellationToken;
 use wire::{
-    Event, Outcome,
+    Event, Limits, Outcome,
     pipeline::StepSpec,
     task::{ControlReply, ControlRequest, Grant},
 };
@@ -17,8 +22,10 @@ use crate::{
     host::Guard,
     inputs::{self, Downloads},
     lease::Lease,
+    mask::Masker,
     publish::Publisher,
     runner::Executor,
+    secrets::Secrets,
     source::{self, GitAllowed},
     step::{self, Dropped, Ending, Exit, Planned, Steps},
     upload::Uploads,
@@ -57,11 +64,20 @@ impl Verdict {
 
 /// Runs an attempt to its end: none of its processes is left then that could be ended. Nothing comes back: what is to be
 /// said goes to the broker, or is dropped with the lease, which somebody must watch meanwhile.
-pub(crate) async fn run(executor: Arc<Executor>, grant: Arc<Grant>, lease: Arc<Lease>) {
+pub(crate) async fn run(
+    executor: Arc<Executor>,
+    grant: Arc<Grant>,
+    secrets: Result<Secrets, String>,
+    lease: Arc<Lease>,
+) {
     let (job, attempt) = (grant.lease.job, grant.lease.attempt);
-    let publisher = Publisher::start(Arc::clone(&executor.broker), Arc::clone(&lease), Arc::clone(&grant));
+    let (secrets, masker) = hidden(secrets);
+    let publisher =
+        Publisher::start(Arc::clone(&executor.broker), Arc::clone(&lease), Arc::clone(&grant), masker.clone());
     executor.running.began(grant.lease, publisher.insight());
-    let attempt_of = Attempt { executor: &executor, grant: &grant, lease: &lease, publisher: &publisher };
+    let (secrets, masker) = (&secrets, &masker);
+    let attempt_of =
+        Attempt { executor: &executor, grant: &grant, secrets, masker, lease: &lease, publisher: &publisher };
     let (workspace, ended) = attempt_of.perform().await;
     let finished = match ended {
         Ok(verdict) => attempt_of.finish(verdict).await,
@@ -81,15 +97,30 @@ pub(crate) async fn run(executor: Arc<Executor>, grant: Arc<Grant>, lease: Arc<L
     }
 }
 
+/// The secrets and what hides them. One that cannot be hidden is not used either.
+fn hidden(secrets: Result<Secrets, String>) -> (Result<Secrets, String>, Masker) {
+    match secrets.and_then(|secrets| Ok((secrets.masker()?, secrets))) {
+        Ok((masker, secrets)) => (Ok(secrets), masker),
+        Err(reason) => (Err(reason), Masker::default()),
+    }
+}
+
 struct Attempt<'a> {
     executor: &'a Arc<Executor>,
     grant: &'a Arc<Grant>,
+    /// Or why there are none, though the job has some.
+    secrets: &'a Result<Secrets, String>,
+    masker: &'a Masker,
     lease: &'a Arc<Lease>,
     publisher: &'a Publisher,
 }
 
 impl Attempt<'_> {
     async fn perform(&self) -> (Option<Workspace>, Result<Verdict, Dropped>) {
+        let secrets = match self.secrets {
+            Ok(secrets) => secrets,
+            Err(reason) => return (None, Ok(Verdict::failed(reason))),
+        };
         let seconds = self.grant.timeout_seconds.min(TIMEOUT_SECONDS_MAX);
         let timeout_at = tokio::time::Instant::now() + Duration::from_secs(seconds);
         let steps = match all_steps(self.grant, &self.executor.config.git_allowed) {
@@ -97,25 +128,30 @@ impl Attempt<'_> {
             Err(reason) => return (None, Ok(Verdict::failed(reason))),
         };
         let scripts: Vec<String> = steps.iter().map(|(spec, _)| spec.run.clone()).collect();
-        let (jobs, lease) = (self.executor.jobs_dir.clone(), self.grant.lease);
-        let prepared = tokio::task::spawn_blocking(move || Workspace::prepare(&jobs, lease, &scripts));
-        let (prepared, guard) = tokio::join!(prepared, self.executor.guards.take());
+        let guard = self.executor.guards.take(self.grant.network).await;
         // While this job runs, the next one's guard gets ready.
         self.executor.tasks.spawn(Arc::clone(&self.executor.guards).warm_up());
-        let (workspace, files) = match prepared {
-            Ok(Ok(prepared)) => prepared,
-            Ok(Err(reason)) => return (None, Ok(Verdict::failed(reason))),
-            Err(panic) => return (None, Ok(Verdict::failed(format!("the workspace could not be made: {panic}")))),
+        let guard = match guard {
+            Ok(guard) => guard,
+            Err(reason) => return (None, Ok(Verdict::failed(reason))),
         };
-        let ended = match guard {
-            Ok(guard) => match self.bring_inputs(&workspace, timeout_at).await {
-                Ok(None) => self.run_steps(guard, steps, files, &workspace, timeout_at).await,
-                ended => {
-                    self.executor.tasks.spawn(guard.gone());
-                    ended.map(|verdict| verdict.unwrap_or_else(|| Verdict::failed("its input files could not be had")))
-                }
-            },
-            Err(reason) => Ok(Verdict::failed(reason)),
+        let workspace = guard.workspace.clone();
+        let written = tokio::task::spawn_blocking({
+            let workspace = workspace.clone();
+            move || workspace.write(&scripts)
+        });
+        let written = written.await.unwrap_or_else(|panic| Err(format!("the workspace could not be made: {panic}")));
+        let brought = match written {
+            Ok(files) => self.bring_inputs(&workspace, timeout_at).await.map(|verdict| verdict.map_or(Ok(files), Err)),
+            Err(reason) => Ok(Err(Verdict::failed(reason))),
+        };
+        let ended = match brought {
+            Ok(Ok(files)) => self.run_steps(guard, steps, files, secrets, &workspace, timeout_at).await,
+            ended => {
+                self.executor.tasks.spawn(guard.ended());
+                ended
+                    .map(|verdict| verdict.err().unwrap_or_else(|| Verdict::failed("its input files could not be had")))
+            }
         };
         let verdict = match ended {
             Ok(verdict) => self.keep_artifacts(verdict, &workspace, timeout_at).await,
@@ -172,10 +208,16 @@ impl Attempt<'_> {
         mut guard: Guard,
         steps: Vec<(StepSpec, String)>,
         files: Vec<PathBuf>,
+        secrets: &Secrets,
         workspace: &Workspace,
         timeout_at: tokio::time::Instant,
     ) -> Result<Verdict, Dropped> {
-        let mut env = environment::of_job(self.grant);
+        let mut env = environment::of_job(self.grant, self.executor.guards.sandbox());
+        let limits = self.grant.limits.within(self.executor.limits());
+        if let Err(reason) = guard.limit(limits).await {
+            self.executor.tasks.spawn(guard.ended());
+            return Ok(Verdict::failed(reason));
+        }
         for file in &self.grant.files {
             let path = inputs::path(&workspace.inputs(), file);
             env.insert(format!("INPUT_{}", file.name.to_ascii_uppercase()), path.display().to_string());
@@ -185,7 +227,8 @@ impl Attempt<'_> {
         let path = workspace.path.clone();
         let own_limit = self.executor.config.log_limit;
         let log_limit = self.grant.log_limit.map_or(own_limit, |limit| limit.min(own_limit));
-        let mut run = Steps::new(&mut guard, publisher, lease, shutdown, timeout_at, kill_after, path, log_limit);
+        let mut run =
+            Steps::new(&mut guard, publisher, lease, shutdown, timeout_at, kill_after, path, log_limit, self.masker);
         let mut ended = Ok(Verdict { outcome: Outcome::Succeeded, reason: None });
         for (at, ((spec, command), script)) in steps.into_iter().zip(files).enumerate() {
             if lease.is_cancelled() {
@@ -193,9 +236,12 @@ impl Attempt<'_> {
                 break;
             }
             let index = u32::try_from(at).unwrap_or(u32::MAX);
-            let env = with(&env, &spec.env);
+            let mut env = with(&env, &spec.env);
+            if !self.is_checkout(index) {
+                secrets.add_to(&mut env);
+            }
             let step = Planned { index, spec, command, script, env, last: at + 1 == count };
-            match self.run_step(&mut run, &step).await {
+            match self.run_step(&mut run, &step, limits).await {
                 Ok(Verdict { outcome: Outcome::Succeeded, .. }) => {}
                 other => {
                     ended = other;
@@ -205,14 +251,14 @@ impl Attempt<'_> {
         }
         // Where the lease is lost nobody may hear of the steps any more, but they must be gone before the slot is free.
         let left = step::tree_gone(&mut guard, self.grant.lease).await;
-        self.executor.tasks.spawn(guard.gone());
+        self.executor.tasks.spawn(guard.ended());
         let Some(left) = left else { return ended };
         let job = self.grant.lease.job;
         tracing::warn!(%job, left, "not every process of a job could be ended");
         ended.map(|verdict| verdict.with_left(left))
     }
 
-    async fn run_step(&self, run: &mut Steps<'_>, step: &Planned) -> Result<Verdict, Dropped> {
+    async fn run_step(&self, run: &mut Steps<'_>, step: &Planned, limits: Limits) -> Result<Verdict, Dropped> {
         let (exit, ending) = run.run(step).await?;
         let code = if let Exit::Code(code) = exit { Some(code) } else { None };
         let seconds = self.grant.timeout_seconds;
@@ -220,8 +266,11 @@ impl Attempt<'_> {
             (_, Some(Ending::Cancelled)) => (Outcome::Cancelled, None),
             (_, Some(Ending::TimedOut)) => (Outcome::TimedOut, Some(format!("the job's time of {seconds} s was up"))),
             (Exit::Code(0), None) => (Outcome::Succeeded, None),
-            (Exit::Code(_), None) => (Outcome::Failed, None),
-            (Exit::Signal(signal), None) => (Outcome::Failed, Some(format!("ended by signal {signal}"))),
+            (Exit::Code(_), None) => (Outcome::Failed, run.reached(limits)),
+            (Exit::Signal(signal), None) => {
+                let limit = run.reached(limits).map(|limit| format!(": {limit}")).unwrap_or_default();
+                (Outcome::Failed, Some(format!("ended by signal {signal}{limit}")))
+            }
             (Exit::NotStarted(reason), None) => (Outcome::Failed, Some(reason.clone())),
             (Exit::GuardDied, None) => (Outcome::Failed, Some("the guard process of the job was killed".to_owned())),
         };
@@ -231,7 +280,7 @@ impl Attempt<'_> {
             exit_code: code,
             reason: reason.clone(),
         })?;
-        let is_checkout = self.grant.source.is_some() && step.index == 0;
+        let is_checkout = self.is_checkout(step.index);
         let reason = match (outcome, code) {
             (Outcome::Failed, Some(code)) if is_checkout => {
                 Some(format!("the source could not be checked out: git exited with {code}"))
@@ -239,6 +288,11 @@ impl Attempt<'_> {
             _ => reason.map(|reason| format!("step {:?}: {reason}", step.spec.name)),
         };
         Ok(Verdict { outcome, reason })
+    }
+
+    /// Whether a step is the checkout of the source, which is not the pipeline's own.
+    fn is_checkout(&self, step: u32) -> bool {
+        self.grant.source.is_some() && step == 0
     }
 
     /// Keeps what the patterns name, also of a job that failed. Only a job that would have succeeded fails by it.
@@ -255,6 +309,7 @@ impl Attempt<'_> {
         let path = workspace.path.clone();
         let resolved = tokio::task::spawn_blocking(move || artifact::resolve(&path, &patterns)).await;
         let Resolved { files, mut refusals } = resolved.unwrap_or_default();
+        let files = named(self.masker, files);
         let uploads = Arc::new(Uploads::new(self.grant));
         // Stops the blocking upload when this future is left.
         let stop = CancellationToken::new();
@@ -273,6 +328,7 @@ impl Attempt<'_> {
         match refusals.into_iter().next() {
             Some(reason) if verdict.outcome == Outcome::Succeeded => Ok(Verdict::failed(reason)),
             Some(reason) => {
+                let reason = self.masker.owned(reason);
                 tracing::debug!(reason, "an artifact of a failed job was not kept");
                 Ok(verdict)
             }
@@ -307,6 +363,7 @@ impl Attempt<'_> {
                 Err(GivenUp::Unreached(reason))
                     if by == UploadBy::Auto && begun.elapsed() < UNREACHED_MAX && !stop.is_cancelled() =>
                 {
+                    let reason = self.masker.owned(reason);
                     tracing::warn!(artifact = kept.name, reason, over_broker, "an artifact goes the other way");
                     uploads.go_over_broker(!over_broker);
                 }
@@ -322,6 +379,7 @@ impl Attempt<'_> {
             () = self.executor.shutdown.cancelled() => return Err(Dropped::Shutdown),
         };
         let Verdict { outcome, reason } = verdict;
+        let reason = reason.map(|reason| self.masker.owned(reason));
         let (executor, lease) = (self.executor.config.id, self.grant.lease);
         let incarnation = Some(self.executor.incarnation);
         let request = ControlRequest::Finish { executor, incarnation, lease, outcome, last_offset, reason };
@@ -349,6 +407,23 @@ fn all_steps(grant: &Grant, git_allowed: &[GitAllowed]) -> Result<Vec<(StepSpec,
     let checkout = grant.source.as_ref().map(|source| source::step(source, git_allowed)).transpose()?;
     let given = grant.steps.iter().map(|spec| (spec.clone(), spec.run.clone()));
     Ok(checkout.into_iter().chain(given).collect())
+}
+
+/// Files under names that may be told. Two of which only the masked part differs are told apart by a number.
+fn named(masker: &Masker, files: Vec<Kept>) -> Vec<Kept> {
+    let mut names = BTreeSet::new();
+    let named = files.into_iter().map(|mut kept| {
+        let masked = masker.owned(kept.name.clone());
+        let mut name = masked.clone();
+        let mut n = 2;
+        while !names.insert(name.clone()) {
+            name = format!("{masked} ({n})");
+            n += 1;
+        }
+        kept.name = name;
+        kept
+    });
+    named.collect()
 }
 
 fn with(env: &BTreeMap<String, String>, more: &BTreeMap<String, String>) -> BTreeMap<String, String> {

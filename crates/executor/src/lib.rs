@@ -19,9 +19,11 @@ mod job;
 mod lease;
 mod lockfile;
 mod log;
+mod mask;
 mod now;
 mod publish;
 mod runner;
+mod secrets;
 mod source;
 mod step;
 mod upload;
@@ -31,9 +33,12 @@ use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use broker::Broker;
 use tokio_util::sync::CancellationToken;
-use wire::{ExecutorId, LabelSet, task::ExecutorSecret};
+use wire::{ExecutorId, LabelSet, Limits, task::ExecutorSecret};
 
+pub use host::sandbox::{IsolationChoice, SandboxOptions, sandbox_works};
 pub use lease::trusted_until;
+#[doc(hidden)]
+pub use mask::fuzz;
 pub use publish::UNCONFIRMED_BYTES_MAX;
 pub use source::GitAllowed;
 
@@ -42,6 +47,10 @@ pub const KILL_AFTER: Duration = Duration::from_secs(10);
 
 /// Bytes of log that one attempt keeps unless the executor is told otherwise: 1 GiB.
 pub const LOG_LIMIT: u64 = 1 << 30;
+
+/// Processes and threads that a job in a sandbox has at most unless the executor is told otherwise: enough for what builds
+/// start side by side, and too few for a fork bomb to be felt.
+pub const SANDBOX_PROCESSES: u64 = 2048;
 
 /// What one executor is.
 #[derive(Clone, Debug)]
@@ -62,6 +71,13 @@ pub struct ExecutorConfig {
     pub upload: UploadBy,
     /// Where sources may come from besides https and ssh.
     pub git_allowed: Vec<GitAllowed>,
+    /// What is wanted between steps and machine.
+    pub isolation: IsolationChoice,
+    /// What gets into sandboxes, and what does not.
+    pub sandbox: SandboxOptions,
+    /// What a job may use at most; a job may ask for less. Where it names no number of processes, a sandbox has
+    /// [`SANDBOX_PROCESSES`].
+    pub limits: Limits,
     /// The soft limit of open files for steps, where this process has raised its own.
     pub step_files: Option<u64>,
     /// Workspaces and locks live here; one executor at a time uses it.
@@ -93,6 +109,9 @@ pub enum ExecutorError {
     /// Another executor runs there.
     #[error("the executor's directory {0} is used by another executor; give each its own")]
     InUse(PathBuf),
+    /// A sandbox is wanted, and none works.
+    #[error("`--isolation sandbox` is wanted, but no sandbox works here: {0}")]
+    NoSandbox(String),
 }
 
 /// Runs an executor until `shutdown`. Then what it runs is ended at once and handed back: it runs again as the next attempt.

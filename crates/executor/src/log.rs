@@ -1,4 +1,5 @@
-//! From bytes to lines, and from lines to batches. It reads no pipe and knows no broker.
+//! From bytes to lines, and from lines to batches. It reads no pipe and knows no broker. Secrets are masked before lines are
+//! made ([`crate::mask`]): what may be the beginning of one is no part of a line yet.
 //!
 //! The first line after a pause goes at once; while more are coming they wait for each other, for a short time or until
 //! they are many.
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 use wire::{LogLine, Timestamp};
 
 use self::{limit::Limit, lines::Lines};
+use crate::mask::{Masked, MaskedStream, Masker};
 
 /// The longest time that lines wait for more.
 const BATCH_TIME: Duration = Duration::from_millis(20);
@@ -32,6 +34,9 @@ pub(crate) enum Stream {
 pub(crate) struct Log {
     out: Lines,
     err: Lines,
+    /// What of each stream has not become lines yet.
+    masked_out: MaskedStream,
+    masked_err: MaskedStream,
     /// The number of the next line.
     n: u64,
     limit: Limit,
@@ -47,10 +52,11 @@ struct Batch {
 }
 
 impl Log {
-    /// An empty log that keeps `limit` bytes.
-    pub(crate) fn new(limit: u64) -> Self {
+    /// An empty log that keeps `limit` bytes, without what `masker` hides.
+    pub(crate) fn new(limit: u64, masker: &Masker) -> Self {
         let (out, err) = (Lines::default(), Lines::of_stderr());
-        Self { out, err, n: 0, limit: Limit::of(limit), batch: Batch::default() }
+        let (masked_out, masked_err) = (masker.stream(), masker.stream());
+        Self { out, err, masked_out, masked_err, n: 0, limit: Limit::of(limit), batch: Batch::default() }
     }
 
     /// Takes what was printed; `send` gets batches that are due.
@@ -66,6 +72,29 @@ impl Log {
             self.limit.leave_out(bytes.len() as u64);
             return self.tick(at, now, send);
         }
+        let mut masked = std::mem::take(self.masked(stream));
+        masked.feed(bytes, &mut |bytes| self.read(stream, bytes, at, now, send));
+        *self.masked(stream) = masked;
+        self.end_at_limit(at, now, send);
+        self.tick(at, now, send);
+    }
+
+    fn masked(&mut self, stream: Stream) -> &mut MaskedStream {
+        match stream {
+            Stream::Out => &mut self.masked_out,
+            Stream::Err => &mut self.masked_err,
+        }
+    }
+
+    /// Makes lines of what may be shown.
+    fn read(
+        &mut self,
+        stream: Stream,
+        bytes: Masked<'_>,
+        at: Timestamp,
+        now: Instant,
+        send: &mut impl FnMut(Vec<LogLine>),
+    ) {
         let (mine, other) = match stream {
             Stream::Out => (&mut self.out, &mut self.err),
             Stream::Err => (&mut self.err, &mut self.out),
@@ -75,15 +104,13 @@ impl Log {
             other.close(at, &mut self.n, &mut keep(&mut self.limit, &mut self.batch, now, send));
         }
         mine.feed(bytes, at, now, &mut self.n, &mut keep(&mut self.limit, &mut self.batch, now, send));
-        self.end_at_limit(at, now, send);
-        self.tick(at, now, send);
     }
 
     /// Where the limit was just reached, a note stands behind the last line that was kept.
     fn end_at_limit(&mut self, at: Timestamp, now: Instant, send: &mut impl FnMut(Vec<LogLine>)) {
         let Some(note) = self.limit.reached_note(at) else { return };
-        for lines in [&mut self.out, &mut self.err] {
-            self.limit.leave_out(lines.forget());
+        for (lines, masked) in [(&mut self.out, &mut self.masked_out), (&mut self.err, &mut self.masked_err)] {
+            self.limit.leave_out(lines.forget() + masked.forget());
         }
         // Lines behind the last one that was kept have had numbers, which nobody has seen.
         self.n = note.n + 1;
@@ -133,6 +160,11 @@ impl Log {
     /// The step has ended, and with it a line that has no end of its own.
     pub(crate) fn close(&mut self, at: Timestamp, now: Instant, send: &mut impl FnMut(Vec<LogLine>)) {
         let was_reached = self.limit.is_reached();
+        for stream in [Stream::Out, Stream::Err] {
+            let mut masked = std::mem::take(self.masked(stream));
+            masked.end(&mut |bytes| self.read(stream, bytes, at, now, send));
+            *self.masked(stream) = masked;
+        }
         // The one that is seen has the next number already.
         let (first, second) =
             if self.err.is_shown() { (&mut self.err, &mut self.out) } else { (&mut self.out, &mut self.err) };
@@ -194,7 +226,7 @@ mod tests {
 
     #[test]
     fn the_first_line_goes_at_once_and_the_next_ones_wait_for_each_other() {
-        let (mut log, start) = (Log::new(u64::MAX), Instant::now());
+        let (mut log, start) = (Log::new(u64::MAX, &Masker::default()), Instant::now());
         let mut sent: Vec<usize> = Vec::new();
         log.feed(Stream::Out, b"one\n", Timestamp(1), start, &mut |batch| sent.push(batch.len()));
         log.feed(Stream::Out, b"two\n", Timestamp(2), start, &mut |batch| sent.push(batch.len()));
@@ -206,7 +238,7 @@ mod tests {
 
     #[test]
     fn many_lines_do_not_wait_and_no_batch_is_much_larger_than_its_limit() {
-        let (mut log, start) = (Log::new(u64::MAX), Instant::now());
+        let (mut log, start) = (Log::new(u64::MAX, &Masker::default()), Instant::now());
         let mut batches: Vec<Vec<LogLine>> = Vec::new();
         let text = "0123456789abcdef\n".repeat(20_000);
         log.feed(Stream::Out, text.as_bytes(), Timestamp(1), start, &mut |batch| batches.push(batch));
@@ -218,7 +250,7 @@ mod tests {
 
     #[test]
     fn two_streams_share_one_count_and_never_show_two_open_lines() {
-        let (mut log, start) = (Log::new(u64::MAX), Instant::now());
+        let (mut log, start) = (Log::new(u64::MAX, &Masker::default()), Instant::now());
         let mut all: Vec<LogLine> = Vec::new();
         let mut feed = |log: &mut Log, stream, bytes: &[u8], after: Duration| {
             log.feed(stream, bytes, Timestamp(1), start + after, &mut |batch| all.extend(batch));
@@ -253,7 +285,7 @@ mod tests {
 
     #[test]
     fn a_log_ends_at_its_limit_with_a_note_and_says_of_each_step_how_much_is_missing() {
-        let (mut log, now) = (Log::new(30), Instant::now());
+        let (mut log, now) = (Log::new(30, &Masker::default()), Instant::now());
         let mut all: Vec<LogLine> = Vec::new();
         log.feed(Stream::Out, b"0123456789\n0123456789\nlost\nlost too", Timestamp(1), now, &mut |batch| {
             all.extend(batch)
@@ -276,7 +308,7 @@ mod tests {
 
     #[test]
     fn a_line_that_is_seen_without_its_end_keeps_its_number_when_it_is_the_last_one() {
-        let (mut log, start) = (Log::new(20), Instant::now());
+        let (mut log, start) = (Log::new(20, &Masker::default()), Instant::now());
         let mut all: Vec<LogLine> = Vec::new();
         log.feed(Stream::Out, b"downloading", Timestamp(1), start, &mut |batch| all.extend(batch));
         log.feed(Stream::Err, b"warn", Timestamp(1), start, &mut |batch| all.extend(batch));
@@ -295,7 +327,7 @@ mod tests {
 
     #[test]
     fn a_long_line_at_the_limit_does_not_run_into_the_note() {
-        let (mut log, now) = (Log::new(1000), Instant::now());
+        let (mut log, now) = (Log::new(1000, &Masker::default()), Instant::now());
         let mut all: Vec<LogLine> = Vec::new();
         log.feed(Stream::Out, &vec![b'x'; 200_000], Timestamp(1), now, &mut |batch| all.extend(batch));
         log.close(Timestamp(2), now, &mut |batch| all.extend(batch));

@@ -1,4 +1,5 @@
-//! The event writer of one attempt: counts the offsets, signs, and keeps what the broker has not confirmed.
+//! The event writer of one attempt: masks, counts the offsets, signs, and keeps what the broker has not confirmed. No event
+//! of an executor leaves it by another way.
 //!
 //! Confirms come in the order of the calls, and confirmed means that all before are confirmed. So the window is a queue:
 //! its front is taken away by each confirm, and when one fails, everything from the front on is published again under
@@ -15,7 +16,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::task::AbortOnDropHandle;
 use wire::{Event, EventMessage, Position, Timestamp, Topic, VERSION, event::raw, executor_now::StepNow, task::Grant};
 
-use crate::{clock::now, lease::Lease};
+use crate::{clock::now, lease::Lease, mask::Masker};
 
 /// Bytes of unconfirmed events above which a job's output is not read any further: its steps wait, nothing is dropped.
 pub const UNCONFIRMED_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -66,6 +67,7 @@ struct Shared {
     broker: Arc<dyn Broker>,
     lease: Arc<Lease>,
     grant: Arc<Grant>,
+    masker: Masker,
     // A std mutex: held to publish (a broker takes a message at once), never across an await.
     window: Mutex<Window>,
     published: Notify,
@@ -94,11 +96,12 @@ struct Load {
 }
 
 impl Publisher {
-    pub(crate) fn start(broker: Arc<dyn Broker>, lease: Arc<Lease>, grant: Arc<Grant>) -> Self {
+    pub(crate) fn start(broker: Arc<dyn Broker>, lease: Arc<Lease>, grant: Arc<Grant>, masker: Masker) -> Self {
         let shared = Arc::new(Shared {
             broker,
             lease,
             grant,
+            masker,
             window: Mutex::default(),
             published: Notify::new(),
             load: watch::Sender::new(Load::default()),
@@ -112,7 +115,7 @@ impl Publisher {
         Arc::new(Insight { shared: Arc::clone(&self.shared), since: now() })
     }
 
-    /// Hands an event over, at once.
+    /// Hands an event over, at once, without the attempt's secrets.
     ///
     /// # Errors
     /// When the lease is not trusted any more.
@@ -121,6 +124,7 @@ impl Publisher {
         if !shared.lease.is_trusted() {
             return Err(LeaseLost);
         }
+        let event = &*shared.masker.event(event);
         let step = match event {
             Event::StepStarted { step, name, .. } => Some(StepNow { step: *step, name: name.clone(), since: now() }),
             _ => None,

@@ -7,7 +7,7 @@ mod running;
 use std::{
     collections::BTreeSet,
     fs,
-    path::PathBuf,
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -21,14 +21,18 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 use wire::{
-    LabelSet,
+    Isolation, LabelSet, Limits,
     task::{ControlReply, ControlRequest, ExecutorNotice, from_bytes, to_bytes},
 };
 
 use self::running::Running;
 use crate::{
-    ExecutorConfig, ExecutorError, claim,
-    host::Guards,
+    ExecutorConfig, ExecutorError, IsolationChoice, SANDBOX_PROCESSES, claim,
+    host::{
+        Guards,
+        groups::Groups,
+        sandbox::{self, Sandbox},
+    },
     lockfile,
     now::{self, Asked},
     workspace,
@@ -51,9 +55,8 @@ pub(crate) struct Executor {
     pub(crate) incarnation: Uuid,
     /// Between SIGTERM and SIGKILL.
     pub(crate) kill_after: Duration,
-    /// Where workspaces are made.
-    pub(crate) jobs_dir: PathBuf,
     pub(crate) guards: Arc<Guards>,
+    limits: Limits,
     pub(crate) slots: Arc<Semaphore>,
     pub(crate) running: Arc<Running>,
     /// Renewal is due at once: a lease began with little trust left.
@@ -103,6 +106,12 @@ async fn start(
         let work_dir = work_dir.clone();
         move || workspace::remove_former(&work_dir, incarnation)
     });
+    let jobs_dir = workspace::of_incarnation(&work_dir, incarnation);
+    let sandbox = isolation(&config, &work_dir, &jobs_dir).await?;
+    let limits = own_limits(&config, sandbox.is_some());
+    let (program, lock_of_guards) = (config.guard_program.clone(), lockfile::of_guards(&work_dir));
+    let guards = Guards::new(program, lock_of_guards, config.step_files, jobs_dir, sandbox, groups());
+    let guards = Arc::new(guards);
     let (requester, notices) = loop {
         let reached = async {
             let requester = Requester::start(Arc::clone(&broker)).await?;
@@ -119,11 +128,11 @@ async fn start(
         tokio::time::sleep(BROKER_BACK_OFF).await;
     };
     let executor = Executor {
+        limits,
         broker,
         incarnation,
         kill_after,
-        jobs_dir: workspace::of_incarnation(&work_dir, incarnation),
-        guards: Arc::new(Guards::new(config.guard_program.clone(), lockfile::of_guards(&work_dir), config.step_files)),
+        guards,
         slots: Arc::new(Semaphore::new(usize::try_from(config.slots).unwrap_or(Semaphore::MAX_PERMITS))),
         running: Running::new(tasks.clone()),
         renew_now: Notify::new(),
@@ -136,6 +145,54 @@ async fn start(
     Ok((Arc::new(executor), notices, lock))
 }
 
+/// The sandbox of jobs, if they have one. What runs is said once: people must know it.
+async fn isolation(
+    config: &ExecutorConfig,
+    work_dir: &Path,
+    jobs_dir: &Path,
+) -> Result<Option<Sandbox>, ExecutorError> {
+    if config.isolation == IsolationChoice::Plain {
+        tracing::info!(
+            "steps run without a sandbox, as `--isolation plain` says: they can read what this user can read"
+        );
+        return Ok(None);
+    }
+    let mut options = config.sandbox.clone();
+    options.hidden.push(work_dir.to_owned());
+    let tried = async {
+        let sandbox = Sandbox::new(options, jobs_dir)?;
+        let (program, lock) = (&config.guard_program, lockfile::of_guards(work_dir));
+        sandbox::works(&sandbox, program, lock, jobs_dir.join("trial")).await?;
+        Ok(sandbox)
+    };
+    match tried.await {
+        Ok(sandbox) => {
+            tracing::info!("each job runs in a sandbox of its own");
+            Ok(Some(sandbox))
+        }
+        Err(reason) if config.isolation == IsolationChoice::Sandbox => Err(ExecutorError::NoSandbox(reason)),
+        Err(reason) => {
+            tracing::warn!(reason, "steps run without a sandbox: they can read what this user can read");
+            Ok(None)
+        }
+    }
+}
+
+fn own_limits(config: &ExecutorConfig, in_sandbox: bool) -> Limits {
+    let processes = config.limits.processes.or(in_sandbox.then_some(SANDBOX_PROCESSES));
+    Limits { processes, ..config.limits }
+}
+
+fn groups() -> Option<Groups> {
+    match Groups::take() {
+        Ok(groups) => Some(groups),
+        Err(reason) => {
+            tracing::debug!(reason, "jobs are limited by the limits of their processes");
+            None
+        }
+    }
+}
+
 async fn consume_notices(broker: &dyn Broker, config: &ExecutorConfig) -> Result<Consumer, BrokerError> {
     let queue = topology::executor(config.id);
     broker.declare(&queue).await?;
@@ -143,6 +200,16 @@ async fn consume_notices(broker: &dyn Broker, config: &ExecutorConfig) -> Result
 }
 
 impl Executor {
+    /// What a job may use here at most.
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// How steps are kept from the rest of the machine.
+    fn isolation(&self) -> Isolation {
+        if self.guards.sandbox().is_some() { Isolation::Sandbox } else { Isolation::Plain }
+    }
+
     async fn serve(self: Arc<Self>, notices: Option<Consumer>) {
         self.tasks.spawn(Arc::clone(&self).hear(notices));
         self.tasks.spawn(renew::keep(Arc::clone(&self)));

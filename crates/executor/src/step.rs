@@ -8,7 +8,7 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 use wire::{
-    Event,
+    Event, Limits,
     pipeline::{Stderr, StepSpec},
     task::LeaseRef,
 };
@@ -23,6 +23,7 @@ use crate::{
     host::{Guard, LastWord, Output},
     lease::Lease,
     log::{Log, Stream},
+    mask::Masker,
     publish::{LeaseLost, Publisher},
 };
 
@@ -83,6 +84,8 @@ pub(crate) struct Steps<'a> {
     buffer: Vec<u8>,
     /// Set once: the tree was asked to end.
     ending: Option<Ending>,
+    /// What the last step that failed seems to have run into, by the guard's word.
+    limit: Option<String>,
 }
 
 /// One step that is to run.
@@ -108,9 +111,23 @@ impl<'a> Steps<'a> {
         kill_after: Duration,
         workspace: PathBuf,
         log_limit: u64,
+        masker: &Masker,
     ) -> Self {
-        let (errors, log, buffer, ending) = (None, Log::new(log_limit), vec![0; READ_BYTES], None);
-        Self { guard, publisher, lease, shutdown, timeout_at, kill_after, workspace, errors, log, buffer, ending }
+        let (errors, log, buffer, ending, limit) = (None, Log::new(log_limit, masker), vec![0; READ_BYTES], None, None);
+        Self {
+            guard,
+            publisher,
+            lease,
+            shutdown,
+            timeout_at,
+            kill_after,
+            workspace,
+            errors,
+            log,
+            buffer,
+            ending,
+            limit,
+        }
     }
 
     /// Runs one step to its end, and its tree too where no step will follow. Its output is published before it returns.
@@ -150,7 +167,8 @@ impl<'a> Steps<'a> {
                 () = self.lease.lost() => return Err(Dropped::LeaseLost),
                 () = self.shutdown.cancelled() => return Err(Dropped::Shutdown),
                 status = self.guard.statuses.next() => match status {
-                    Some(Status::Exited { code, signal }) => {
+                    Some(Status::Exited { code, signal, limit }) => {
+                        self.limit = limit;
                         exit = Some(code.map_or_else(|| Exit::Signal(signal.unwrap_or_default()), Exit::Code));
                         if self.ending.is_none() && (step.last || exit != Some(Exit::Code(0))) {
                             // No step follows: what the steps left in the background ends now.
@@ -203,6 +221,11 @@ impl<'a> Steps<'a> {
         }
         self.drain(index)?;
         Ok((exit.unwrap_or(Exit::GuardDied), self.ending))
+    }
+
+    /// Which of its limits the job has reached, after a step that failed: one sentence.
+    pub(crate) fn reached(&self, limits: Limits) -> Option<String> {
+        self.guard.reached(limits).or_else(|| self.limit.clone())
     }
 
     async fn end(&mut self, ending: Ending) {

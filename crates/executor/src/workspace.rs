@@ -1,56 +1,94 @@
-//! The directories of one attempt. `<work_dir>/jobs/<incarnation>/<job>.<attempt>/` holds `workspace`, where the steps run,
-//! and `private` beside it, with their scripts. Blocking code.
+//! The directories of one attempt. `<work_dir>/jobs/<incarnation>/<n>/` holds `workspace`, where the steps run, `private`
+//! with their scripts, `inputs`, and what a sandbox shows as home and temporary folders. They are made before it is known
+//! whose they will be: a guard that is kept warm has them in its sandbox already. Blocking code.
 
 use std::{
     fs::{self, DirBuilder, Permissions},
     io,
-    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, chown},
     path::{Path, PathBuf},
 };
 
 use uuid::Uuid;
-use wire::task::LeaseRef;
+
+use crate::host::sandbox::Account;
 
 /// The directories of one attempt.
 #[derive(Clone, Debug)]
 pub(crate) struct Workspace {
-    /// Both of them.
+    /// All of them; nobody but the executor's user may enter it.
     root: PathBuf,
     /// Where the steps run.
     pub(crate) path: PathBuf,
 }
 
 impl Workspace {
-    /// Makes the directories and writes the scripts. Tells where those are, in order.
+    /// Makes the directories. What steps write to belongs to `account`, where they run as another user; the rest they
+    /// can only read.
     ///
     /// # Errors
     /// One sentence, when the disk does not take them.
-    pub(crate) fn prepare(jobs: &Path, lease: LeaseRef, scripts: &[String]) -> Result<(Self, Vec<PathBuf>), String> {
-        let root = jobs.join(format!("{}.{}", lease.job, lease.attempt));
-        let (path, private) = (root.join("workspace"), root.join("private"));
-        let make = || -> io::Result<Vec<PathBuf>> {
-            for directory in [&path, &private] {
-                DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    pub(crate) fn make(jobs: &Path, number: u64, account: Option<Account>) -> Result<Self, String> {
+        let root = jobs.join(number.to_string());
+        let made = Self { path: root.join("workspace"), root };
+        let make = || -> io::Result<()> {
+            DirBuilder::new().recursive(true).mode(0o700).create(&made.root)?;
+            let read = [made.private(), made.inputs()].map(|directory| (directory, 0o755, None));
+            // Open to others, or bubblewrap would close the way to them for the steps' user. Out here the root is closed.
+            let own = [made.path.clone(), made.home()].map(|directory| (directory, 0o755, account));
+            let temporary = made.temporary().map(|directory| (directory, 0o1777, account));
+            for (directory, mode, account) in read.into_iter().chain(own).chain(temporary) {
+                fs::create_dir(&directory)?;
+                fs::set_permissions(&directory, Permissions::from_mode(mode))?;
+                if let Some(Account { id }) = account {
+                    chown(&directory, Some(id), Some(id))?;
+                }
             }
-            let write = |(n, script): (usize, &String)| {
-                let file = private.join(format!("step-{n}.sh"));
-                fs::write(&file, script).map(|()| file)
-            };
-            scripts.iter().enumerate().map(write).collect()
+            Ok(())
         };
-        match make() {
-            Ok(files) => Ok((Self { root, path }, files)),
-            Err(error) => {
-                let reason = format!("the workspace {} could not be made: {error}", path.display());
-                Self { root, path }.remove();
-                Err(reason)
-            }
-        }
+        make().map_err(|error| {
+            made.remove();
+            made.not_made(&error)
+        })?;
+        Ok(made)
+    }
+
+    /// Writes the scripts. Tells where they are, in order.
+    ///
+    /// # Errors
+    /// One sentence, when the disk does not take them.
+    pub(crate) fn write(&self, scripts: &[String]) -> Result<Vec<PathBuf>, String> {
+        let write = |(n, script): (usize, &String)| {
+            let file = self.private().join(format!("step-{n}.sh"));
+            fs::write(&file, script)?;
+            fs::set_permissions(&file, Permissions::from_mode(0o644))?;
+            Ok(file)
+        };
+        scripts.iter().enumerate().map(write).collect::<io::Result<_>>().map_err(|error| self.not_made(&error))
+    }
+
+    fn not_made(&self, error: &io::Error) -> String {
+        format!("the workspace {} could not be made: {error}", self.path.display())
+    }
+
+    /// Where scripts and named pipes are.
+    pub(crate) fn private(&self) -> PathBuf {
+        self.root.join("private")
     }
 
     /// Where files that are inputs are put.
     pub(crate) fn inputs(&self) -> PathBuf {
         self.root.join("inputs")
+    }
+
+    /// The home of steps in a sandbox.
+    pub(crate) fn home(&self) -> PathBuf {
+        self.root.join("home")
+    }
+
+    /// Their `/tmp` and `/var/tmp`. On the disk: what fills them takes no memory.
+    pub(crate) fn temporary(&self) -> [PathBuf; 2] {
+        [self.root.join("tmp"), self.root.join("var-tmp")]
     }
 
     /// Takes the directories away. What cannot be removed stays until the executor starts again.

@@ -31,6 +31,7 @@ pub mod people;
 pub mod postgres;
 pub mod replies;
 pub mod search;
+pub mod secrets;
 pub mod sql;
 pub mod sqlite;
 pub mod standing;
@@ -66,6 +67,7 @@ use model::{
 
 pub use payloads::Payloads;
 pub use people::People;
+pub use secrets::Secrets;
 
 /// A boxed future, as object-safe traits return it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -135,6 +137,7 @@ pub trait Store:
     + Builds
     + Leases
     + concurrency::Concurrency
+    + Secrets
     + Outbox
     + Record
     + Executors

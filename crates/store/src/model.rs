@@ -4,19 +4,21 @@ pub mod dead_letter;
 mod journal;
 pub mod reply;
 pub mod retention;
+pub mod secret;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use wire::{
-    AccountId, BuildId, ClientId, Event, EventMessage, ExecutorId, JobId, LabelSet, Outcome, PayloadId, PipelineName,
-    ServerId, Timestamp,
+    AccountId, BuildId, ClientId, Event, EventMessage, ExecutorId, Isolation, JobId, LabelSet, Limits, Outcome,
+    PayloadId, PipelineName, ServerId, Timestamp,
     authority::Grants,
     concurrency::ConcurrencySpec,
     event::Recorded,
     payload::InputFile,
     pipeline::{Condition, SourceSpec, StepSpec},
+    secret::SecretUse,
     task::{ExecutorNotice, LeaseRef, Reply},
     view::LostAttempt,
 };
@@ -177,8 +179,17 @@ pub struct JobPlan {
     /// Bytes of log that one attempt keeps at most; none: as many as its executor keeps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_limit: Option<u64>,
+    /// Whether its steps may use the network.
+    #[serde(default = "wire::isolation::network_by_default", skip_serializing_if = "wire::isolation::is_network_on")]
+    pub network: bool,
+    /// What it may use.
+    #[serde(default, skip_serializing_if = "Limits::is_none")]
+    pub limits: Limits,
     /// The environment of every step, `INPUT_*` and `MATRIX_*` included.
     pub env: BTreeMap<String, String>,
+    /// Secrets that its steps see as variables: by name, for the answer to a claim to give their values.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<SecretUse>,
     /// Inputs that are files.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<InputFile>,
@@ -449,6 +460,8 @@ pub struct ExecutorRow {
     pub labels: LabelSet,
     /// How many jobs it runs at once.
     pub slots: u32,
+    /// How it keeps steps from the rest of its machine.
+    pub isolation: Isolation,
     /// The hash of what it shows, if it shows anything.
     pub secret_sha256: Option<String>,
 }

@@ -130,6 +130,36 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// Tells every text in it that is not an id, a name of ours or a checksum: what came from a pipeline, a command or an answer.
+    pub fn each_text_mut(&mut self, told: &mut impl FnMut(&mut String)) {
+        match self {
+            Event::BuildQueued { pipeline: _, retry: _ }
+            | Event::BuildStarted {}
+            | Event::BuildFinished { outcome: _ }
+            | Event::JobQueued { job: _, attempt: _ }
+            | Event::AttemptClosed { job: _, attempt: _ } => {}
+            Event::JobStarted { job: _, attempt: _, executor: _, executor_name } => told(executor_name),
+            Event::JobFinished { job: _, attempt: _, outcome: _, last_offset: _, reason } => {
+                reason.as_mut().into_iter().for_each(told);
+            }
+            Event::JobLost { job: _, attempt: _, executor: _, executor_name, reason } => {
+                told(executor_name);
+                told(reason);
+            }
+            Event::StepStarted { step: _, name, command } => {
+                told(name);
+                told(command);
+            }
+            Event::Log { step: _, lines } => lines.iter_mut().for_each(|line| told(&mut line.text)),
+            Event::StepFinished { step: _, outcome: _, exit_code: _, reason } => {
+                reason.as_mut().into_iter().for_each(told);
+            }
+            Event::Artifact { artifact: _, name, size: _, sha256: _ } => told(name),
+        }
+    }
+}
+
 /// How a log event begins when a program of ours wrote it: by far the most events do.
 const LOG: &str = r#"{"kind":"log","#;
 

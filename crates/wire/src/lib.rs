@@ -23,6 +23,7 @@ pub mod git;
 pub mod group;
 pub mod hook;
 pub mod id;
+pub mod isolation;
 pub mod log;
 pub mod mac;
 pub mod patch;
@@ -31,6 +32,7 @@ pub mod pipeline;
 pub mod problem;
 pub mod reply;
 pub mod search;
+pub mod secret;
 pub mod size;
 pub mod statistics;
 pub mod task;
@@ -47,6 +49,7 @@ pub use frame::{ClientFrame, CloseCode, ServerFrame};
 pub use id::{
     AccountId, ArtifactId, BuildId, ClientId, DeadLetterId, ExecutorId, HookId, JobId, PayloadId, ServerId, SocketMeta,
 };
+pub use isolation::{Isolation, Limits};
 pub use log::LogLine;
 pub use payload::ClaimCheck;
 pub use pipeline::{LabelSet, Outcome, PipelineName};

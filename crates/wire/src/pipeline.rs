@@ -6,7 +6,12 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::concurrency::ConcurrencySpec;
+use crate::{
+    Limits,
+    concurrency::ConcurrencySpec,
+    isolation::{is_network_on, network_by_default},
+    secret::SecretUse,
+};
 
 /// The `ETag` of a pipeline's text: its SHA-256, in quotes.
 #[must_use]
@@ -377,9 +382,18 @@ pub struct JobSpec {
     /// Bytes of log that one attempt keeps at most; none: as many as its executor keeps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_limit: Option<u64>,
+    /// Whether its steps may use the network.
+    #[serde(default = "network_by_default", skip_serializing_if = "is_network_on")]
+    pub network: bool,
+    /// What it may use.
+    #[serde(default, skip_serializing_if = "Limits::is_none")]
+    pub limits: Limits,
     /// Environment of its steps: the pipeline's and its own. May hold `${{ }}`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
+    /// Secrets that its steps see as variables: the pipeline's and its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<SecretUse>,
     /// At least one, run in order.
     pub steps: Vec<StepSpec>,
     /// Paths or `*` patterns relative to the workspace, kept when the job has ended.

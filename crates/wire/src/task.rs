@@ -10,11 +10,14 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
-    AccountId, BuildId, ClientId, DecodeError, ExecutorId, JobId, LabelSet, Outcome, PipelineName, ServerId, VERSION,
+    AccountId, BuildId, ClientId, DecodeError, ExecutorId, Isolation, JobId, LabelSet, Limits, Outcome, PipelineName,
+    ServerId, VERSION,
     event::encode,
+    isolation::{is_network_on, network_by_default},
     mac::EventKey,
     payload::InputFile,
     pipeline::{SourceSpec, StepSpec},
+    secret::SealedSecrets,
 };
 
 pub use crate::executor_now::ExecutorNow;
@@ -141,6 +144,9 @@ pub enum ControlRequest {
         labels: LabelSet,
         /// How many jobs it runs at once.
         slots: u32,
+        /// How it keeps steps from the rest of its machine; plain from an executor that does not tell.
+        #[serde(default)]
+        isolation: Isolation,
         /// Shows that it is who it was: control keeps the hash of the first one that it hears and answers no other start under
         /// this id. Absent where an executor has none; then anybody with the broker's credentials can take its place.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -158,6 +164,10 @@ pub enum ControlRequest {
         label_set: LabelSet,
         /// Milliseconds for which the requester waits. Control does not grant what has waited for longer.
         patience_ms: u64,
+        /// The public key that secrets are sealed with, new for each claim: see [`SealedSecrets`]. Who sends it promises to take
+        /// them out of all that it prints and says. Without it no job that has secrets is granted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        secrets_key: Option<String>,
     },
     /// I still run these. Answer: [`ControlReply::Renewed`].
     Renew {
@@ -266,12 +276,21 @@ pub struct Grant {
     /// Bytes of log that the attempt keeps at most, where the pipeline says so. An executor may have a lower limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_limit: Option<u64>,
+    /// Whether its steps may use the network. An executor that cannot keep them from it must refuse the job.
+    #[serde(default = "network_by_default", skip_serializing_if = "is_network_on")]
+    pub network: bool,
+    /// What it may use. An executor has limits of its own; the lower ones count.
+    #[serde(default, skip_serializing_if = "Limits::is_none")]
+    pub limits: Limits,
     /// What its events are signed with.
     pub event_key: EventKey,
     /// Bearer token for uploads of this attempt.
     pub job_token: String,
     /// Base of the URL for uploads: `PUT <url>/api/v1/jobs/<job>/artifacts/<name>`, the name percent-encoded.
     pub upload_url: String,
+    /// The job's secrets, as variables of its steps: only for who claimed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secrets: Option<SealedSecrets>,
     /// The worker and the client that asked, if any: the routing key of the attempt's events, and `client_id` in them.
     pub reply: Option<Reply>,
 }
@@ -338,9 +357,12 @@ mod tests {
             artifacts: Vec::new(),
             timeout_seconds: 60,
             log_limit: Some(1 << 20),
+            network: false,
+            limits: Limits { processes: Some(500), ..Limits::default() },
             event_key: key.event_key(lease.job, 2),
             job_token: key.job_token(lease.job, 2),
             upload_url: "http://127.0.0.1:1".to_owned(),
+            secrets: None,
             reply: Some(Reply { server_id, client_id }),
         }));
         assert_eq!(from_bytes::<ControlReply>(&to_bytes(&grant)).unwrap(), grant);

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::group::GroupView;
 use crate::{
-    ArtifactId, BuildId, ExecutorId, JobId, Outcome, PipelineName, Position, Timestamp,
+    ArtifactId, BuildId, ExecutorId, Isolation, JobId, Outcome, PipelineName, Position, Timestamp,
     pipeline::{Condition, InputSpec, LabelSet},
 };
 
@@ -126,6 +126,9 @@ pub struct JobView {
     pub reason: Option<String>,
     /// Who runs or ran it.
     pub executor: Option<String>,
+    /// How that executor, as it last told, keeps steps from the rest of its machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<Isolation>,
     /// When its needs were met.
     pub queued_at: Option<Timestamp>,
     /// When its last attempt began.
@@ -232,6 +235,9 @@ pub struct PipelineView {
     pub yaml: String,
     /// When it was last changed.
     pub updated_at: Timestamp,
+    /// What its jobs will miss when they run, such as a secret that is not set: a sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// A page of a log.
@@ -260,6 +266,9 @@ pub struct ExecutorView {
     pub labels: LabelSet,
     /// How many jobs it runs at once.
     pub slots: u32,
+    /// How it keeps steps from the rest of its machine; plain from a Stepcast that does not tell.
+    #[serde(default)]
+    pub isolation: Isolation,
     /// When it was last heard.
     pub heard_at: Timestamp,
     /// Whether it was heard within the lease period.

@@ -13,8 +13,9 @@ const CARGO_MS_MAX = 15 * 60_000;
 
 const run = promisify(execFile);
 
-// The repository is a folder of this machine, which executors do not clone otherwise.
-test.use({ serve: { arguments: ["--git-allow", tmpdir()], environment: {} } });
+// The repository is a folder of this machine, which executors do not clone otherwise; and its jobs share what cargo has built and
+// has downloaded in the home of the person who runs the tests.
+test.use({ serve: { arguments: ["--git-allow", tmpdir(), "--isolation", "plain"], environment: {} } });
 
 test("a clone of this project's history is checked, tested and packed", async ({ page, api }) => {
   test.setTimeout(CARGO_MS_MAX + 60_000);

@@ -9,7 +9,7 @@ import { expect, open, test } from "../../fixtures/stepcast";
 
 test("a failing step shows its exit code; retry failed runs only what failed", async ({ page, api, stepcast }) => {
   const mended = new Gate(stepcast, "mended");
-  const tally = join(stepcast.dataDir, "tally");
+  const tally = join(stepcast.scratch, "tally");
   const jobs = {
     good: `echo good >> '${tally}'; echo all well`,
     bad: `echo bad >> '${tally}'; echo "attempt $STEPCAST_ATTEMPT"; [ -e '${mended.path}' ] || exit 7`,

@@ -14,8 +14,9 @@ use wire::Problem;
 
 use crate::{
     access::Credential,
-    accounts::{self, NotIn, wait_problem, wait_seconds},
+    accounts,
     core::Core,
+    entry::{self, NotIn, wait_problem, wait_seconds},
     http::{
         problem::{Answer, Rejection},
         sessions,
@@ -109,9 +110,9 @@ pub(crate) async fn sign_in(
         Credential::Token(_) => None,
     });
     let judged = if token.is_empty() {
-        accounts::by_password(&core, &form.name, &form.password, from, former).await
+        entry::by_password(&core, &form.name, &form.password, from, former).await
     } else {
-        accounts::by_token(&core, token, from, former).await
+        entry::by_token(&core, token, from, former).await
     };
     let signed_in = match judged {
         Ok(signed_in) => signed_in,
@@ -123,7 +124,7 @@ pub(crate) async fn sign_in(
         return Rejection(problem).into_response();
     }
     if let Some((former, id)) = former.zip(session.id()) {
-        accounts::session_replaced(&core, former, signed_in, sessions::key(&id));
+        entry::session_replaced(&core, former, signed_in, sessions::key(&id));
     }
     Redirect::to(if is_here(&form.next) { &form.next } else { "/" }).into_response()
 }

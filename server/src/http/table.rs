@@ -83,6 +83,12 @@ pub(crate) const ROUTES: &[Row] = &[
     // And admin everywhere where there is none.
     ("PUT", "/api/v1/pipelines/{name}", Change(Of::Pipeline)),
     ("POST", "/api/v1/pipelines/{name}/builds", Build(Of::Pipeline)),
+    ("GET", "/api/v1/pipelines/{name}/secrets", Change(Of::Pipeline)),
+    ("PUT", "/api/v1/pipelines/{name}/secrets/{secret}", Change(Of::Pipeline)),
+    ("DELETE", "/api/v1/pipelines/{name}/secrets/{secret}", Change(Of::Pipeline)),
+    ("GET", "/api/v1/secrets", Run),
+    ("PUT", "/api/v1/secrets/{secret}", Run),
+    ("DELETE", "/api/v1/secrets/{secret}", Run),
     ("GET", "/api/v1/pipelines/{name}/stats", See(Of::Pipeline)),
     ("GET", "/api/v1/pipelines/{name}/hooks", Change(Of::Pipeline)),
     ("POST", "/api/v1/pipelines/{name}/hooks", Change(Of::Pipeline)),

@@ -12,18 +12,18 @@ use axum::{
 use wire::account::{NewToken, TokenView};
 
 use crate::{
-    accounts,
     core::Core,
     http::{
         parameters::Path,
         problem::{Answer, json},
         who::{Shown, Who},
     },
+    tokens,
 };
 
 /// `GET /tokens`
 pub(crate) async fn list(State(core): State<Arc<Core>>, Who(who): Who) -> Answer<Json<Vec<TokenView>>> {
-    Ok(Json(accounts::tokens(&core, &who).await?))
+    Ok(Json(tokens::tokens(&core, &who).await?))
 }
 
 /// `POST /tokens`: the token is in this answer and nowhere else.
@@ -33,14 +33,14 @@ pub(crate) async fn create(
     shown: Shown,
     request: Request<Body>,
 ) -> Answer<Response> {
-    accounts::may_make_tokens(&who, shown.credential())?;
+    tokens::may_make_tokens(&who, shown.credential())?;
     let wanted: NewToken = json(request).await?;
-    let made = accounts::create_token(&core, &who, shown.credential(), wanted).await?;
+    let made = tokens::create_token(&core, &who, shown.credential(), wanted).await?;
     Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(made)).into_response())
 }
 
 /// `DELETE /tokens/{id}`
 pub(crate) async fn revoke(State(core): State<Arc<Core>>, Who(who): Who, Path(id): Path<String>) -> Answer<StatusCode> {
-    accounts::revoke_token(&core, &who, &id).await?;
+    tokens::revoke_token(&core, &who, &id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

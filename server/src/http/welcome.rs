@@ -14,8 +14,8 @@ use tower_sessions::Session;
 use wire::Problem;
 
 use crate::{
-    accounts::{self, NotMade},
     core::Core,
+    entry::{self, NotMade},
     http::{
         problem::Rejection,
         sign_in::{encoded, for_people, invalid_form, limited},
@@ -50,7 +50,7 @@ pub(crate) async fn welcome(
     };
     let (kind, secret) =
         if form.invitation.is_empty() { ("link", &form.link) } else { ("invitation", &form.invitation) };
-    let (why, problem) = match accounts::welcome(&core, secret.trim(), &form.name, form.password, from).await {
+    let (why, problem) = match entry::welcome(&core, secret.trim(), &form.name, form.password, from).await {
         Ok(signed_in) => {
             return match who::begin(&session, &signed_in).await {
                 Ok(()) => Redirect::to("/").into_response(),

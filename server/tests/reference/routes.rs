@@ -37,7 +37,8 @@ fn routes_in(folder: &Path, found: &mut BTreeSet<String>) -> usize {
 
 /// A path of the document with something in the place of each parameter.
 fn filled(path: &str) -> String {
-    path.replace("{id}", "00000000-0000-7000-8000-000000000001")
+    path.replace("{secret}", "TOKEN")
+        .replace("{id}", "00000000-0000-7000-8000-000000000001")
         .replace("{name}", "site")
         .replace("{ref}", "00000000-0000-4000-8000-000000000001")
 }

@@ -22,11 +22,12 @@ use wire::{
     pipeline::{Condition, InputKind, InputSpec},
     reply::{ReplyKind, ReplyState, ReplyView},
     search::{Found, SearchHit, SearchPage},
+    secret::{SecretFrom, SecretName, SecretView, SecretWanted, SecretsView},
     statistics::{DayStats, Ends, JobStats, Spread, StatsView, StepStats},
     task::LeaseRef,
     view::{
-        ArtifactView, BuildSummary, BuildView, ExecutorView, GatewayView, JobView, LostAttempt, RunningJob, State,
-        StepView, WorkerView,
+        ArtifactView, BuildSummary, BuildView, ExecutorView, GatewayView, JobView, LostAttempt, PipelineView,
+        RunningJob, State, StepView, WorkerView,
     },
 };
 
@@ -70,6 +71,7 @@ fn no_member_of_what_is_answered_is_missing_in_the_reference() {
         waiting_for: Some(text()),
         reason: Some(text()),
         executor: Some(text()),
+        isolation: Some(wire::Isolation::Plain),
         queued_at: Some(at),
         started_at: Some(at),
         finished_at: Some(at),
@@ -147,6 +149,7 @@ fn no_member_of_what_is_answered_is_missing_in_the_reference() {
         name: text(),
         labels,
         slots: 1,
+        isolation: wire::Isolation::Sandbox,
         heard_at: at,
         alive: true,
         running: vec![JobId(id)],
@@ -301,6 +304,34 @@ fn no_member_of_what_is_answered_is_missing_in_the_reference() {
         };
         is("AuditEntry", json!(entry));
     }
+    let pipeline = PipelineView {
+        name: name.clone(),
+        description: text(),
+        revision: 1,
+        inputs: Vec::new(),
+        yaml: text(),
+        updated_at: at,
+        warnings: vec![text()],
+    };
+    is("PipelineView", json!(pipeline));
+    let secret: SecretName = "TOKEN".parse().unwrap();
+    let secrets = SecretsView {
+        secrets: vec![SecretView {
+            name: secret.clone(),
+            pipeline: Some(name.clone()),
+            allowed: vec![name.clone()],
+            set_at: at,
+            set_by: text(),
+            used_by: vec![name.clone()],
+        }],
+        wanted: vec![SecretWanted {
+            name: secret,
+            jobs: vec![text()],
+            from: Some(SecretFrom::Installation),
+            problem: Some(text()),
+        }],
+    };
+    is("SecretsView", json!(secrets));
     is("Problem", json!(Problem::new(422, "x", "x").at(1, 1)));
 }
 

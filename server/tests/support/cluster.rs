@@ -99,6 +99,8 @@ impl Cluster {
     pub(crate) fn executor_of(&self, program: &Path, name: &str, options: &[&str]) -> Executor {
         let mut command = Command::new(program);
         command.args(["serve", "--roles", "executor", "--broker", &self.broker, "--data-dir"]).arg(self.data_dir(name));
+        // As in support/mod.rs.
+        command.env("STEPCAST_ISOLATION", "plain");
         Executor::start(command.args(options))
     }
 }

@@ -104,6 +104,11 @@ impl Node {
         Node { name, port, ports, running: Mutex::new(running), folder }
     }
 
+    /// Where it keeps what it was sent.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Three nodes that are one cluster.
     pub(crate) async fn cluster() -> [Node; 3] {
         let first = Node::start();

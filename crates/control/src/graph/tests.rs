@@ -38,7 +38,10 @@ fn job(n: usize, needs: &[usize], condition: Condition, attempts: u32, lost_atte
         attempts,
         lost_attempts,
         log_limit: None,
+        network: true,
+        limits: wire::Limits::default(),
         env: BTreeMap::new(),
+        secrets: Vec::new(),
         files: Vec::new(),
         source: None,
         steps: vec![StepSpec {

@@ -16,12 +16,12 @@ use wire::{
 use super::{
     Axes, COMBINATIONS_MAX, Holes, JOBS_MAX, NAMES_MAX, PLANS_BYTES_MAX, STEPS_MAX, check_value, duration,
     fields::{Fields, shown, text},
-    needs, queueing,
+    limits, needs, queueing, secrets,
     yaml::{Key, Node, Place, Value},
 };
 use crate::expression;
 
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 16] = [
     "labels",
     "needs",
     "if",
@@ -32,7 +32,10 @@ const KEYS: [&str; 13] = [
     "priority",
     "concurrency",
     "log_limit",
+    "network",
+    "limits",
     "env",
+    "secrets",
     "steps",
     "artifacts",
 ];
@@ -53,23 +56,25 @@ const MATRIX_VALUE_CHARS_MAX: usize = 100;
 /// Patterns of one job.
 const ARTIFACTS_MAX: usize = 100;
 
-type Env = BTreeMap<String, String>;
+pub(super) type Env = BTreeMap<String, String>;
 type ReadText<'r> = &'r mut dyn FnMut(&Node, &str, &str) -> Result<(), Problem>;
 
+/// What the pipeline says for all of its jobs.
+pub(super) struct Shared {
+    pub(super) env: Env,
+    pub(super) secrets: Vec<secrets::Named>,
+    pub(super) priority: i32,
+}
+
 /// All jobs, in the order of the file.
-pub(super) fn read(
-    fields: &Fields<'_>,
-    shared: &Env,
-    priority: i32,
-    holes: &mut Holes<'_>,
-) -> Result<Vec<JobSpec>, Problem> {
+pub(super) fn read(fields: &Fields<'_>, shared: &Shared, holes: &mut Holes<'_>) -> Result<Vec<JobSpec>, Problem> {
     let node = fields.required("jobs", "give it at least one")?;
     let entries = fields.map("jobs")?;
     if entries.is_empty() {
         return Err(node.at.problem("the pipeline has no jobs: give it at least one"));
     }
     // Each job has a copy of its own, so this much they would hold at least.
-    let shared_bytes: usize = shared.iter().map(|(name, value)| name.len() + value.len()).sum();
+    let shared_bytes: usize = shared.env.iter().map(|(name, value)| name.len() + value.len()).sum();
     let copies = entries.len().min(JOBS_MAX);
     if shared_bytes * copies > PLANS_BYTES_MAX {
         let at = fields.get("env").map_or(Place::START, |node| node.at);
@@ -82,7 +87,7 @@ pub(super) fn read(
     let mut named = Vec::new();
     let mut expanded = 0;
     for (key, node) in entries {
-        let (job, needs) = job(key, node, shared, priority, holes)?;
+        let (job, needs) = job(key, node, shared, holes)?;
         expanded += job.matrix.iter().map(|(_, values)| values.len()).product::<usize>();
         if expanded > JOBS_MAX {
             let detail = format!("with job `{}` there are more than {JOBS_MAX} jobs, matrices expanded", job.name);
@@ -98,8 +103,7 @@ pub(super) fn read(
 fn job<'n>(
     key: &Key,
     node: &'n Node,
-    shared: &Env,
-    priority: i32,
+    shared: &Shared,
     holes: &mut Holes<'_>,
 ) -> Result<(JobSpec, &'n [Node]), Problem> {
     if !is_job_name(&key.name) {
@@ -116,11 +120,13 @@ fn job<'n>(
     let needs = needs.collect::<Result<Vec<_>, Problem>>()?;
     let condition = condition(&fields)?;
     let matrix = matrix(&fields)?;
-    let mut env = shared.clone();
+    let mut env = shared.env.clone();
     env.extend(self::env(&fields, &mut |node, text, what| holes.read(node, text, what, Some(&matrix)))?);
     let concurrency =
         queueing::concurrency(&fields, &mut |node, text, what| holes.read(node, text, what, Some(&matrix)))?;
     let steps = steps(&fields, &what, &matrix, holes)?;
+    let secrets = secrets::of_job(&shared.secrets, &secrets::read(&fields)?, &key.name, &env, &steps)?;
+    let labels = secrets::with_label(labels, &secrets, fields.get("labels").map_or(key.at, |node| node.at))?;
     let spec = JobSpec {
         name: key.name.clone(),
         labels,
@@ -129,12 +135,15 @@ fn job<'n>(
         timeout_seconds: timeout(&fields)?,
         attempts: fields.count("attempts", 1, 1..=ATTEMPTS_MAX)?,
         lost_attempts: fields.count("lost_attempts", LOST_ATTEMPTS, 1..=ATTEMPTS_MAX)?,
-        priority: queueing::priority(&fields, priority)?,
+        priority: queueing::priority(&fields, shared.priority)?,
         concurrency,
         log_limit: log_limit(&fields)?,
+        network: limits::network(&fields)?,
+        limits: limits::read(&fields)?,
         artifacts: artifacts(&fields)?,
         matrix,
         env,
+        secrets,
         steps,
     };
     Ok((spec, named))
@@ -240,14 +249,18 @@ fn matrix(fields: &Fields<'_>) -> Result<Vec<(String, Vec<String>)>, Problem> {
     Ok(axes)
 }
 
+/// Whether a word can name a variable: 1 to 200 letters, digits and `_`, not beginning with a digit.
+pub(super) fn is_variable(name: &str) -> bool {
+    name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        && name.bytes().next().is_some_and(|b| !b.is_ascii_digit())
+        && name.len() <= 200
+}
+
 /// The environment of the pipeline, a job or a step; `read` checks the holes of a value.
 pub(super) fn env(fields: &Fields<'_>, read: ReadText<'_>) -> Result<Env, Problem> {
     let mut env = Env::new();
     for (key, node) in fields.map("env")? {
-        let fits = key.name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-            && key.name.bytes().next().is_some_and(|b| !b.is_ascii_digit())
-            && key.name.len() <= 200;
-        if !fits {
+        if !is_variable(&key.name) {
             return Err(key.at.problem(format!(
                 "variable name `{}` in {} must be letters, digits or `_`, not beginning with a digit",
                 shown(&key.name),
@@ -289,6 +302,15 @@ fn steps(fields: &Fields<'_>, job: &str, matrix: &Axes, holes: &mut Holes<'_>) -
             return Err(run_node
                 .at
                 .problem(format!("`run` of {what} is empty: give it a script, such as `run: make`")));
+        }
+        if let Some(secret) = expression::secret_in(&run) {
+            return Err(run_node.at.problem(format!(
+                "`run` of {what} must not hold `${{{{ secrets.{} }}}}`: list it as `secrets: [{}]` in the job, and the script sees it \
+                 as `${}`",
+                shown(secret),
+                shown(secret),
+                shown(secret)
+            )));
         }
         if expression::has_hole(&run) {
             return Err(run_node.at.problem(format!(

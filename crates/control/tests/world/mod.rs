@@ -29,6 +29,7 @@ use store::{
 use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+use vault::Keyring;
 use wire::{
     BuildId, ExecutorId, LabelSet, Outcome,
     command::Trigger,
@@ -54,6 +55,9 @@ pub struct World {
     folder: tempfile::TempDir,
 }
 
+/// What secrets are encrypted with.
+pub const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
 impl World {
     pub async fn start(lease: Duration) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -74,6 +78,7 @@ impl World {
             lease: self.lease,
             upload_url: "http://127.0.0.1:3000".to_owned(),
             key: InstallationKey([7; 32]),
+            secret_keys: control::secrets::SecretKeys::new(|| Keyring::parse(KEY).map_err(|wrong| wrong.to_string())),
             brake: self.brake.clone(),
         };
         let running = service::run(self.broker.clone(), self.store.clone(), config, stop.clone());
@@ -273,7 +278,15 @@ impl Executor {
     pub fn registration(&self, incarnation: Uuid, offered: &[&str]) -> ControlRequest {
         let (executor, name) = (self.id, "one".to_owned());
         let secret = Some(format!("the secret of {executor}").replace(' ', "-").try_into().expect("it is long enough"));
-        ControlRequest::Register { executor, incarnation, name, labels: labels(offered), slots: 4, secret }
+        ControlRequest::Register {
+            executor,
+            incarnation,
+            name,
+            labels: labels(offered),
+            slots: 4,
+            isolation: wire::Isolation::Plain,
+            secret,
+        }
     }
 
     /// Asks and does not wait for the answer.
@@ -288,7 +301,14 @@ impl Executor {
         let (executor, incarnation) = (self.id, self.incarnation);
         let patience_ms = u64::try_from(patience.as_millis()).unwrap();
         let claim_id = Uuid::new_v4();
-        let claim = ControlRequest::Claim { claim_id, executor, incarnation, label_set: set.clone(), patience_ms };
+        let claim = ControlRequest::Claim {
+            claim_id,
+            executor,
+            incarnation,
+            label_set: set.clone(),
+            patience_ms,
+            secrets_key: None,
+        };
         match self.requester.request(topology::CONTROL, to_bytes(claim), patience).await {
             Ok(answer) => Some(from_bytes(&answer.body).unwrap()),
             Err(RequestError::NoAnswer { .. }) => None,
@@ -322,9 +342,20 @@ impl Executor {
     }
 
     pub async fn claim_as(&self, claim_id: Uuid, set: &LabelSet) -> ControlReply {
+        self.claim_with(claim_id, set, None).await
+    }
+
+    /// With the public key that secrets are to be sealed with.
+    pub async fn claim_with(&self, claim_id: Uuid, set: &LabelSet, secrets_key: Option<String>) -> ControlReply {
         let (executor, incarnation) = (self.id, self.incarnation);
-        let claim =
-            ControlRequest::Claim { claim_id, executor, incarnation, label_set: set.clone(), patience_ms: 20_000 };
+        let claim = ControlRequest::Claim {
+            claim_id,
+            executor,
+            incarnation,
+            label_set: set.clone(),
+            patience_ms: 20_000,
+            secrets_key,
+        };
         self.ask(claim).await
     }
 

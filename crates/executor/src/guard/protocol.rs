@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
+use wire::Limits;
 
 /// From the executor, on the guard's stdin.
 #[derive(Debug, Serialize, Deserialize)]
@@ -25,6 +26,11 @@ pub(crate) enum Command {
     Extend {
         /// See [`crate::clock::boot_millis`].
         until_ms: u64,
+    },
+    /// What the job may use, before its first step.
+    Limit {
+        /// Of each kind; those of the system hold besides.
+        limits: Limits,
     },
     /// SIGTERM to every process of the tree, SIGKILL to what is left after a while; then the guard ends.
     Terminate {
@@ -62,6 +68,9 @@ pub(crate) enum Status {
         code: Option<i32>,
         /// The signal that ended it, if one did.
         signal: Option<i32>,
+        /// Which limit it seems to have run into, if it failed: one sentence.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit: Option<String>,
     },
     /// No process of the tree is left, or none that could be ended. The last word.
     Ended {

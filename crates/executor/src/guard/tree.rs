@@ -28,6 +28,10 @@ const PAUSE_MAX: Duration = Duration::from_millis(100);
 const REFUSED_PATIENCE: Duration = Duration::from_secs(5);
 /// How long any tree is waited for: the kernel's own time after which it reports a task as hung is of this size.
 const DEAF_PATIENCE: Duration = Duration::from_secs(60);
+/// So many processes that outlive a signal are taken for a crowd that grows.
+const CROWD: usize = 32;
+/// So many times a crowd is stopped before it is killed as it is.
+const FREEZES_MAX: u32 = 50;
 /// How long processes without a guard are looked for.
 const SWEEP_PATIENCE: Duration = Duration::from_secs(10);
 /// So many looks in a row, with longer and longer pauses, must find nothing: one can miss a process that forks and ends
@@ -49,6 +53,13 @@ pub(crate) fn reap(mut dead: impl FnMut(Pid, WaitStatus)) -> bool {
 /// Sends `signal` to every descendant, and tells which of them live.
 pub(crate) fn signal(signal: Signal) -> Vec<Living> {
     let mut living = Vec::new();
+    if getpid() == Pid::INIT {
+        // All of the namespace in one call, so that nothing that forks meanwhile is missed.
+        #[allow(unsafe_code, reason = "a system call without memory; rustix knows no process -1")]
+        unsafe {
+            libc::kill(-1, signal.as_raw());
+        }
+    }
     for (pid, stat) in descendants() {
         let sent = kill_process(pid, signal);
         if !stat.is_dead && sent != Err(Errno::SRCH) {
@@ -63,7 +74,10 @@ pub(crate) fn end(mut dead: impl FnMut(Pid, WaitStatus)) -> Option<String> {
     let mut patience = Patience::from(Instant::now());
     let mut pause = PAUSE_MIN;
     while reap(&mut dead) {
-        let living = signal(Signal::KILL);
+        let mut living = signal(Signal::KILL);
+        if living.len() >= CROWD {
+            living = frozen();
+        }
         if patience.is_over(Instant::now(), &living) {
             return Some(sentence(&living));
         }
@@ -71,6 +85,25 @@ pub(crate) fn end(mut dead: impl FnMut(Pid, WaitStatus)) -> Option<String> {
         pause = (pause * 2).min(PAUSE_MAX);
     }
     None
+}
+
+/// Stops every descendant until none is left that could still fork, and only then kills them: processes that fork faster than
+/// they are found would never end, but one that is stopped keeps its place and makes no other.
+fn frozen() -> Vec<Living> {
+    let mut stopped = 0;
+    for _ in 0..FREEZES_MAX {
+        let living = signal(Signal::STOP).len();
+        if living <= stopped {
+            break;
+        }
+        stopped = living;
+    }
+    signal(Signal::KILL)
+}
+
+/// Processes below this one, their threads included.
+pub(crate) fn threads() -> u64 {
+    descendants().iter().filter(|(_, stat)| !stat.is_dead).map(|(_, stat)| stat.threads).sum()
 }
 
 /// A process that was sent a signal.
@@ -188,6 +221,7 @@ struct Stat {
     parent: i32,
     /// Nobody has collected it yet (or only its first thread has ended: a signal still reaches the others).
     is_dead: bool,
+    threads: u64,
 }
 
 impl Stat {
@@ -197,7 +231,9 @@ impl Stat {
         let behind = stat.iter().rposition(|b| *b == b')')? + 1;
         let mut fields = std::str::from_utf8(&stat[behind..]).ok()?.split_ascii_whitespace();
         let is_dead = matches!(fields.next()?, "Z" | "X");
-        Some(Self { parent: fields.next()?.parse().ok()?, is_dead })
+        let parent = fields.next()?.parse().ok()?;
+        // Of what follows the fifth field, number 20 of the whole line.
+        Some(Self { parent, is_dead, threads: fields.nth(15)?.parse().ok()? })
     }
 }
 

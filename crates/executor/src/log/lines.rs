@@ -10,6 +10,8 @@ use std::{
 use memchr::memchr3;
 use wire::{LogLine, Timestamp, log::LINE_BYTES_MAX};
 
+use crate::mask::Masked;
+
 /// A line that has no end by then is shown as it is; and again no more often than this while it changes.
 const OPEN_TIME: Duration = Duration::from_millis(100);
 
@@ -45,12 +47,13 @@ impl Lines {
     /// Takes bytes as they were read; `out` gets the lines that they end. `n` is the next line's number.
     pub(crate) fn feed(
         &mut self,
-        bytes: &[u8],
+        bytes: Masked<'_>,
         at: Timestamp,
         now: Instant,
         n: &mut u64,
         out: &mut impl FnMut(LogLine),
     ) {
+        let bytes = bytes.bytes();
         let joined;
         let mut rest = bytes;
         if !self.cut.is_empty() {
@@ -277,10 +280,14 @@ fn whole_characters(part: &[u8]) -> &[u8] {
 mod tests {
     use super::*;
 
+    fn clean(bytes: &[u8]) -> Masked<'_> {
+        Masked::without_secrets(bytes)
+    }
+
     fn read(reads: &[&[u8]]) -> Vec<LogLine> {
         let (mut lines, mut n, mut out) = (Lines::default(), 0, Vec::new());
         for (at, bytes) in (0..).zip(reads) {
-            lines.feed(bytes, Timestamp(at), Instant::now(), &mut n, &mut |line| out.push(line));
+            lines.feed(clean(bytes), Timestamp(at), Instant::now(), &mut n, &mut |line| out.push(line));
         }
         lines.close(Timestamp(99), &mut n, &mut |line| out.push(line));
         out
@@ -336,12 +343,12 @@ mod tests {
     #[test]
     fn a_line_without_an_end_is_shown_open_and_later_ends_under_the_same_number() {
         let (mut lines, mut n, mut out, start) = (Lines::default(), 0, Vec::new(), Instant::now());
-        lines.feed(b"first\nPassword: \xE2", Timestamp(5), start, &mut n, &mut |line| out.push(line));
+        lines.feed(clean(b"first\nPassword: \xE2"), Timestamp(5), start, &mut n, &mut |line| out.push(line));
         assert_eq!(lines.due(), Some(start + OPEN_TIME));
         let open = lines.open(start + OPEN_TIME, n).unwrap();
         assert_eq!((open.n, open.t, &open.text[..], open.open), (1, Timestamp(5), "Password: ", true));
         assert_eq!(lines.due(), None);
-        lines.feed(b"\x82\xAC", Timestamp(6), start + OPEN_TIME, &mut n, &mut |line| out.push(line));
+        lines.feed(clean(b"\x82\xAC"), Timestamp(6), start + OPEN_TIME, &mut n, &mut |line| out.push(line));
         assert_eq!(lines.due(), Some(start + OPEN_TIME * 2));
         lines.close(Timestamp(7), &mut n, &mut |line| out.push(line));
         let last = out.last().unwrap();
@@ -365,7 +372,7 @@ mod tests {
     fn a_progress_bar_that_never_ends_its_line_takes_no_more_memory_than_one_line() {
         let (mut lines, mut n, mut out) = (Lines::default(), 0, 0);
         for _ in 0..10_000 {
-            lines.feed(b"[=====>    ]\r", Timestamp(0), Instant::now(), &mut n, &mut |_| out += 1);
+            lines.feed(clean(b"[=====>    ]\r"), Timestamp(0), Instant::now(), &mut n, &mut |_| out += 1);
         }
         assert_eq!((out, lines.shown.len(), lines.part.len()), (0, 12, 12));
     }

@@ -3,7 +3,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use wire::task::{ControlReply, ControlRequest, LeaseRef};
+use wire::{
+    LabelSet,
+    secret::MASKS_LABEL,
+    task::{ControlReply, ControlRequest, LeaseRef},
+};
 
 use super::Executor;
 use crate::{clock::boot_millis, lease::Lease};
@@ -50,6 +54,13 @@ pub(super) async fn keep(executor: Arc<Executor>) {
     }
 }
 
+/// What this executor offers: what it was told to, and that it masks secrets.
+fn labels(configured: &LabelSet) -> LabelSet {
+    let all = configured.labels().iter().cloned().chain([MASKS_LABEL.to_owned()]);
+    // With as many labels as there may be, it serves no jobs that have secrets.
+    LabelSet::new(all).unwrap_or_else(|_| configured.clone())
+}
+
 /// Tells how long a lease is.
 async fn ask(executor: &Arc<Executor>, lease: Duration) -> Result<Duration, String> {
     let config = &executor.config;
@@ -58,8 +69,9 @@ async fn ask(executor: &Arc<Executor>, lease: Duration) -> Result<Duration, Stri
         executor: id,
         incarnation,
         name: config.name.clone(),
-        labels: config.labels.clone(),
+        labels: labels(&config.labels),
         slots: config.slots,
+        isolation: executor.isolation(),
         secret: config.secret.clone(),
     };
     let patience = (lease / 3).max(PATIENCE_MIN);

@@ -8,7 +8,7 @@ mod flaky;
 use std::{
     collections::{BTreeMap, VecDeque},
     os::unix::fs::PermissionsExt as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -21,7 +21,7 @@ use broker::{
     embedded::{EmbeddedBroker, MemoryJournal},
     rpc, topology,
 };
-use executor::ExecutorConfig;
+use executor::{ExecutorConfig, IsolationChoice, SandboxOptions};
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -92,6 +92,12 @@ impl Drop for Stage {
     }
 }
 
+/// Whether this run of the suite is the one in sandboxes: `STEPCAST_TEST_ISOLATION=sandbox`, with one thread, so that
+/// processes can be told apart.
+pub(crate) fn in_sandbox() -> bool {
+    std::env::var("STEPCAST_TEST_ISOLATION").is_ok_and(|isolation| isolation == "sandbox")
+}
+
 pub(crate) fn config(id: ExecutorId, work_dir: PathBuf) -> ExecutorConfig {
     ExecutorConfig {
         id,
@@ -103,6 +109,9 @@ pub(crate) fn config(id: ExecutorId, work_dir: PathBuf) -> ExecutorConfig {
         upload: executor::UploadBy::default(),
         git_allowed: vec![executor::GitAllowed::Folder(std::env::temp_dir())],
         step_files: None,
+        isolation: if in_sandbox() { IsolationChoice::Sandbox } else { IsolationChoice::Plain },
+        sandbox: SandboxOptions::default(),
+        limits: wire::Limits::default(),
         work_dir,
         draining: CancellationToken::new(),
         guard_program: env!("CARGO_BIN_EXE_executor-guard").into(),
@@ -129,7 +138,8 @@ impl Stage {
         let text = format!("#!/bin/bash\ncd '{}'\n'{guard}' \"$@\" | {read}\n", dir.path().display());
         std::fs::write(&program, text).unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-        Self::build(lease_ms, |_| false, dir, program).await
+        // Plain in any case: the trial of sandboxes would wait for such a guard's last word.
+        Self::build_with(lease_ms, |_| false, dir, program, |config| config.isolation = IsolationChoice::Plain).await
     }
 
     /// Leases last `lease_ms`; the n-th event that the executor publishes is lost if `loses` says so.
@@ -138,7 +148,23 @@ impl Stage {
         Self::build(lease_ms, loses, tempfile::tempdir().unwrap(), guard).await
     }
 
+    /// The executor's configuration is changed before it starts.
+    pub(crate) async fn configured(change: impl FnOnce(&mut ExecutorConfig)) -> Self {
+        let guard = env!("CARGO_BIN_EXE_executor-guard").into();
+        Self::build_with(10_000, |_| false, tempfile::tempdir().unwrap(), guard, change).await
+    }
+
     async fn build(lease_ms: u64, loses: fn(usize) -> bool, dir: tempfile::TempDir, guard_program: PathBuf) -> Self {
+        Self::build_with(lease_ms, loses, dir, guard_program, |_| {}).await
+    }
+
+    async fn build_with(
+        lease_ms: u64,
+        loses: fn(usize) -> bool,
+        dir: tempfile::TempDir,
+        guard_program: PathBuf,
+        change: impl FnOnce(&mut ExecutorConfig),
+    ) -> Self {
         let journal = Arc::new(MemoryJournal::default());
         let stop = CancellationToken::new();
         let kept: Arc<dyn broker::embedded::Journal> = journal.clone();
@@ -181,7 +207,12 @@ impl Stage {
         let (id, shutdown) = (ExecutorId(Uuid::new_v4()), CancellationToken::new());
         let flaky = Arc::new(flaky::Flaky { inner: Arc::clone(&broker), events: AtomicUsize::new(0), loses });
         let executor = tokio::spawn({
-            let config = ExecutorConfig { guard_program, ..config(id, dir.path().join("work")) };
+            let mut config = ExecutorConfig { guard_program, ..config(id, dir.path().join("work")) };
+            // Steps of the suite talk to their test by files in the stage's directory, whoever they run as.
+            std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+            config.sandbox.write.push(dir.path().to_owned());
+            config.sandbox.read.extend(Path::new(env!("CARGO_BIN_EXE_executor-guard")).parent().map(Path::to_owned));
+            change(&mut config);
             let (broker, shutdown) = (flaky.clone(), shutdown.clone());
             async move { executor::run_with(broker, config, KILL_AFTER, shutdown).await.unwrap() }
         });
@@ -361,9 +392,12 @@ pub(crate) fn job(steps: &[&str]) -> Grant {
         artifacts: Vec::new(),
         timeout_seconds: 3600,
         log_limit: None,
+        network: true,
+        limits: wire::Limits::default(),
         event_key: KEY.event_key(lease.job, lease.attempt),
         job_token: KEY.job_token(lease.job, lease.attempt),
         upload_url: "http://127.0.0.1:9".to_owned(),
+        secrets: None,
         reply: None,
     }
 }
@@ -394,8 +428,36 @@ pub(crate) async fn gone(pid: &str) {
     tokio::time::timeout(PATIENCE, wait).await.expect("the process ends");
 }
 
-/// Whether a process runs.
+/// Whether a process runs that a step has told of; in a sandbox by the number that it has there.
 pub(crate) fn runs(pid: &str) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+    let lives = |pid: &str| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+    };
+    if in_sandbox() { inside(pid.trim()).is_some_and(|pid| lives(&pid)) } else { lives(pid.trim()) }
+}
+
+/// The number out here of a process below this one which has another number in its sandbox.
+pub(crate) fn inside(pid: &str) -> Option<String> {
+    let status = |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let field = |status: &str, name: &str| {
+        status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim().to_owned()
+    };
+    let is_mine = |pid: &str| {
+        let mut pid = pid.to_owned();
+        while !matches!(pid.as_str(), "" | "0" | "1") {
+            if pid == std::process::id().to_string() {
+                return true;
+            }
+            pid = field(&status(&pid), "PPid:");
+        }
+        false
+    };
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    let mut all = all.filter_map(|entry| entry.file_name().into_string().ok());
+    all.find(|outside| {
+        let numbers = field(&status(outside), "NSpid:");
+        let numbers: Vec<&str> = numbers.split_whitespace().collect();
+        numbers.len() > 1 && numbers.last() == Some(&pid) && is_mine(outside)
+    })
 }

@@ -160,6 +160,7 @@ impl Record {
             lost: job.lost.clone(),
             waiting_for: None,
             reason,
+            isolation: None,
             executor: executor.map(|_| "executor".to_owned()),
             queued_at: control.queued_at.get(&job.id).copied(),
             started_at,

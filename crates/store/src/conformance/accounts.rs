@@ -163,6 +163,7 @@ pub async fn executors_are_alive_while_they_are_heard(fixture: &dyn Fixture) {
         name: "north".to_owned(),
         labels: labels("linux+x86"),
         slots: 4,
+        isolation: wire::Isolation::Sandbox,
         secret_sha256: None,
     };
     assert_eq!(store.put_executor(&row).await.unwrap(), Registration::Heard);
@@ -197,6 +198,7 @@ pub async fn p2_a_former_start_of_an_executor_is_not_heard(fixture: &dyn Fixture
         name: name.to_owned(),
         labels: labels("linux"),
         slots: 1,
+        isolation: wire::Isolation::Plain,
         secret_sha256: None,
     };
     for n in 1..=3 {
@@ -236,6 +238,7 @@ pub async fn an_executor_is_known_by_the_first_secret_that_it_shows(fixture: &dy
         name: name.to_owned(),
         labels: labels("linux"),
         slots: 1,
+        isolation: wire::Isolation::Plain,
         secret_sha256: secret.map(|secret| secret.repeat(32)),
     };
     assert_eq!(store.put_executor(&start("of a former version", None)).await.unwrap(), Registration::Heard);

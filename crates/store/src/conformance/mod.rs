@@ -27,6 +27,7 @@ pub mod record;
 pub mod replies;
 mod samples;
 pub mod search;
+pub mod secrets;
 
 use std::sync::Arc;
 
@@ -173,6 +174,10 @@ macro_rules! store_conformance {
             claim_check_a_payload_that_nobody_refers_to_goes_with_its_time
             file_input_a_build_whose_file_is_not_kept_is_not_made
             file_input_the_payload_of_a_deleted_build_goes_with_the_last_one
+        );
+        $crate::store_conformance!(@ $fixture, secrets:
+            a_secret_stands_in_its_own_place
+            secrets_come_under_another_key_together
         );
         $crate::store_conformance!(@ $fixture, hooks:
             a_delivery_makes_one_build

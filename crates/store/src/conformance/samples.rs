@@ -38,7 +38,10 @@ pub(super) fn job(name: &str) -> Job {
         attempts: 2,
         lost_attempts: 3,
         log_limit: None,
+        network: true,
+        limits: wire::Limits::default(),
         env: BTreeMap::from([("A".to_owned(), "ä".to_owned())]),
+        secrets: Vec::new(),
         files: Vec::new(),
         source: None,
         steps: vec![StepSpec {

@@ -16,7 +16,7 @@ enum Step {
 }
 
 /// In order; the first makes version 1. A step that was released is never changed.
-const STEPS: [Step; 23] = [
+const STEPS: [Step; 25] = [
     Step::Shared(include_str!("../migrations/0001_start.sql")),
     Step::Shared(include_str!("../migrations/0002_outbox_unreadable.sql")),
     Step::Shared(include_str!("../migrations/0003_stderr_lines.sql")),
@@ -38,7 +38,9 @@ const STEPS: [Step; 23] = [
     Step::Shared(include_str!("../migrations/0016_replies.sql")),
     Step::Shared(include_str!("../migrations/0017_audit.sql")),
     Step::Shared(include_str!("../migrations/0018_accounts.sql")),
+    Step::Shared(include_str!("../migrations/0019_secrets.sql")),
     Step::Shared(include_str!("../migrations/0021_executor_secrets.sql")),
+    Step::Shared(include_str!("../migrations/0022_isolation.sql")),
     Step::Shared(include_str!("../migrations/0020_hooks.sql")),
 ];
 

@@ -97,16 +97,18 @@ impl<D: Details> Executors for SqlStore<D> {
                     return Ok(Registration::Replaced);
                 }
                 query(
-                    "INSERT INTO executors (id, incarnation, name, labels, slots, heard_at, has_left, secret_sha256) \
-                     VALUES (?, ?, ?, ?, ?, ?, 0, ?) ON CONFLICT (id) DO UPDATE SET incarnation = excluded.incarnation, \
-                     name = excluded.name, labels = excluded.labels, slots = excluded.slots, \
-                     heard_at = excluded.heard_at, has_left = 0, secret_sha256 = excluded.secret_sha256",
+                    "INSERT INTO executors (id, incarnation, name, labels, slots, isolation, heard_at, has_left, \
+                     secret_sha256) VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?) ON CONFLICT (id) DO UPDATE SET \
+                     incarnation = excluded.incarnation, name = excluded.name, labels = excluded.labels, \
+                     slots = excluded.slots, isolation = excluded.isolation, heard_at = excluded.heard_at, has_left = 0, \
+                     secret_sha256 = excluded.secret_sha256",
                 )
                 .bind(bytes(&executor.id.0))
                 .bind(bytes(&executor.incarnation))
                 .bind(&executor.name)
                 .bind(executor.labels.to_string())
                 .bind(i64::from(executor.slots))
+                .bind(executor.isolation.as_str())
                 .bind(now.0)
                 .bind(executor.secret_sha256.as_deref())
                 .execute(connection)
@@ -145,9 +147,10 @@ impl<D: Details> Executors for SqlStore<D> {
             for row in &query(RUNNING).fetch_all(&mut snapshot).await? {
                 running.entry(rows::uuid(row, 0)?).or_default().push(running_job(row)?);
             }
-            let found = query("SELECT id, name, labels, slots, heard_at, has_left FROM executors ORDER BY name, id")
-                .fetch_all(&mut snapshot)
-                .await?;
+            let found =
+                query("SELECT id, name, labels, slots, heard_at, has_left, isolation FROM executors ORDER BY name, id")
+                    .fetch_all(&mut snapshot)
+                    .await?;
             found
                 .iter()
                 .map(|row| {
@@ -159,6 +162,7 @@ impl<D: Details> Executors for SqlStore<D> {
                         name: row.try_get(1)?,
                         labels: rows::converted(row, 2)?,
                         slots: rows::number(row, 3)?,
+                        isolation: rows::converted(row, 6)?,
                         heard_at,
                         alive: !rows::flag(row, 5)? && heard_at.0 >= heard_since,
                         running: jobs.iter().map(|job| job.id).collect(),

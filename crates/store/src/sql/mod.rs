@@ -35,6 +35,7 @@ mod retention;
 mod rows;
 mod search;
 mod search_index;
+mod secrets;
 mod text;
 mod tokens;
 mod told_about;

@@ -85,6 +85,7 @@ impl<D: Details> Pipelines for SqlStore<D> {
                 inputs: spec.inputs.clone(),
                 yaml: row.try_get(1)?,
                 updated_at: rows::time(&row, 3)?,
+                warnings: Vec::new(),
             };
             Ok(Some((view, spec)))
         })

@@ -135,7 +135,7 @@ impl Jobs {
 /// Columns of [`rows::job`], qualified, then the queueing, the executor's name and the topic of the last attempt.
 const JOBS: &str = "SELECT jobs.id, plan, attempt, failures, losses, state, jobs.queued_at, started_at, finished_at, \
     executor, jobs.incarnation, claim_id, expires_at, cancelling, outcome, reason, last_offset, lost, executors.name, \
-    topics.last, topics.sealed, topics.lines, topics.skipped FROM jobs LEFT JOIN executors ON executors.id = jobs.executor \
+    topics.last, topics.sealed, topics.lines, topics.skipped, executors.isolation FROM jobs LEFT JOIN executors ON executors.id = jobs.executor \
     LEFT JOIN topics ON topics.kind = 1 AND topics.id = jobs.id AND topics.epoch = jobs.attempt \
     WHERE build = ? ORDER BY place";
 
@@ -158,6 +158,7 @@ fn view(job: Job, row: &Row, names: &[String]) -> Result<JobView, StoreError> {
     };
     let name: Option<String> = row.try_get(18)?;
     let last: Option<i64> = row.try_get(19)?;
+    let isolation = row.try_get::<Option<&str>>(23)?.map(str::parse).transpose().map_err(StoreError::Corrupt)?;
     Ok(JobView {
         id: job.id,
         name: job.plan.name.clone(),
@@ -173,6 +174,7 @@ fn view(job: Job, row: &Row, names: &[String]) -> Result<JobView, StoreError> {
         lost: job.lost,
         waiting_for: None,
         reason,
+        isolation: executor.and(isolation),
         executor: executor.map(|id| name.unwrap_or_else(|| id.to_string())),
         queued_at: rows::time_if(row, 6)?,
         started_at,

@@ -5,7 +5,7 @@ use sqlx::{Connection, Executor, Row, SqliteConnection};
 use crate::StoreError;
 
 /// In order; the first makes version 1. A step that was released is never changed.
-const STEPS: [&str; 22] = [
+const STEPS: [&str; 24] = [
     include_str!("../migrations/0001_start.sql"),
     include_str!("../migrations/0002_outbox_unreadable.sql"),
     include_str!("../migrations/0003_stderr_lines.sql"),
@@ -26,7 +26,9 @@ const STEPS: [&str; 22] = [
     include_str!("../migrations/0016_replies.sql"),
     include_str!("../migrations/0017_audit.sql"),
     include_str!("../migrations/0018_accounts.sql"),
+    include_str!("../migrations/0019_secrets.sql"),
     include_str!("../migrations/0021_executor_secrets.sql"),
+    include_str!("../migrations/0022_isolation.sql"),
     include_str!("../migrations/0020_hooks.sql"),
 ];
 

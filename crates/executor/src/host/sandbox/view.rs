@@ -1,0 +1,221 @@
+//! What of the file system there is in a sandbox: a list of what is let in, not of what is kept out. It is told as arguments
+//! of bubblewrap, which works them off in order, so a later one covers what an earlier one let in.
+
+use std::{
+    ffi::{OsStr, OsString},
+    fs, io,
+    os::unix::fs::chown,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    Account, GUARD, LOCK, Sandbox,
+    unreadable::{self, Covered},
+};
+use crate::workspace::Workspace;
+
+/// Folders of the system, read-only. What is not there on this machine is left out.
+const SYSTEM: [&str; 10] = ["/usr", "/etc", "/opt", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix"];
+/// Of these, what others may not read is covered, down to a depth: it may be the executor's user who owns it.
+const COVERED: [(&str, usize); 3] = [("/etc", 16), ("/usr/local/etc", 16), ("/opt", 3)];
+/// What a home holds that is there to be run, read-only: toolchains, and nothing that knows a password.
+const TOOLS: [&str; 19] = [
+    ".cargo/bin",
+    ".rustup",
+    ".local/bin",
+    ".local/lib",
+    ".local/pipx",
+    ".local/share/mise",
+    ".local/share/pnpm",
+    ".local/share/uv",
+    ".asdf",
+    ".bun/bin",
+    ".deno/bin",
+    ".ghcup",
+    ".nvm",
+    ".pyenv",
+    ".rbenv",
+    ".sdkman",
+    ".volta",
+    ".nix-profile",
+    "go/bin",
+];
+/// Variables that name toolchains or certificates outside of the home; each with what of it is let in.
+const NAMED: [(&str, &str); 4] =
+    [("RUSTUP_HOME", ""), ("CARGO_HOME", "bin"), ("SSL_CERT_FILE", ""), ("SSL_CERT_DIR", "")];
+/// Bytes of `/dev/shm`, which is memory.
+const SHARED_MEMORY_BYTES: u64 = 256 << 20;
+
+/// Arguments under construction.
+#[derive(Default)]
+struct Words(Vec<OsString>);
+
+impl Words {
+    fn add(&mut self, words: impl IntoIterator<Item = impl AsRef<OsStr>>) {
+        self.0.extend(words.into_iter().map(|word| word.as_ref().to_owned()));
+    }
+
+    /// By the same path, read-only.
+    fn read(&mut self, path: &Path) {
+        self.add([OsStr::new("--ro-bind"), path.as_os_str(), path.as_os_str()]);
+    }
+
+    /// As `read`, if it is there when the sandbox is made.
+    fn read_if_there(&mut self, path: &Path) {
+        self.add([OsStr::new("--ro-bind-try"), path.as_os_str(), path.as_os_str()]);
+    }
+
+    fn bind(&mut self, from: &Path, to: &Path) {
+        self.add([OsStr::new("--bind"), from.as_os_str(), to.as_os_str()]);
+    }
+
+    /// Makes the way to a path, open to whoever steps run as: bubblewrap of itself makes it for the executor's user alone.
+    fn way_to(&mut self, path: &Path) {
+        if let Some(folder) = path.parent().filter(|folder| folder.parent().is_some()) {
+            self.add([OsStr::new("--perms"), OsStr::new("0755"), OsStr::new("--dir"), folder.as_os_str()]);
+        }
+    }
+
+    fn empty(&mut self, folder: &Path) {
+        self.add([OsStr::new("--perms"), OsStr::new("0555"), OsStr::new("--tmpfs"), folder.as_os_str()]);
+    }
+
+    /// Nothing more is mounted in it.
+    fn close(&mut self, folder: &Path) {
+        self.add([OsStr::new("--remount-ro"), folder.as_os_str()]);
+    }
+}
+
+/// What bubblewrap is told.
+pub(super) fn arguments(sandbox: &Sandbox, guard: &Path, lock: &Path, workspace: &Workspace) -> Vec<OsString> {
+    let mut words = Words::default();
+    system(&mut words);
+    if sandbox.account.is_some() {
+        for list in ["passwd", "group"] {
+            let from = sandbox.lists.join(list);
+            words.add([OsStr::new("--ro-bind"), from.as_os_str(), Path::new("/etc").join(list).as_os_str()]);
+        }
+    }
+    for (temporary, path) in workspace.temporary().iter().zip(["/tmp", "/var/tmp"]) {
+        words.way_to(Path::new(path));
+        words.bind(temporary, Path::new(path));
+    }
+    let home = sandbox.home.as_path();
+    let is_in_home = |path: &Path| path.starts_with(home);
+    granted(&mut words, sandbox, |path| !is_in_home(path));
+    for hidden in &sandbox.options.hidden {
+        words.empty(hidden);
+    }
+    words.way_to(home);
+    words.bind(&workspace.home(), home);
+    for tool in TOOLS {
+        words.read_if_there(&home.join(tool));
+    }
+    granted(&mut words, sandbox, is_in_home);
+    // Not those that hold the home: it would be gone.
+    for hidden in sandbox.options.hidden.iter().filter(|hidden| !home.starts_with(hidden)) {
+        words.empty(hidden);
+    }
+    words.way_to(&workspace.path);
+    words.bind(&workspace.path, &workspace.path);
+    words.read(&workspace.private());
+    words.read(&workspace.inputs());
+    words.way_to(Path::new(GUARD));
+    words.add([OsStr::new("--ro-bind"), guard.as_os_str(), OsStr::new(GUARD)]);
+    words.add([OsStr::new("--ro-bind"), lock.as_os_str(), OsStr::new(LOCK)]);
+    // Memory that anybody could fill, were it left writable.
+    for hidden in sandbox.options.hidden.iter().filter(|hidden| *hidden != home) {
+        words.close(hidden);
+    }
+    words.close(Path::new("/dev"));
+    words.close(Path::new("/"));
+    words.0
+}
+
+fn system(words: &mut Words) {
+    for path in SYSTEM.map(Path::new) {
+        match (fs::read_link(path), path.exists()) {
+            (Ok(target), true) => words.add([OsStr::new("--symlink"), target.as_os_str(), path.as_os_str()]),
+            (Err(_), true) => words.read(path),
+            (_, false) => {}
+        }
+    }
+    for (folder, depth) in COVERED {
+        for covered in unreadable::below(Path::new(folder), depth) {
+            match covered {
+                Covered::Folder(path) => {
+                    words.empty(&path);
+                    words.close(&path);
+                }
+                Covered::File(path) => words.add([OsStr::new("--ro-bind"), OsStr::new("/dev/null"), path.as_os_str()]),
+            }
+        }
+    }
+    // The programs of NixOS.
+    words.read_if_there(Path::new("/run/current-system"));
+    if let Some(resolver) = resolver() {
+        words.way_to(&resolver);
+        words.read_if_there(&resolver);
+    }
+    words.add(["--proc", "/proc", "--dev", "/dev"]);
+    let bytes = SHARED_MEMORY_BYTES.to_string();
+    words.add(["--perms", "1777", "--size", &bytes, "--tmpfs", "/dev/shm"]);
+}
+
+/// Where names are looked up, when `/etc/resolv.conf` leads out of `/etc`. systemd writes its file anew at any time, so
+/// there it is the folder.
+fn resolver() -> Option<PathBuf> {
+    const OF_SYSTEMD: &str = "/run/systemd/resolve";
+    let file = fs::canonicalize("/etc/resolv.conf").ok()?;
+    if file.starts_with(OF_SYSTEMD) {
+        return Some(OF_SYSTEMD.into());
+    }
+    (!file.starts_with("/etc")).then_some(file)
+}
+
+/// What the executor's owner and its environment let in, of the paths that `which` takes.
+fn granted(words: &mut Words, sandbox: &Sandbox, which: impl Fn(&Path) -> bool) {
+    let named = NAMED.into_iter().filter_map(|(variable, below)| {
+        let path = PathBuf::from(std::env::var_os(variable)?);
+        // A path that ends with a separator names a folder, also where it is a file.
+        Some(if below.is_empty() { path } else { path.join(below) })
+    });
+    let is_seen = |path: &Path| SYSTEM.iter().any(|system| path.starts_with(system));
+    for path in named.filter(|path| path.is_absolute() && which(path) && !is_seen(path)) {
+        words.way_to(&path);
+        words.read_if_there(&path);
+    }
+    let mut all: Vec<(&PathBuf, bool)> = sandbox.options.read.iter().map(|path| (path, false)).collect();
+    all.extend(sandbox.options.write.iter().map(|path| (path, true)));
+    // What lies deeper comes later, or it would be covered.
+    all.sort_by_key(|(path, _)| path.components().count());
+    for (path, may_write) in all.into_iter().filter(|(path, _)| which(path)) {
+        words.way_to(path);
+        if may_write {
+            words.bind(path, path);
+        } else {
+            words.read(path);
+        }
+    }
+}
+
+/// Makes in a job's home what its tools are mounted in: bubblewrap would make it for the executor's user, and steps could
+/// keep nothing beside them. Where steps run as another user, Git is told to trust what it is let see.
+///
+/// # Errors
+/// When the disk does not take it.
+pub(super) fn furnish(sandbox: &Sandbox, workspace: &Workspace) -> io::Result<()> {
+    let Some(Account { id }) = sandbox.account else { return Ok(()) };
+    let home = workspace.home();
+    for tool in TOOLS.map(Path::new).into_iter().filter(|tool| sandbox.home.join(tool).exists()) {
+        let mut above: Vec<&Path> = tool.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty()).collect();
+        above.reverse();
+        for folder in above.into_iter().map(|above| home.join(above)).filter(|folder| !folder.exists()) {
+            fs::create_dir(&folder)?;
+            chown(&folder, Some(id), Some(id))?;
+        }
+    }
+    let settings = home.join(".gitconfig");
+    fs::write(&settings, "[safe]\n\tdirectory = *\n")?;
+    chown(&settings, Some(id), Some(id))
+}
