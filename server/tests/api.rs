@@ -260,6 +260,23 @@ fn a_git_source_that_is_no_repository_fails_with_gits_own_words_and_one_outside_
     let log = server.log(build["jobs"][0]["id"].as_str().unwrap(), 1).join("\n");
     assert!(log.contains(&empty), "{log}");
 
+    // A sandbox shows what is allowed.
+    let repository = format!("{empty}/real");
+    let git = |arguments: &[&str]| {
+        let mut command = std::process::Command::new("git");
+        command.args(["-c", "user.name=t", "-c", "user.email=t@example.org"]).args(arguments);
+        assert!(command.status().unwrap().success(), "{arguments:?}");
+    };
+    git(&["init", "--quiet", &repository]);
+    git(&["-C", &repository, "commit", "--quiet", "--allow-empty", "-m", "one"]);
+    let yaml =
+        format!("name: git\nsource: {{git: {repository}}}\njobs: {{a: {{steps: [{{run: git log --format=%s}}]}}}}\n");
+    server.apply("git", &yaml);
+    let build = server.finished(&server.trigger("git"));
+    let log = server.log(build["jobs"][0]["id"].as_str().unwrap(), 1);
+    assert_eq!(build["outcome"], "succeeded", "{log:?}");
+    assert_eq!(log.last().map(String::as_str), Some("one"));
+
     let refused = |git: &str| {
         let yaml = format!("name: git\nsource:\n  git: \"{git}\"\njobs: {{a: {{steps: [{{run: echo}}]}}}}\n");
         let answer = server.put("/api/v1/pipelines/git", &yaml);

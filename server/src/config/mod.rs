@@ -8,9 +8,14 @@ pub(crate) mod retention;
 pub(crate) mod roles;
 pub(crate) mod secrets_key;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::Args;
+use executor::{GitAllowed, SandboxOptions};
 use wire::{LabelSet, size};
 
 use self::{
@@ -88,7 +93,7 @@ pub(crate) struct ServeOptions {
     /// Where the executor takes Git sources from besides https and ssh: folders of its host (/srv/git), and hosts over http
     /// (http://host:port), separated by commas [default: nothing].
     #[arg(long, env = "STEPCAST_GIT_ALLOW", value_delimiter = ',')]
-    pub(crate) git_allow: Vec<executor::GitAllowed>,
+    pub(crate) git_allow: Vec<GitAllowed>,
     /// Labels that the executor offers, separated by commas [default: the operating system and the architecture].
     #[arg(long, env = "STEPCAST_LABELS", value_parser = labels)]
     pub(crate) labels: Option<LabelSet>,
@@ -110,16 +115,16 @@ pub(crate) struct ServeOptions {
     /// URL under which people and executors reach the gateways [default: from --listen].
     #[arg(long, env = "STEPCAST_PUBLIC_URL", value_parser = public_url)]
     pub(crate) public_url: Option<String>,
+    /// What webhooks may reach besides the public internet: networks (10.1.0.0/16), addresses and names of hosts, separated by
+    /// commas [default: nothing].
+    #[arg(long, env = "STEPCAST_WEBHOOK_ALLOW", value_delimiter = ',')]
+    pub(crate) webhook_allow: Vec<Allowed>,
     /// What stands between steps and machine.
     #[command(flatten)]
     pub(crate) isolation: IsolationOptions,
     /// What secrets are encrypted with.
     #[command(flatten)]
     pub(crate) secrets_key: SecretsKeyOptions,
-    /// What webhooks may reach besides the public internet: networks (10.1.0.0/16), addresses and names of hosts, separated by
-    /// commas [default: nothing].
-    #[arg(long, env = "STEPCAST_WEBHOOK_ALLOW", value_delimiter = ',')]
-    pub(crate) webhook_allow: Vec<Allowed>,
     /// How long builds are kept.
     #[command(flatten)]
     pub(crate) retention: RetentionOptions,
@@ -164,6 +169,18 @@ impl ServeOptions {
             );
         }
         Ok(())
+    }
+
+    /// What a sandbox shows, and never the server's `own` folders. Where sources may be is shown too: whoever may name one of
+    /// them may name each.
+    pub(crate) fn sandbox<'a>(&self, own: impl IntoIterator<Item = Option<&'a Path>>) -> SandboxOptions {
+        let mut sandbox = self.isolation.sandbox(own);
+        let folders = self.git_allow.iter().filter_map(|allowed| match allowed {
+            GitAllowed::Folder(folder) => folder.canonicalize().ok(),
+            GitAllowed::Http(_) => None,
+        });
+        sandbox.read.extend(folders);
+        sandbox
     }
 
     /// See [`ServeOptions::webhook_allow`].
