@@ -202,7 +202,7 @@ impl Backend for PageBackend {
     }
 
     fn tokens(&self) -> BoxFuture<'_, Result<Vec<TokenView>, Problem>> {
-        Box::pin(accounts::tokens(&self.core, &self.who))
+        Box::pin(crate::tokens::tokens(&self.core, &self.who))
     }
 
     fn audit(&self, query: AuditQuery) -> BoxFuture<'_, Result<Vec<AuditEntry>, Problem>> {
