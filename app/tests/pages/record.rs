@@ -1,13 +1,8 @@
 //! What the pages of the tests are made of: one pipeline with one failed build of two jobs, and what stands around it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
-use app::{
-    Assets,
-    api::{Backend, BoxFuture},
-};
-use leptos::prelude::*;
-use leptos_router::location::RequestUrl;
+use app::api::{Backend, BoxFuture};
 use wire::{
     BuildId, JobId, LogLine, Outcome, PipelineName, Position, Problem, Timestamp,
     account::{AccountView, InvitationView, OwnView, TokenView},
