@@ -8,6 +8,9 @@ import { join } from "node:path";
 import { EVERYTHING } from "../../fixtures/pages";
 import { expect, open, test, type Api } from "../../fixtures/stepcast";
 
+// What is drawn the same is told by a style of the tests' own, which a page lets in as little as anybody else's.
+test.use({ bypassCSP: true });
+
 const WIDTHS = [1280, 360];
 /** Letters are drawn a little differently from machine to machine. A button that is missing is more than this. */
 const LOOK = { maxDiffPixelRatio: 0.002, stylePath: join(import.meta.dirname, "../../looks/fixed.css") };
