@@ -17,7 +17,7 @@ use crate::{
     failure::{self, StartError},
     incarnation::Incarnation,
     rights::Rights,
-    stream,
+    setup, stream,
 };
 
 /// The first pause after a connection was lost.
@@ -141,11 +141,11 @@ impl Opener {
 
     async fn open_at(&self, host: &Host) -> Result<Arc<Connection>, StartError> {
         let connection = Arc::new(host.connect(&format!("stepcast, {}", self.purpose)).await?);
-        if self.rights == Rights::Executor {
-            // What it uses is declared by others; it is tried again where that is not there yet.
-            return Ok(connection);
-        }
         let served = async {
+            if self.rights == Rights::Executor {
+                // What it uses besides is declared by others; it is tried again where that is not there yet.
+                return setup::may_have_its_own(&connection).await;
+            }
             self.incarnation.of_stream(&connection).await?;
             stream::is_served(&connection).await
         };

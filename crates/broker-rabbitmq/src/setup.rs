@@ -11,8 +11,8 @@ use broker::{
     topology::{self, Exchange, Queue, QueueKind},
 };
 use lapin::{
-    Channel, ExchangeKind,
-    options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
+    Channel, Connection, ExchangeKind,
+    options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions},
     types::{AMQPValue, FieldTable, LongString, ShortString},
 };
 
@@ -35,6 +35,17 @@ pub(crate) async fn base(channel: &Channel) -> Result<(), BrokerError> {
     for grave in [topology::UNROUTED, topology::DEAD] {
         bind(channel, grave, grave, "").await?;
     }
+    Ok(())
+}
+
+/// Whether private queues may be declared here: one is, and goes again.
+pub(crate) async fn may_have_its_own(connection: &Connection) -> Result<(), BrokerError> {
+    let channel = connection.create_channel().await.map_err(|error| unavailable(&error))?;
+    let own = topology::reply();
+    queue(&channel, &own).await?;
+    let deleted = channel.queue_delete(short(&own.name)?, QueueDeleteOptions::default()).await;
+    deleted.map_err(|error| about(&own.name, &error))?;
+    let _ = channel.close(200, "OK".into()).await; // One that is closed already is as good.
     Ok(())
 }
 
