@@ -112,7 +112,7 @@ fn an_artifact_of_a_sandbox_is_kept_and_a_repository_that_is_let_in_is_cloned() 
     fs::write(origin.join("file"), "from the repository\n").unwrap();
     git(&["-C", "origin", "add", "file"]);
     git(&["-C", "origin", "commit", "--quiet", "-m", "first"]);
-    let Some(server) = server(&["--sandbox-read", origin.to_str().unwrap()]) else { return };
+    let Some(server) = server(&["--git-allow", origin.to_str().unwrap()]) else { return };
     let steps = "cat file; cp file kept";
     let yaml = pipeline("clone", "    artifacts: [kept]\n", steps)
         .replace("jobs:\n", &format!("source: {{git: '{}', ref: main}}\njobs:\n", origin.display()));
