@@ -163,7 +163,9 @@ impl Field {
         let options = ["--roles", "gateway,control,projections", "--secrets-key-file", key.to_str().unwrap()];
         let server = cluster.server_of(&program, "127.0.0.1:0", "all", &options);
         let mut command = logged(&logs[1]);
-        command.env("RUST_LOG", "debug").args(["serve", "--roles", "executor", "--broker", &cluster.broker]);
+        // As for the servers of all tests: the step waits for a file under /tmp, which no sandbox shows.
+        command.env("RUST_LOG", "debug").env("STEPCAST_ISOLATION", "plain");
+        command.args(["serve", "--roles", "executor", "--broker", &cluster.broker]);
         let executor = Executor::start(command.arg("--data-dir").arg(cluster.data_dir("runner")));
         Self { server, logs, _executor: Some(executor), cluster: Some(cluster), folder }
     }
