@@ -3,7 +3,7 @@
 //! part may have become a link meanwhile. Blocking code; sending them is [`crate::upload`]'s business.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io,
     os::fd::{AsFd as _, OwnedFd},
@@ -13,6 +13,8 @@ use std::{
 
 use rustix::fs::{Mode, OFlags, openat};
 use wire::artifact::check_name;
+
+use crate::mask::Masker;
 
 /// More files than this are refused for one job.
 const FILES_MAX: usize = 10_000;
@@ -66,8 +68,8 @@ pub(crate) struct Resolved {
 }
 
 /// Finds the files that `patterns` name. A directory stands for all files in it; `*` is any part of a name, `**` any
-/// number of directories.
-pub(crate) fn resolve(workspace: &Path, patterns: &[String]) -> Resolved {
+/// number of directories. Names come out as they may be told, and so does what is wrong.
+pub(crate) fn resolve(workspace: &Path, patterns: &[String], masker: &Masker) -> Resolved {
     let mut found = Search { root: workspace.to_owned(), files: BTreeMap::new(), refusals: Vec::new(), matched: false };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let opened = rustix::fs::open(workspace, flags, Mode::empty()).map_err(io::Error::from);
@@ -99,7 +101,34 @@ pub(crate) fn resolve(workspace: &Path, patterns: &[String]) -> Resolved {
         }
     }
     let kept = |(name, place)| Kept { name, place, workspace: Arc::clone(&workspace) };
-    Resolved { files: found.files.into_iter().map(kept).collect(), refusals: found.refusals }
+    let found_files = named(masker, found.files.into_iter().map(kept));
+    let mut resolved = Resolved { files: Vec::new(), refusals: found.refusals };
+    for kept in found_files {
+        // Judged as it will be told: a secret may hold what a name must not.
+        match check_name(&kept.name) {
+            Ok(()) => resolved.files.push(kept),
+            Err(sentence) => resolved.refusals.push(sentence),
+        }
+    }
+    resolved.refusals.iter_mut().for_each(|refusal| *refusal = masker.owned(std::mem::take(refusal)));
+    resolved
+}
+
+/// Files under names that may be told. Two of which only the masked part differs are told apart by a number.
+fn named(masker: &Masker, files: impl Iterator<Item = Kept>) -> Vec<Kept> {
+    let mut names = BTreeSet::new();
+    let named = files.map(|mut kept| {
+        let masked = masker.owned(kept.name);
+        let mut name = masked.clone();
+        let mut n = 2;
+        while !names.insert(name.clone()) {
+            name = format!("{masked} ({n})");
+            n += 1;
+        }
+        kept.name = name;
+        kept
+    });
+    named.collect()
 }
 
 struct Search {
@@ -158,10 +187,9 @@ impl Search {
             self.walk(&real, name, rest);
         } else if meta.is_file() && rest.is_empty() {
             self.matched = true;
-            match (check_name(name), real.strip_prefix(&self.root)) {
-                (Ok(()), Ok(place)) => drop(self.files.insert(name.to_owned(), place.to_owned())),
-                (Err(sentence), _) => self.refusals.push(sentence),
-                (Ok(()), Err(_)) => {} // It begins so, as was seen above.
+            // It begins so, as was seen above.
+            if let Ok(place) = real.strip_prefix(&self.root) {
+                self.files.insert(name.to_owned(), place.to_owned());
             }
         } else if rest.is_empty() {
             self.matched = true;
@@ -235,7 +263,7 @@ mod tests {
 
     fn names(workspace: &Path, patterns: &[&str]) -> (Vec<String>, Vec<String>) {
         let patterns: Vec<String> = patterns.iter().map(|p| (*p).to_owned()).collect();
-        let resolved = resolve(workspace, &patterns);
+        let resolved = resolve(workspace, &patterns, &Masker::default());
         (resolved.files.into_iter().map(|kept| kept.name).collect(), resolved.refusals)
     }
 
@@ -311,7 +339,7 @@ mod tests {
         let root = workspace();
         let dir = root.path().join("workspace");
         symlink("a/one.txt", dir.join("inside")).unwrap();
-        let found = resolve(&dir, &["a/one.txt", "a/b/two.txt", "inside"].map(str::to_owned)).files;
+        let found = resolve(&dir, &["a/one.txt", "a/b/two.txt", "inside"].map(str::to_owned), &Masker::default()).files;
         let read = |kept: &Kept| kept.open().and_then(io::read_to_string).map_err(|error| error.to_string());
         assert_eq!(
             found.iter().map(|kept| read(kept).unwrap()).collect::<Vec<_>>(),
@@ -334,6 +362,6 @@ mod tests {
         assert!(read(&found[1]).unwrap_err().contains("no regular file"), "a pipe without a writer is not waited for");
         fs::rename(&dir, root.path().join("gone")).unwrap();
         symlink("outside", &dir).unwrap();
-        assert!(resolve(&dir, &["one.txt".to_owned()]).files.is_empty());
+        assert!(resolve(&dir, &["one.txt".to_owned()], &Masker::default()).files.is_empty());
     }
 }

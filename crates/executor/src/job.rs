@@ -1,11 +1,6 @@
 //! One attempt of one job: workspace, checkout, steps in order, artifacts, and the word to control that it has ended.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 use wire::{
@@ -306,10 +301,9 @@ impl Attempt<'_> {
         if patterns.is_empty() || !matches!(verdict.outcome, Outcome::Succeeded | Outcome::Failed) {
             return Ok(verdict);
         }
-        let path = workspace.path.clone();
-        let resolved = tokio::task::spawn_blocking(move || artifact::resolve(&path, &patterns)).await;
+        let (path, masker) = (workspace.path.clone(), self.masker.clone());
+        let resolved = tokio::task::spawn_blocking(move || artifact::resolve(&path, &patterns, &masker)).await;
         let Resolved { files, mut refusals } = resolved.unwrap_or_default();
-        let files = named(self.masker, files);
         let uploads = Arc::new(Uploads::new(self.grant));
         // Stops the blocking upload when this future is left.
         let stop = CancellationToken::new();
@@ -407,23 +401,6 @@ fn all_steps(grant: &Grant, git_allowed: &[GitAllowed]) -> Result<Vec<(StepSpec,
     let checkout = grant.source.as_ref().map(|source| source::step(source, git_allowed)).transpose()?;
     let given = grant.steps.iter().map(|spec| (spec.clone(), spec.run.clone()));
     Ok(checkout.into_iter().chain(given).collect())
-}
-
-/// Files under names that may be told. Two of which only the masked part differs are told apart by a number.
-fn named(masker: &Masker, files: Vec<Kept>) -> Vec<Kept> {
-    let mut names = BTreeSet::new();
-    let named = files.into_iter().map(|mut kept| {
-        let masked = masker.owned(kept.name);
-        let mut name = masked.clone();
-        let mut n = 2;
-        while !names.insert(name.clone()) {
-            name = format!("{masked} ({n})");
-            n += 1;
-        }
-        kept.name = name;
-        kept
-    });
-    named.collect()
 }
 
 fn with(env: &BTreeMap<String, String>, more: &BTreeMap<String, String>) -> BTreeMap<String, String> {
