@@ -100,7 +100,6 @@ fn a_link_out_of_the_workspace_is_no_artifact_and_neither_is_what_only_the_serve
 }
 
 #[test]
-#[ignore = "git takes a repository of another owner for dubious: the checkout does not read the sandbox's own configuration yet"]
 fn an_artifact_of_a_sandbox_is_kept_and_a_repository_that_is_let_in_is_cloned() {
     let folder = tempfile::tempdir().unwrap();
     let origin = folder.path().join("origin");

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 use wire::{
-    Event, Limits, Outcome,
+    Event, Isolation, Limits, Outcome,
     pipeline::StepSpec,
     task::{ControlReply, ControlRequest, Grant},
 };
@@ -118,7 +118,7 @@ impl Attempt<'_> {
         };
         let seconds = self.grant.timeout_seconds.min(TIMEOUT_SECONDS_MAX);
         let timeout_at = tokio::time::Instant::now() + Duration::from_secs(seconds);
-        let steps = match all_steps(self.grant, &self.executor.config.git_allowed) {
+        let steps = match all_steps(self.grant, &self.executor.config.git_allowed, self.executor.isolation()) {
             Ok(steps) => steps,
             Err(reason) => return (None, Ok(Verdict::failed(reason))),
         };
@@ -397,8 +397,12 @@ impl Attempt<'_> {
 }
 
 /// The checkout, if there is one, and the pipeline's steps, each with the command that people see.
-fn all_steps(grant: &Grant, git_allowed: &[GitAllowed]) -> Result<Vec<(StepSpec, String)>, String> {
-    let checkout = grant.source.as_ref().map(|source| source::step(source, git_allowed)).transpose()?;
+fn all_steps(
+    grant: &Grant,
+    git_allowed: &[GitAllowed],
+    isolation: Isolation,
+) -> Result<Vec<(StepSpec, String)>, String> {
+    let checkout = grant.source.as_ref().map(|source| source::step(source, git_allowed, isolation)).transpose()?;
     let given = grant.steps.iter().map(|spec| (spec.clone(), spec.run.clone()));
     Ok(checkout.into_iter().chain(given).collect())
 }

@@ -206,7 +206,7 @@ impl Executor {
     }
 
     /// How steps are kept from the rest of the machine.
-    fn isolation(&self) -> Isolation {
+    pub(crate) fn isolation(&self) -> Isolation {
         if self.guards.sandbox().is_some() { Isolation::Sandbox } else { Isolation::Plain }
     }
 

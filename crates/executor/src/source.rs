@@ -7,6 +7,7 @@ use std::{
 };
 
 use wire::{
+    Isolation,
     git::{GitUrl, without_password},
     pipeline::{SourceSpec, Stderr, StepSpec},
     text::is_invisible,
@@ -99,18 +100,24 @@ fn below(path: &Path, allowed: &[GitAllowed]) -> Result<String, String> {
 ///
 /// # Errors
 /// When git would take the reference for an option, or the address is none that this executor takes; one sentence.
-pub(crate) fn step(source: &SourceSpec, allowed: &[GitAllowed]) -> Result<(StepSpec, String), String> {
+pub(crate) fn step(
+    source: &SourceSpec,
+    allowed: &[GitAllowed],
+    isolation: Isolation,
+) -> Result<(StepSpec, String), String> {
     let (protocol, url) = permitted(&source.git, allowed)?;
     let mut env = BTreeMap::from([
         (URL.to_owned(), url),
         // Where the server leads elsewhere, or the repository names others, too.
         ("GIT_ALLOW_PROTOCOL".to_owned(), protocol.to_owned()),
-        // In the home folder jobs could have left one. What the host's own says (/etc/gitconfig) counts.
-        ("GIT_CONFIG_GLOBAL".to_owned(), "/dev/null".to_owned()),
         // Nobody is there to answer a question.
         ("GIT_TERMINAL_PROMPT".to_owned(), "0".to_owned()),
         ("GIT_SSH_COMMAND".to_owned(), "ssh -o BatchMode=yes".to_owned()),
     ]);
+    // In the home folder jobs could have left one, unless it is a sandbox's. What the host's own says (/etc/gitconfig) counts.
+    if isolation == Isolation::Plain {
+        env.insert("GIT_CONFIG_GLOBAL".to_owned(), "/dev/null".to_owned());
+    }
     let mut command = format!("git clone -- {} .", without_password(&source.git));
     let run = match source.reference.as_deref().filter(|reference| !reference.is_empty()) {
         None => CLONE,
@@ -153,7 +160,7 @@ mod tests {
 
     #[test]
     fn url_and_reference_are_never_part_of_the_script() {
-        let (step, _) = step(&source("https://h/$(touch /tmp/x)", Some("`id`")), &[]).unwrap();
+        let (step, _) = step(&source("https://h/$(touch /tmp/x)", Some("`id`")), &[], Isolation::Plain).unwrap();
         assert!(!step.run.contains("touch") && !step.run.contains("`id`"));
         assert!(step.env.values().any(|value| value == "`id`"));
         assert_eq!(step.env["GIT_ALLOW_PROTOCOL"], "https");
@@ -161,19 +168,20 @@ mod tests {
 
     #[test]
     fn a_reference_that_git_would_take_for_an_option_or_for_more_than_a_commit_is_refused() {
-        let refused = |reference| step(&source("https://h/a", Some(reference)), &[]).unwrap_err();
+        let refused = |reference| step(&source("https://h/a", Some(reference)), &[], Isolation::Plain).unwrap_err();
         assert!(refused("--upload-pack=x").contains("begins with `-`"));
         for reference in ["+main:main", "a..b", "^main", "a b", "main\n", "HEAD~1", "@{-1}", "a:b"] {
             assert!(refused(reference).contains("must be a branch, a tag or a commit"), "{reference}");
         }
         for reference in ["main", "release/1.x", "v1.0-rc+1", "0123456789012345678901234567890123456789", "häuser"] {
-            assert!(step(&source("https://h/a", Some(reference)), &[]).is_ok(), "{reference}");
+            assert!(step(&source("https://h/a", Some(reference)), &[], Isolation::Plain).is_ok(), "{reference}");
         }
     }
 
     #[test]
     fn the_command_that_people_see_holds_no_password() {
-        let (_, command) = step(&source("https://me:secret@example.org/a.git", Some("main")), &[]).unwrap();
+        let (_, command) =
+            step(&source("https://me:secret@example.org/a.git", Some("main")), &[], Isolation::Plain).unwrap();
         assert_eq!(command, "git clone -- https://***@example.org/a.git . && git checkout main");
     }
 
