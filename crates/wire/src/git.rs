@@ -69,7 +69,9 @@ impl GitUrl {
         if text.contains("::") && !text.contains('[') {
             return wrong("names another way to a repository");
         }
-        match text.split_once(':') {
+        // The colons of an IPv6 address stand in brackets, before the one that ends it.
+        let behind = text.find("]:").map_or(0, |end| end + 1);
+        match text[behind..].split_once(':').map(|(end, path)| (&text[..behind + end.len()], path)) {
             Some((authority, path)) if authority.contains('@') => match host_of(authority, true) {
                 Ok(_) if path.is_empty() || path.starts_with('-') => wrong("names no path on its host"),
                 Ok(_) => Ok(Self::Ssh),
