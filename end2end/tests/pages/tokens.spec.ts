@@ -22,7 +22,11 @@ test("a token is shown once, opens the interface, and is shut out when it is rev
   await page.reload();
   await expect(page.locator(".shown-once")).toBeHidden();
   await expect(page.getByText(secret)).toBeHidden();
-  await expect(row).toContainText("last used");
+  // It is written beside the request, not before its answer.
+  await expect(async () => {
+    await page.reload();
+    await expect(row).toContainText("last used", { timeout: 1_000 });
+  }).toPass();
 
   await row.getByRole("button", { name: "Revoke nightly" }).click();
   await row.getByRole("button", { name: "Revoke it" }).click();
