@@ -12,14 +12,24 @@ use support::{STEPCAST, Server};
 
 /// A server whose jobs run in sandboxes; none where no sandbox works, which is said.
 fn server(options: &[&str]) -> Option<Server> {
+    works().then(|| Server::start(&[SANDBOX, options].concat()))
+}
+
+const SANDBOX: &[&str] = &["--isolation", "sandbox", "--slots", "2"];
+
+fn works() -> bool {
     let doctor = Command::new(STEPCAST).args(["doctor", "--data-dir", "/nonexistent/stepcast"]).output().unwrap();
     let told = String::from_utf8(doctor.stdout).unwrap();
     let line = told.lines().find(|line| line.contains("sandbox: ")).unwrap();
     if !line.contains("works") {
         eprintln!("skipped: {line}");
-        return None;
     }
-    Some(Server::start(&[&["--isolation", "sandbox", "--slots", "2"][..], options].concat()))
+    line.contains("works")
+}
+
+/// Lets everybody read a file or a folder with all that it holds, so that nothing but a sandbox keeps steps from it.
+fn open_to_all(path: &Path) {
+    assert!(Command::new("chmod").args(["-R", "a+rX"]).arg(path).status().unwrap().success());
 }
 
 /// A pipeline of one job: further keys of it, and its only step.
@@ -59,6 +69,34 @@ fn a_step_reads_no_file_of_the_server_and_none_that_others_may_not_read() {
     );
     let log = succeeds(&server, "read", &attack);
     assert_eq!(log, ["seen: work", "done"], "more than the way to the job's own workspace");
+}
+
+#[test]
+fn a_step_reads_no_key_file_of_the_server_not_even_one_that_took_the_place_of_another() {
+    if !works() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    for name in ["let-in", "let-in/keys"] {
+        fs::create_dir(at(name)).unwrap();
+    }
+    let key = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\n";
+    fs::write(at("let-in/keys/secrets"), key).unwrap();
+    fs::write(at("let-in/file"), "let in\n").unwrap();
+    open_to_all(folder.path());
+    let (path, let_in) = (at("let-in/keys/secrets"), at("let-in"));
+    let options = ["--secrets-key-file", path.to_str().unwrap(), "--sandbox-read", let_in.to_str().unwrap()];
+    let server = Server::start(&[SANDBOX, &options].concat());
+    let attack = format!("cat {0}/file; ls -A {0}/keys; cat {0}/keys/* 2>/dev/null || echo none", let_in.display());
+    assert_eq!(succeeds(&server, "read", &attack), ["let in", "none"]);
+    // The next job's sandbox is made already.
+    fs::write(at("let-in/keys/new"), key).unwrap();
+    open_to_all(folder.path());
+    fs::rename(at("let-in/keys/new"), &path).unwrap();
+    for _ in 0..2 {
+        assert_eq!(succeeds(&server, "read", &attack), ["let in", "none"]);
+    }
 }
 
 #[test]

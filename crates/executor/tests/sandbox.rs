@@ -198,7 +198,8 @@ async fn what_the_owner_lets_in_can_be_read_or_written_and_the_executors_own_fol
         config.isolation = IsolationChoice::Sandbox;
         // The stage's folder holds the executor's.
         let own = config.work_dir.parent().unwrap().to_owned();
-        config.sandbox = SandboxOptions { read: vec![read.clone(), own], write: vec![write.clone()], hidden: vec![] };
+        config.sandbox =
+            SandboxOptions { read: vec![read.clone(), own], write: vec![write.clone()], ..SandboxOptions::default() };
     })
     .await;
     let step = format!(

@@ -12,6 +12,7 @@
 //! - **IPC, host name, terminal session**: of its own; and the network, where a job says `network: false`.
 
 mod account;
+mod credentials;
 mod trial;
 mod unreadable;
 mod view;
@@ -27,6 +28,7 @@ pub(crate) use account::Account;
 pub use trial::sandbox_works;
 pub(crate) use trial::works;
 
+use self::unreadable::Covered;
 use crate::workspace::Workspace;
 
 /// Where the guard's program and its lock stand in a sandbox.
@@ -57,6 +59,9 @@ pub struct SandboxOptions {
     pub write: Vec<PathBuf>,
     /// Folders that are empty in a sandbox, whatever else lets them in: the server's own.
     pub hidden: Vec<PathBuf>,
+    /// Files that hold passwords and keys of the server. The folder that holds one is empty in a sandbox, whatever else lets
+    /// it in; where that folder is not its own, such as `/etc`, the file alone cannot be opened there.
+    pub credentials: Vec<PathBuf>,
 }
 
 /// Makes sandboxes.
@@ -64,6 +69,8 @@ pub struct SandboxOptions {
 pub(crate) struct Sandbox {
     bwrap: PathBuf,
     options: SandboxOptions,
+    /// Files that cannot be opened in it.
+    covered: Vec<PathBuf>,
     /// As whom steps run, where that is not the executor's user.
     account: Option<Account>,
     /// Of steps, by the same path as the executor's, so that what PATH names stays where it is.
@@ -83,7 +90,26 @@ impl Sandbox {
         if let Some(account) = account {
             account.write_lists(lists, &home)?;
         }
-        Ok(Self { bwrap, options, account, home, lists: lists.to_owned() })
+        let mut sandbox = Self { bwrap, options, covered: Vec::new(), account, home, lists: lists.to_owned() };
+        sandbox.cover_credentials();
+        Ok(sandbox)
+    }
+
+    fn cover_credentials(&mut self) {
+        for cover in credentials::covers(&self.options.credentials, &view::shown(self)) {
+            match cover {
+                Covered::Folder(folder) => self.options.hidden.push(folder),
+                Covered::File(file) if view::shows(self, &file) => {
+                    tracing::warn!(
+                        file = %file.display(),
+                        "a file with a password of this server lies in a folder that sandboxes show: it is covered there, but once it \
+                         is replaced, jobs that run then can read it; move it to a folder of its own, such as /etc/stepcast"
+                    );
+                    self.covered.push(file);
+                }
+                Covered::File(_) => {}
+            }
+        }
     }
 
     /// As whom steps run, where that is not the executor's user.

@@ -80,6 +80,13 @@ impl Words {
         self.add([OsStr::new("--perms"), OsStr::new("0555"), OsStr::new("--tmpfs"), folder.as_os_str()]);
     }
 
+    /// By a file that cannot be opened, if it is there.
+    fn cover(&mut self, file: &Path) {
+        if file.exists() {
+            self.add([OsStr::new("--ro-bind"), OsStr::new("/dev/null"), file.as_os_str()]);
+        }
+    }
+
     /// Nothing more is mounted in it.
     fn close(&mut self, folder: &Path) {
         self.add([OsStr::new("--remount-ro"), folder.as_os_str()]);
@@ -106,6 +113,9 @@ pub(super) fn arguments(sandbox: &Sandbox, guard: &Path, lock: &Path, workspace:
     for hidden in &sandbox.options.hidden {
         words.empty(hidden);
     }
+    for file in sandbox.covered.iter().filter(|file| !is_in_home(file)) {
+        words.cover(file);
+    }
     words.way_to(home);
     words.bind(&workspace.home(), home);
     for tool in TOOLS {
@@ -115,6 +125,9 @@ pub(super) fn arguments(sandbox: &Sandbox, guard: &Path, lock: &Path, workspace:
     // Not those that hold the home: it would be gone.
     for hidden in sandbox.options.hidden.iter().filter(|hidden| !home.starts_with(hidden)) {
         words.empty(hidden);
+    }
+    for file in sandbox.covered.iter().filter(|file| is_in_home(file)) {
+        words.cover(file);
     }
     words.way_to(&workspace.path);
     words.bind(&workspace.path, &workspace.path);
@@ -147,7 +160,7 @@ fn system(words: &mut Words) {
                     words.empty(&path);
                     words.close(&path);
                 }
-                Covered::File(path) => words.add([OsStr::new("--ro-bind"), OsStr::new("/dev/null"), path.as_os_str()]),
+                Covered::File(path) => words.cover(&path),
             }
         }
     }
@@ -173,15 +186,40 @@ fn resolver() -> Option<PathBuf> {
     (!file.starts_with("/etc")).then_some(file)
 }
 
-/// What the executor's owner and its environment let in, of the paths that `which` takes.
-fn granted(words: &mut Words, sandbox: &Sandbox, which: impl Fn(&Path) -> bool) {
+/// What the environment names outside of the system's folders.
+fn named() -> impl Iterator<Item = PathBuf> {
     let named = NAMED.into_iter().filter_map(|(variable, below)| {
         let path = PathBuf::from(std::env::var_os(variable)?);
         // A path that ends with a separator names a folder, also where it is a file.
         Some(if below.is_empty() { path } else { path.join(below) })
     });
-    let is_seen = |path: &Path| SYSTEM.iter().any(|system| path.starts_with(system));
-    for path in named.filter(|path| path.is_absolute() && which(path) && !is_seen(path)) {
+    named.filter(|path| path.is_absolute() && !is_of_system(path))
+}
+
+fn is_of_system(path: &Path) -> bool {
+    SYSTEM.iter().any(|system| path.starts_with(system))
+}
+
+/// The home, and what is let in besides the system's folders; links are told by both their ends.
+pub(super) fn shown(sandbox: &Sandbox) -> Vec<PathBuf> {
+    let tools = TOOLS.iter().map(|tool| sandbox.home.join(tool)).filter(|tool| tool.exists());
+    let granted = sandbox.options.read.iter().chain(&sandbox.options.write).cloned();
+    let mut shown: Vec<PathBuf> = tools.chain(granted).chain(named()).chain([sandbox.home.clone()]).collect();
+    let real: Vec<PathBuf> = shown.iter().filter_map(|path| path.canonicalize().ok()).collect();
+    shown.extend(real);
+    shown
+}
+
+/// Whether a sandbox shows this file of the machine, unless it is covered. The home is the job's own.
+pub(super) fn shows(sandbox: &Sandbox, file: &Path) -> bool {
+    let homes = [Some(sandbox.home.clone()), sandbox.home.canonicalize().ok()];
+    let shown = shown(sandbox).into_iter().filter(|path| !homes.contains(&Some(path.clone())));
+    is_of_system(file) || shown.into_iter().any(|path| file.starts_with(path))
+}
+
+/// What the executor's owner and its environment let in, of the paths that `which` takes.
+fn granted(words: &mut Words, sandbox: &Sandbox, which: impl Fn(&Path) -> bool) {
+    for path in named().filter(|path| which(path)) {
         words.way_to(&path);
         words.read_if_there(&path);
     }
