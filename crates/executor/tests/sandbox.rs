@@ -172,6 +172,22 @@ async fn a_job_without_the_network_reaches_nothing_and_one_with_it_does() {
 }
 
 #[tokio::test]
+async fn no_socket_file_of_the_machine_has_a_name_in_a_sandbox() {
+    if none_works().await {
+        return;
+    }
+    let mut stage = strict().await;
+    let find = "find / -path /proc -prune -o -type s -print 2>/dev/null || true; echo done";
+    for network in [false, true] {
+        let mut look = job(&[find]);
+        look.network = network;
+        let (events, finished) = stage.run(look).await;
+        assert_eq!(finished.outcome, Outcome::Succeeded);
+        assert_eq!(texts(&events), ["done"], "network: {network}");
+    }
+}
+
+#[tokio::test]
 async fn a_job_that_must_not_use_the_network_is_refused_where_nothing_keeps_it_from_that() {
     let mut stage = Stage::configured(|config| config.isolation = IsolationChoice::Plain).await;
     let mut alone = job(&["echo never"]);

@@ -148,7 +148,7 @@ impl Sandbox {
         if !network {
             words.push("--unshare-net".into());
         }
-        words.extend(view::arguments(self, guard, lock, workspace));
+        words.extend(view::arguments(self, guard, lock, workspace, network));
         words.extend(["--chdir", "/", "--", GUARD, "guard"].map(OsString::from));
         words
     }

@@ -43,6 +43,8 @@ const TOOLS: [&str; 19] = [
 /// Variables that name toolchains or certificates outside of the home; each with what of it is let in.
 const NAMED: [(&str, &str); 4] =
     [("RUSTUP_HOME", ""), ("CARGO_HOME", "bin"), ("SSL_CERT_FILE", ""), ("SSL_CERT_DIR", "")];
+/// Where the daemon of Nix listens, which builds outside of the sandbox whatever it is asked to.
+const NIX_DAEMON: &str = "/nix/var/nix/daemon-socket";
 /// Bytes of `/dev/shm`, which is memory.
 const SHARED_MEMORY_BYTES: u64 = 256 << 20;
 
@@ -94,9 +96,15 @@ impl Words {
 }
 
 /// What bubblewrap is told.
-pub(super) fn arguments(sandbox: &Sandbox, guard: &Path, lock: &Path, workspace: &Workspace) -> Vec<OsString> {
+pub(super) fn arguments(
+    sandbox: &Sandbox,
+    guard: &Path,
+    lock: &Path,
+    workspace: &Workspace,
+    network: bool,
+) -> Vec<OsString> {
     let mut words = Words::default();
-    system(&mut words);
+    system(&mut words, network);
     if sandbox.account.is_some() {
         for list in ["passwd", "group"] {
             let from = sandbox.lists.join(list);
@@ -145,7 +153,7 @@ pub(super) fn arguments(sandbox: &Sandbox, guard: &Path, lock: &Path, workspace:
     words.0
 }
 
-fn system(words: &mut Words) {
+fn system(words: &mut Words, network: bool) {
     for path in SYSTEM.map(Path::new) {
         match (fs::read_link(path), path.exists()) {
             (Ok(target), true) => words.add([OsStr::new("--symlink"), target.as_os_str(), path.as_os_str()]),
@@ -166,24 +174,24 @@ fn system(words: &mut Words) {
     }
     // The programs of NixOS.
     words.read_if_there(Path::new("/run/current-system"));
-    if let Some(resolver) = resolver() {
+    if let Some(resolver) = resolver(Path::new("/etc/resolv.conf"), Path::new("/etc")).filter(|_| network) {
         words.way_to(&resolver);
         words.read_if_there(&resolver);
+    }
+    if Path::new(NIX_DAEMON).exists() {
+        words.empty(Path::new(NIX_DAEMON));
+        words.close(Path::new(NIX_DAEMON));
     }
     words.add(["--proc", "/proc", "--dev", "/dev"]);
     let bytes = SHARED_MEMORY_BYTES.to_string();
     words.add(["--perms", "1777", "--size", &bytes, "--tmpfs", "/dev/shm"]);
 }
 
-/// Where names are looked up, when `/etc/resolv.conf` leads out of `/etc`. systemd writes its file anew at any time, so
-/// there it is the folder.
-fn resolver() -> Option<PathBuf> {
-    const OF_SYSTEMD: &str = "/run/systemd/resolve";
-    let file = fs::canonicalize("/etc/resolv.conf").ok()?;
-    if file.starts_with(OF_SYSTEMD) {
-        return Some(OF_SYSTEMD.into());
-    }
-    (!file.starts_with("/etc")).then_some(file)
+/// The file that says where names are looked up, when `list` leads out of `settings`. Never its folder: systemd's holds a
+/// socket as well. It is written anew by a rename, so a sandbox keeps the one of when it was made.
+fn resolver(list: &Path, settings: &Path) -> Option<PathBuf> {
+    let file = fs::canonicalize(list).ok()?;
+    (file.is_file() && !file.starts_with(settings)).then_some(file)
 }
 
 /// What the environment names outside of the system's folders.
@@ -256,4 +264,33 @@ pub(super) fn furnish(sandbox: &Sandbox, workspace: &Workspace) -> io::Result<()
     let settings = home.join(".gitconfig");
     fs::write(&settings, "[safe]\n\tdirectory = *\n")?;
     chown(&settings, Some(id), Some(id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_the_resolver_the_file_is_shown_and_not_the_folder_with_its_socket() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().canonicalize().unwrap().join(name);
+        for name in ["etc", "run"] {
+            fs::create_dir(at(name)).unwrap();
+        }
+        let _socket = std::os::unix::net::UnixListener::bind(at("run/io.systemd.Resolve")).unwrap();
+        fs::write(at("run/stub-resolv.conf"), "nameserver 127.0.0.53\n").unwrap();
+        let list = at("etc/resolv.conf");
+        let led_to = |target: &str| {
+            std::os::unix::fs::symlink(target, &list).unwrap();
+            let led_to = resolver(&list, &at("etc"));
+            fs::remove_file(&list).unwrap();
+            led_to
+        };
+        assert_eq!(led_to("../run/stub-resolv.conf"), Some(at("run/stub-resolv.conf")));
+        assert_eq!(led_to("../run/io.systemd.Resolve"), None);
+        assert_eq!(led_to("../run"), None);
+        fs::write(at("etc/own"), "").unwrap();
+        assert_eq!(led_to("own"), None, "it is shown with /etc");
+        assert_eq!(resolver(&list, &at("etc")), None);
+    }
 }
