@@ -254,6 +254,46 @@ fn people_are_told_how_steps_are_kept_apart() {
     assert!(plain.get("/executors").text.contains("can read what the executor"), "{page}");
 }
 
+/// A program `bwrap` in a folder, and the PATH by which it is found before the real one.
+fn other_bwrap(folder: &Path, text: &str) -> std::ffi::OsString {
+    let program = folder.join("bwrap");
+    fs::write(&program, text).unwrap();
+    open_to_all(&program);
+    assert!(Command::new("chmod").arg("a+x").arg(&program).status().unwrap().success());
+    let usual = std::env::var_os("PATH").unwrap();
+    std::env::join_paths([folder.to_owned()].into_iter().chain(std::env::split_paths(&usual))).unwrap()
+}
+
+#[test]
+fn what_keeps_a_sandbox_from_being_made_for_a_moment_does_not_make_steps_run_without_one() {
+    if !works() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let serve = |text: &str, data: &str| {
+        let mut command = Command::new(STEPCAST);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--isolation", "auto", "--data-dir"]);
+        command.arg(folder.path().join(data)).env("PATH", other_bwrap(folder.path(), text));
+        command.stderr(std::process::Stdio::piped()).stdout(std::process::Stdio::null());
+        command.spawn().unwrap()
+    };
+    // It is killed each time, as by a system without memory.
+    let ended = serve("#!/bin/bash\nkill -9 $$\n", "never").wait_with_output().unwrap();
+    let told = String::from_utf8(ended.stderr).unwrap();
+    assert!(!ended.status.success());
+    assert!(told.contains("whether a sandbox works here could not be found out"), "{told}");
+    // The first time only.
+    let once = "#!/bin/bash\nmkdir \"$0.once\" 2>&- && kill -9 $$\nPATH=${PATH#*:}\nexec bwrap \"$@\"\n";
+    let mut server = serve(once, "later");
+    let lines = std::io::BufRead::lines(std::io::BufReader::new(server.stderr.take().unwrap()));
+    let lines = lines.map_while(Result::ok);
+    let said = lines.filter(|line| line.contains("sandbox")).find(|line| !line.contains("is tried again")).unwrap();
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert!(folder.path().join("bwrap.once").exists());
+    assert!(said.contains("each job runs in a sandbox of its own"), "{said}");
+}
+
 #[test]
 fn a_sandbox_that_is_wanted_and_does_not_work_keeps_the_server_from_starting_and_auto_does_not() {
     // A bwrap that cannot do its work, where it is looked for first.

@@ -29,6 +29,7 @@ pub use trial::sandbox_works;
 pub(crate) use trial::works;
 
 use self::unreadable::Covered;
+use super::NoGuard;
 use crate::workspace::Workspace;
 
 /// Where the guard's program and its lock stand in a sandbox.
@@ -82,8 +83,9 @@ pub(crate) struct Sandbox {
 impl Sandbox {
     /// # Errors
     /// When bubblewrap is not here, or the disk does not take the lists in `lists`; one sentence.
-    pub(crate) fn new(options: SandboxOptions, lists: &Path) -> Result<Self, String> {
-        let bwrap = found("bwrap").ok_or("bubblewrap is not installed: install the package bubblewrap")?;
+    pub(crate) fn new(options: SandboxOptions, lists: &Path) -> Result<Self, NoGuard> {
+        let missing = || NoGuard::Refused("bubblewrap is not installed: install the package bubblewrap".to_owned());
+        let bwrap = found("bwrap").ok_or_else(missing)?;
         let home = std::env::var_os("HOME").map(PathBuf::from);
         let home = home.filter(|home| home.is_absolute() && home.parent().is_some()).unwrap_or_else(|| HOME.into());
         let account = if geteuid().is_root() { Account::of_jobs() } else { None };

@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    Guard, Start,
+    Guard, NoGuard, Start,
     groups::Groups,
     sandbox::{self, Sandbox},
 };
@@ -61,7 +61,7 @@ impl Guards {
     /// When none can be started, or none that keeps its steps from the network though it must; the sentence says why.
     pub(crate) async fn take(&self, network: bool) -> Result<Guard, String> {
         if !network {
-            return self.start(false).await;
+            return self.start(false).await.map_err(NoGuard::into_reason);
         }
         let warm = self.warm().take();
         if let Some(mut guard) = warm {
@@ -70,16 +70,16 @@ impl Guards {
             }
             guard.gone().await;
         }
-        self.start(true).await
+        self.start(true).await.map_err(NoGuard::into_reason)
     }
 
     /// Starts one. `network`: whether its steps may use it.
     ///
     /// # Errors
     /// As [`Guards::take`].
-    pub(crate) async fn start(&self, network: bool) -> Result<Guard, String> {
+    pub(crate) async fn start(&self, network: bool) -> Result<Guard, NoGuard> {
         if !network && self.sandbox.is_none() {
-            return Err(NO_SANDBOX.to_owned());
+            return Err(NO_SANDBOX.to_owned().into());
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let (jobs_dir, sandbox, groups) = (self.jobs_dir.clone(), self.sandbox.clone(), self.groups.clone());
@@ -122,7 +122,10 @@ impl Guards {
                     former.gone().await;
                 }
             }
-            Err(reason) => tracing::warn!(reason, "no guard could be kept warm; the next job starts its own"),
+            Err(no_guard) => tracing::warn!(
+                reason = no_guard.into_reason(),
+                "no guard could be kept warm; the next job starts its own"
+            ),
         }
     }
 
