@@ -301,13 +301,19 @@ impl Attempt<'_> {
         if patterns.is_empty() || !matches!(verdict.outcome, Outcome::Succeeded | Outcome::Failed) {
             return Ok(verdict);
         }
-        let (path, masker) = (workspace.path.clone(), self.masker.clone());
-        let resolved = tokio::task::spawn_blocking(move || artifact::resolve(&path, &patterns, &masker)).await;
-        let Resolved { files, mut refusals } = resolved.unwrap_or_default();
-        let uploads = Arc::new(Uploads::new(self.grant));
-        // Stops the blocking upload when this future is left.
+        // Stops the blocking search, or upload, when this future is left.
         let stop = CancellationToken::new();
         let _stop = stop.clone().drop_guard();
+        let (path, masker, stop_search) = (workspace.path.clone(), self.masker.clone(), stop.clone());
+        let searching = tokio::task::spawn_blocking(move || artifact::resolve(&path, &patterns, &masker, &stop_search));
+        let resolved = match self.unless_ended(searching, timeout_at, "its artifacts were looked for").await? {
+            Ok(resolved) => {
+                resolved.unwrap_or_else(|panic| Resolved::refused(format!("no artifact was kept: {panic}")))
+            }
+            Err(verdict) => return Ok(verdict),
+        };
+        let Resolved { files, mut refusals } = resolved;
+        let uploads = Arc::new(Uploads::new(self.grant));
         for kept in files {
             let sending = self.send_artifact(&uploads, kept, &stop);
             let sent = match self.unless_ended(sending, timeout_at, "its artifacts were kept").await? {

@@ -245,3 +245,17 @@ async fn a_source_brings_no_submodules_and_shares_no_file_with_its_workspace() {
     );
     assert_eq!(std::fs::metadata(outer.join("file")).unwrap().nlink(), 1);
 }
+
+#[tokio::test]
+async fn a_search_for_artifacts_ends_with_its_job() {
+    let mut stage = Stage::start().await;
+    // It would look at a million folders.
+    let mut long = job(&["mkdir -p $(printf 'a/%.0s' {1..900})"]);
+    long.artifacts = vec!["**/a/**/a/**/a/**/a/**/a/**/x".to_owned()];
+    let lease = long.lease;
+    stage.trigger(long).await;
+    while !matches!(stage.event().await.1, Event::StepFinished { .. }) {}
+    stage.script.lock().unwrap().cancelled.push(lease);
+    stage.notify(wire::task::ExecutorNotice::Cancel { lease }).await;
+    assert_eq!(stage.end().await.outcome, Outcome::Cancelled);
+}
