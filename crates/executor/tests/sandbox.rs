@@ -123,6 +123,33 @@ async fn nothing_that_a_job_leaves_is_found_by_the_next() {
     until_none_runs("sleep 987654").await;
 }
 
+/// System calls about keys, by perl: the first argument is what to do, the second one a name. Prints what came of it.
+const KEYS: &str = r#"keys() { perl -e '
+    my ($add, $ctl) = `uname -m` =~ /x86_64/ ? (248, 250) : (217, 219);
+    my ($do, $kind, $name, $text) = (@ARGV, "user", "left", "data");
+    my $found = $do eq "add" ? syscall($add, $kind, $name, $text, 4, -3) : syscall($ctl, 10, -3, $kind, $name, 0);
+    print $found > 0 ? "found" : $!{ENOKEY} ? "none" : "no keys: $!", "\n"' "$1"; }
+"#;
+
+#[tokio::test]
+async fn a_key_that_a_job_leaves_is_not_found_by_the_next_nor_by_the_executor() {
+    for isolation in [IsolationChoice::Plain, IsolationChoice::Sandbox] {
+        if isolation == IsolationChoice::Sandbox && none_works().await {
+            return;
+        }
+        let mut stage = Stage::configured(|config| config.isolation = isolation).await;
+        let left = said(&mut stage, &format!("{KEYS}keys add; keys search")).await;
+        if left[0].starts_with("no keys") {
+            eprintln!("skipped: {}", left[0]);
+            return;
+        }
+        assert_eq!(left, ["found", "found"]);
+        assert_eq!(said(&mut stage, &format!("{KEYS}keys search")).await, ["none"], "{isolation:?}");
+        let out = Command::new("bash").args(["-c", &format!("{KEYS}keys search")]).output().unwrap();
+        assert_eq!(String::from_utf8(out.stdout).unwrap(), "none\n");
+    }
+}
+
 #[tokio::test]
 async fn two_jobs_at_one_time_see_nothing_of_each_other() {
     if none_works().await {
