@@ -13,6 +13,7 @@
 
 mod account;
 mod credentials;
+mod granted;
 mod trial;
 mod unreadable;
 mod view;
@@ -83,7 +84,7 @@ pub(crate) struct Sandbox {
 impl Sandbox {
     /// # Errors
     /// When bubblewrap is not here, or the disk does not take the lists in `lists`; one sentence.
-    pub(crate) fn new(options: SandboxOptions, lists: &Path) -> Result<Self, NoGuard> {
+    pub(crate) fn new(mut options: SandboxOptions, lists: &Path) -> Result<Self, NoGuard> {
         let missing = || NoGuard::Refused("bubblewrap is not installed: install the package bubblewrap".to_owned());
         let bwrap = found("bwrap").ok_or_else(missing)?;
         let home = std::env::var_os("HOME").map(PathBuf::from);
@@ -91,6 +92,12 @@ impl Sandbox {
         let account = if geteuid().is_root() { Account::of_jobs() } else { None };
         if let Some(account) = account {
             account.write_lists(lists, &home)?;
+        }
+        // Links resolved, as everything is named that is let in.
+        for hidden in &mut options.hidden {
+            if let Ok(real) = hidden.canonicalize() {
+                *hidden = real;
+            }
         }
         let mut sandbox = Self { bwrap, options, covered: Vec::new(), account, home, lists: lists.to_owned() };
         sandbox.cover_credentials();

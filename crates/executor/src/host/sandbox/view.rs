@@ -10,6 +10,7 @@ use std::{
 
 use super::{
     Account, GUARD, LOCK, Sandbox,
+    granted::{self, Granted},
     unreadable::{self, Covered},
 };
 use crate::workspace::Workspace;
@@ -40,9 +41,6 @@ const TOOLS: [&str; 19] = [
     ".nix-profile",
     "go/bin",
 ];
-/// Variables that name toolchains or certificates outside of the home; each with what of it is let in.
-const NAMED: [(&str, &str); 4] =
-    [("RUSTUP_HOME", ""), ("CARGO_HOME", "bin"), ("SSL_CERT_FILE", ""), ("SSL_CERT_DIR", "")];
 /// Where the daemon of Nix listens, which builds outside of the sandbox whatever it is asked to.
 const NIX_DAEMON: &str = "/nix/var/nix/daemon-socket";
 /// Bytes of `/dev/shm`, which is memory.
@@ -117,7 +115,8 @@ pub(super) fn arguments(
     }
     let home = sandbox.home.as_path();
     let is_in_home = |path: &Path| path.starts_with(home);
-    granted(&mut words, sandbox, |path| !is_in_home(path));
+    let all = granted::all(&sandbox.options, is_of_system);
+    let_in(&mut words, &all, |path| !is_in_home(path));
     for hidden in &sandbox.options.hidden {
         words.empty(hidden);
     }
@@ -126,16 +125,22 @@ pub(super) fn arguments(
     }
     words.way_to(home);
     words.bind(&workspace.home(), home);
-    for tool in TOOLS {
-        words.read_if_there(&home.join(tool));
+    let tools = || TOOLS.iter().map(|tool| home.join(tool)).filter(|tool| !leads_to_hidden(sandbox, tool));
+    for tool in tools() {
+        words.read_if_there(&tool);
     }
-    granted(&mut words, sandbox, is_in_home);
+    let_in(&mut words, &all, is_in_home);
     // Not those that hold the home: it would be gone.
     for hidden in sandbox.options.hidden.iter().filter(|hidden| !home.starts_with(hidden)) {
         words.empty(hidden);
     }
     for file in sandbox.covered.iter().filter(|file| is_in_home(file)) {
         words.cover(file);
+    }
+    let is_shown = |path: &Path| is_of_system(path) || tools().any(|tool| path.starts_with(tool));
+    for (link, target) in granted::links(&all, is_shown) {
+        words.way_to(&link);
+        words.add([OsStr::new("--symlink"), target.as_os_str(), link.as_os_str()]);
     }
     words.way_to(&workspace.path);
     words.bind(&workspace.path, &workspace.path);
@@ -194,16 +199,6 @@ fn resolver(list: &Path, settings: &Path) -> Option<PathBuf> {
     (file.is_file() && !file.starts_with(settings)).then_some(file)
 }
 
-/// What the environment names outside of the system's folders.
-fn named() -> impl Iterator<Item = PathBuf> {
-    let named = NAMED.into_iter().filter_map(|(variable, below)| {
-        let path = PathBuf::from(std::env::var_os(variable)?);
-        // A path that ends with a separator names a folder, also where it is a file.
-        Some(if below.is_empty() { path } else { path.join(below) })
-    });
-    named.filter(|path| path.is_absolute() && !is_of_system(path))
-}
-
 fn is_of_system(path: &Path) -> bool {
     SYSTEM.iter().any(|system| path.starts_with(system))
 }
@@ -211,10 +206,12 @@ fn is_of_system(path: &Path) -> bool {
 /// The home, and what is let in besides the system's folders; links are told by both their ends.
 pub(super) fn shown(sandbox: &Sandbox) -> Vec<PathBuf> {
     let tools = TOOLS.iter().map(|tool| sandbox.home.join(tool)).filter(|tool| tool.exists());
-    let granted = sandbox.options.read.iter().chain(&sandbox.options.write).cloned();
-    let mut shown: Vec<PathBuf> = tools.chain(granted).chain(named()).chain([sandbox.home.clone()]).collect();
+    let mut shown: Vec<PathBuf> = tools.chain([sandbox.home.clone()]).collect();
     let real: Vec<PathBuf> = shown.iter().filter_map(|path| path.canonicalize().ok()).collect();
     shown.extend(real);
+    for granted in granted::all(&sandbox.options, is_of_system) {
+        shown.extend([granted.named, granted.real]);
+    }
     shown
 }
 
@@ -226,23 +223,22 @@ pub(super) fn shows(sandbox: &Sandbox, file: &Path) -> bool {
 }
 
 /// What the executor's owner and its environment let in, of the paths that `which` takes.
-fn granted(words: &mut Words, sandbox: &Sandbox, which: impl Fn(&Path) -> bool) {
-    for path in named().filter(|path| which(path)) {
-        words.way_to(&path);
-        words.read_if_there(&path);
-    }
-    let mut all: Vec<(&PathBuf, bool)> = sandbox.options.read.iter().map(|path| (path, false)).collect();
-    all.extend(sandbox.options.write.iter().map(|path| (path, true)));
-    // What lies deeper comes later, or it would be covered.
-    all.sort_by_key(|(path, _)| path.components().count());
-    for (path, may_write) in all.into_iter().filter(|(path, _)| which(path)) {
-        words.way_to(path);
-        if may_write {
-            words.bind(path, path);
-        } else {
-            words.read(path);
+fn let_in(words: &mut Words, all: &[Granted], which: impl Fn(&Path) -> bool) {
+    for Granted { real, is_written, is_optional, .. } in all.iter().filter(|granted| which(&granted.real)) {
+        words.way_to(real);
+        match (is_written, is_optional) {
+            (true, _) => words.bind(real, real),
+            (false, true) => words.read_if_there(real),
+            (false, false) => words.read(real),
         }
     }
+}
+
+/// Whether a tool of the home is a link that would show what is hidden by another name.
+fn leads_to_hidden(sandbox: &Sandbox, tool: &Path) -> bool {
+    let Ok(real) = tool.canonicalize() else { return false };
+    let meets = |hidden: &PathBuf| hidden.starts_with(&real) || real.starts_with(hidden);
+    real != tool && (sandbox.options.hidden.iter().any(meets) || sandbox.covered.iter().any(meets))
 }
 
 /// Makes in a job's home what its tools are mounted in: bubblewrap would make it for the executor's user, and steps could
@@ -267,30 +263,4 @@ pub(super) fn furnish(sandbox: &Sandbox, workspace: &Workspace) -> io::Result<()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn of_the_resolver_the_file_is_shown_and_not_the_folder_with_its_socket() {
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().canonicalize().unwrap().join(name);
-        for name in ["etc", "run"] {
-            fs::create_dir(at(name)).unwrap();
-        }
-        let _socket = std::os::unix::net::UnixListener::bind(at("run/io.systemd.Resolve")).unwrap();
-        fs::write(at("run/stub-resolv.conf"), "nameserver 127.0.0.53\n").unwrap();
-        let list = at("etc/resolv.conf");
-        let led_to = |target: &str| {
-            std::os::unix::fs::symlink(target, &list).unwrap();
-            let led_to = resolver(&list, &at("etc"));
-            fs::remove_file(&list).unwrap();
-            led_to
-        };
-        assert_eq!(led_to("../run/stub-resolv.conf"), Some(at("run/stub-resolv.conf")));
-        assert_eq!(led_to("../run/io.systemd.Resolve"), None);
-        assert_eq!(led_to("../run"), None);
-        fs::write(at("etc/own"), "").unwrap();
-        assert_eq!(led_to("own"), None, "it is shown with /etc");
-        assert_eq!(resolver(&list, &at("etc")), None);
-    }
-}
+mod tests;
