@@ -20,7 +20,7 @@ const SYSTEM: [&str; 10] = ["/usr", "/etc", "/opt", "/bin", "/sbin", "/lib", "/l
 /// Of these, what others may not read is covered, down to a depth: it may be the executor's user who owns it.
 const COVERED: [(&str, usize); 3] = [("/etc", 16), ("/usr/local/etc", 16), ("/opt", 3)];
 /// What a home holds that is there to be run, read-only: toolchains, and nothing that knows a password.
-const TOOLS: [&str; 19] = [
+const TOOLS: [&str; 20] = [
     ".cargo/bin",
     ".rustup",
     ".local/bin",
@@ -28,7 +28,8 @@ const TOOLS: [&str; 19] = [
     ".local/pipx",
     ".local/share/mise",
     ".local/share/pnpm",
-    ".local/share/uv",
+    ".local/share/uv/python",
+    ".local/share/uv/tools",
     ".asdf",
     ".bun/bin",
     ".deno/bin",

@@ -79,6 +79,21 @@ fn a_link_that_is_let_in_leads_to_what_it_names_and_never_to_what_is_hidden() {
 }
 
 #[test]
+fn tools_of_the_home_are_shown_and_what_keeps_their_passwords_is_not() {
+    let (_folder, path) = folder(&[
+        ".local/share/uv/python/bin/python",
+        ".local/share/uv/tools/ruff/ruff",
+        ".local/share/uv/credentials/credentials.toml",
+        ".cargo/bin/cargo",
+        ".cargo/credentials.toml",
+    ]);
+    let script = format!("cd {} && find . -type f | sort", path.display());
+    let lines = seen(&path, SandboxOptions::default(), &script);
+    let shown = ["./.cargo/bin/cargo", "./.local/share/uv/python/bin/python", "./.local/share/uv/tools/ruff/ruff"];
+    assert!(lines.is_none() || lines == Some(shown.map(str::to_owned).to_vec()), "{lines:?}");
+}
+
+#[test]
 fn of_the_resolver_the_file_is_shown_and_not_the_folder_with_its_socket() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().canonicalize().unwrap().join(name);
