@@ -55,20 +55,40 @@ fn succeeds(server: &Server, name: &str, script: &str) -> Vec<String> {
 
 #[test]
 fn a_step_reads_no_file_of_the_server_and_none_that_others_may_not_read() {
-    let Some(server) = server(&[]) else { return };
-    let data = server.data_dir().canonicalize().unwrap();
+    if !works() {
+        return;
+    }
+    // Let in with all that is around them, so that nothing but their being hidden keeps steps away.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().canonicalize().unwrap();
+    let (data, artifacts) = (path.join("data"), path.join("artifacts"));
+    fs::write(path.join("beside"), "beside\n").unwrap();
+    let let_in = ["--sandbox-read", path.to_str().unwrap(), "--artifacts", artifacts.to_str().unwrap()];
+    let server = Server::start_in(&data, &[SANDBOX, &let_in].concat());
+    let (job, log) = run(&server, "leave", "    artifacts: [left]\n", "echo left behind > left");
+    assert_eq!(job["outcome"], "succeeded", "{job} {log:?}");
+    open_to_all(&path);
     let attack = format!(
-        "ls -A '{0}' | sed 's/^/seen: /'
-         find '{0}' -type f -size +0 2>/dev/null | grep -v /private/step- | sed 's/^/file: /' || true
+        "cat '{2}/beside'
+         ls -A '{0}' '{1}' | sed 's/^/seen: /'
+         find '{0}' '{1}' -type f -size +0 2>/dev/null | grep -v /private/step- | sed 's/^/file: /' || true
          for secret in /etc/shadow /etc/gshadow ~/.ssh ~/.netrc ~/.cargo/credentials.toml /proc/1/environ /run/docker.sock /var/run/docker.sock; do
          if [ -r \"$secret\" ]; then head -c1 \"$secret\" >/dev/null 2>&1 && echo \"open: $secret\"; fi
          done
          env | grep -iE 'broker|store|token|key' | sed 's/^/told: /' || true
          echo done",
-        data.display()
+        data.display(),
+        artifacts.display(),
+        path.display()
     );
     let log = succeeds(&server, "read", &attack);
-    assert_eq!(log, ["seen: work", "done"], "more than the way to the job's own workspace");
+    let heads = [&artifacts, &data].map(|folder| format!("seen: {}:", folder.display()));
+    let mut seen: Vec<&str> =
+        log.iter().map(String::as_str).filter(|line| !line.is_empty() && *line != "seen: ").collect();
+    seen.sort_unstable();
+    let mut expected = ["beside", "done", "seen: work", &heads[0], &heads[1]];
+    expected.sort_unstable();
+    assert_eq!(seen, expected, "more than the way to the job's own workspace");
 }
 
 #[test]
