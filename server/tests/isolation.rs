@@ -65,6 +65,7 @@ fn a_step_reads_no_file_of_the_server_and_none_that_others_may_not_read() {
     fs::write(path.join("beside"), "beside\n").unwrap();
     let let_in = ["--sandbox-read", path.to_str().unwrap(), "--artifacts", artifacts.to_str().unwrap()];
     let server = Server::start_in(&data, &[SANDBOX, &let_in].concat());
+    open_to_all(&path);
     let (job, log) = run(&server, "leave", "    artifacts: [left]\n", "echo left behind > left");
     assert_eq!(job["outcome"], "succeeded", "{job} {log:?}");
     open_to_all(&path);
