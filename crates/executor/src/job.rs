@@ -124,8 +124,10 @@ impl Attempt<'_> {
         };
         let scripts: Vec<String> = steps.iter().map(|(spec, _)| spec.run.clone()).collect();
         let guard = self.executor.guards.take(self.grant.network).await;
-        // While this job runs, the next one's guard gets ready.
-        self.executor.tasks.spawn(Arc::clone(&self.executor.guards).warm_up());
+        // The next one's guard gets ready when the steps of this job have ended, or run for longer than it takes.
+        let (steps_ended, guards) = (CancellationToken::new(), Arc::clone(&self.executor.guards));
+        self.executor.tasks.spawn(guards.warm_up_after(steps_ended.clone()));
+        let until_steps_ended = steps_ended.drop_guard();
         let guard = match guard {
             Ok(guard) => guard,
             Err(reason) => return (None, Ok(Verdict::failed(reason))),
@@ -148,6 +150,7 @@ impl Attempt<'_> {
                     .map(|verdict| verdict.err().unwrap_or_else(|| Verdict::failed("its input files could not be had")))
             }
         };
+        drop(until_steps_ended);
         let verdict = match ended {
             Ok(verdict) => self.keep_artifacts(verdict, &workspace, timeout_at).await,
             Err(dropped) => Err(dropped),
