@@ -178,9 +178,16 @@ impl Guards {
         let lock = if self.sandbox.is_some() { Path::new(sandbox::LOCK) } else { &self.lock };
         let user = user.map(|account| account.id);
         let start = Start { words: &words, program: &self.program, lock, files: self.files, user };
-        let started = Guard::start(start, workspace.clone(), group).await;
+        let started = Guard::start(start, workspace.clone(), group.clone()).await;
         if started.is_err() {
-            let _ = tokio::task::spawn_blocking(move || workspace.remove()).await;
+            let remove = move || {
+                // With what is left of the program in it: its folders are free then.
+                if let Some(group) = group {
+                    group.remove();
+                }
+                workspace.remove();
+            };
+            let _ = tokio::task::spawn_blocking(remove).await;
         }
         started
     }
