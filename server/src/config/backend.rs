@@ -172,7 +172,7 @@ mod tests {
             matches!(parse(&format!("@{}", path.display())), Ok(BrokerChoice::Rabbit(url)) if url.reveal() == "amqp://me:secret@host")
         );
         let Ok(BrokerChoice::Rabbit(url)) = parse(&format!("@{}", path.display())) else { panic!("it is read") };
-        assert_eq!(url.files(), [path.clone()]);
+        assert_eq!(url.files(), std::slice::from_ref(&path));
         std::fs::write(&path, "").unwrap();
         assert!(parse::<BrokerChoice>(&format!("@{}", path.display())).unwrap_err().contains("first line"));
         assert!(parse::<BrokerChoice>("@/nowhere").unwrap_err().contains("/nowhere cannot be read"));
