@@ -8,9 +8,8 @@ use std::{
 
 use wire::{
     Isolation,
-    git::{GitUrl, without_password},
+    git::{GitUrl, is_reference, without_password},
     pipeline::{SourceSpec, Stderr, StepSpec},
-    text::is_invisible,
 };
 
 /// The name of the checkout's step.
@@ -140,14 +139,6 @@ pub(crate) fn step(
         }
     };
     Ok((StepSpec { name: NAME.to_owned(), run: run.to_owned(), env, stderr: Stderr::Merged }, command))
-}
-
-/// By the rules of git-check-ref-format, and `HEAD~2` and the like are none: they are looked for at the remote, too.
-fn is_reference(reference: &str) -> bool {
-    !reference.starts_with('+')
-        && !reference.contains("..")
-        && !reference.contains("@{")
-        && !reference.chars().any(|c| c.is_control() || is_invisible(c) || " :?*[^~\\".contains(c))
 }
 
 #[cfg(test)]
