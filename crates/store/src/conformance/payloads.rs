@@ -89,8 +89,8 @@ pub async fn file_input_the_payload_of_a_deleted_build_goes_with_the_last_one(fi
     let mut other = with_file(&check);
     (other.build.state, other.build.jobs[0].state) = (over.build.state, over.build.jobs[0].state.clone());
     let (over, other) = (create(&*store, over).await, create(&*store, other).await);
-    assert_eq!(store.delete_build(over.id).await.unwrap(), Deletion::Done);
+    assert_eq!(store.delete_build(over.id, None).await.unwrap(), Deletion::Done);
     assert_eq!(store.forget_unused_payloads(Timestamp(1), 10).await.unwrap(), []);
-    assert_eq!(store.delete_build(other.id).await.unwrap(), Deletion::Done);
+    assert_eq!(store.delete_build(other.id, None).await.unwrap(), Deletion::Done);
     assert_eq!(store.forget_unused_payloads(Timestamp(1), 10).await.unwrap(), [check.reference]);
 }
