@@ -31,7 +31,6 @@ use wire::{
 };
 
 use crate::{
-    accounts::note,
     core::Core,
     payloads,
     places::need_of_build,
@@ -218,12 +217,23 @@ pub(crate) async fn cancel(core: &Core, who: &Authority, build: BuildId) -> Resu
 /// Runs a finished build again, or what of it did not succeed.
 pub(crate) async fn retry(core: &Core, who: &Authority, build: BuildId, retry: Retry) -> Result<BuildSummary, Problem> {
     need_of_build(core, who, build, |pipeline| Need::Build(pipeline)).await?;
+    retry_noting(core, who, build, retry, vec![NewEntry::by(who, Action::BuildRetried)]).await
+}
+
+/// As [`retry`], by who was found to be allowed to, with these entries of the audit log.
+async fn retry_noting(
+    core: &Core,
+    who: &Authority,
+    build: BuildId,
+    retry: Retry,
+    entries: Vec<NewEntry>,
+) -> Result<BuildSummary, Problem> {
     core.room.check()?;
-    let (by, entry) = (who.subject.clone(), NewEntry::by(who, Action::BuildRetried));
+    let by = who.subject.clone();
     let decide = move |build: &mut store::model::Build, now| {
         let mut announcements = graph::retry(build, retry.failed_only, now)?;
         announcements.push(Announcement::TakenUp { by: by.clone() });
-        announcements.push(noted(entry.clone()));
+        announcements.extend(entries.iter().cloned().map(noted));
         Ok(announcements)
     };
     let changed = core.store.change_build(build, Box::new(decide)).await;
@@ -236,7 +246,9 @@ pub(crate) async fn delete(core: &Core, who: &Authority, id: BuildId) -> Result<
     let build = core.store.load_build(id).await.map_err(store_problem)?.ok_or_else(|| not_found("build", id))?;
     let until = Instant::now() + RECORD_PATIENCE;
     loop {
-        let sentence = match core.store.delete_build(id).await.map_err(store_problem)? {
+        let entry = NewEntry::by(who, Action::BuildDeleted).pipeline(&build.pipeline).build(id);
+        let entry = entry.detail(format!("Build {} of {}.", build.number, build.pipeline));
+        let sentence = match core.store.delete_build(id, Some(entry)).await.map_err(store_problem)? {
             Deletion::Done => break,
             Deletion::NoBuild => return Err(not_found("build", id)),
             Deletion::Unfinished => "It is not finished: cancel it first, or wait for its end.",
@@ -251,8 +263,7 @@ pub(crate) async fn delete(core: &Core, who: &Authority, id: BuildId) -> Result<
     tracing::info!(build = %id, pipeline = %build.pipeline, number = build.number, by = who.subject, "a build was deleted");
     core.deleted.notify_one();
     retention::tell(&*core.broker, &build.pipeline);
-    let entry = NewEntry::by(who, Action::BuildDeleted).pipeline(&build.pipeline).build(id);
-    note(core, entry.detail(format!("Build {} of {}.", build.number, build.pipeline))).await
+    Ok(())
 }
 
 /// Who asked for a build says that its result arrived. Again changes nothing.
@@ -275,9 +286,9 @@ pub(crate) async fn acknowledge(core: &Core, who: &Authority, id: BuildId) -> Re
 /// Tells the result of a build once more, now. Gives how it stands then.
 pub(crate) async fn try_reply_now(core: &Core, who: &Authority, id: BuildId) -> Result<ReplyView, Problem> {
     let pipeline = need_of_build(core, who, id, |pipeline| Need::Build(pipeline)).await?;
-    let sentence = match core.store.try_reply_now(id).await.map_err(store_problem)? {
+    let entry = NewEntry::by(who, Action::ReplyTried).pipeline(&pipeline).build(id);
+    let sentence = match core.store.try_reply_now(id, entry).await.map_err(store_problem)? {
         TryNow::Due => {
-            note(core, NewEntry::by(who, Action::ReplyTried).pipeline(&pipeline).build(id)).await?;
             tracing::info!(build = %id, by = who.subject, "a result is told once more");
             core.hub.changed();
             let reply = core.store.reply(id).await.map_err(store_problem)?;
@@ -300,17 +311,19 @@ pub(crate) async fn retry_dead_letter(
     who.need(Need::Run)?;
     core.room.check()?;
     let letter = open_letter(core, id).await?;
+    let entry = about_letter(who, Action::DeadLetterRetried, &letter);
     match (letter.view.cause, letter.view.build) {
         (Cause::JobLost, Some(build)) => {
-            retry(core, who, build, Retry { failed_only: true }).await?;
+            need_of_build(core, who, build, |pipeline| Need::Build(pipeline)).await?;
+            let entries = vec![NewEntry::by(who, Action::BuildRetried), entry];
+            retry_noting(core, who, build, Retry { failed_only: true }, entries).await?;
         }
         _ => {
-            let retried = dead_letters::retry(&*core.broker, &*core.store, &letter, &who.subject).await;
+            let retried = dead_letters::retry(&*core.broker, &*core.store, &letter, &who.subject, entry).await;
             retried.map_err(retry_problem)?;
         }
     }
     tracing::info!(letter = %id, by = who.subject, "a dead letter was retried");
-    note(core, about_letter(who, Action::DeadLetterRetried, &letter)).await?;
     core.hub.changed();
     Ok(whole_dead_letter(core, id).await?.view)
 }
@@ -323,13 +336,13 @@ pub(crate) async fn discard_dead_letter(
 ) -> Result<DeadLetterView, Problem> {
     who.need(Need::Run)?;
     let letter = open_letter(core, id).await?;
-    let settled = core.store.settle_dead_letter(&letter, Settled::Discarded, &who.subject).await;
+    let entry = about_letter(who, Action::DeadLetterDiscarded, &letter);
+    let settled = core.store.settle_dead_letter(&letter, Settled::Discarded, &who.subject, entry).await;
     if !settled.map_err(store_problem)? {
         let sentence = "It died again, or somebody else decided, while this was asked: look at it once more.";
         return Err(Problem::new(409, "Not possible now", sentence));
     }
     tracing::info!(letter = %id, by = who.subject, "a dead letter was discarded");
-    note(core, about_letter(who, Action::DeadLetterDiscarded, &letter)).await?;
     core.hub.changed();
     Ok(whole_dead_letter(core, id).await?.view)
 }

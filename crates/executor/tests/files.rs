@@ -212,7 +212,7 @@ async fn a_source_that_is_more_than_an_address_never_reaches_git() {
         ("/etc".to_owned(), "main", "`--git-allow FOLDER`"),
         (format!("file://{repository}/../../../etc"), "main", "`--git-allow FOLDER`"),
         (format!("{repository}/nowhere"), "main", "there is no repository at /"),
-        (repository.clone(), "-x", "none begins with `-`"),
+        (repository.clone(), "-x", "none begins with `-` or `+`"),
         (repository.clone(), "+main:main", "must be a branch, a tag or a commit"),
     ] {
         let mut grant = job(&["echo never"]);

@@ -2,10 +2,9 @@
 //! by whoever pushed: it is read into types that hold nothing else.
 
 use serde::Deserialize;
-use serde_json::Value;
 use wire::{
+    git::is_reference,
     pipeline::{OnSpec, matches_ref},
-    text::is_invisible,
 };
 
 /// Bytes of a branch's or a tag's name, and of a repository's.
@@ -102,11 +101,10 @@ pub(super) fn read(event: &str, body: &[u8]) -> Result<Happened, Not> {
     let unreadable = |failure: serde_json::Error| {
         Not::Unreadable(format!("the body is not what an event `{event}` holds: {failure}"))
     };
-    let body: Value = serde_json::from_slice(body).map_err(unreadable)?;
     match event {
         "ping" => Err(Not::Ignored("the hook works: this was a ping".to_owned())),
-        "push" => pushed(serde_json::from_value(body).map_err(unreadable)?),
-        "pull_request" | "pull_request_sync" => requested(serde_json::from_value(body).map_err(unreadable)?),
+        "push" => pushed(serde_json::from_slice(body).map_err(unreadable)?),
+        "pull_request" | "pull_request_sync" => requested(serde_json::from_slice(body).map_err(unreadable)?),
         _ => Err(Not::Ignored("only push, pull_request and ping events are looked at".to_owned())),
     }
 }
@@ -155,12 +153,8 @@ fn happened(kind: Kind, reference: &str, commit: String, repository: Repository)
     Ok(Happened { kind, reference: reference.to_owned(), commit, repository: repository.full_name })
 }
 
-/// By git's own rules no name holds these.
 fn check_name(name: &str) -> Result<(), Not> {
-    let is_name = (1..=NAME_BYTES_MAX).contains(&name.len())
-        && !name.starts_with('-')
-        && !name.chars().any(|c| c.is_control() || is_invisible(c) || " ~^:?*[\\".contains(c));
-    if is_name {
+    if name.len() <= NAME_BYTES_MAX && is_reference(name) {
         return Ok(());
     }
     let sentence = format!(
@@ -202,7 +196,7 @@ pub(super) fn wanted(on: Option<&OnSpec>, happened: &Happened) -> Result<(), Str
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 

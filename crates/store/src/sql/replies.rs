@@ -10,7 +10,7 @@ use wire::{
 };
 
 use super::{
-    Details, SqlStore,
+    Details, SqlStore, audit,
     connection::{Connection, Row, query},
     micros, outbox,
     rows::{self, bytes},
@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     Answer, StoreError,
+    audit::NewEntry,
     model::{
         Build, BuildState, Outbound,
         reply::{Acknowledged, DueReplies, DueReply, FIRST_RECEIPT, NewReply, Tried, TryNow},
@@ -251,7 +252,7 @@ impl<D: Details> Replies for SqlStore<D> {
         })
     }
 
-    fn try_reply_now(&self, build: BuildId) -> Answer<'_, TryNow> {
+    fn try_reply_now(&self, build: BuildId, entry: NewEntry) -> Answer<'_, TryNow> {
         Box::pin(self.writer.run(Rank::Announcing, move |connection| {
             Box::pin(async move {
                 let found = query(
@@ -273,8 +274,9 @@ impl<D: Details> Replies for SqlStore<D> {
                      next_at = {now}, delivered_at = NULL WHERE build = ?",
                 )
                 .bind(bytes(&build.0))
-                .execute(connection)
+                .execute(&mut *connection)
                 .await?;
+                audit::insert(connection, &entry).await?;
                 Ok(TryNow::Due)
             })
         }))
