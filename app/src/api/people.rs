@@ -3,9 +3,10 @@
 use leptos::prelude::*;
 use serde::{Deserialize, Serialize};
 use wire::{
-    Problem,
+    Problem, Timestamp,
     account::{AccountView, InvitationView, TokenView},
     audit::AuditEntry,
+    authority::Grants,
 };
 
 use super::{PageError, Stamped};
@@ -56,7 +57,24 @@ pub struct AuditPage {
 
 /// What a link that was opened without a session is good for; none for one that can be used no more. The server provides it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Invited(pub Option<InvitationView>);
+pub struct Invited(pub Option<Gives>);
+
+/// What an invitation gives, as who was invited may know it: without what admins noted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Gives {
+    /// To whom uses it.
+    pub grants: Grants,
+    /// Who made it.
+    pub invited_by: String,
+    /// When it ends.
+    pub expires_at: Timestamp,
+}
+
+impl From<InvitationView> for Gives {
+    fn from(InvitationView { grants, invited_by, expires_at, .. }: InvitationView) -> Self {
+        Self { grants, invited_by, expires_at }
+    }
+}
 
 #[cfg(feature = "ssr")]
 async fn pipeline_names() -> Result<Vec<String>, PageError> {

@@ -74,12 +74,13 @@ pub(crate) async fn render(
     .await
 }
 
-/// What the invitation is good for that the page of welcome is opened with. Who has its secret may know that.
+/// What the invitation is good for that the page of welcome is opened with. Who has its secret may know that, and
+/// not what was noted of them.
 async fn invited(core: &Core, address: Uri) -> Option<Invited> {
     let query = address.query().filter(|_| address.path() == "/welcome")?;
     let secret = query.split('&').find_map(|pair| pair.strip_prefix("invitation="))?;
     match core.store.invitation(&secret::sha256(secret)).await {
-        Ok(found) => Some(Invited(found)),
+        Ok(found) => Some(Invited(found.map(Into::into))),
         Err(failure) => {
             tracing::warn!(%failure, "an invitation cannot be looked up: its page does not say what it gives");
             None
