@@ -2,6 +2,7 @@
 //! it does not know.
 
 pub mod account_row;
+pub mod anew;
 pub mod ansi;
 pub mod artifact_list;
 pub mod ask_first;
@@ -45,6 +46,7 @@ pub mod neighbours;
 pub mod own;
 pub mod own_menu;
 pub mod page_data;
+pub mod person_row;
 pub mod pipeline_list;
 pub mod problem_note;
 pub mod reply_line;
@@ -58,6 +60,7 @@ pub mod shown_once;
 pub mod statistics;
 pub mod status;
 pub mod step_list;
+pub mod text_field;
 pub mod theme;
 pub mod time;
 pub mod tokens;

@@ -7,10 +7,10 @@ use wire::{
 };
 
 use super::{
-    ask_first::AskFirst,
+    at_once::AtOnce,
     deed::Deed,
     grants_field::{GrantsField, in_words},
-    problem_note::ProblemNote,
+    person_row::{Ends, PersonRow},
     time::Time,
 };
 use crate::rest::people;
@@ -33,20 +33,17 @@ pub fn AccountRow(
     let wanted = RwSignal::new(grants.clone());
     let change = move |change: ChangeAccount| {
         deed.ask(people::change_account(id, change), move |()| {
+            changing.set(false);
             let _ = on_done.try_run(());
         });
     };
-    let remove = Callback::new(move |()| {
-        deed.ask(people::remove_account(id), move |()| {
-            let _ = on_done.try_run(());
-        });
-    });
+    let remove = Callback::new(move |()| deed.then(people::remove_account(id), on_done));
     let save = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
         change(ChangeAccount { grants: Some(wanted.get_untracked()), disabled: None });
     };
     let toggle = move |_| change(ChangeAccount { grants: None, disabled: Some(!disabled) });
-    let seen = match signed_in_at {
+    let when = move || match signed_in_at {
         Some(at) => Either::Left(view! { "last signed in " <Time at/> }),
         None => Either::Right("never signed in"),
     };
@@ -55,56 +52,48 @@ pub fn AccountRow(
         (true, false) => Some("you"),
         (false, false) => None,
     };
-    let form = move || {
-        changing.get().then(|| {
-            view! {
-                <form class="change" on:submit=save>
-                    <GrantsField grants=wanted pipelines=pipelines.clone() within=Grants::everywhere(Role::Admin)/>
-                    <div class="bar">
-                        <button class="primary small" type="submit" disabled=move || deed.busy.get()>"Save"</button>
-                        <button class="small" type="button" on:click=move |_| changing.set(false)>"Leave it"</button>
-                    </div>
-                </form>
-            }
+    let below = move || {
+        let pipelines = pipelines.clone();
+        let form = move || {
+            changing.get().then(|| {
+                view! {
+                    <form class="change" on:submit=save>
+                        <GrantsField grants=wanted pipelines=pipelines.clone() within=Grants::everywhere(Role::Admin)/>
+                        <div class="bar">
+                            <button class="primary small" type="submit" disabled=move || deed.busy.get()>"Save"</button>
+                            <button class="small" type="button" on:click=move |_| changing.set(false)>"Leave it"</button>
+                        </div>
+                    </form>
+                }
+            })
+        };
+        AtOnce(form.into_view())
+    };
+    let does = if disabled { "Enable" } else { "Disable" };
+    let (spoken_change, spoken_does) = (format!("Change the role of {name}"), format!("{does} {name}"));
+    let more = move || {
+        AtOnce(view! {
+            <button
+                class="small"
+                type="button"
+                aria-label=spoken_change.clone()
+                aria-expanded=move || changing.get().to_string()
+                on:click=move |_| changing.update(|changing| *changing = !*changing)
+            >
+                "Change"
+            </button>
+            <button
+                class="small"
+                type="button"
+                aria-label=spoken_does.clone()
+                disabled=move || deed.busy.get()
+                on:click=toggle
+            >
+                {does}
+            </button>
         })
     };
-    let (spoken_change, spoken_able) =
-        (format!("Change the role of {name}"), format!("{} {name}", if disabled { "Enable" } else { "Disable" }));
-    let spoken_remove = format!("Remove {name}");
-    view! {
-        <li class="person" class:disabled=disabled>
-            <div class="who">
-                <span class="name">{name}</span>
-                <span class="mark">{mark}</span>
-                <p class="muted">{in_words(&grants)}</p>
-            </div>
-            <span class="when muted">{seen}</span>
-            <div class="decision needs-js">
-                <button
-                    class="small"
-                    type="button"
-                    aria-label=spoken_change
-                    aria-expanded=move || changing.get().to_string()
-                    on:click=move |_| changing.update(|changing| *changing = !*changing)
-                >
-                    "Change"
-                </button>
-                <button class="small" type="button" aria-label=spoken_able disabled=move || deed.busy.get() on:click=toggle>
-                    {if disabled { "Enable" } else { "Disable" }}
-                </button>
-                <AskFirst
-                    label="Remove"
-                    spoken=Some(spoken_remove)
-                    question="Remove the account and its tokens?"
-                    yes="Remove it"
-                    no="Keep it"
-                    small=true
-                    busy=deed.busy
-                    run=remove
-                />
-            </div>
-            {form}
-            {move || deed.problem.get().map(|problem| view! { <ProblemNote problem/> })}
-        </li>
-    }
+    let ends = Ends { label: "Remove", question: "Remove the account and its tokens?", yes: "Remove it" };
+    let (about, spoken) = (in_words(&grants), format!("Remove {name}"));
+    view! { <PersonRow name about when=move || AtOnce(when()) ends spoken deed run=remove mark faded=disabled more below/> }
 }
