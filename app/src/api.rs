@@ -335,7 +335,10 @@ pub async fn read_search(
         let query = SearchQuery { q: searched.q.clone(), pipeline, before, ..SearchQuery::default() };
         match backend.search(query).await {
             Ok(found) => {
-                searched.older = found.next.as_ref().map(|next| older(&searched, next));
+                searched.older = found.next.as_ref().map(|next| {
+                    let same = [("q", searched.q.as_str()), ("pipeline", searched.pipeline.as_str())];
+                    address("/search", same.into_iter().chain([("before", next.as_str())]))
+                });
                 searched.found = Some(found);
             }
             // What is wrong with the words is told beside them.
@@ -346,21 +349,38 @@ pub async fn read_search(
     stamped(searched)
 }
 
-/// The address of the same search behind a place.
+/// An address with parameters; those that are empty are left out.
 #[cfg(feature = "ssr")]
-fn older(searched: &Searched, next: &str) -> String {
+fn address<'a>(path: &str, parameters: impl Iterator<Item = (&'a str, &'a str)>) -> String {
     use std::fmt::Write as _;
-    let mut address = "/search?q=".to_owned();
-    for byte in searched.q.bytes() {
-        // Writing to a text does not fail.
-        let _ = if byte.is_ascii_alphanumeric() {
-            write!(address, "{}", char::from(byte))
-        } else {
-            write!(address, "%{byte:02X}")
-        };
+    let mut address = path.to_owned();
+    for (name, value) in parameters.filter(|(_, value)| !value.is_empty()) {
+        address.push(if address.contains('?') { '&' } else { '?' });
+        address += name;
+        address.push('=');
+        for byte in value.bytes() {
+            // Writing to a text does not fail.
+            let _ = if byte.is_ascii_alphanumeric() || byte == b'_' {
+                write!(address, "{}", char::from(byte))
+            } else {
+                write!(address, "%{byte:02X}")
+            };
+        }
     }
-    if !searched.pipeline.is_empty() {
-        address += &format!("&pipeline={}", searched.pipeline);
+    address
+}
+
+#[cfg(all(test, feature = "ssr"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_names_what_is_asked_and_nothing_that_is_not() {
+        let of = |parameters: &[(&'static str, &'static str)]| address("/audit", parameters.iter().copied());
+        assert_eq!(
+            of(&[("name", "Ada & Eve"), ("action", ""), ("before", "12")]),
+            "/audit?name=Ada%20%26%20Eve&before=12"
+        );
+        assert_eq!(of(&[("name", "")]), "/audit");
     }
-    format!("{address}&before={next}")
 }
