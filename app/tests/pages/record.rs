@@ -11,9 +11,11 @@ use wire::{
     command::BuildsQuery,
     dead_letter::{Cause, DeadLetterOrigin, DeadLetterState, DeadLetterView, DeadLettersPage},
     group::{GroupState, GroupView},
+    hook::Provider,
     log::RecordedLine,
     search::{Found, SearchHit, SearchPage, SearchQuery},
     statistics::{DayStats, Ends, StatsView},
+    trigger::{HookEvent, Pushed, TriggeredBy},
     view::{
         BuildSummary, BuildView, ExecutorView, GatewayView, InstallationView, JobView, LogPage, PipelineSummary,
         PipelineView, RunningJob, State, StepView, WorkerView,
@@ -43,6 +45,19 @@ pub(crate) fn summary() -> BuildSummary {
         finished_at: Some(Timestamp(1_763_630_664_250_000)),
         jobs_finished: 2,
         jobs_total: 2,
+        triggered_by: Some("push to main".into()),
+    }
+}
+
+fn pushed() -> Pushed {
+    Pushed {
+        provider: Provider::Github,
+        event: HookEvent::Push,
+        reference: "main".into(),
+        commit: "0123456789abcdef0123456789abcdef01234567".into(),
+        repository: "me/site".into(),
+        pull_request: None,
+        by: Some("octocat".into()),
     }
 }
 
@@ -95,6 +110,7 @@ pub(crate) fn view() -> BuildView {
             job(20, "lint", Outcome::Succeeded, 1, Vec::new()),
             job(21, "compile", Outcome::Failed, 2, vec![step]),
         ],
+        trigger: Some(TriggeredBy::Hook(pushed())),
         reply: None,
     }
 }
