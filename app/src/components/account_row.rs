@@ -1,6 +1,6 @@
 //! An account: who, what it may do, when it was last seen, and what an admin does with it.
 
-use leptos::{either::Either, prelude::*};
+use leptos::prelude::*;
 use wire::{
     account::{AccountView, ChangeAccount},
     authority::{Grants, Role},
@@ -10,8 +10,7 @@ use super::{
     at_once::AtOnce,
     deed::Deed,
     grants_field::{GrantsField, in_words},
-    person_row::{Ends, PersonRow},
-    time::Time,
+    person_row::{Asks, PersonRow},
 };
 use crate::rest::people;
 
@@ -43,57 +42,44 @@ pub fn AccountRow(
         change(ChangeAccount { grants: Some(wanted.get_untracked()), disabled: None });
     };
     let toggle = move |_| change(ChangeAccount { grants: None, disabled: Some(!disabled) });
-    let when = move || match signed_in_at {
-        Some(at) => Either::Left(view! { "last signed in " <Time at/> }),
-        None => Either::Right("never signed in"),
-    };
+    let seen = if signed_in_at.is_some() { "last signed in" } else { "never signed in" };
     let mark = match (is_own, disabled) {
         (_, true) => Some("disabled"),
         (true, false) => Some("you"),
         (false, false) => None,
     };
-    let below = move || {
-        let pipelines = pipelines.clone();
-        let form = move || {
-            changing.get().then(|| {
-                view! {
-                    <form class="change" on:submit=save>
-                        <GrantsField grants=wanted pipelines=pipelines.clone() within=Grants::everywhere(Role::Admin)/>
-                        <div class="bar">
-                            <button class="primary small" type="submit" disabled=move || deed.busy.get()>"Save"</button>
-                            <button class="small" type="button" on:click=move |_| changing.set(false)>"Leave it"</button>
-                        </div>
-                    </form>
-                }
-            })
-        };
-        AtOnce(form.into_view())
+    let form = move || {
+        changing.get().then(|| {
+            view! {
+                <form class="change" on:submit=save>
+                    <GrantsField grants=wanted pipelines=pipelines.clone() within=Grants::everywhere(Role::Admin)/>
+                    <div class="bar">
+                        <button class="primary small" type="submit" disabled=move || deed.busy.get()>"Save"</button>
+                        <button class="small" type="button" on:click=move |_| changing.set(false)>"Leave it"</button>
+                    </div>
+                </form>
+            }
+        })
     };
     let does = if disabled { "Enable" } else { "Disable" };
     let (spoken_change, spoken_does) = (format!("Change the role of {name}"), format!("{does} {name}"));
-    let more = move || {
-        AtOnce(view! {
-            <button
-                class="small"
-                type="button"
-                aria-label=spoken_change.clone()
-                aria-expanded=move || changing.get().to_string()
-                on:click=move |_| changing.update(|changing| *changing = !*changing)
-            >
-                "Change"
-            </button>
-            <button
-                class="small"
-                type="button"
-                aria-label=spoken_does.clone()
-                disabled=move || deed.busy.get()
-                on:click=toggle
-            >
-                {does}
-            </button>
-        })
-    };
-    let ends = Ends { label: "Remove", question: "Remove the account and its tokens?", yes: "Remove it" };
+    let more = AtOnce(view! {
+        <button
+            class="small"
+            type="button"
+            aria-label=spoken_change
+            aria-expanded=move || changing.get().to_string()
+            on:click=move |_| changing.update(|changing| *changing = !*changing)
+        >
+            "Change"
+        </button>
+        <button class="small" type="button" aria-label=spoken_does disabled=move || deed.busy.get() on:click=toggle>
+            {does}
+        </button>
+    });
+    let (more, below) = (more.into_any(), AtOnce(form).into_any());
+    let when = vec![(seen.to_owned(), signed_in_at)];
+    let ends = Asks { label: "Remove", question: "Remove the account and its tokens?", yes: "Remove it" };
     let (about, spoken) = (in_words(&grants), format!("Remove {name}"));
-    view! { <PersonRow name about when=move || AtOnce(when()) ends spoken deed run=remove mark faded=disabled more below/> }
+    view! { <PersonRow name about when ends spoken deed run=remove mark faded=disabled more below/> }
 }

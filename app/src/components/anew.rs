@@ -18,10 +18,7 @@ pub struct Anew {
 }
 
 /// `put` is told what was read, unless another reading has begun since: that one knows more.
-pub fn anew(
-    read: impl Fn() -> Reading + Send + Sync + 'static,
-    put: impl Fn(Value) + Send + Sync + 'static,
-) -> Anew {
+pub fn anew(read: impl Fn() -> Reading + Send + Sync + 'static, put: impl Fn(Value) + Send + Sync + 'static) -> Anew {
     begin(Box::new(read), Box::new(put))
 }
 

@@ -8,7 +8,8 @@ use wire::{
 };
 
 use super::{
-    ask_first::AskFirst, at_once::AtOnce, connection::grouped, deed::Deed, own::Own, problem_note::ProblemNote, time::Time,
+    ask_first::AskFirst, at_once::AtOnce, connection::grouped, deed::Deed, own::Own, problem_note::ProblemNote,
+    time::Time,
 };
 use crate::rest;
 
@@ -122,9 +123,8 @@ fn decision(letter: &DeadLetterView, on_done: Callback<()>) -> impl IntoView + u
     let id = letter.id;
     let deed = Deed::new();
     let run = move |retry: bool| {
-        let asked = async move {
-            if retry { rest::retry_dead_letter(id).await } else { rest::discard_dead_letter(id).await }
-        };
+        let asked =
+            async move { if retry { rest::retry_dead_letter(id).await } else { rest::discard_dead_letter(id).await } };
         deed.then(asked, on_done);
     };
     let own = Own::get();

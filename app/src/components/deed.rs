@@ -46,11 +46,7 @@ impl Deed {
     }
 
     /// Asks, and tells the list that shows it.
-    pub fn then<T: 'static>(
-        self,
-        asked: impl Future<Output = Result<T, Problem>> + 'static,
-        on_done: Callback<()>,
-    ) {
+    pub fn then<T: 'static>(self, asked: impl Future<Output = Result<T, Problem>> + 'static, on_done: Callback<()>) {
         self.ask(asked, move |_| {
             let _ = on_done.try_run(());
         });

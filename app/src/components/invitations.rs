@@ -7,10 +7,9 @@ use wire::{
 };
 
 use super::{
-    at_once::AtOnce,
     deed::Deed,
     grants_field::{GrantsField, in_words},
-    person_row::{Ends, PersonRow},
+    person_row::{Asks, PersonRow},
     shown_once::ShownOnce,
     text_field::TextField,
     time::Time,
@@ -58,7 +57,7 @@ pub fn InviteForm(
                 label="For whom"
                 value=note
                 maxlength=NOTE_CHARS_MAX
-                below=|| view! { <p class="about">"Only admins read it. Who opens the link chooses a name and a password."</p> }
+                about="Only admins read it. Who opens the link chooses a name and a password."
             />
             <GrantsField grants pipelines within=Grants::everywhere(Role::Admin)/>
             {deed.note()}
@@ -80,9 +79,9 @@ pub fn InvitationRow(
     let deed = Deed::new();
     let name = if note.is_empty() { "Somebody".to_owned() } else { note };
     let run = Callback::new(move |()| deed.then(people::revoke_invitation(id.clone()), on_done));
-    let when = move || AtOnce(view! { "good until " <Time at=expires_at/> });
+    let when = vec![("good until".to_owned(), Some(expires_at))];
     let (about, spoken) =
         (format!("{}, invited by {invited_by}", in_words(&grants)), format!("Take back the invitation: {name}"));
-    let ends = Ends { label: "Take back", question: "Take it back?", yes: "Take it back" };
+    let ends = Asks { label: "Take back", question: "Take it back?", yes: "Take it back" };
     view! { <PersonRow name about when ends spoken deed run/> }
 }

@@ -1,20 +1,24 @@
-//! A row of something that an admin hands out and takes back: who or what it is, what is said of it, how it stands in time,
-//! and the button that ends it.
+//! A row of something that is handed out and taken back: who or what it is, what is said of it, how it stands in time, and
+//! the button that ends it. What it shows is given as data, so that it is one piece of code for all of them.
 
 use leptos::prelude::*;
+use wire::Timestamp;
 
-use super::{ask_first::AskFirst, deed::Deed};
+use super::{ask_first::AskFirst, deed::Deed, time::Time};
 
-/// The words of the button that ends it.
+/// The words of a button that asks first.
 #[derive(Clone, Copy)]
-pub struct Ends {
+pub struct Asks {
     /// What stands on it: `Revoke`.
     pub label: &'static str,
-    /// What it asks first.
+    /// What it asks.
     pub question: &'static str,
     /// The answer that does it.
     pub yes: &'static str,
 }
+
+/// Something that is said of it in time: words, and when.
+pub type When = (String, Option<Timestamp>);
 
 /// The row.
 #[component]
@@ -24,10 +28,9 @@ pub fn PersonRow(
     /// What is said of it.
     about: String,
     /// How it stands in time.
-    #[prop(into)]
-    when: ViewFn,
+    when: Vec<When>,
     /// How it is ended.
-    ends: Ends,
+    ends: Asks,
     /// What the button says of it to who cannot see the row: `Revoke nightly`.
     spoken: String,
     /// What is under way, and why it was refused.
@@ -41,13 +44,15 @@ pub fn PersonRow(
     #[prop(optional)]
     faded: bool,
     /// Other buttons, before the one that ends it.
-    #[prop(optional, into)]
-    more: ViewFn,
+    #[prop(optional)]
+    more: Option<AnyView>,
     /// What opens below the row.
-    #[prop(optional, into)]
-    below: ViewFn,
+    #[prop(optional)]
+    below: Option<AnyView>,
 ) -> impl IntoView {
-    let Ends { label, question, yes } = ends;
+    let Asks { label, question, yes } = ends;
+    let when =
+        when.into_iter().map(|(words, at)| view! { <span>{words} " " {at.map(|at| view! { <Time at/> })}</span> });
     view! {
         <li class="person" class:disabled=faded>
             <div class="who">
@@ -55,12 +60,12 @@ pub fn PersonRow(
                 <span class="mark">{mark}</span>
                 <p class="muted">{about}</p>
             </div>
-            <span class="when muted">{when.run()}</span>
+            <div class="when muted">{when.collect_view()}</div>
             <div class="decision needs-js">
-                {more.run()}
+                {more}
                 <AskFirst label spoken=Some(spoken) question yes no="Keep it" small=true busy=deed.busy run/>
             </div>
-            {below.run()}
+            {below}
             {deed.note()}
         </li>
     }

@@ -1,6 +1,9 @@
 //! A line of text in a form, with its label above it and what is said of it below.
 
 use leptos::prelude::*;
+use wire::Problem;
+
+use super::problem_note::ProblemNote;
 
 /// The field.
 #[component]
@@ -18,15 +21,19 @@ pub fn TextField(
     #[prop(default = "off")]
     autocomplete: &'static str,
     /// Characters at most.
-    #[prop(optional, into)]
-    maxlength: Option<String>,
+    #[prop(default = "10000")]
+    maxlength: &'static str,
     /// It must not be empty.
     #[prop(optional)]
     required: bool,
-    /// What stands below it.
+    /// What is said of it.
     #[prop(optional, into)]
-    below: ViewFn,
+    about: String,
+    /// What is wrong with what is written.
+    #[prop(optional, into)]
+    wrong: Option<Signal<Option<Problem>>>,
 ) -> impl IntoView {
+    let wrong = move || wrong.and_then(|wrong| wrong.get()).map(|problem| view! { <ProblemNote problem/> });
     view! {
         <div class="field">
             <label for=id>{label}</label>
@@ -40,7 +47,8 @@ pub fn TextField(
                 prop:value=move || value.get()
                 on:input=move |event| value.set(event_target_value(&event))
             />
-            {below.run()}
+            <p class="about">{about}</p>
+            {wrong}
         </div>
     }
 }

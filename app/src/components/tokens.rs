@@ -1,20 +1,18 @@
 //! Tokens for programs: the form that makes one, and those that there are.
 
-use leptos::{either::Either, prelude::*};
+use leptos::prelude::*;
 use wire::{
     account::{MadeToken, NewToken, TokenView},
     authority::{Grants, Role},
 };
 
 use super::{
-    at_once::AtOnce,
     clock::Clock,
     deed::Deed,
     grants_field::{GrantsField, in_words},
-    person_row::{Ends, PersonRow},
+    person_row::{Asks, PersonRow},
     shown_once::ShownOnce,
     text_field::TextField,
-    time::Time,
 };
 use crate::rest::people;
 
@@ -110,21 +108,16 @@ pub fn TokenRow(
     let deed = Deed::new();
     let run = Callback::new(move |()| deed.then(people::revoke_token(id.clone()), on_done));
     let has_ended = expires_at.is_some_and(|at| at <= now);
-    let when = move || {
-        let used = match used_at {
-            Some(at) => Either::Left(view! { "last used " <Time at/> }),
-            None => Either::Right("never used"),
-        };
-        let until = match expires_at {
-            Some(at) => Either::Left(view! { {if has_ended { "ended " } else { "ends " }} <Time at/> }),
-            None => Either::Right("does not end"),
-        };
-        AtOnce(view! { <span>{used}</span> " " <span>{until}</span> })
+    let used = if used_at.is_some() { "last used" } else { "never used" };
+    let until = match (expires_at, has_ended) {
+        (None, _) => "does not end",
+        (_, true) => "ended",
+        (_, false) => "ends",
     };
+    let when = vec![(used.to_owned(), used_at), (until.to_owned(), expires_at)];
     let by = created_by.map_or_else(|| "made on the server's machine".to_owned(), |by| format!("made by {by}"));
     let (about, spoken) = (format!("{}, {by}", in_words(&grants)), format!("Revoke {name}"));
-    let ends =
-        Ends { label: "Revoke", question: "Revoke it? What uses it is shut out at once.", yes: "Revoke it" };
+    let ends = Asks { label: "Revoke", question: "Revoke it? What uses it is shut out at once.", yes: "Revoke it" };
     view! { <PersonRow name about when ends spoken deed run faded=has_ended/> }
 }
 

@@ -5,7 +5,7 @@ use leptos_meta::Title;
 use wire::account::{ChangePassword, PASSWORD_CHARS_MIN};
 
 use crate::{
-    components::{deed::Deed, grants_field::in_words, own::Own, problem_note::ProblemNote, text_field::TextField},
+    components::{deed::Deed, grants_field::in_words, own::Own, text_field::TextField},
     live::Live,
     rest::people,
 };
@@ -54,9 +54,8 @@ fn PasswordForm() -> impl IntoView {
         });
     };
     // Each beside the field that it is about.
-    let problem = move |of_new: bool| {
-        let problem = deed.problem.get().filter(|problem| (problem.status == 422) == of_new);
-        problem.map(|problem| view! { <ProblemNote problem/> })
+    let wrong = move |of_new: bool| {
+        Signal::derive(move || deed.problem.get().filter(|problem| (problem.status == 422) == of_new))
     };
     let told = move || is_done.get().then_some("It is changed, and your other sessions have ended.");
     view! {
@@ -70,7 +69,7 @@ fn PasswordForm() -> impl IntoView {
                     kind="password"
                     autocomplete="current-password"
                     required=true
-                    below=move || move || problem(false)
+                    wrong=wrong(false)
                 />
                 <TextField
                     id="new"
@@ -79,10 +78,8 @@ fn PasswordForm() -> impl IntoView {
                     kind="password"
                     autocomplete="new-password"
                     required=true
-                    below=move || view! {
-                        <p class="about">{format!("{PASSWORD_CHARS_MIN} characters at least: a few words of your own do.")}</p>
-                        {move || problem(true)}
-                    }
+                    about=format!("{PASSWORD_CHARS_MIN} characters at least: a few words of your own do.")
+                    wrong=wrong(true)
                 />
                 <button class="primary" type="submit" disabled=move || deed.busy.get()>"Change the password"</button>
                 <p class="hint" role="status">{told}</p>
