@@ -1,6 +1,7 @@
 //! What pages read: server functions over the [`Backend`] that the server provides with the request's authority.
 //! Writes and ranges of logs go over the public interface instead (`rest`).
 
+pub mod admin;
 pub mod people;
 
 use leptos::prelude::*;
@@ -19,7 +20,10 @@ use wire::{
     audit::{AuditEntry, AuditQuery},
     dead_letter::DeadLettersPage,
     group::GroupView,
+    hook::HookView,
+    pipeline::OnSpec,
     search::SearchQuery,
+    secret::SecretsView,
     statistics::StatsView,
     view::InstallationView,
 };
@@ -81,6 +85,12 @@ pub trait Backend: Send + Sync {
     fn tokens(&self) -> BoxFuture<'_, Result<Vec<TokenView>, Problem>>;
     /// The audit log, the newest entry first.
     fn audit(&self, query: AuditQuery) -> BoxFuture<'_, Result<Vec<AuditEntry>, Problem>>;
+    /// Secrets of a pipeline, or of the installation, without their values.
+    fn secrets(&self, pipeline: Option<PipelineName>) -> BoxFuture<'_, Result<SecretsView, Problem>>;
+    /// Hooks of a pipeline.
+    fn hooks(&self, pipeline: PipelineName) -> BoxFuture<'_, Result<Vec<HookView>, Problem>>;
+    /// What of the deliveries to its hooks a pipeline builds.
+    fn built_on(&self, pipeline: PipelineName) -> BoxFuture<'_, Result<Option<OnSpec>, Problem>>;
     /// What is found in all logs and builds.
     fn search(&self, query: SearchQuery) -> BoxFuture<'_, Result<SearchPage, Problem>>;
 }

@@ -24,6 +24,7 @@ use crate::{
         yaml_editor::YamlEditor,
     },
     live::keep_live,
+    parts::pipeline_admin,
 };
 
 /// The route.
@@ -85,6 +86,17 @@ fn Pipeline(page: PipelinePage, filter: Memo<Filter>) -> impl IntoView {
         let (one, other) = (name.clone(), name.clone());
         let builds_it = Memo::new(move |_| own.in_pipeline(Role::Builder, &one));
         (builds_it, Memo::new(move |_| own.in_pipeline(Role::Admin, &other)))
+    };
+    // Read and drawn in the browser alone: all of it is done by scripts.
+    let in_browser = RwSignal::new(false);
+    Effect::new(move |_| in_browser.set(true));
+    let is_admin = Memo::new(move |_| in_browser.get() && changes_it.get());
+    let admin = {
+        let name = name.clone();
+        move || {
+            let name = name.clone();
+            is_admin.get().then(|| Suspend::new(pipeline_admin(name)))
+        }
     };
     let inputs = Memo::new(move |_| said.with(|said: &PipelineView| said.inputs.clone()));
     let start = {
@@ -148,5 +160,6 @@ fn Pipeline(page: PipelinePage, filter: Memo<Filter>) -> impl IntoView {
             <h2>"Pipeline file"</h2>
             <YamlEditor yaml name=name.to_string() etag on_saved=read_anew may=changes_it not="To change it you need the role admin."/>
         </section>
+        {admin}
     }
 }
