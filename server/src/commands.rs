@@ -27,6 +27,7 @@ use wire::{
     command::{Retry, Trigger},
     dead_letter::{Cause, DeadLetterState, DeadLetterView},
     reply::ReplyView,
+    trigger::{Pushed, TriggeredBy},
     view::{BuildSummary, State},
 };
 
@@ -99,23 +100,38 @@ pub(crate) async fn trigger(
     let idempotency = idempotency_key.map(|key| idempotency(key, trigger)).transpose()?;
     let noted = NewEntry::by(who, Action::BuildTriggered);
     let made = BuildId(Uuid::now_v7());
-    let (id, summary) = start(core, who, name, trigger, (idempotency, None), noted, made).await?;
+    let (id, summary) = start(core, who, name, trigger, Key::Idempotency(idempotency), noted, made).await?;
     summary.ok_or_else(|| not_found("build", id))
 }
 
-/// Starts the build that a delivery asks for; gives the one that it was given before, and says so. `detail` tells of what.
+/// Starts the build that a delivery asks for; gives the one that it was given before, and says so. `detail` tells of what,
+/// for the audit log.
 pub(crate) async fn trigger_by_hook(
     core: &Core,
     who: &Authority,
     name: &PipelineName,
     trigger: &Trigger,
-    delivery: Delivery,
+    (delivery, pushed): (Delivery, Pushed),
     detail: String,
 ) -> Result<(BuildId, bool), Problem> {
     let noted = NewEntry { detail: Some(detail), ..NewEntry::by(who, Action::BuildTriggered) };
     let made = BuildId(Uuid::now_v7());
-    let (id, _) = start(core, who, name, trigger, (None, Some(delivery)), noted, made).await?;
+    let (id, _) = start(core, who, name, trigger, Key::Delivery(delivery, pushed), noted, made).await?;
     Ok((id, id != made))
+}
+
+/// What a trigger is known by when it comes again.
+enum Key {
+    /// A key that its sender chose, if any.
+    Idempotency(Option<Idempotency>),
+    /// A delivery, and what it tells.
+    Delivery(Delivery, Pushed),
+}
+
+/// Whoever is no hook is a person who has signed in, or has a token.
+fn triggered_by(who: &Authority) -> TriggeredBy {
+    let name = who.name.clone();
+    if who.is_person { TriggeredBy::Person { name } } else { TriggeredBy::Token { name } }
 }
 
 /// Starts a build under this id, or gives the one that was started before, which may be deleted meanwhile.
@@ -124,7 +140,7 @@ async fn start(
     who: &Authority,
     name: &PipelineName,
     trigger: &Trigger,
-    (idempotency, delivery): (Option<Idempotency>, Option<Delivery>),
+    key: Key,
     entry: NewEntry,
     id: BuildId,
 ) -> Result<(BuildId, Option<BuildSummary>), Problem> {
@@ -142,7 +158,12 @@ async fn start(
     }
     let Wanted { socket, told } = wanted(who, trigger, &core.webhook_destinations)?;
     let settled = payloads::settled(core, &spec, trigger).await?;
-    let (build, mut announcements) = plan::plan(&spec, &settled, id, socket)?;
+    let (mut build, mut announcements) = plan::plan(&spec, &settled, id, socket)?;
+    let (idempotency, delivery, by) = match key {
+        Key::Idempotency(idempotency) => (idempotency, None, triggered_by(who)),
+        Key::Delivery(delivery, pushed) => (None, Some(delivery), TriggeredBy::Hook(pushed)),
+    };
+    build.triggered_by = Some(Box::new(by));
     announcements.push(noted(entry));
     let created = core
         .store

@@ -77,6 +77,7 @@ pub fn plan(
         queued_at: now,
         cancelling: false,
         concurrency: concurrency.map(Box::new),
+        triggered_by: None,
         state: BuildState::Queued,
         jobs,
     };

@@ -119,20 +119,20 @@ pub(super) async fn of_build(connection: &mut Connection, build: BuildId) -> Res
 
 /// A due one, from `view::SUMMARY` and the columns that [`Replies::due_replies`] asks for.
 fn due_reply(row: &Row) -> Result<DueReply, StoreError> {
-    let socket: Option<&str> = row.try_get(16)?;
-    let (due_at, now) = (rows::time(row, 17)?, rows::time(row, 18)?);
+    let after = view::SUMMARY_COLUMNS;
+    let (due_at, now) = (rows::time(row, after + 7)?, rows::time(row, after + 8)?);
     Ok(DueReply {
         build: view::summary(row)?,
         reply: NewReply {
-            mode: rows::parsed(row, 10)?,
-            address: row.try_get(11)?,
-            receiver: row.try_get(12)?,
-            correlation_id: row.try_get(13)?,
+            mode: rows::parsed(row, after)?,
+            address: row.try_get(after + 1)?,
+            receiver: row.try_get(after + 2)?,
+            correlation_id: row.try_get(after + 3)?,
             asked_by: String::new(),
         },
-        message_id: rows::uuid(row, 14)?,
-        attempts: rows::number(row, 15)?,
-        socket: if socket.is_some() { Some(rows::json(row, 16)?) } else { None },
+        message_id: rows::uuid(row, after + 4)?,
+        attempts: rows::number(row, after + 5)?,
+        socket: rows::json_if(row, after + 6)?,
         age: Duration::from_micros(now.since(due_at)),
     })
 }
