@@ -47,6 +47,7 @@ pub mod own_menu;
 pub mod page_data;
 pub mod pipeline_list;
 pub mod problem_note;
+pub mod provider;
 pub mod reply_line;
 pub mod result_strip;
 pub mod rows;

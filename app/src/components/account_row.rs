@@ -10,6 +10,7 @@ use super::{
     ask_first::AskFirst,
     deed::Deed,
     grants_field::{GrantsField, in_words},
+    own::Own,
     problem_note::ProblemNote,
     time::Time,
 };
@@ -27,7 +28,14 @@ pub fn AccountRow(
     /// Told when something was done.
     on_done: Callback<()>,
 ) -> impl IntoView {
-    let AccountView { id, name, grants, disabled, signed_in_at, .. } = account;
+    let AccountView { id, name, grants, disabled, signed_in_at, signs_in, .. } = account;
+    let own = Own::get();
+    let by = move || {
+        signs_in.provider.then(|| {
+            let provider = own.provider().unwrap_or_else(|| "a provider".to_owned());
+            if signs_in.password { format!(", by password or {provider}") } else { format!(", by {provider}") }
+        })
+    };
     let deed = Deed::new();
     let changing = RwSignal::new(false);
     let wanted = RwSignal::new(grants.clone());
@@ -76,7 +84,7 @@ pub fn AccountRow(
             <div class="who">
                 <span class="name">{name}</span>
                 <span class="mark">{mark}</span>
-                <p class="muted">{in_words(&grants)}</p>
+                <p class="muted">{in_words(&grants)} {by}</p>
             </div>
             <span class="when muted">{seen}</span>
             <div class="decision needs-js">

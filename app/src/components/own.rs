@@ -70,6 +70,12 @@ impl Own {
         self.0.with(|own| own["is_person"] == true)
     }
 
+    /// What people call the provider of OpenID Connect that they can sign in by.
+    #[must_use]
+    pub fn provider(self) -> Option<String> {
+        self.0.with(|own| own["provider"].as_str().map(str::to_owned))
+    }
+
     /// All of it, for the pages that show it.
     #[must_use]
     pub fn whole(self) -> Value {

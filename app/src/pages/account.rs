@@ -5,7 +5,7 @@ use leptos_meta::Title;
 use wire::account::{ChangePassword, OwnView, PASSWORD_CHARS_MIN};
 
 use crate::{
-    components::{deed::Deed, grants_field::in_words, own::Own, problem_note::ProblemNote},
+    components::{deed::Deed, grants_field::in_words, own::Own, problem_note::ProblemNote, provider::ProviderSection},
     live::Live,
     rest::people,
 };
@@ -17,10 +17,18 @@ pub fn AccountRoute() -> impl IntoView {
     let may =
         move || serde_json::from_value::<OwnView>(own.whole()).map(|own| in_words(&own.grants)).unwrap_or_default();
     let is_person = Memo::new(move |_| own.is_person());
+    let view = move || serde_json::from_value::<OwnView>(own.whole()).ok();
+    let has_password =
+        Memo::new(move |_| view().and_then(|own| own.signs_in).is_some_and(|signs_in| signs_in.password));
+    let by_provider = move || {
+        let (name, signs_in) = view().and_then(|own| own.provider.zip(own.signs_in))?;
+        Some(view! { <ProviderSection name signs_in/> })
+    };
     let parts = move || {
         if is_person.get() {
             Either::Left(view! {
-                <PasswordForm/>
+                {move || has_password.get().then(|| view! { <PasswordForm/> })}
+                {by_provider}
                 <Sessions/>
             })
         } else {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use app::api::{Backend, BoxFuture};
 use wire::{
     BuildId, JobId, LogLine, Outcome, PipelineName, Position, Problem, Timestamp,
-    account::{AccountView, InvitationView, OwnView, TokenView},
+    account::{AccountView, InvitationView, OwnView, SignsIn, TokenView},
     audit::{Action, AuditEntry, AuditQuery},
     authority::{Grants, Role},
     command::BuildsQuery,
@@ -175,6 +175,7 @@ impl Backend for Record {
             name: name.into(),
             grants,
             disabled,
+            signs_in: SignsIn { password: true, provider: disabled },
             created_at: Timestamp(0),
             signed_in_at: None,
         };
@@ -339,5 +340,5 @@ pub(crate) fn invitation() -> InvitationView {
 /// An admin of everything.
 pub(crate) fn own() -> OwnView {
     let grants = Grants::everywhere(Role::Admin);
-    OwnView { account: None, name: "Ada <b>".into(), grants, is_person: true }
+    OwnView { account: None, name: "Ada <b>".into(), grants, is_person: true, signs_in: None, provider: None }
 }
