@@ -71,7 +71,7 @@ fn of(core: &Core) -> Result<&Openid, Problem> {
     core.openid.as_ref().ok_or_else(|| {
         let sentence =
             "People sign in here by name and password: no provider of OpenID Connect is named by --openid-issuer.";
-        Problem::new(404, "No provider", sentence)
+        Problem::new(409, "No provider", sentence)
     })
 }
 
