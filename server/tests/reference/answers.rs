@@ -150,9 +150,8 @@ fn sign_in_by_a_provider_is_what_the_reference_says(reader: &Reader) {
     assert_eq!(there.ask_as("GET", "/sign-in/openid", &[], &[], "").status, 503);
     let back = there.ask_as("GET", "/sign-in/openid", &["?next=/tokens"], &people, "");
     assert_eq!((back.status, back.headers["location"].as_str()), (303, "/sign-in?openid=unreachable&next=/tokens"));
-    let answer = |headers: &[(&str, &str)]| {
-        there.ask_as("GET", "/sign-in/openid/answer", &["?state=a&code=b"], headers, "")
-    };
+    let answer =
+        |headers: &[(&str, &str)]| there.ask_as("GET", "/sign-in/openid/answer", &["?state=a&code=b"], headers, "");
     assert_eq!(answer(&[]).status, 400);
     let back = answer(&people);
     assert_eq!((back.status, back.headers["location"].as_str()), (303, "/sign-in?openid=late"));
