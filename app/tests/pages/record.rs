@@ -337,8 +337,18 @@ pub(crate) fn invitation() -> InvitationView {
     }
 }
 
+/// What people call the provider that they can sign in by.
+pub(crate) const PROVIDER: &str = "Te<am>";
+
 /// An admin of everything.
 pub(crate) fn own() -> OwnView {
     let grants = Grants::everywhere(Role::Admin);
-    OwnView { account: None, name: "Ada <b>".into(), grants, is_person: true, signs_in: None, provider: None }
+    OwnView {
+        account: None,
+        name: "Ada <b>".into(),
+        grants,
+        is_person: true,
+        signs_in: Some(SignsIn { password: true, provider: false }),
+        provider: Some(PROVIDER.into()),
+    }
 }
