@@ -143,7 +143,8 @@ fn an_answer_that_is_not_signed_by_the_provider_for_this_sign_in_lets_nobody_in(
     assert_eq!(refused.len(), 16);
     assert!(refused[1].1.contains("By Team: Its answer cannot be trusted"), "{refused:?}");
     provider.says(Says::default());
-    let mut program = Browser { is_person: false, ..browser };
+    let mut program = Browser::new(&server.url);
+    program.is_person = false;
     assert_eq!(signs_in(&mut program, &provider, "").status, 303);
     assert!(program.who().is_some(), "what is right lets somebody in");
 }

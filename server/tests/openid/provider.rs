@@ -83,6 +83,8 @@ struct Given {
 struct State {
     says: Says,
     given: HashMap<String, Given>,
+    /// How many codes were ever given.
+    codes: u64,
     asked: Vec<String>,
 }
 
@@ -96,7 +98,8 @@ impl Provider {
     pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let issuer = format!("http://{}", listener.local_addr().unwrap());
-        let state = Arc::new(Mutex::new(State { says: Says::default(), given: HashMap::new(), asked: Vec::new() }));
+        let state =
+            Arc::new(Mutex::new(State { says: Says::default(), given: HashMap::new(), codes: 0, asked: Vec::new() }));
         let (of_thread, own) = (Arc::clone(&state), issuer.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming() {
@@ -131,7 +134,8 @@ impl Provider {
         scopes.sort_unstable();
         assert_eq!(scopes, ["openid", "profile"]);
         let mut state = self.state();
-        let code = format!("code-{}", state.given.len());
+        state.codes += 1;
+        let code = format!("code-{}", state.codes);
         let of = |name: &str| asked[name].clone();
         let given = Given { nonce: of("nonce"), challenge: of("code_challenge"), redirect: of("redirect_uri") };
         state.given.insert(code.clone(), given);
