@@ -1,12 +1,12 @@
 //! The provider of OpenID Connect that people may sign in by.
 
-use std::{fmt, net::IpAddr, str::FromStr};
+use std::{fmt, net::IpAddr, path::PathBuf, str::FromStr};
 
 use clap::Args;
 use openidconnect::url::{Host, Url};
 use wire::authority::Role;
 
-use super::backend;
+use super::backend::{self, Backend};
 
 /// Characters of the words on the button.
 const NAME_CHARS_MAX: usize = 40;
@@ -51,6 +51,11 @@ pub(crate) struct OpenidSettings {
 }
 
 impl OpenidOptions {
+    /// The file that holds the client's secret, which is kept from steps.
+    pub(crate) fn secret_file(&self) -> Option<PathBuf> {
+        self.openid_client_secret.as_ref().and_then(|secret| secret.file.clone())
+    }
+
     /// None where no provider is named.
     ///
     /// # Errors
@@ -146,12 +151,22 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
 
 /// What the provider knows this installation by. `Debug` keeps it to itself.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct ClientSecret(String);
+pub(crate) struct ClientSecret {
+    text: String,
+    /// The file that it was read from.
+    file: Option<PathBuf>,
+}
 
 impl ClientSecret {
     /// The whole of it, to show to the provider.
     pub(crate) fn reveal(&self) -> &str {
-        &self.0
+        &self.text
+    }
+}
+
+impl Backend for ClientSecret {
+    fn came_from(&mut self, file: PathBuf) {
+        self.file = Some(file);
     }
 }
 
@@ -165,7 +180,7 @@ impl FromStr for ClientSecret {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        client_id(text).map(Self)
+        client_id(text).map(|text| Self { text, file: None })
     }
 }
 
@@ -232,5 +247,12 @@ mod tests {
         let secret: ClientSecret = "hunter2".parse().unwrap();
         assert!(!format!("{secret:?}").contains("hunter2"));
         assert!("".parse::<ClientSecret>().is_err());
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("secret");
+        std::fs::write(&file, "hunter2\n").unwrap();
+        let read = backend::parse::<ClientSecret>(&format!("@{}", file.display())).unwrap();
+        assert_eq!(read.reveal(), "hunter2");
+        let options = OpenidOptions { openid_client_secret: Some(read), ..OpenidOptions::default() };
+        assert_eq!(options.secret_file(), Some(file));
     }
 }
