@@ -6,7 +6,7 @@ mod record;
 
 use std::sync::Arc;
 
-use app::{Assets, api::Backend};
+use app::{Assets, api::Backend, components::provider::Provider};
 use leptos::prelude::*;
 use leptos_router::location::RequestUrl;
 
@@ -26,6 +26,7 @@ async fn page(url: &str, is_empty: bool) -> String {
                 let backend: Arc<dyn Backend> = Arc::new(Record { is_empty });
                 provide_context(backend);
                 provide_context(own());
+                provide_context(Provider(record::PROVIDER.into()));
                 provide_context(meta);
                 provide_context(RequestUrl::new(&url));
                 let assets =
@@ -112,6 +113,26 @@ async fn signing_in_needs_no_scripts() {
     let html = page("http://x/welcome?link=secret&wrong=taken&name=Ada%22", false).await;
     assert!(html.contains(r#"action="/welcome""#) && html.contains(r#"name="link" value="secret""#), "{html}");
     assert!(html.contains("Another account has this name") && html.contains(r#"value="Ada&quot;""#), "{html}");
+}
+
+#[tokio::test]
+async fn the_way_to_the_provider_is_a_link_that_stands_first() {
+    let html = page("http://x/sign-in?next=%2Fbuilds%2Fx%3Fjob%3D%22y", false).await;
+    let (before, after) = html.split_once("Sign in with Te&lt;am&gt;").unwrap();
+    assert!(before.contains(r#"href="/sign-in/openid?next=%2Fbuilds%2Fx%3Fjob%3D%22y""#), "{html}");
+    assert!(!before.contains("<form class=\"sign-in\"") && after.contains(r#"name="password""#), "{html}");
+    let html = page("http://x/sign-in?openid=stranger", false).await;
+    assert!(html.contains("Te&lt;am&gt; knows you, but you have no account here"), "{html}");
+    let html = page("http://x/sign-in?openid=not_now&reason=%3Cb%3E", false).await;
+    assert!(html.contains("Te&lt;am&gt; could not sign you in.") && !html.contains("Its reason"), "{html}");
+    let html = page("http://x/welcome?invitation=a%26b", false).await;
+    assert!(html.contains(r#"href="/sign-in/openid?invitation=a%26b""#), "{html}");
+    assert!(html.contains("Accept with Te&lt;am&gt;"), "{html}");
+    let html = page("http://x/account?openid=password", false).await;
+    assert!(html.contains("Link Te&lt;am&gt;") && html.contains(r#"action="/account/openid""#), "{html}");
+    assert!(html.contains("The password is not right."), "{html}");
+    let html = page("http://x/people", false).await;
+    assert!(html.contains(", by password or Te&lt;am&gt;"), "{html}");
 }
 
 #[tokio::test]

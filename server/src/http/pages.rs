@@ -6,6 +6,7 @@ use std::sync::Arc;
 use app::{
     Assets,
     api::{Backend, BoxFuture, people::Invited},
+    components::provider::Provider,
     pages::not_found::Missing,
     parts::Part,
 };
@@ -57,21 +58,28 @@ pub(crate) async fn render(
     request: Request<Body>,
 ) -> Response {
     let invited = invited(&core, request.uri().clone()).await;
+    let provider = core.openid.as_ref().map(|openid| Provider(openid.name().to_owned()));
     let Some(Who(who)) = who else {
         if !matches!(request.uri().path(), "/sign-in" | "/welcome") {
             let wanted = request.uri().path_and_query().map_or("/", |wanted| wanted.as_str());
             return Redirect::to(&sign_in::address(wanted, &[])).into_response();
         }
-        return page(request, move || provide_invited(invited.as_ref())).await;
+        return page(request, move || provide_told(invited.as_ref(), provider.as_ref())).await;
     };
-    let own = shown.map(|shown| accounts::own(&who, shown.credential()));
+    let own = match shown {
+        Some(shown) => match accounts::own(&core, &who, shown.credential()).await {
+            Ok(own) => Some(own),
+            Err(problem) => return Rejection(problem).into_response(),
+        },
+        None => None,
+    };
     let (health, context) = (queries::health(&core, &who).await, context(core, who));
     page(request, move || {
         provide_context(health.clone());
         if let Some(own) = own.clone() {
             provide_context(own);
         }
-        provide_invited(invited.as_ref());
+        provide_told(invited.as_ref(), provider.as_ref());
         context();
     })
     .await
@@ -91,9 +99,12 @@ async fn invited(core: &Core, address: Uri) -> Option<Invited> {
     }
 }
 
-fn provide_invited(invited: Option<&Invited>) {
+fn provide_told(invited: Option<&Invited>, provider: Option<&Provider>) {
     if let Some(invited) = invited {
         provide_context(invited.clone());
+    }
+    if let Some(provider) = provider {
+        provide_context(provider.clone());
     }
 }
 

@@ -188,6 +188,9 @@ macro_rules! store_conformance {
             a_name_belongs_to_one_account
             somebody_always_runs_the_installation
             a_changed_password_ends_sessions
+            an_identity_belongs_to_one_account
+            an_account_is_linked_and_unlinked
+            an_answer_of_a_provider_is_used_once
             tokens_are_listed_and_taken_back
         );
         $crate::store_conformance!(@ $fixture, anew:
