@@ -1,5 +1,5 @@
 //! What a step prints, cut anywhere: the masked text is the same for every way to cut it, and the secret is not left, neither as it is nor
-//! in base64 nor percent-encoded. An input is a secret, where to cut and what is printed, with a NUL between them.
+//! in base64, in hex nor percent-encoded. An input is a secret, where to cut and what is printed, with a NUL between them.
 #![no_main]
 
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
@@ -16,13 +16,17 @@ fuzz_target!(|input: &[u8]| {
     if secret.len() > SECRET_BYTES_MAX {
         return;
     }
-    let core = wire::secret::core(secret);
-    let forms: [String; 4] = [
-        core.clone(),
-        STANDARD_NO_PAD.encode(&core),
-        core.bytes().map(|byte| format!("%{byte:02X}")).collect(),
-        core.bytes().map(|byte| format!("%{byte:02x}")).collect(),
-    ];
+    // As steps get it, and as it is where something has changed its line ends.
+    let forms = [secret.trim().to_owned(), wire::secret::core(secret)].map(|value| {
+        [
+            STANDARD_NO_PAD.encode(&value),
+            value.bytes().map(|byte| format!("{byte:02x}")).collect(),
+            value.bytes().map(|byte| format!("%{byte:02X}")).collect(),
+            value.bytes().map(|byte| format!("%{byte:02x}")).collect(),
+            value,
+        ]
+    });
+    let forms = forms.as_flattened();
     // What is printed, alone and with each form within it: chance alone hardly ever makes one.
     let (before, after) = text.split_at(cuts.first().map_or(0, |cut| usize::from(*cut).min(text.len())));
     let printed = forms.iter().map(|form| [before, form.as_bytes(), after].concat());
@@ -36,7 +40,7 @@ fuzz_target!(|input: &[u8]| {
         }
         chunks.push(rest);
         assert_eq!(mask(&[secret], &chunks).as_deref(), Some(&whole[..]));
-        for form in &forms {
+        for form in forms {
             // One with an asterisk may stand in what hides it.
             let is_left = whole.windows(form.len()).any(|window| window == form.as_bytes());
             assert!(form.contains('*') || !is_left, "{form:?} is left in {:?}", String::from_utf8_lossy(&whole));

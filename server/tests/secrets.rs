@@ -23,8 +23,8 @@ use support::{STEPCAST, Server};
 
 /// What a job must be able to use and nobody may find: with all that needs escaping.
 const PASSWORD: &str = "Tr0ub4dor&3/\"plus+\\Σ";
-/// Of several lines.
-const KEY: &str = "-----BEGIN KEY-----\nMIIEpAIBAAKCAQEA7bq0\nq8RZ2yWcLwTTq8RZ2yWc\n-----END KEY-----\n";
+/// Of several lines that end as Windows ends them.
+const KEY: &str = "-----BEGIN KEY-----\r\nMIIEpAIBAAKCAQEA7bq0\r\nq8RZ2yWcLwTTq8RZ2yWc\r\n-----END KEY-----\r\n";
 
 /// What would tell them: as they are, line by line, and as programs write them.
 fn telltales() -> Vec<String> {
@@ -89,6 +89,8 @@ echo "twice $PASSWORD$PASSWORD" >&2
 printf '%s' "$PASSWORD" | base64
 printf 'user:%s@host' "$PASSWORD" | base64
 printf '%s' "$DEPLOY_KEY" | base64 -w 64
+printf '%s' "$DEPLOY_KEY" | base64 -w 0; echo
+printf '%s' "$DEPLOY_KEY" | od -An -v -tx1 | tr -d ' \n'; echo
 echo "$DEPLOY_KEY"
 printf '%s' "$PASSWORD" | od -An -tx1
 printf '%q\n' "$PASSWORD"

@@ -6,6 +6,8 @@
 
 use std::collections::HashMap;
 
+use wire::secret;
+
 use super::class::Class;
 
 /// After so many units a form is taken for the secret, whatever follows: so a long one needs no long wait, and one that was
@@ -58,14 +60,23 @@ enum Kind {
 }
 
 impl Forms {
-    /// Adds what `core` ([`wire::secret::core`]) may look like.
-    pub(super) fn add(&mut self, core: &str) {
-        self.add_text(core);
+    /// Adds what a value may look like: its core ([`secret::core`]) and, where that has other line ends, the value as steps
+    /// get it. In base64 and hex each of its bytes counts, so that the one is not known by the other.
+    pub(super) fn add(&mut self, value: &str) {
+        let (core, whole) = (secret::core(value), value.trim());
+        self.add_text(&core);
         if core.contains('\n') {
             let lines = core.lines().map(str::trim).filter(|line| line.len() >= LINE_BYTES_MIN);
             lines.for_each(|line| self.add_text(line));
         }
-        let bytes = core.as_bytes();
+        self.add_bytes(core.as_bytes());
+        if whole != core {
+            self.add_text(whole);
+            self.add_bytes(whole.as_bytes());
+        }
+    }
+
+    fn add_bytes(&mut self, bytes: &[u8]) {
         for alignment in 0..3 {
             let digits = base64_digits(bytes, alignment);
             for from in 0..UNWRAPPED_DIGITS {

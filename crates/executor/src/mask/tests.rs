@@ -128,16 +128,33 @@ fn a_secret_of_many_lines_is_known_as_a_whole_line_by_line_and_wrapped() {
         all(&[key], r#""-----BEGIN KEY-----\nMIIEpAIBAAKCAQEA7bq0\nq8RZ2yWcLw==\n-----END KEY-----\n""#),
         r#""***\n""#
     );
-    let encoded = STANDARD.encode(secret::core(key));
-    // A digit holds the last bits alone, and padding nothing: they may be left.
-    assert!(all(&[key], &encoded).len() <= MASK.len() + 2);
-    for width in [64, 76] {
-        let lines: Vec<&str> =
-            encoded.as_bytes().chunks(width).map(|part| std::str::from_utf8(part).unwrap()).collect();
-        assert!(lines.len() > 1, "{encoded}");
-        let shown = all(&[key], &lines.join("\n"));
-        assert!(shown.starts_with(MASK) && shown.len() <= MASK.len() + 2, "wrapped at {width}: {shown}");
+    // As steps get it, and as it is where something has changed its line ends.
+    for text in [key.to_owned(), secret::core(key)] {
+        let encoded = STANDARD.encode(text.trim());
+        // A digit holds the last bits alone, and padding nothing: they may be left.
+        assert!(all(&[key], &encoded).len() <= MASK.len() + 2);
+        // Behind bytes of something else, and with the line break that is not its own.
+        for before in ["u", "us", "use"] {
+            let shown = all(&[key], &STANDARD.encode(format!("{before}{text}")));
+            assert!(shown.contains(MASK) && shown.len() <= MASK.len() + 12, "{before}: {shown}");
+        }
+        for width in [64, 76] {
+            let lines: Vec<&str> =
+                encoded.as_bytes().chunks(width).map(|part| std::str::from_utf8(part).unwrap()).collect();
+            assert!(lines.len() > 1, "{encoded}");
+            let shown = all(&[key], &lines.join("\n"));
+            assert!(shown.starts_with(MASK) && shown.len() <= MASK.len() + 2, "wrapped at {width}: {shown}");
+        }
+        assert_eq!(all(&[key], &hex(text.trim(), "")), MASK);
+        assert_eq!(all(&[key], &hex(text.trim(), ":")), ":***");
+        assert_eq!(all(&[key], &hex(text.trim(), "%")), "***");
+        assert_eq!(all(&[key], &hex(text.trim(), r"\x")), "***");
     }
+}
+
+/// Each byte in hex, `before` in front of it.
+fn hex(text: &str, before: &str) -> String {
+    text.bytes().map(|byte| format!("{before}{byte:02x}")).collect()
 }
 
 #[test]
@@ -229,7 +246,8 @@ fn any_way_to_cut_the_text_gives_the_same_and_no_form_of_a_secret_survives() {
         for _ in 0..12 {
             (0..dice.below(6)).for_each(|_| text.push_str(ALPHABET[dice.below(ALPHABET.len())]));
             let Some(value) = secrets.get(dice.below(4)) else { continue };
-            let core = secret::core(value);
+            // As steps get it, or with other line ends.
+            let core = if dice.below(2) == 0 { secret::core(value) } else { value.trim().to_owned() };
             let form = match dice.below(7) {
                 0 => core.clone(),
                 1 => json(&core),
