@@ -165,11 +165,78 @@ fn secrets_that_overlap_leave_nothing_of_each_other() {
     assert_eq!(all(&["aaaab"], "aaaaaaaab"), "aaaa***");
 }
 
+/// Feeds `first`, then more of `again` than may be held; tells how many bytes were held at most.
+fn held(masker: &Masker, first: &str, again: &str) -> usize {
+    let (mut stream, mut held) = (masker.stream(), 0);
+    stream.feed(first.as_bytes(), &mut |_| {});
+    let printed = again.repeat((stream::HELD_BYTES_MAX * 3 / 2).div_ceil(again.len()));
+    for chunk in printed.as_bytes().chunks(500) {
+        stream.feed(chunk, &mut |_| {});
+        held = held.max(stream.held());
+    }
+    held
+}
+
+#[test]
+fn what_is_held_back_has_a_limit_whatever_is_printed() {
+    let long: String = (0..40_000).map(|n| char::from(b'!' + (n * 7 % 90) as u8)).collect();
+    let secrets = ["aaaaaaaa", "s3cret-value", "Zq9 x", &long];
+    let masker = masker(&secrets);
+    let encoded = STANDARD.encode("s3cret-value");
+    for (first, again) in [
+        ("s3", "\x1b[m"),
+        (&encoded[..6], "\x1b[m"),
+        (&encoded[..6], r"\n"),
+        (&encoded[..6], "\r\n\t "),
+        (&encoded[..6], "\\n\x1b[0m\n"),
+        ("7333 63", "\x1b[m "),
+        ("7333", " : "),
+        ("", "a"),
+        ("", "abcaaaaaaaaaaaaaaaaaaaaaa"),
+        ("", &long),
+        ("", &STANDARD.encode(&long)),
+        ("", &long.replace('a', "a\x1b[m")),
+        ("", "YWFhYWFhYWFh\n"),
+    ] {
+        let most = held(&masker, first, again);
+        assert!(most <= stream::HELD_BYTES_MAX, "{again:?} behind {first:?}: {most} bytes");
+    }
+    // A reading that is given up for it leaves what may stand in between.
+    let grep = |gap: &str| format!("s3{gap}cret-value");
+    assert_eq!(all(&secrets, &grep(&"\x1b[m\x1b[K".repeat(8))), MASK);
+    assert_eq!(all(&["s3cret-value"], &grep(&"\x1b[m".repeat(17))), grep(&"\x1b[m".repeat(17)));
+}
+
+#[test]
+fn one_mask_stands_for_what_goes_on_though_it_is_given_out_before_its_end() {
+    let masker = masker(&["aaaaaaaa", &"0123456789abcdef".repeat(8)]);
+    let (mut stream, mut out) = (masker.stream(), Vec::new());
+    for _ in 0..100 {
+        stream.feed(b"aaa", &mut |part| out.extend_from_slice(part.bytes()));
+    }
+    assert_eq!(String::from_utf8_lossy(&out), MASK);
+    stream.feed(b"b", &mut |part| out.extend_from_slice(part.bytes()));
+    assert_eq!(String::from_utf8_lossy(&out), "***b");
+    let long = "0123456789abcdef".repeat(8);
+    assert_eq!(all_by(&masker, &format!("<{long}><{}>", &long[..100])), "<***><***>");
+    assert_eq!(all_by(&masker, &format!("{}{long}", &long[..48])), "***");
+}
+
 #[test]
 fn a_long_secret_that_was_cut_short_is_known_too() {
     let secret: String = (0..200).map(|n| char::from(b'!' + (n * 7 % 90) as u8)).collect();
     assert_eq!(all(&[&secret], &format!("{}\n", &secret[..150])), "***\n");
     assert_eq!(all(&[&secret], &format!("{}\n", &secret[..31])), format!("{}\n", &secret[..31]));
+}
+
+#[test]
+fn of_many_secrets_that_begin_alike_each_is_masked_to_its_end() {
+    let alike = "they-all-begin-with-these-forty-characters";
+    let lines: Vec<String> = (0..400).map(|n| format!("{alike}-{n:03}-{}", n * 7919)).collect();
+    let masker = masker(&[&lines.join("\n")]);
+    for line in [&lines[0], &lines[255], &lines[399]] {
+        assert_eq!(masker.owned(format!("is {line}.")), "is ***.");
+    }
 }
 
 #[test]
