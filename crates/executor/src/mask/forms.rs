@@ -4,7 +4,7 @@
 //! percent-encoded, escaped for JSON, a shell, HTML or a log. They may be mixed at will. Base64 has a unit for each of its
 //! digits, hex one for each byte. Between units something may stand that is not the secret's: see [`super::states`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use wire::secret;
 
@@ -21,7 +21,7 @@ pub(super) const UNWRAPPED_DIGITS: usize = 3;
 const DIGITS_MIN: usize = 4;
 
 /// What may stand between the units of a form.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Gap {
     /// Colours and the like.
     Text,
@@ -49,6 +49,8 @@ pub(super) struct Forms {
     pub(super) units: Vec<Vec<u32>>,
     pub(super) ways: Vec<Box<[Class]>>,
     known: HashMap<Kind, u32>,
+    /// The forms that are there.
+    added: HashSet<(Gap, Box<[u32]>)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -96,8 +98,7 @@ impl Forms {
     }
 
     fn push(&mut self, units: Box<[u32]>, gap: Gap) {
-        let is_known = self.forms.iter().any(|form| form.gap == gap && form.units == units);
-        if !is_known {
+        if self.added.insert((gap, units.clone())) {
             let head = units.len().min(HEAD_UNITS);
             self.forms.push(Form { units, gap, head });
         }
