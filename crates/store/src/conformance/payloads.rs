@@ -38,7 +38,7 @@ pub async fn claim_check_a_payload_that_nobody_refers_to_goes_with_its_time(fixt
     let new = create(&*store, with_file(&used)).await;
     assert!(store.has_payload(new.jobs[0].id, used.reference).await.unwrap());
     assert!(!store.has_payload(new.jobs[0].id, unused.reference).await.unwrap());
-    assert_eq!(store.pipelines_with(used.reference).await.unwrap(), [new.pipeline.clone()]);
+    assert_eq!(store.pipelines_with(used.reference).await.unwrap(), std::slice::from_ref(&new.pipeline));
     assert_eq!(store.pipelines_with(unused.reference).await.unwrap(), []);
     let client = ClientId(Uuid::new_v4());
     let payload = serde_json::value::RawValue::from_string(claimed.to_text()).unwrap();

@@ -79,7 +79,7 @@ pub(super) fn build(pipeline: &str, jobs: Vec<Job>) -> NewBuild {
         queued_at: Timestamp(0),
         cancelling: false,
         concurrency: None,
-        triggered_by: Some(Box::new(wire::trigger::TriggeredBy::Token { name: "ci".to_owned() })),
+        triggered_by: Some(Box::new(wire::trigger::TriggeredBy::Token { name: "token ci".to_owned() })),
         state: BuildState::Queued,
         jobs,
     };
