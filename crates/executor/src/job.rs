@@ -66,7 +66,10 @@ pub(crate) async fn run(
     lease: Arc<Lease>,
 ) {
     let (job, attempt) = (grant.lease.job, grant.lease.attempt);
-    let (secrets, masker) = hidden(secrets);
+    // With thousands of lines it takes a while.
+    let hidden = tokio::task::spawn_blocking(move || hidden(secrets)).await;
+    let (secrets, masker) = hidden
+        .unwrap_or_else(|panic| (Err(format!("the secrets of the job cannot be masked: {panic}")), Masker::default()));
     let publisher =
         Publisher::start(Arc::clone(&executor.broker), Arc::clone(&lease), Arc::clone(&grant), masker.clone());
     executor.running.began(grant.lease, publisher.insight());

@@ -38,7 +38,7 @@ use crate::{
     },
     lockfile,
     now::{self, Asked},
-    workspace,
+    workspace::Jobs,
 };
 
 /// The pause before a broker that could not be reached is tried again.
@@ -105,11 +105,9 @@ async fn start(
     let lock = lockfile::own(&work_dir).await?;
     lockfile::former_guards_gone(&work_dir).await?;
     let (incarnation, tasks) = (Uuid::new_v4(), TaskTracker::new());
-    let removed = tasks.spawn_blocking({
-        let work_dir = work_dir.clone();
-        move || workspace::remove_former(&work_dir, incarnation)
-    });
-    let jobs_dir = workspace::of_incarnation(&work_dir, incarnation);
+    let jobs = Jobs::new(&work_dir);
+    let jobs_dir = jobs.path.clone();
+    let removed = tasks.spawn_blocking(move || jobs.remove_former());
     let sandbox = isolation(&config, &work_dir, &jobs_dir, removed).await?;
     let limits = own_limits(&config, sandbox.is_some());
     let (program, lock_of_guards) = (config.guard_program.clone(), lockfile::of_guards(&work_dir));

@@ -300,6 +300,9 @@ pub enum Refusal {
         /// The attempt that was named.
         attempt: u32,
     },
+    /// A claim by a start of an executor that has not registered, has left, or was replaced by another one.
+    #[error("this start of the executor is not known: it must register first")]
+    Unregistered,
     /// It makes no sense in the state that the build is in. One sentence.
     #[error("{0}")]
     State(String),

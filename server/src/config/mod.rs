@@ -4,6 +4,7 @@
 pub(crate) mod backend;
 pub(crate) mod data_dir;
 pub(crate) mod isolation;
+pub(crate) mod key_file;
 pub(crate) mod openid;
 pub(crate) mod retention;
 pub(crate) mod roles;

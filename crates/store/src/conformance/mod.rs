@@ -90,6 +90,7 @@ macro_rules! store_conformance {
         $crate::store_conformance!(@ $fixture, leases:
             claims_go_by_priority_then_by_time
             p2_a_repeated_claim_gets_the_same_answer
+            only_the_present_start_of_an_executor_can_claim
             p2_concurrent_claims_get_different_jobs
             p2_terms_rise_and_an_old_term_is_lost
             p2_a_lease_that_ran_out_is_lost_before_it_is_reaped
