@@ -1,6 +1,7 @@
 //! The executor's side of a guard: starting it, plain or in a [`sandbox`], and the three pipes. Which guard a job gets is the
 //! business of [`warm`]; what the two say to each other stands in [`crate::guard`].
 
+pub(crate) mod container;
 pub(crate) mod groups;
 pub(crate) mod sandbox;
 mod warm;
@@ -27,8 +28,9 @@ use tokio::{
 use self::groups::Group;
 pub(crate) use self::warm::Guards;
 use crate::{
+    engine::Engine,
     guard::{
-        FILES_VARIABLE, LOCK_VARIABLE, USER_VARIABLE,
+        ENGINE_VARIABLE, FILES_VARIABLE, LOCK_VARIABLE, USER_VARIABLE,
         protocol::{Command, Status},
     },
     workspace::Workspace,
@@ -52,6 +54,8 @@ pub(crate) struct Guard {
     pub(crate) workspace: Workspace,
     /// Its control group, where there are such.
     group: Option<Group>,
+    /// The container that it was told to make, to be removed where the guard dies.
+    container: Option<(Engine, String)>,
     child: Child,
 }
 
@@ -67,6 +71,8 @@ struct Start<'a> {
     files: Option<u64>,
     /// As whom it is to run, where that is another user.
     user: Option<u32>,
+    /// Where the engine listens whose containers its steps run in, if they do.
+    engine: Option<&'a Path>,
 }
 
 /// The control pipe.
@@ -104,6 +110,7 @@ impl Guard {
             .env_clear()
             .env(LOCK_VARIABLE, start.lock)
             .envs(start.files.map(|files| (FILES_VARIABLE, files.to_string())))
+            .envs(start.engine.map(|engine| (ENGINE_VARIABLE, engine)))
             .envs(start.user.map(|user| (USER_VARIABLE, user.to_string())))
             .current_dir("/")
             .stdin(Stdio::piped())
@@ -120,7 +127,15 @@ impl Guard {
         let mut statuses = Statuses { lines: BufReader::new(stdout).lines(), last_word: None };
         let why = match tokio::time::timeout(READY_PATIENCE, statuses.next()).await {
             Ok(Some(Status::Ready {})) => {
-                return Ok(Self { commands: Commands(stdin), statuses, output, workspace, group, child });
+                return Ok(Self {
+                    commands: Commands(stdin),
+                    statuses,
+                    output,
+                    workspace,
+                    group,
+                    container: None,
+                    child,
+                });
             }
             Ok(Some(Status::Refused { reason })) => return Err(reason),
             Ok(_) => format!("it ended before it was ready{}", output.said().await),
@@ -146,6 +161,12 @@ impl Guard {
         let of_each = if self.group.is_some() { Limits { memory: None, processes: None, ..limits } } else { limits };
         self.commands.send(&[Command::Limit { limits: of_each }]).await;
         Ok(())
+    }
+
+    /// Removes the container of a guard that cannot any more. Tells what is left; one sentence.
+    pub(crate) async fn remove_container(&self) -> Option<String> {
+        let (engine, name) = self.container.as_ref()?;
+        engine.remove(name).await.err()
     }
 
     /// Which limit the job has reached, where its control group tells; one sentence.
