@@ -98,7 +98,9 @@ async fn sandbox() -> Result<String, String> {
 async fn containers() -> Result<String, String> {
     Ok(match executor::containers_work(&executor::ContainersChoice::Auto).await {
         Ok(Some(socket)) => format!("work: jobs that name an image run in those of {}", socket.display()),
-        Ok(None) => "no engine is here, so no jobs run that name an image: install Podman or Docker for those".to_owned(),
+        Ok(None) => {
+            "no engine is here, so no jobs run that name an image: install Podman or Docker for those".to_owned()
+        }
         Err(reason) => format!("none, so no jobs run here that name an image: {reason}"),
     })
 }

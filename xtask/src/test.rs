@@ -21,6 +21,8 @@ const ON_RABBITMQ: [&str; 8] =
     ["conformance", "failures", "tls", "cluster", "affinity", "broker_trouble", "nodes", "three_nodes"];
 /// Set to 1 for the tests of Rust and Playwright under `--all`: those that take long look at it.
 const ALL: &str = "STEPCAST_TEST_ALL";
+/// Set to 1 where the tests of containers may not be skipped: Podman was provided, and this is root, as whom they start it.
+const PODMAN: &str = "STEPCAST_TEST_PODMAN";
 /// Another seed for the part `chaos`.
 const CHAOS_SEED: &str = "STEPCAST_TEST_CHAOS_SEED";
 
@@ -196,6 +198,7 @@ fn rust_tests(options: &Options, tally: &mut Tally) -> Result<()> {
     for selection in selections {
         let mut tests = cargo();
         tests.args(["test", "--no-fail-fast"]).args(selection).env(ALL, if options.all { "1" } else { "0" });
+        tests.env(PODMAN, if setup::is_root() { "1" } else { "0" });
         watch(&mut tests, |line| count_cargo(line, tally))?;
     }
     Ok(())

@@ -12,8 +12,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use wire::{
-    AccountId, BuildId, ClientId, Event, EventMessage, ExecutorId, ImageName, JobId, LabelSet, Limits, Outcome, PayloadId,
-    PipelineName, ServerId, Timestamp,
+    AccountId, BuildId, ClientId, Event, EventMessage, ExecutorId, ImageName, JobId, LabelSet, Limits, Outcome,
+    PayloadId, PipelineName, ServerId, Timestamp,
     authority::Grants,
     concurrency::ConcurrencySpec,
     event::Recorded,

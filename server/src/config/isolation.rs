@@ -60,12 +60,16 @@ impl From<Choice> for IsolationChoice {
 }
 
 impl IsolationOptions {
-    /// `--isolation sandbox` where none works: the server does not start, and nothing of it is touched. The executor tries
-    /// once more with its own folders.
+    /// `--isolation sandbox` where none works, or an engine that is named and does not answer: the server does not start, and
+    /// nothing of it is touched. The executor tries once more with its own folders.
     ///
     /// # Errors
     /// Why none works, and what to do about it.
     pub(crate) async fn check(&self, runs_jobs: bool) -> Result<(), String> {
+        if let (ContainersChoice::Socket(socket), true) = (&self.containers, runs_jobs) {
+            let works = executor::containers_work(&self.containers).await;
+            works.map_err(|reason| format!("`--containers {}` is wanted, but {reason}", socket.display()))?;
+        }
         if self.isolation != Choice::Sandbox || !runs_jobs {
             return Ok(());
         }

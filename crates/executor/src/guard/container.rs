@@ -228,6 +228,8 @@ impl Guard {
             (Some(mut making), None) => drop(tokio::time::timeout(MAKING_PATIENCE, &mut making).await),
             (None, _) => {}
         }
+        // The first process ends with it, also where the engine takes its time.
+        self.held = None;
         self.engine.remove(&container.name).await
     }
 }

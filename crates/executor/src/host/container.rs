@@ -7,7 +7,7 @@ use uuid::Uuid;
 use wire::{ExecutorId, ImageName, Limits, task::Grant};
 
 use super::{Guard, Guards, Output};
-use crate::{ExecutorError, engine::Engine, guard::protocol::Container, workspace::Workspace};
+use crate::{ExecutorError, SANDBOX_PROCESSES, engine::Engine, guard::protocol::Container, workspace::Workspace};
 
 /// The label that says whose a container is.
 const EXECUTOR_LABEL: &str = "stepcast.executor";
@@ -52,7 +52,7 @@ impl Containers {
                     return Ok(Some(containers));
                 }
                 Err(reason) if is_named => return Err(ExecutorError::NoContainers(socket, reason)),
-                Err(reason) => tracing::warn!(reason, "no containers are taken from this engine"),
+                Err(reason) => tracing::info!(reason, "no containers are taken from this engine"),
             }
         }
         Ok(None)
@@ -79,7 +79,7 @@ impl Containers {
             read: vec![workspace.private(), workspace.inputs()],
             output: workspace.private().join("output"),
             network: grant.network,
-            limits,
+            limits: Limits { processes: limits.processes.or(Some(SANDBOX_PROCESSES)), ..limits },
         }
     }
 
