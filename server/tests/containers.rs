@@ -14,7 +14,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use support::{PATIENCE, STEPCAST, Server, refused};
 
-const SECRET: &str = "Tr0ub4dor&3-of-the-job";
+const SECRET: &str = "Tr0ub4dor&3-of-a-job1";
 
 /// A server whose jobs have containers.
 fn server(podman: &Podman, options: &[&str]) -> Server {
@@ -53,7 +53,7 @@ fn a_job_in_a_container_has_its_secrets_masked_and_its_artifacts_kept_and_sees_n
     assert_eq!(server.put("/api/v1/secrets/TOKEN", SECRET).status, 201);
     let data = server.data_dir().canonicalize().unwrap();
     let script = format!(
-        "echo \"the token is $TOKEN\"; echo $TOKEN | base64
+        "echo \"the token is $TOKEN\"; printf %s \"$TOKEN\" | base64
          find '{0}' -type f | grep -v /work/jobs/ || true
          ls '{0}'
          env | grep -iE 'broker|store=|postgres|amqp|STEPCAST_TOKEN' || true
