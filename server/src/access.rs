@@ -21,7 +21,7 @@ use broker::{
 };
 use gateway::Gateway;
 use serde::{Deserialize, Serialize};
-use store::{Store, StoreError};
+use store::{Store, StoreError, people::Account};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -339,20 +339,24 @@ async fn find(store: &Arc<dyn Store>, credential: &Credential) -> Result<Option<
     match credential {
         Credential::Token(sha256) | Credential::Session(_, SignedIn { holder: Holder::Token { sha256 }, .. }) => {
             let Some(token) = store.token(sha256).await? else { return Ok(None) };
-            let grants = match token.account {
-                None => token.grants,
+            // Its name was chosen freely: it is never to be read as the name of a person.
+            let (name, grants) = match token.account {
+                None => (format!("token {}", token.name), token.grants),
                 // It does no more than who made it may do now.
                 Some(id) => match store.account(id).await?.filter(|account| !account.disabled) {
-                    Some(account) => token.grants.and(&account.grants),
+                    Some(account) => {
+                        (format!("token {} of {}", token.name, account.name), token.grants.and(&account.grants))
+                    }
                     None => return Ok(None),
                 },
             };
-            Ok(Some(Authority::new(subject, token.account, token.name, grants)))
+            Ok(Some(Authority::new(subject, token.account, name, grants)))
         }
         Credential::Session(_, SignedIn { holder: Holder::Account { id, generation }, .. }) => {
             let found = store.account(*id).await?;
             let account = found.filter(|account| !account.disabled && account.generation == *generation);
-            Ok(account.map(|account| Authority::new(subject, Some(account.id), account.name, account.grants)))
+            let of = |account: Account| Authority::new(subject, Some(account.id), account.name, account.grants);
+            Ok(account.map(|account| of(account).of_person()))
         }
     }
 }

@@ -17,6 +17,7 @@ use wire::{
     audit::{Action, AuditEntry, AuditQuery},
     authority::{Grants, Need},
     task::AccessChanged,
+    text::is_plain_line,
 };
 
 use crate::{
@@ -243,10 +244,11 @@ pub(crate) fn must_grant(grants: &Grants) -> Result<(), Problem> {
 
 pub(crate) fn short(what: &str, text: &str) -> Result<String, Problem> {
     let text = text.trim();
-    if text.chars().count() <= NOTE_CHARS_MAX && !text.chars().any(char::is_control) {
+    if text.chars().count() <= NOTE_CHARS_MAX && is_plain_line(text) {
         return Ok(text.to_owned());
     }
-    let sentence = format!("`{what}` may have {NOTE_CHARS_MAX} characters at most, all in one line.");
+    let sentence =
+        format!("`{what}` may have {NOTE_CHARS_MAX} characters at most, all in one line and all to be seen.");
     Err(Problem::new(422, "Invalid body", sentence))
 }
 

@@ -25,7 +25,7 @@ const REMEMBERED_MAX: usize = 20_000;
 enum Key {
     /// By hash: what is typed into the field of a name may be a password.
     Name(String),
-    /// An IPv4 address, or the network of an IPv6 address: one host has all of its addresses.
+    /// By [`network`].
     Address(IpAddr),
 }
 
@@ -111,16 +111,20 @@ fn make_room(failures: &mut HashMap<Key, Failures>, now: Instant) {
     }
 }
 
-fn keys(name: Option<&str>, address: IpAddr) -> impl Iterator<Item = Key> {
-    let network = match address.to_canonical() {
+/// An IPv4 address, or the network of an IPv6 address: one host has all of its addresses.
+pub(crate) fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
         IpAddr::V6(six) => {
             let [a, b, c, d, ..] = six.segments();
             IpAddr::from([a, b, c, d, 0, 0, 0, 0])
         }
         four => four,
-    };
+    }
+}
+
+fn keys(name: Option<&str>, address: IpAddr) -> impl Iterator<Item = Key> {
     let name = name.map(|name| Key::Name(crate::secret::sha256(&name.trim().to_lowercase())));
-    name.into_iter().chain([Key::Address(network)])
+    name.into_iter().chain([Key::Address(network(address))])
 }
 
 #[cfg(test)]

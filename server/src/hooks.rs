@@ -23,10 +23,12 @@ use wire::{
     command::Trigger,
     hook::{Delivered, HookView, NewHook, Provider, ShownHook},
     pipeline::{InputKind, PipelineSpec},
+    trigger::{HookEvent, Pushed},
 };
 
 use self::event::{Happened, Kind, Not};
 use crate::{
+    backoff::network,
     commands,
     core::Core,
     queries::{not_found, store_problem},
@@ -38,39 +40,41 @@ pub(crate) const BODY_BYTES_MAX: usize = 5 * 1024 * 1024;
 /// Bytes of a delivery's id: a UUID has 36.
 const ID_BYTES_MAX: usize = 100;
 
-/// Refusals of one address within [`REFUSALS_WITHIN`]; more are refused unseen.
+/// Refusals of one hook to one network within [`REFUSALS_WITHIN`]; more are refused unseen.
 const REFUSALS_MAX: u32 = 30;
 const REFUSALS_WITHIN: Duration = Duration::from_secs(60);
 /// A refusal of the same hook is noted in the audit log once in so long.
 const NOTED_EVERY: Duration = Duration::from_secs(60);
-/// Addresses and hooks that are remembered at a time.
+/// Networks and hooks that are remembered at a time.
 const REMEMBERED_MAX: usize = 10_000;
 
-/// Who was refused lately. Each gateway counts for itself.
+/// Who was refused lately, by hook and by network: all customers of a provider call from the same addresses, and what one of
+/// them sends to a hook of its own is not to keep the others out. Each gateway counts for itself.
 #[derive(Default)]
 pub(crate) struct Refusals {
     // Std mutexes: held for a map operation.
-    by_address: Mutex<HashMap<IpAddr, (u32, Instant)>>,
+    counted: Mutex<HashMap<(HookId, IpAddr), (u32, Instant)>>,
     noted: Mutex<HashMap<HookId, Instant>>,
 }
 
 impl Refusals {
-    /// How long this address is not looked at.
-    pub(crate) fn wait(&self, address: IpAddr, now: Instant) -> Option<Duration> {
-        let by_address = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-        let (count, since) = *by_address.get(&address)?;
+    /// How long what comes to this hook from this address is not looked at.
+    pub(crate) fn wait(&self, hook: HookId, address: IpAddr, now: Instant) -> Option<Duration> {
+        let counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let (count, since) = *counted.get(&(hook, network(address)))?;
         let left = (since + REFUSALS_WITHIN).checked_duration_since(now)?;
         (count >= REFUSALS_MAX).then_some(left)
     }
 
-    fn refused(&self, address: IpAddr, now: Instant) {
-        let mut by_address = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-        if by_address.len() >= REMEMBERED_MAX {
-            by_address.retain(|_, (_, since)| now.duration_since(*since) < REFUSALS_WITHIN);
+    fn refused(&self, hook: HookId, address: IpAddr, now: Instant) {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (hook, network(address));
+        if counted.len() >= REMEMBERED_MAX {
+            counted.retain(|_, (_, since)| now.duration_since(*since) < REFUSALS_WITHIN);
         }
         // Of more than fit, those that are there are enough to remember.
-        if by_address.len() < REMEMBERED_MAX || by_address.contains_key(&address) {
-            let (count, since) = by_address.entry(address).or_insert((0, now));
+        if counted.len() < REMEMBERED_MAX || counted.contains_key(&key) {
+            let (count, since) = counted.entry(key).or_insert((0, now));
             if now.duration_since(*since) >= REFUSALS_WITHIN {
                 (*count, *since) = (0, now);
             }
@@ -87,9 +91,9 @@ impl Refusals {
 
 /// A hook as its pipeline's admins see it.
 fn view(core: &Core, hook: Hook) -> HookView {
-    let Hook { id, pipeline, provider, generation, created_at, created_by } = hook;
+    let Hook { id, pipeline, provider, generation, created_at, created_by, last_built_at } = hook;
     let url = format!("{}/api/v1/hooks/{id}", core.public_url);
-    HookView { id, pipeline, provider, url, generation, created_at, created_by }
+    HookView { id, pipeline, provider, url, generation, created_at, created_by, last_built_at }
 }
 
 fn shown(core: &Core, hook: Hook) -> ShownHook {
@@ -137,7 +141,7 @@ pub(crate) async fn rotate(
     id: HookId,
 ) -> Result<ShownHook, Problem> {
     who.need(Need::Change(pipeline))?;
-    let entry = entry(who, Action::HookCreated, pipeline, format!("another secret for hook {id}"));
+    let entry = entry(who, Action::HookRotated, pipeline, format!("another secret for hook {id}"));
     let hook = core.store.rotate_hook(pipeline, id, entry).await.map_err(store_problem)?;
     Ok(shown(core, hook.ok_or_else(|| not_found("hook", id))?))
 }
@@ -171,13 +175,11 @@ pub(crate) async fn announced<'h>(
 ) -> Result<Announced, Problem> {
     // A cheap look first: who brings no signature at all costs no read.
     if Provider::ALL.iter().all(|provider| header(provider.signature_header().0).is_none()) {
-        core.hook_refusals.refused(from, Instant::now());
         return Err(refusal(
             "It has no signature: a hook is called by GitHub, Gitea or Forgejo, with the hook's secret.",
         ));
     }
     let Some(hook) = core.store.hook(id).await.map_err(store_problem)? else {
-        core.hook_refusals.refused(from, Instant::now());
         return Err(Problem::new(404, "Not found", "There is no such hook: it may have been deleted."));
     };
     let provider = hook.provider;
@@ -231,7 +233,8 @@ pub(crate) async fn deliver(
     });
     let delivery = Delivery { hook: hook.id, generation: hook.generation, id: delivery, digest };
     let detail = format!("{} at {} of {}", told(&happened), happened.commit, happened.repository);
-    let (build, repeated) = commands::trigger_by_hook(core, &who, &hook.pipeline, &trigger, delivery, detail).await?;
+    let told = (delivery, pushed(hook.provider, happened));
+    let (build, repeated) = commands::trigger_by_hook(core, &who, &hook.pipeline, &trigger, told, detail).await?;
     Ok(Delivered::Built { build, repeated })
 }
 
@@ -252,6 +255,17 @@ fn inputs(spec: &PipelineSpec, happened: &Happened) -> BTreeMap<String, String> 
     given.into_iter().filter(|(name, _)| has(name)).map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
+/// What its build keeps of it.
+fn pushed(provider: Provider, happened: Happened) -> Pushed {
+    let Happened { kind, reference, commit, repository, by } = happened;
+    let (event, pull_request) = match kind {
+        Kind::Branch => (HookEvent::Push, None),
+        Kind::Tag => (HookEvent::Tag, None),
+        Kind::PullRequest { number, .. } => (HookEvent::PullRequest, Some(number)),
+    };
+    Pushed { provider, event, reference, commit, repository, pull_request, by }
+}
+
 fn told(happened: &Happened) -> String {
     match &happened.kind {
         Kind::Branch => format!("push to {}", happened.reference),
@@ -267,7 +281,7 @@ fn refusal(sentence: &str) -> Problem {
 /// Counts a refusal, and notes it now and then.
 async fn refused(core: &Core, hook: &Hook, from: IpAddr, why: &str, problem: Problem) -> Problem {
     let now = Instant::now();
-    core.hook_refusals.refused(from, now);
+    core.hook_refusals.refused(hook.id, from, now);
     if core.hook_refusals.is_to_be_noted(hook.id, now) {
         let subject = format!("hook:{}", hook.id);
         let new = NewEntry::new(Action::HookRefused, subject, format!("hook of {}", hook.provider)).from(Some(from));
@@ -306,17 +320,20 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_is_refused_too_often_waits_and_others_do_not() {
+    fn a_hook_that_refuses_a_network_too_often_waits_and_no_other_hook_or_network_does() {
         let (refusals, now) = (Refusals::default(), Instant::now());
-        let (one, other) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
-        for _ in 0..REFUSALS_MAX {
-            assert_eq!(refusals.wait(one, now), None);
-            refusals.refused(one, now);
+        let (hook, other) = (HookId(Uuid::nil()), HookId(Uuid::max()));
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        for n in 0..REFUSALS_MAX {
+            let one = address(&format!("2001:db8::{n:x}"));
+            assert_eq!(refusals.wait(hook, one, now), None);
+            refusals.refused(hook, one, now);
         }
-        assert_eq!(refusals.wait(one, now), Some(REFUSALS_WITHIN));
-        assert_eq!(refusals.wait(other, now), None);
-        assert!(refusals.wait(one, now + REFUSALS_WITHIN).is_none_or(|left| left.is_zero()));
-        let hook = HookId(Uuid::nil());
+        let one = address("2001:db8::ffff");
+        assert_eq!(refusals.wait(hook, one, now), Some(REFUSALS_WITHIN));
+        assert_eq!(refusals.wait(other, one, now), None, "another hook");
+        assert_eq!(refusals.wait(hook, address("2001:db8:0:1::1"), now), None, "another network");
+        assert!(refusals.wait(hook, one, now + REFUSALS_WITHIN).is_none_or(|left| left.is_zero()));
         assert!(refusals.is_to_be_noted(hook, now) && !refusals.is_to_be_noted(hook, now));
         assert!(refusals.is_to_be_noted(hook, now + NOTED_EVERY));
     }

@@ -134,6 +134,17 @@ fn what_each_provider_sends_is_built_with_the_inputs_that_the_pipeline_has() {
         ] {
             let build = server.finished(&hook.built(event, delivery, &body));
             assert_eq!(build["outcome"], "succeeded");
+            let (reference, kind) = match delivery {
+                "1" => ("main", "push"),
+                "2" => ("v1", "tag"),
+                _ => ("topic", "pull_request"),
+            };
+            let mut trigger = json!({"kind": "hook", "provider": provider, "event": kind, "reference": reference,
+                                     "commit": COMMIT, "repository": "octo/site", "by": "octo"});
+            if delivery == "3" {
+                trigger["pull_request"] = json!(42);
+            }
+            assert_eq!(build["trigger"], trigger);
             assert_eq!(server.log(build["jobs"][0]["id"].as_str().unwrap(), 1), [line]);
         }
         let gone = push("refs/heads/main", &"0".repeat(40), "x");
@@ -244,10 +255,12 @@ fn what_is_not_signed_with_the_hooks_secret_is_refused_and_writes_nothing() {
     let audit = server.get("/api/v1/audit?action=hook_refused").json();
     assert_eq!(audit.as_array().unwrap().len(), 1, "one note in a minute: {audit}");
     assert!(!audit.to_string().contains(&hook.secret));
-    // Whoever goes on is not looked at any more.
-    let waits = (0..40).any(|_| server.post_as_nobody(&path, &body, &[]).status == 429);
-    assert!(waits);
+    // Whoever goes on is not looked at any more, neither by a right signature; what is sent to other hooks is.
+    let forged = hook.headers("push", "1", &"0".repeat(64));
+    let last = (0..40).map(|_| hook.send_with(&forged, &body)).find(|answer| answer.status == 429).unwrap();
+    assert!(last.text.contains("looked at again in a minute"), "{}", last.text);
     assert_eq!(hook.send("push", "1", &push("refs/heads/main", COMMIT, "x")).status, 429);
+    other.built("push", "1", &push("refs/heads/main", COMMIT, "x"));
 }
 
 #[test]
@@ -282,7 +295,7 @@ fn a_hook_ends_with_its_secret_or_with_itself() {
     }
     assert_eq!(server.post("/api/v1/pipelines/site/hooks", &json!({"provider": "gitea"})).status, 409);
     assert_eq!(server.post("/api/v1/pipelines/site/hooks", &json!({"provider": "sourceforge"})).status, 422);
-    for action in ["hook_created", "hook_deleted"] {
+    for action in ["hook_created", "hook_rotated", "hook_deleted"] {
         let audit = server.get(&format!("/api/v1/audit?action={action}")).json();
         assert!(audit.to_string().contains(&hook.id), "{audit}");
     }

@@ -175,6 +175,10 @@ pub(crate) fn ask(program: &Path) -> Result<()> {
     // It would delete the build whose log and files are asked for.
     ask.args(["--exclude-operation-id", "deleteBuild"]);
     // These are not below `/api/v1`; the tests of the server ask for them.
-    ask.args(["--exclude-path-regex", "^/(healthz|readyz|metrics|ws|sign-in|sign-out)$", "--no-color"]);
+    ask.args([
+        "--exclude-path-regex",
+        "^/(healthz|readyz|metrics|ws|welcome|sign-in|sign-out|sign-out-everywhere)$",
+        "--no-color",
+    ]);
     run(ask.current_dir(&folder).env("HYPOTHESIS_STORAGE_DIRECTORY", folder.join("hypothesis")))
 }

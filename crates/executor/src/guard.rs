@@ -20,6 +20,7 @@
 
 mod container;
 mod inside;
+mod keyring;
 mod limits;
 pub(crate) mod protocol;
 pub(crate) mod tree;
@@ -145,6 +146,8 @@ impl Guard {
         let _ = setsid();
         set_child_subreaper(Some(getpid())).map_err(|error| format!("the guard cannot adopt orphans: {error}"))?;
         let lock = share_lock()?;
+        // Before it becomes another user: root has room for many.
+        keyring::leave().map_err(|error| format!("the guard cannot make a keyring for the job: {error}"))?;
         settle().map_err(|error| format!("the guard cannot become the user of jobs: {error}"))?;
         let limited = Limited::set(Limits::default())?;
         say(&Status::Ready {});

@@ -119,6 +119,9 @@ pub enum ExecutorError {
     /// Containers are wanted, and there are none.
     #[error("`--containers {0}` is wanted, but {1}")]
     NoContainers(PathBuf, String),
+    /// Whether a sandbox works could not be found out. To run without one for that would be the wrong way round.
+    #[error("whether a sandbox works here could not be found out: {0}; start again, or say `--isolation plain`")]
+    Untried(String),
 }
 
 /// Runs an executor until `shutdown`. Then what it runs is ended at once and handed back: it runs again as the next attempt.

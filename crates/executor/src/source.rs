@@ -8,9 +8,8 @@ use std::{
 
 use wire::{
     Isolation,
-    git::{GitUrl, without_password},
+    git::{GitUrl, check_reference, without_password},
     pipeline::{SourceSpec, Stderr, StepSpec},
-    text::is_invisible,
 };
 
 /// The name of the checkout's step.
@@ -121,33 +120,14 @@ pub(crate) fn step(
     let mut command = format!("git clone -- {} .", without_password(&source.git));
     let run = match source.reference.as_deref().filter(|reference| !reference.is_empty()) {
         None => CLONE,
-        Some(reference) if reference.starts_with('-') => {
-            return Err(format!(
-                "the source's ref {reference:?} must be a branch, a tag or a commit; none begins with `-`"
-            ));
-        }
-        // `+a:b` would write into the repository, `^a` and `a..b` name no single commit.
-        Some(reference) if !is_reference(reference) => {
-            return Err(format!(
-                "the source's ref {reference:?} must be a branch, a tag or a commit: none holds spaces, control characters, `..`, \
-                 `:`, `?`, `*`, `[`, `^`, `~`, `\\` or begins with `+`"
-            ));
-        }
         Some(reference) => {
+            check_reference(reference)?;
             env.insert(REFERENCE.to_owned(), reference.to_owned());
             command.push_str(&format!(" && git checkout {reference}"));
             CLONE_AT
         }
     };
     Ok((StepSpec { name: NAME.to_owned(), run: run.to_owned(), env, stderr: Stderr::Merged }, command))
-}
-
-/// By the rules of git-check-ref-format, and `HEAD~2` and the like are none: they are looked for at the remote, too.
-fn is_reference(reference: &str) -> bool {
-    !reference.starts_with('+')
-        && !reference.contains("..")
-        && !reference.contains("@{")
-        && !reference.chars().any(|c| c.is_control() || is_invisible(c) || " :?*[^~\\".contains(c))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AccountId, Timestamp, authority::Grants};
+use crate::{AccountId, Timestamp, authority::Grants, text::is_plain_line};
 
 /// Characters of a name.
 pub const NAME_CHARS_MAX: usize = 60;
@@ -206,11 +206,7 @@ impl std::fmt::Debug for ChangePassword {
 /// When it is empty or too long, or holds what cannot be seen.
 pub fn name(text: &str) -> Result<String, String> {
     let text = text.trim();
-    let unseen = |letter: char| {
-        letter.is_control()
-            || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-    };
-    if !(1..=NAME_CHARS_MAX).contains(&text.chars().count()) || text.chars().any(unseen) {
+    if !(1..=NAME_CHARS_MAX).contains(&text.chars().count()) || !is_plain_line(text) {
         return Err(format!("A name must be 1 to {NAME_CHARS_MAX} letters that can be seen."));
     }
     Ok(text.to_owned())

@@ -83,6 +83,8 @@ actions! {
     SecretsRotated = "secrets_rotated",
     /// A hook was made.
     HookCreated = "hook_created",
+    /// A hook was given another secret.
+    HookRotated = "hook_rotated",
     /// A hook was deleted.
     HookDeleted = "hook_deleted",
     /// What came to a hook was refused.

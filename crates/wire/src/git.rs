@@ -112,6 +112,32 @@ fn host_of(authority: &str, is_ssh: bool) -> Result<(&str, Option<u16>), &'stati
     }
 }
 
+/// Whether a text may name a branch, a tag or a commit, by the rules of git-check-ref-format. `HEAD~2` and the like are none:
+/// they are looked for at the remote, too, and `+a:b` would write into the repository.
+#[must_use]
+pub fn is_reference(text: &str) -> bool {
+    !text.is_empty()
+        && !text.starts_with(['-', '+'])
+        && !text.contains("..")
+        && !text.contains("@{")
+        && !text.chars().any(|c| c.is_control() || is_invisible(c) || " :?*[^~\\".contains(c))
+}
+
+/// Judges what a pipeline names as its source's `ref`.
+///
+/// # Errors
+/// One sentence, without its full stop, that says what is wrong and what would be right.
+pub fn check_reference(text: &str) -> Result<(), String> {
+    if is_reference(text) {
+        return Ok(());
+    }
+    Err(format!(
+        "the source's ref `{}` must be a branch, a tag or a commit: none begins with `-` or `+`, or holds spaces, control \
+         characters, `..`, `@{{`, `:`, `?`, `*`, `[`, `^`, `~` or `\\`",
+        shown(text)
+    ))
+}
+
 /// For a sentence: short, in one line, and without a password.
 fn shown(text: &str) -> String {
     const SHOWN_CHARS_MAX: usize = 80;
@@ -155,6 +181,18 @@ mod tests {
         assert_eq!(GitUrl::parse("http://127.0.0.1:8080/a"), origin("http://127.0.0.1:8080"));
         for (url, path) in [("/srv/a.git", "/srv/a.git"), ("file:///srv/a b", "/srv/a b"), ("/srv/a:b", "/srv/a:b")] {
             assert_eq!(GitUrl::parse(url), Ok(GitUrl::Path(path.to_owned())), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_reference_names_one_commit_and_is_no_option() {
+        for reference in ["main", "release/1.0", "v1", "0123456789abcdef", "a@b", "feature/é"] {
+            assert!(is_reference(reference), "{reference}");
+        }
+        for reference in
+            ["", "-b", "+a", "a:b", "a..b", "a b", "a^", "a~1", "a@{1}", "a\\b", "a*", "a[b", "a?", "a\u{202e}b", "a\n"]
+        {
+            assert!(!is_reference(reference), "{reference}");
         }
     }
 

@@ -2,10 +2,9 @@
 //! by whoever pushed: it is read into types that hold nothing else.
 
 use serde::Deserialize;
-use serde_json::Value;
 use wire::{
+    git::is_reference,
     pipeline::{OnSpec, matches_ref},
-    text::is_invisible,
 };
 
 /// Bytes of a branch's or a tag's name, and of a repository's.
@@ -22,6 +21,8 @@ pub(super) struct Happened {
     pub(super) commit: String,
     /// `owner/name`.
     pub(super) repository: String,
+    /// Who did it, by their name at the provider; none where it is not told, or is no name.
+    pub(super) by: Option<String>,
 }
 
 /// A kind of it.
@@ -58,6 +59,7 @@ struct Push {
     deleted: bool,
     head_commit: Option<Commit>,
     repository: Repository,
+    sender: Option<Sender>,
 }
 
 #[derive(Deserialize)]
@@ -77,6 +79,14 @@ struct PullRequestEvent {
     action: String,
     pull_request: PullRequest,
     repository: Repository,
+    sender: Option<Sender>,
+}
+
+/// Who has done what is told.
+#[derive(Deserialize)]
+struct Sender {
+    #[serde(default)]
+    login: String,
 }
 
 #[derive(Deserialize)]
@@ -102,11 +112,10 @@ pub(super) fn read(event: &str, body: &[u8]) -> Result<Happened, Not> {
     let unreadable = |failure: serde_json::Error| {
         Not::Unreadable(format!("the body is not what an event `{event}` holds: {failure}"))
     };
-    let body: Value = serde_json::from_slice(body).map_err(unreadable)?;
     match event {
         "ping" => Err(Not::Ignored("the hook works: this was a ping".to_owned())),
-        "push" => pushed(serde_json::from_value(body).map_err(unreadable)?),
-        "pull_request" | "pull_request_sync" => requested(serde_json::from_value(body).map_err(unreadable)?),
+        "push" => pushed(serde_json::from_slice(body).map_err(unreadable)?),
+        "pull_request" | "pull_request_sync" => requested(serde_json::from_slice(body).map_err(unreadable)?),
         _ => Err(Not::Ignored("only push, pull_request and ping events are looked at".to_owned())),
     }
 }
@@ -124,7 +133,7 @@ fn pushed(push: Push) -> Result<Happened, Not> {
         (None, Some(tag)) => (Kind::Tag, tag),
         (None, None) => return ignored("it is neither a branch nor a tag"),
     };
-    happened(kind, name, push.after, push.repository)
+    happened(kind, name, push.after, push.repository, push.sender)
 }
 
 fn requested(event: PullRequestEvent) -> Result<Happened, Not> {
@@ -142,25 +151,29 @@ fn requested(event: PullRequestEvent) -> Result<Happened, Not> {
         return ignored("the title of the pull request says so ([skip ci])");
     }
     check_name(&base.reference)?;
-    happened(Kind::PullRequest { number, base: base.reference }, &head.reference, head.sha, event.repository)
+    let kind = Kind::PullRequest { number, base: base.reference };
+    happened(kind, &head.reference, head.sha, event.repository, event.sender)
 }
 
-fn happened(kind: Kind, reference: &str, commit: String, repository: Repository) -> Result<Happened, Not> {
+fn happened(
+    kind: Kind,
+    reference: &str,
+    commit: String,
+    repository: Repository,
+    sender: Option<Sender>,
+) -> Result<Happened, Not> {
     check_name(reference)?;
     check_name(&repository.full_name)?;
     let is_commit = matches!(commit.len(), 40 | 64) && commit.bytes().all(|digit| digit.is_ascii_hexdigit());
     if !is_commit {
         return Err(Not::Unreadable("its commit is not 40 or 64 hexadecimal digits".to_owned()));
     }
-    Ok(Happened { kind, reference: reference.to_owned(), commit, repository: repository.full_name })
+    let by = sender.map(|sender| sender.login).filter(|login| check_name(login).is_ok());
+    Ok(Happened { kind, reference: reference.to_owned(), commit, repository: repository.full_name, by })
 }
 
-/// By git's own rules no name holds these.
 fn check_name(name: &str) -> Result<(), Not> {
-    let is_name = (1..=NAME_BYTES_MAX).contains(&name.len())
-        && !name.starts_with('-')
-        && !name.chars().any(|c| c.is_control() || is_invisible(c) || " ~^:?*[\\".contains(c));
-    if is_name {
+    if name.len() <= NAME_BYTES_MAX && is_reference(name) {
         return Ok(());
     }
     let sentence = format!(
@@ -202,7 +215,7 @@ pub(super) fn wanted(on: Option<&OnSpec>, happened: &Happened) -> Result<(), Str
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 

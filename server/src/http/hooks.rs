@@ -1,6 +1,10 @@
 //! Hooks: `/api/v1/pipelines/{name}/hooks` for the admins of a pipeline, `/api/v1/hooks/{id}` for those who call them.
 
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     Json,
@@ -9,6 +13,7 @@ use axum::{
     http::{HeaderName, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
+use tokio::time::timeout;
 use wire::{
     HookId, Problem,
     hook::{Delivered, HookView, NewHook},
@@ -25,8 +30,11 @@ use crate::{
     },
 };
 
-/// So much of a body that is not looked at is still taken from the line.
+/// So much of a body that is not looked at is still taken from the line, and for so long.
 const DRAINED_BYTES_MAX: usize = 256 * 1024;
+const DRAINED_WITHIN: Duration = Duration::from_secs(5);
+/// How long a delivery may take to arrive; its senders give up after 10 s themselves.
+const BODY_WITHIN: Duration = Duration::from_secs(20);
 
 /// `GET /pipelines/{name}/hooks`
 pub(crate) async fn list(
@@ -80,22 +88,21 @@ pub(crate) async fn deliver(
     request: Request<Body>,
 ) -> Answer<Response> {
     let from = address::of_client(&core.trusted_proxies, peer.ip(), request.headers());
-    if let Some(wait) = core.hook_refusals.wait(from, Instant::now()) {
-        let _ = to_bytes(request.into_body(), DRAINED_BYTES_MAX).await; // As below.
-        let sentence = "Too many deliveries from this address were refused: it is heard again in a minute.";
+    let id: HookId = parse("The hook's id", &id)?;
+    if let Some(wait) = core.hook_refusals.wait(id, from, Instant::now()) {
+        drain(request.into_body()).await;
+        let sentence = "Too many deliveries to this hook were refused: they are looked at again in a minute.";
         let mut response = Rejection(Problem::new(429, "Too many refusals", sentence)).into_response();
         response.headers_mut().insert(header::RETRY_AFTER, (wait.as_secs() + 1).into());
         return Ok(response);
     }
-    let id: HookId = parse("The hook's id", &id)?;
     let (head, body) = request.into_parts();
     let header =
         |name: &'static str| head.headers.get(HeaderName::from_static(name)).and_then(|value| value.to_str().ok());
     let announced = match hooks::announced(&core, id, from, header).await {
         Ok(announced) => announced,
         Err(problem) => {
-            // Who is still sending hears a refusal only afterwards.
-            let _ = to_bytes(body, DRAINED_BYTES_MAX).await;
+            drain(body).await;
             return Err(problem.into());
         }
     };
@@ -112,7 +119,11 @@ pub(crate) async fn deliver(
     if objects::declared_length(&head.headers).is_some_and(|length| length > BODY_BYTES_MAX as u64) {
         return Err(too_large().into());
     }
-    let body = to_bytes(body, BODY_BYTES_MAX).await.map_err(|failure| {
+    let Ok(body) = timeout(BODY_WITHIN, to_bytes(body, BODY_BYTES_MAX)).await else {
+        let sentence = format!("The body was not there within {} s.", BODY_WITHIN.as_secs());
+        return Err(Problem::new(408, "Body too slow", sentence).into());
+    };
+    let body = body.map_err(|failure| {
         // axum tells a body that broke off and one that is too long apart by its source only.
         let is_long = std::error::Error::source(&failure).is_some_and(|source| source.to_string().contains("limit"));
         if is_long { too_large() } else { Problem::new(400, "Incomplete body", "The body broke off before its end.") }
@@ -127,4 +138,9 @@ pub(crate) async fn deliver(
         response.headers_mut().insert(name, value);
     }
     Ok(response)
+}
+
+/// Who is still sending hears a refusal only afterwards.
+async fn drain(body: Body) {
+    let _ = timeout(DRAINED_WITHIN, to_bytes(body, DRAINED_BYTES_MAX)).await;
 }
