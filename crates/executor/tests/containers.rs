@@ -242,15 +242,17 @@ async fn an_executor_without_containers_refuses_the_job() {
 async fn the_source_is_checked_out_beside_the_container_and_its_steps_may_change_it() {
     let Some(podman) = Podman::start() else { return };
     let mut stage = stage(&podman).await;
-    let origin = tempfile::tempdir().unwrap();
+    // Where sandboxes see it too.
+    let origin = stage.dir.path().join("origin");
+    fs::create_dir(&origin).unwrap();
     let git = |words: &[&str]| {
         let mut git = Command::new("git");
-        git.current_dir(origin.path()).args(["-c", "user.name=a", "-c", "user.email=a@b"]).args(words);
+        git.current_dir(&origin).args(["-c", "user.name=a", "-c", "user.email=a@b"]).args(words);
         assert!(git.status().unwrap().success());
     };
     git(&["init", "--quiet", "-b", "main", "."]);
-    fs::create_dir(origin.path().join("deep")).unwrap();
-    fs::write(origin.path().join("deep/file"), "from the repository\n").unwrap();
+    fs::create_dir(origin.join("deep")).unwrap();
+    fs::write(origin.join("deep/file"), "from the repository\n").unwrap();
     git(&["add", "."]);
     git(&["commit", "--quiet", "-m", "first"]);
     let mut grant = contained(&[
@@ -258,7 +260,7 @@ async fn the_source_is_checked_out_beside_the_container_and_its_steps_may_change
     ]);
     // The checkout is no business of the container, and goes over the network where it may.
     grant.network = podman.has_bridge();
-    grant.source = Some(SourceSpec { git: origin.path().display().to_string(), reference: None });
+    grant.source = Some(SourceSpec { git: origin.display().to_string(), reference: None });
     let texts = said(&mut stage, grant).await;
     assert_eq!(texts, ["from the repository", "from the repository", "more", "new", "no git"]);
 }
