@@ -55,14 +55,14 @@ fn is_reference(text: &str) -> bool {
         Some(colon) => (&rest[..after_slash + colon], Some(&rest[after_slash + colon + 1..])),
         None => (rest, None),
     };
-    let mut parts: Vec<&str> = name.split('/').collect();
-    if parts.len() > 1 && (parts[0].contains(['.', ':']) || parts[0] == "localhost") {
-        if !is_registry(parts.remove(0)) {
-            return false;
-        }
-    }
+    // What looks like a host before the first slash is one.
+    let (registry, path) = match name.split_once('/') {
+        Some((host, path)) if host.contains(['.', ':']) || host == "localhost" => (Some(host), path),
+        _ => (None, name),
+    };
     name.len() <= NAME_BYTES_MAX
-        && parts.into_iter().all(is_part)
+        && registry.is_none_or(is_registry)
+        && path.split('/').all(is_part)
         && tag.is_none_or(is_tag)
         && digest.is_none_or(|digest| digest.strip_prefix("sha256:").is_some_and(is_sha256))
 }

@@ -72,7 +72,7 @@ struct Guard {
     /// From when it was asked for.
     container: Option<Container>,
     /// Once it runs.
-    held: Option<Held>,
+    held: Option<Box<Held>>,
     /// No process is started in a container any more.
     stop: CancellationToken,
     /// What was asked for and has not been answered.
@@ -84,7 +84,7 @@ struct Guard {
 
 /// The answer to a command.
 enum Done {
-    Made(Result<Held, String>),
+    Made(Result<Box<Held>, String>),
     Ran(Result<Ran, String>),
 }
 
@@ -159,7 +159,7 @@ impl Guard {
                         self.container = Some(container.clone());
                         let (engine, stop) = (self.engine.clone(), self.stop.clone());
                         self.work = Some(tokio::spawn(async move {
-                            Done::Made(life::make(&engine, container, printer, &stop).await)
+                            Done::Made(life::make(&engine, container, printer, &stop).await.map(Box::new))
                         }));
                     }
                     (Some(reason), _) | (None, Err(reason)) => say(&Status::NotStarted { reason }),
