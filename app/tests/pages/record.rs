@@ -93,6 +93,7 @@ pub(crate) fn view() -> BuildView {
         reason: None,
         executor: Some("here".into()),
         isolation: None,
+        image: None,
         queued_at: None,
         started_at: Some(Timestamp(0)),
         finished_at: Some(Timestamp(4_000_000)),

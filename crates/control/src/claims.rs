@@ -251,6 +251,7 @@ impl Desk {
             artifacts: plan.artifacts.clone(),
             timeout_seconds: plan.timeout_seconds,
             log_limit: plan.log_limit,
+            image: plan.image.clone(),
             network: plan.network,
             limits: plan.limits,
             event_key: self.config.key.event_key(job.id, attempt),

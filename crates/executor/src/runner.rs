@@ -33,6 +33,7 @@ use crate::{
     ExecutorConfig, ExecutorError, IsolationChoice, SANDBOX_PROCESSES, claim,
     host::{
         Guards, NoGuard,
+        container::Containers,
         groups::Groups,
         sandbox::{self, Sandbox},
     },
@@ -59,6 +60,8 @@ pub(crate) struct Executor {
     /// Between SIGTERM and SIGKILL.
     pub(crate) kill_after: Duration,
     pub(crate) guards: Arc<Guards>,
+    /// Where jobs that name an image get theirs from; none: such jobs are not taken.
+    pub(crate) containers: Option<Containers>,
     limits: Limits,
     pub(crate) slots: Arc<Semaphore>,
     pub(crate) running: Arc<Running>,
@@ -104,6 +107,8 @@ async fn start(
         config.work_dir.canonicalize().map_err(|error| ExecutorError::WorkDir(config.work_dir.clone(), error))?;
     let lock = lockfile::own(&work_dir).await?;
     lockfile::former_guards_gone(&work_dir).await?;
+    // Its former guards have ended their containers, unless they were killed themselves.
+    let containers = Containers::found(&config.containers, config.id).await?;
     let (incarnation, tasks) = (Uuid::new_v4(), TaskTracker::new());
     let jobs = Jobs::new(&work_dir);
     let jobs_dir = jobs.path.clone();
@@ -134,6 +139,7 @@ async fn start(
         incarnation,
         kill_after,
         guards,
+        containers,
         slots: Arc::new(Semaphore::new(usize::try_from(config.slots).unwrap_or(Semaphore::MAX_PERMITS))),
         running: Running::new(tasks.clone()),
         renew_now: Notify::new(),

@@ -53,6 +53,14 @@ impl Workspace {
         Ok(made)
     }
 
+    /// Lets whoever an image's steps run as write where they run. Nobody else comes as far: the way there is closed.
+    ///
+    /// # Errors
+    /// One sentence, when the disk does not take it.
+    pub(crate) fn open(&self) -> Result<(), String> {
+        fs::set_permissions(&self.path, Permissions::from_mode(0o777)).map_err(|error| self.not_made(&error))
+    }
+
     /// Writes the scripts. Tells where they are, in order.
     ///
     /// # Errors

@@ -73,6 +73,7 @@ fn no_member_of_what_is_answered_is_missing_in_the_reference() {
         reason: Some(text()),
         executor: Some(text()),
         isolation: Some(wire::Isolation::Plain),
+        image: Some("rust:1.95".parse().unwrap()),
         queued_at: Some(at),
         started_at: Some(at),
         finished_at: Some(at),

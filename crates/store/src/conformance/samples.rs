@@ -40,6 +40,7 @@ pub(super) fn job(name: &str) -> Job {
         attempts: 2,
         lost_attempts: 3,
         log_limit: None,
+        image: None,
         network: true,
         limits: wire::Limits::default(),
         env: BTreeMap::from([("A".to_owned(), "ä".to_owned())]),
