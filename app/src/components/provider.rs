@@ -152,7 +152,7 @@ pub fn ProviderSection(
             <p class="about">{format!("You sign in by {name} alone: you have no password here.")}</p>
         })),
         (false, _) => Either::Right(view! {
-            <p class="about">{format!("Then you can sign in by {name}, too.")}</p>
+            <p class="about">{format!("Link it, and you can sign in by {name}, too.")}</p>
             <form class="sign-in" method="post" action="/account/openid">
                 {password}
                 <button class="primary" type="submit">{link}</button>
