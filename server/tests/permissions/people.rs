@@ -293,6 +293,21 @@ fn tokens_are_no_wider_than_who_makes_them_and_end_with_them() {
     let as_token = |method: &str, path: &str| crate::world::ask(&server, Some(&secret), method, path, "{}").0;
     assert_eq!(as_token("POST", "/api/v1/pipelines/site/builds"), 202);
     assert_eq!(as_token("POST", "/api/v1/tokens"), 403, "a program makes no tokens");
+    // Nor does it see or end those of who made it, whether it shows itself or a session that it was exchanged for.
+    assert_eq!(make(json!({"pipelines": {"site": "viewer"}}), json!({"name": "narrow"})).0, 201);
+    let (_, all) = ada.get("/tokens");
+    let narrow = all.as_array().unwrap().iter().find(|token| token["name"] == "narrow").unwrap()["id"].clone();
+    let narrow = narrow.as_str().unwrap();
+    let mut exchanged = Browser::new(&server.url);
+    assert_eq!(exchanged.form("/sign-in", &[("token", &secret)]).location, "/");
+    let seen = exchanged.send("GET", "/tokens", "", "").text;
+    assert!(!seen.contains(narrow) && !seen.contains("narrow"), "{seen}");
+    for of in [narrow, &id] {
+        assert_eq!(as_token("DELETE", &format!("/api/v1/tokens/{of}")), 403);
+        assert_eq!(exchanged.json("DELETE", &format!("/tokens/{of}"), &Value::Null).0, 403);
+    }
+    assert_eq!((as_token("GET", "/api/v1/tokens"), exchanged.get("/tokens").0), (403, 403));
+    assert_eq!(grace.json("DELETE", &format!("/tokens/{narrow}"), &Value::Null).0, 204, "a person ends their own");
     let (_, own) = grace.get("/tokens");
     assert_eq!((own.as_array().unwrap().len(), &own[0]["id"], &own[0]["created_by"]), (1, &json!(id), &json!("Grace")));
     assert!(!own.to_string().contains(&secret));
