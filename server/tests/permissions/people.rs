@@ -200,6 +200,38 @@ fn an_invitation_makes_one_account_with_what_it_grants() {
 }
 
 #[test]
+fn an_invitation_gives_no_more_than_who_made_it_may_do_now() {
+    let server = Server::start(&[]);
+    let (mut ada, mut grace) = (person(&server, "Ada", "admin", &[]), person(&server, "Grace", "admin", &[]));
+    let admin = json!({"everywhere": "admin"});
+    let mut invite = || {
+        let (status, made) = grace.json("POST", "/invitations", &json!({"grants": admin}));
+        assert_eq!(status, 201, "{made}");
+        made["link"].as_str().unwrap().split_once("invitation=").unwrap().1.to_owned()
+    };
+    let (first, second) = (invite(), invite());
+    let (_, accounts) = ada.get("/accounts");
+    let found = accounts.as_array().unwrap().iter().find(|account| account["name"] == "Grace").unwrap();
+    let graces = format!("/accounts/{}", found["id"].as_str().unwrap());
+    let welcome = |secret: &str, name: &str| {
+        let mut eve = Browser::new(&server.url);
+        let seen = eve.form("/welcome", &[("invitation", secret), ("name", name), ("password", PASSWORD)]);
+        (seen.location, eve)
+    };
+    // She is shut out: a link that she kept lets her in by no other name.
+    assert_eq!(ada.json("PATCH", &graces, &json!({"disabled": true})).0, 200);
+    let (location, mut eve) = welcome(&first, "Eve");
+    assert!(location.contains("wrong=gone"), "{location}");
+    assert_eq!((eve.get("/account").0, ada.get("/invitations").1), (401, json!([])));
+    // She is admin no more: nor does it make one.
+    let viewer = json!({"everywhere": "viewer"});
+    assert_eq!(ada.json("PATCH", &graces, &json!({"grants": viewer, "disabled": false})).0, 200);
+    assert_eq!(ada.get("/invitations").1[0]["grants"], viewer);
+    let (location, mut eve) = welcome(&second, "Eve");
+    assert_eq!((location.as_str(), &eve.get("/account").1["grants"]), ("/", &viewer));
+}
+
+#[test]
 fn a_session_is_made_anew_at_each_sign_in_and_the_former_one_is_worth_nothing() {
     let server = Server::start(&[]);
     let mut ada = person(&server, "Ada", "admin", &[]);

@@ -187,6 +187,7 @@ macro_rules! store_conformance {
             an_account_is_made_by_a_link_once
             a_name_belongs_to_one_account
             somebody_always_runs_the_installation
+            an_invitation_gives_no_more_than_who_made_it_may_do
             a_changed_password_ends_sessions
             tokens_are_listed_and_taken_back
         );

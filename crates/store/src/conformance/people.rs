@@ -99,6 +99,57 @@ pub async fn a_name_belongs_to_one_account(fixture: &dyn Fixture) {
     assert_eq!(names, ["Ada", "Grace"]);
 }
 
+/// It gives what its maker may do at that moment, and nothing when they are shut out; what it does not give stays in it.
+pub async fn an_invitation_gives_no_more_than_who_made_it_may_do(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let (ada, grace) = (made(&*store, "Ada", Role::Admin).await, made(&*store, "Grace", Role::Admin).await);
+    let expires_at = store.now().await.unwrap().plus_micros(600_000_000);
+    let invite = async |digit: &str, account, grants| {
+        let (sha256, invited_by) = (digit.repeat(64), "Grace".to_owned());
+        let new = NewInvitation { sha256, grants, invited_by, account, note: digit.to_owned(), expires_at };
+        store.invite(new, entry(Action::Invited)).await.unwrap();
+    };
+    let site: Grants = Grants::in_pipelines(Role::Builder, ["site".parse().unwrap()]);
+    invite("a", Some(grace.id), Grants::everywhere(Role::Admin)).await;
+    invite("b", Some(grace.id), site.clone()).await;
+    invite("c", None, Grants::everywhere(Role::Admin)).await;
+    let change = async |grants: Option<Grants>, disabled| {
+        let change = AccountChange { grants, disabled };
+        let done = store.change_account(grace.id, change, entry(Action::RoleChanged)).await.unwrap();
+        assert!(matches!(done, Changed::Done(_)), "{done:?}");
+    };
+    let create = async |digit: &str| {
+        let way = Way::Invitation(digit.repeat(64));
+        store.create_account(new(digit), way, entry(Action::AccountCreated)).await.unwrap()
+    };
+    // What is shown, listed and given is one.
+    let gives = async |digit: &str| {
+        let found = store.invitation(&digit.repeat(64)).await.unwrap();
+        let listed = store.invitations().await.unwrap().into_iter().find(|listed| listed.note == digit);
+        assert_eq!(listed, found);
+        found.map(|found| found.grants)
+    };
+    change(None, Some(true)).await;
+    for digit in ["a", "b"] {
+        assert_eq!((gives(digit).await, create(digit).await), (None, Made::NoLink), "{digit}: its maker is disabled");
+    }
+    // She gets a role elsewhere than one of them gives.
+    let other = Grants::in_pipelines(Role::Admin, ["other".parse().unwrap()]);
+    change(Some(other.clone()), Some(false)).await;
+    assert_eq!((gives("b").await, create("b").await), (None, Made::NoLink), "nothing of it is hers to give");
+    assert_eq!(gives("a").await, Some(other.clone()));
+    let Made::Done(less) = create("a").await else { panic!("it gives what she has") };
+    assert_eq!(less.grants, other);
+    assert_eq!(gives("a").await, None, "it is used up");
+    change(Some(Grants::everywhere(Role::Admin)), None).await;
+    assert_eq!(gives("b").await, Some(site), "what could not be given was not used up");
+    store.remove_account(grace.id, entry(Action::AccountRemoved)).await.unwrap();
+    assert_eq!((gives("b").await, create("b").await), (None, Made::NoLink));
+    let Made::Done(program) = create("c").await else { panic!("no account made it") };
+    assert_eq!(program.grants, Grants::everywhere(Role::Admin));
+    assert_eq!(store.account(ada.id).await.unwrap(), Some(ada));
+}
+
 /// The last admin is neither removed nor demoted nor disabled, however many try at once.
 pub async fn somebody_always_runs_the_installation(fixture: &dyn Fixture) {
     let store = fixture.open().await;

@@ -18,6 +18,7 @@ mod gateways;
 mod groups;
 mod hooks;
 mod insert;
+mod invitations;
 mod journal;
 mod kept;
 mod labels;

@@ -1,15 +1,15 @@
-//! Accounts and invitations in SQL. Tokens stand in [`super::tokens`].
+//! Accounts in SQL, and what is written with them. Tokens stand in [`super::tokens`], invitations in [`super::invitations`].
 
 use wire::{
-    AccountId, Timestamp,
-    account::{AccountView, InvitationView, SECRET_ID_DIGITS, TokenView},
+    AccountId,
+    account::{AccountView, InvitationView, TokenView},
     authority::{Grants, Role},
 };
 
 use super::{
     Details, SqlStore, audit,
     connection::{Connection, Row, query},
-    now,
+    invitations, now,
     rows::{self, bytes},
     tokens,
     writer::Rank,
@@ -25,8 +25,6 @@ use crate::{
 const ACCOUNT: &str = "SELECT id, name, password, grants, disabled, generation FROM accounts";
 /// Columns of [`account_view`].
 const VIEW: &str = "SELECT id, name, grants, disabled, created_at, signed_in_at FROM accounts";
-/// Columns of [`invitation`].
-const INVITATION: &str = "SELECT sha256, note, grants, invited_by, created_at, expires_at FROM invitations";
 
 impl<D: Details> People for SqlStore<D> {
     fn create_account(&self, new: NewAccount, way: Way, entry: NewEntry) -> Answer<'_, Made> {
@@ -182,18 +180,11 @@ impl<D: Details> People for SqlStore<D> {
     }
 
     fn invitations(&self) -> Answer<'_, Vec<InvitationView>> {
-        Box::pin(async move {
-            let sql = format!("{INVITATION} WHERE expires_at > {{now}} ORDER BY created_at DESC, sha256");
-            query(&sql).fetch_all(&mut self.reader().await?).await?.iter().map(invitation).collect()
-        })
+        Box::pin(async move { invitations::all(&mut self.reader().await?).await })
     }
 
     fn invitation<'a>(&'a self, sha256: &'a str) -> Answer<'a, Option<InvitationView>> {
-        Box::pin(async move {
-            let sql = format!("{INVITATION} WHERE sha256 = ? AND expires_at > {{now}}");
-            let found = query(&sql).bind(sha256).fetch_optional(&mut self.reader().await?).await?;
-            found.as_ref().map(invitation).transpose()
-        })
+        Box::pin(async move { invitations::find(&mut self.reader().await?, sha256).await })
     }
 
     fn revoke_invitation<'a>(&'a self, id: &'a str, entry: NewEntry) -> Answer<'a, bool> {
@@ -276,13 +267,10 @@ async fn create(connection: &mut Connection, new: &NewAccount, way: &Way, entry:
                 _ => return Ok(Made::NoLink),
             }
         }
-        Way::Invitation(sha256) => {
-            let used = query("DELETE FROM invitations WHERE sha256 = ? RETURNING expires_at, grants").bind(sha256);
-            match used.fetch_optional(&mut *connection).await? {
-                Some(row) if rows::time(&row, 0)? > now => rows::json(&row, 1)?,
-                _ => return Ok(Made::NoLink),
-            }
-        }
+        Way::Invitation(sha256) => match invitations::take(&mut *connection, sha256).await? {
+            Some(grants) => grants,
+            None => return Ok(Made::NoLink),
+        },
     };
     query(
         "INSERT INTO accounts (id, name, name_key, password, grants, runs, disabled, generation, created_at) \
@@ -360,18 +348,5 @@ fn account_view(row: &Row) -> Result<AccountView, StoreError> {
         disabled: rows::flag(row, 3)?,
         created_at: rows::time(row, 4)?,
         signed_in_at: rows::time_if(row, 5)?,
-    })
-}
-
-fn invitation(row: &Row) -> Result<InvitationView, StoreError> {
-    let sha256: &str = row.try_get(0)?;
-    let expires_at: Timestamp = rows::time(row, 5)?;
-    Ok(InvitationView {
-        id: sha256.chars().take(SECRET_ID_DIGITS).collect(),
-        note: row.try_get(1)?,
-        grants: rows::json(row, 2)?,
-        invited_by: row.try_get(3)?,
-        created_at: rows::time(row, 4)?,
-        expires_at,
     })
 }
