@@ -65,6 +65,13 @@ pub(crate) struct SignedIn {
     pub(crate) holder: Holder,
 }
 
+impl SignedIn {
+    /// See [`Authority::subject`].
+    pub(crate) fn subject(&self) -> String {
+        format!("session:{}", self.id)
+    }
+}
+
 /// What a request shows of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Credential {
@@ -79,7 +86,7 @@ impl Credential {
     pub(crate) fn subject(&self) -> String {
         match self {
             Self::Token(sha256) => format!("token:{}", &sha256[..sha256.len().min(16)]),
-            Self::Session(_, signed_in) => format!("session:{}", signed_in.id),
+            Self::Session(_, signed_in) => signed_in.subject(),
         }
     }
 }
@@ -91,6 +98,8 @@ struct Open {
     credential: Credential,
     authority: Authority,
     count: usize,
+    /// So many requests are about to let it go on under another row: it is looked at when it has.
+    moves: usize,
     ended: CancellationToken,
 }
 
@@ -141,6 +150,27 @@ impl Drop for Held {
                 open.remove(&self.subject);
             }
         }
+    }
+}
+
+/// See [`Access::moves`].
+pub(crate) struct Moves {
+    access: Arc<Access>,
+    subject: String,
+    /// Of what was open.
+    number: Option<u64>,
+}
+
+impl Drop for Moves {
+    fn drop(&mut self) {
+        {
+            let mut open = self.access.open();
+            let moved = open.get_mut(&self.subject).filter(|found| Some(found.number) == self.number);
+            let Some(found) = moved else { return };
+            found.moves -= 1;
+        }
+        // What was taken away meanwhile was not looked at.
+        self.access.due(Due::Subject(std::mem::take(&mut self.subject)));
     }
 }
 
@@ -207,12 +237,15 @@ impl Access {
             let mut open = self.open();
             let found = open.entry(subject.clone()).or_insert_with(|| Open {
                 number: self.opened.fetch_add(1, Ordering::Relaxed),
-                credential,
+                credential: credential.clone(),
                 authority: authority.clone(),
                 count: 0,
+                moves: 0,
                 ended: CancellationToken::new(),
             });
             found.count += 1;
+            // It has just been shown, and is good; the former one may be of a row that is gone.
+            found.credential = credential;
             if found.authority.grants() != authority.grants() {
                 // One of the two is out of date.
                 self.due(Due::Subject(subject.clone()));
@@ -223,6 +256,16 @@ impl Access {
             self.due(Due::Subject(subject.clone()));
         }
         Held { access: Arc::clone(self), subject, number, ended }
+    }
+
+    /// A session is about to go on under another row: until the answer is dropped, that its former row and its generation are
+    /// gone says nothing.
+    pub(crate) fn moves(self: &Arc<Self>, subject: &str) -> Moves {
+        let number = self.open().get_mut(subject).map(|found| {
+            found.moves += 1;
+            found.number
+        });
+        Moves { access: Arc::clone(self), subject: subject.to_owned(), number }
     }
 
     /// The session of a subject goes on under another row: what is open under it stays.

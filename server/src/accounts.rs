@@ -101,10 +101,12 @@ pub(crate) async fn change_password(
 
 /// The session that changed the password goes on; all others of the account have ended.
 pub(crate) fn password_changed(core: &Core, who: &Authority, credential: Credential) {
+    let Credential::Session(_, SignedIn { id: session, holder: Holder::Account { id: account, .. } }) = credential
+    else {
+        return;
+    };
     core.access.replace(&who.subject, credential);
-    if let Some(account) = who.account {
-        tell(core, AccessChanged::Account(account));
-    }
+    tell(core, AccessChanged::Password { account, session });
 }
 
 /// All accounts.

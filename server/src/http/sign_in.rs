@@ -126,6 +126,8 @@ pub(crate) async fn sign_in(
         Err(NotIn::Wait(wait)) => return limited(wait),
         Err(NotIn::Problem(problem)) => return Rejection(problem).into_response(),
     };
+    let goes_on = former.filter(|former| former.id == signed_in.id);
+    let _moves = goes_on.map(|former| core.access.moves(&former.subject()));
     if let Err(problem) = who::begin(&session, &signed_in).await {
         return Rejection(problem).into_response();
     }

@@ -236,9 +236,15 @@ fn a_session_is_made_anew_at_each_sign_in_and_the_former_one_is_worth_nothing() 
     let server = Server::start(&[]);
     let mut ada = person(&server, "Ada", "admin", &[]);
     let former = ada.cookie.clone();
-    let first = connect(&server, As::Cookie(&former), Some(&server.url)).unwrap();
+    let mut first = connect(&server, As::Cookie(&former), Some(&server.url)).unwrap();
     assert_eq!(ada.sign_in("ada", PASSWORD).location, "/");
     assert_ne!(ada.cookie, former);
+    // Another tab of the browser goes on: its session has another row, and has not ended.
+    let (_, own) = ada.get("/account");
+    let path = format!("/accounts/{}", own["account"].as_str().unwrap());
+    assert_eq!(ada.json("PATCH", &path, &json!({"grants": own["grants"]})).0, 200, "it is looked at");
+    first.send(&json!({"type": "ping"}));
+    assert_eq!(first.frame()["type"], "pong");
     assert_eq!(connect(&server, As::Cookie(&former), Some(&server.url)).err(), Some(401));
     // Another person takes the browser over: what the former one has open ends.
     account(server.data_dir(), "Grace", "viewer", &[]);
