@@ -3,7 +3,7 @@
 
 use broker::BoxFuture;
 use wire::{
-    ClientId, Position, Topic,
+    Callback, ClientId, Position, Topic,
     frame::{ResumeOutcome, Resumed},
 };
 
@@ -11,6 +11,7 @@ use crate::{
     attach::FIRST_EPOCH,
     desk::MayWatch,
     frames,
+    receipts::Unacknowledged,
     send_queue::Tag,
     socket::SocketId,
     worker::{Event, Worker},
@@ -24,6 +25,8 @@ pub(crate) enum Then {
     Follow { client: ClientId, position: Option<Position> },
     /// The topic is addressed to the client, who hears nothing of it until then.
     Hear,
+    /// A callback tells the end of the topic's build: it is handed over, or else taken as received.
+    Hand(Box<(Callback, Unacknowledged)>),
 }
 
 impl Worker {
@@ -38,6 +41,10 @@ impl Worker {
 
     /// Goes on with `then` when the desk has answered.
     pub(crate) fn wait_for(&mut self, id: SocketId, topic: Topic, asked: BoxFuture<'static, bool>, then: Then) {
+        if matches!(then, Then::Hand(_)) {
+            // It waits for its receipt like any other callback, and is none of the socket's topics.
+            return self.ask(id, None, asked, then);
+        }
         let max = self.context.config.limits.topics_per_socket_max;
         let Some(socket) = self.sockets.get_mut(&id) else { return };
         if socket.judging.len() >= max {
@@ -47,6 +54,10 @@ impl Worker {
         let number = socket.judged;
         socket.judged += 1;
         socket.judging.insert(number, topic);
+        self.ask(id, Some(number), asked, then);
+    }
+
+    fn ask(&self, id: SocketId, number: Option<u64>, asked: BoxFuture<'static, bool>, then: Then) {
         let reports = self.reports.clone();
         tokio::spawn(async move {
             // A desk that panics lets nobody watch.
@@ -57,8 +68,12 @@ impl Worker {
     }
 
     /// The desk has answered.
-    pub(crate) fn judged(&mut self, id: SocketId, number: u64, may: bool, then: Then) {
-        let waited = self.sockets.get_mut(&id).and_then(|socket| socket.judging.remove(&number));
+    pub(crate) fn judged(&mut self, id: SocketId, number: Option<u64>, may: bool, then: Then) {
+        if let Then::Hand(handed) = then {
+            let (callback, waiting) = *handed;
+            return if may { self.send(id, &callback, waiting) } else { self.ack(waiting.ticket) };
+        }
+        let waited = self.sockets.get_mut(&id).zip(number).and_then(|(socket, number)| socket.judging.remove(&number));
         if let Some(topic) = waited {
             self.known(id, topic, may, then);
         }
@@ -69,7 +84,7 @@ impl Worker {
             Then::Watch { position, epoch, name } if may => self.watch_allowed(id, topic, position, epoch, name),
             Then::Follow { client, position } if may => self.follow_allowed(id, client, topic, position),
             Then::Hear if may => self.hear(id, topic),
-            Then::Hear => {}
+            Then::Hear | Then::Hand(_) => {}
             Then::Watch { name, .. } => self.forbidden(id, name, topic),
             Then::Follow { .. } => self.forbidden(id, None, topic),
         }

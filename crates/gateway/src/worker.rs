@@ -82,7 +82,7 @@ pub(crate) enum Event {
     /// The desk named the jobs of a build that a returning client watched.
     JobsOf { socket: SocketId, jobs: Vec<JobOf> },
     /// The desk said whether a socket may watch what it wished to.
-    Judged { socket: SocketId, number: u64, may: bool, then: Then },
+    Judged { socket: SocketId, number: Option<u64>, may: bool, then: Then },
     /// Time to forget who is gone for long.
     Forget,
     /// For tests: the loop panics.
