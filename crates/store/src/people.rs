@@ -137,7 +137,7 @@ pub trait People: Send + Sync + 'static {
     fn invitation<'a>(&'a self, sha256: &'a str) -> Answer<'a, Option<InvitationView>>;
     /// Takes one back, by its id. Whether there was one.
     fn revoke_invitation<'a>(&'a self, id: &'a str, entry: NewEntry) -> Answer<'a, bool>;
-    /// Whether a sign-in link can still be used; it is not used up.
+    /// Whether a sign-in link can still be used, which none can once there is an account; it is not used up.
     fn sign_in_link<'a>(&'a self, sha256: &'a str) -> Answer<'a, bool>;
 
     /// Writes a new token.

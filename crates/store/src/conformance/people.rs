@@ -54,6 +54,10 @@ pub async fn an_account_is_made_by_a_link_once(fixture: &dyn Fixture) {
     assert_eq!(accounts[0].grants, Grants::everywhere(Role::Admin));
     assert!(!store.sign_in_link("second").await.unwrap(), "there is somebody who may invite others");
     assert_eq!(create("late", Way::Link("second".to_owned())).await.unwrap(), Made::NoLink);
+    // Nor any that a start writes which saw nobody a moment ago.
+    store.put_sign_in_link("third", late).await.unwrap();
+    assert!(!store.sign_in_link("third").await.unwrap());
+    assert_eq!(create("later", Way::Link("third".to_owned())).await.unwrap(), Made::NoLink);
     assert_eq!(actions(&*store).await, [Action::AccountCreated], "those who came too late made nothing");
     let store = fixture.after_kill().await;
     assert!(store.has_account().await.unwrap() && store.has_anybody().await.unwrap());

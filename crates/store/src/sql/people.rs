@@ -44,10 +44,7 @@ impl<D: Details> People for SqlStore<D> {
     }
 
     fn has_account(&self) -> Answer<'_, bool> {
-        Box::pin(async move {
-            let asked = "SELECT 1 FROM accounts LIMIT 1";
-            Ok(query(asked).fetch_optional(&mut self.reader().await?).await?.is_some())
-        })
+        Box::pin(async move { anybody(&mut self.reader().await?).await })
     }
 
     fn account(&self, id: AccountId) -> Answer<'_, Option<Account>> {
@@ -203,7 +200,9 @@ impl<D: Details> People for SqlStore<D> {
 
     fn sign_in_link<'a>(&'a self, sha256: &'a str) -> Answer<'a, bool> {
         Box::pin(async move {
-            let asked = query("SELECT 1 FROM sign_in_links WHERE sha256 = ? AND expires_at > {now}").bind(sha256);
+            let asked = "SELECT 1 FROM sign_in_links WHERE sha256 = ? AND expires_at > {now} \
+                         AND NOT EXISTS (SELECT 1 FROM accounts)";
+            let asked = query(asked).bind(sha256);
             Ok(asked.fetch_optional(&mut self.reader().await?).await?.is_some())
         })
     }
@@ -260,6 +259,8 @@ async fn create(connection: &mut Connection, new: &NewAccount, way: &Way, entry:
     let now = now(&mut *connection).await?;
     let grants = match way {
         Way::Machine(grants) => grants.clone(),
+        // It is for the first one: a start that saw nobody may write a link when there is somebody.
+        Way::Link(_) if anybody(&mut *connection).await? => return Ok(Made::NoLink),
         Way::Link(sha256) => {
             let used = query("DELETE FROM sign_in_links WHERE sha256 = ? RETURNING expires_at").bind(sha256);
             match used.fetch_optional(&mut *connection).await? {
@@ -291,6 +292,11 @@ async fn create(connection: &mut Connection, new: &NewAccount, way: &Way, entry:
     audit::insert(connection, &NewEntry { account: Some(new.id), name: new.name.clone(), ..entry }).await?;
     let (id, name, password) = (new.id, new.name.clone(), new.password.clone());
     Ok(Made::Done(Box::new(Account { id, name, password, grants, disabled: false, generation: 0 })))
+}
+
+/// Whether there is any account.
+async fn anybody(connection: &mut Connection) -> Result<bool, StoreError> {
+    Ok(query("SELECT 1 FROM accounts LIMIT 1").fetch_optional(connection).await?.is_some())
 }
 
 async fn find(connection: &mut Connection, id: AccountId) -> Result<Option<Account>, StoreError> {
