@@ -152,6 +152,7 @@ macro_rules! store_conformance {
         );
         $crate::store_conformance!(@ $fixture, search:
             search_finds_lines_by_words_phrases_and_prefixes
+            search_tells_nothing_of_what_may_not_be_seen
             search_finds_builds_by_what_is_known_of_them
             search_tells_pages_that_new_builds_do_not_move
             search_finds_all_attempts_of_a_job
