@@ -76,7 +76,7 @@ test("the page of a long log", async ({ page, api }) => {
         seen = true;
         later(() => (marks.painted = performance.now()));
       }
-      if (!taken && document.querySelector(".log:not(.still) .row:not(.absent)") !== null) {
+      if (!taken && document.querySelector(".log:not(.still) .row:not(.unread)") !== null) {
         taken = true;
         later(() => (marks.live = performance.now()));
       }
@@ -92,7 +92,7 @@ test("the page of a long log", async ({ page, api }) => {
     await page.goto(`/builds/${build}`, { waitUntil: "commit" });
     await page.locator(".log .row").first().waitFor();
     driven.push(Date.now() - started);
-    await row(page, 0).and(page.locator(".log:not(.still) .row:not(.absent)")).waitFor();
+    await row(page, 0).and(page.locator(".log:not(.still) .row:not(.unread)")).waitFor();
     const at = async (name: "painted" | "live") => {
       const mark = await page.waitForFunction((name) => (window as unknown as { marks: Record<string, number> }).marks[name], name);
       return (await mark.jsonValue()) as number;

@@ -1,6 +1,7 @@
 //! What pages read: server functions over the [`Backend`] that the server provides with the request's authority.
 //! Writes and ranges of logs go over the public interface instead (`rest`).
 
+pub mod admin;
 pub mod people;
 
 use leptos::prelude::*;
@@ -19,7 +20,10 @@ use wire::{
     audit::{AuditEntry, AuditQuery},
     dead_letter::DeadLettersPage,
     group::GroupView,
+    hook::HookView,
+    pipeline::OnSpec,
     search::SearchQuery,
+    secret::SecretsView,
     statistics::StatsView,
     view::InstallationView,
 };
@@ -81,6 +85,12 @@ pub trait Backend: Send + Sync {
     fn tokens(&self) -> BoxFuture<'_, Result<Vec<TokenView>, Problem>>;
     /// The audit log, the newest entry first.
     fn audit(&self, query: AuditQuery) -> BoxFuture<'_, Result<Vec<AuditEntry>, Problem>>;
+    /// Secrets of a pipeline, or of the installation, without their values.
+    fn secrets(&self, pipeline: Option<PipelineName>) -> BoxFuture<'_, Result<SecretsView, Problem>>;
+    /// Hooks of a pipeline.
+    fn hooks(&self, pipeline: PipelineName) -> BoxFuture<'_, Result<Vec<HookView>, Problem>>;
+    /// What of the deliveries to its hooks a pipeline builds.
+    fn built_on(&self, pipeline: PipelineName) -> BoxFuture<'_, Result<Option<OnSpec>, Problem>>;
     /// What is found in all logs and builds.
     fn search(&self, query: SearchQuery) -> BoxFuture<'_, Result<SearchPage, Problem>>;
 }
@@ -335,7 +345,10 @@ pub async fn read_search(
         let query = SearchQuery { q: searched.q.clone(), pipeline, before, ..SearchQuery::default() };
         match backend.search(query).await {
             Ok(found) => {
-                searched.older = found.next.as_ref().map(|next| older(&searched, next));
+                searched.older = found.next.as_ref().map(|next| {
+                    let same = [("q", searched.q.as_str()), ("pipeline", searched.pipeline.as_str())];
+                    address("/search", same.into_iter().chain([("before", next.as_str())]))
+                });
                 searched.found = Some(found);
             }
             // What is wrong with the words is told beside them.
@@ -346,21 +359,38 @@ pub async fn read_search(
     stamped(searched)
 }
 
-/// The address of the same search behind a place.
+/// An address with parameters; those that are empty are left out.
 #[cfg(feature = "ssr")]
-fn older(searched: &Searched, next: &str) -> String {
+fn address<'a>(path: &str, parameters: impl Iterator<Item = (&'a str, &'a str)>) -> String {
     use std::fmt::Write as _;
-    let mut address = "/search?q=".to_owned();
-    for byte in searched.q.bytes() {
-        // Writing to a text does not fail.
-        let _ = if byte.is_ascii_alphanumeric() {
-            write!(address, "{}", char::from(byte))
-        } else {
-            write!(address, "%{byte:02X}")
-        };
+    let mut address = path.to_owned();
+    for (name, value) in parameters.filter(|(_, value)| !value.is_empty()) {
+        address.push(if address.contains('?') { '&' } else { '?' });
+        address += name;
+        address.push('=');
+        for byte in value.bytes() {
+            // Writing to a text does not fail.
+            let _ = if byte.is_ascii_alphanumeric() || byte == b'_' {
+                write!(address, "{}", char::from(byte))
+            } else {
+                write!(address, "%{byte:02X}")
+            };
+        }
     }
-    if !searched.pipeline.is_empty() {
-        address += &format!("&pipeline={}", searched.pipeline);
+    address
+}
+
+#[cfg(all(test, feature = "ssr"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_names_what_is_asked_and_nothing_that_is_not() {
+        let of = |parameters: &[(&'static str, &'static str)]| address("/audit", parameters.iter().copied());
+        assert_eq!(
+            of(&[("name", "Ada & Eve"), ("action", ""), ("before", "12")]),
+            "/audit?name=Ada%20%26%20Eve&before=12"
+        );
+        assert_eq!(of(&[("name", "")]), "/audit");
     }
-    format!("{address}&before={next}")
 }

@@ -124,6 +124,7 @@ pub fn App() -> impl IntoView {
                     <Route path=path!("/account") view=Page::Account ssr=SsrMode::Async/>
                     <Route path=path!("/people") view=Page::People ssr=SsrMode::Async/>
                     <Route path=path!("/tokens") view=Page::Tokens ssr=SsrMode::Async/>
+                    <Route path=path!("/secrets") view=Page::Secrets ssr=SsrMode::Async/>
                     <Route path=path!("/audit") view=Page::Audit ssr=SsrMode::Async/>
                     <Route path=path!("/sign-in") view=Page::SignIn ssr=SsrMode::Async/>
                     <Route path=path!("/welcome") view=Page::Welcome ssr=SsrMode::Async/>

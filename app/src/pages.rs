@@ -13,6 +13,7 @@ pub mod not_found;
 pub mod people;
 pub mod pipeline;
 pub mod search;
+pub mod secrets;
 pub mod sign_in;
 pub mod tokens;
 pub mod welcome;

@@ -7,14 +7,15 @@ use leptos::{
     wasm_split::{SplitLoaderError, wasm_split},
 };
 use leptos_router::ChooseView;
+use wire::PipelineName;
 
 use crate::{
-    components::at_once::AtOnce,
+    components::{at_once::AtOnce, pipeline_admin::PipelineAdmin},
     pages::{
         account::AccountRoute, audit::AuditRoute, build::BuildRoute, dead_letters::DeadLettersRoute,
         executors::ExecutorsRoute, gateways::GatewaysRoute, groups::GroupsRoute, new_pipeline::NewPipelineRoute,
-        people::PeopleRoute, pipeline::PipelineRoute, search::SearchRoute, sign_in::SignInRoute, tokens::TokensRoute,
-        welcome::WelcomeRoute,
+        people::PeopleRoute, pipeline::PipelineRoute, search::SearchRoute, secrets::SecretsRoute, sign_in::SignInRoute,
+        tokens::TokensRoute, welcome::WelcomeRoute,
     },
 };
 
@@ -42,7 +43,7 @@ impl Part {
             "builds" => Some(Part::Build),
             "pipelines" => Some(Part::Pipeline),
             "executors" | "gateways" | "groups" | "dead-letters" | "search" => Some(Part::Processes),
-            "account" | "people" | "tokens" | "audit" | "sign-in" | "welcome" => Some(Part::People),
+            "account" | "people" | "tokens" | "secrets" | "audit" | "sign-in" | "welcome" => Some(Part::People),
             _ => None,
         }
     }
@@ -83,6 +84,7 @@ pub(crate) enum Page {
     Account,
     People,
     Tokens,
+    Secrets,
     Audit,
     SignIn,
     Welcome,
@@ -94,7 +96,13 @@ impl Page {
             Page::Build => Part::Build,
             Page::Pipeline | Page::NewPipeline => Part::Pipeline,
             Page::Executors | Page::Gateways | Page::Groups | Page::DeadLetters | Page::Search => Part::Processes,
-            Page::Account | Page::People | Page::Tokens | Page::Audit | Page::SignIn | Page::Welcome => Part::People,
+            Page::Account
+            | Page::People
+            | Page::Tokens
+            | Page::Secrets
+            | Page::Audit
+            | Page::SignIn
+            | Page::Welcome => Part::People,
         }
     }
 }
@@ -105,7 +113,7 @@ impl ChooseView for Page {
             Part::Build => build().await,
             Part::Pipeline => pipeline(self).await,
             Part::Processes => processes(self).await,
-            Part::People => people(self).await,
+            Part::People => people(OfPeople::Page(self)).await,
         };
         shown.unwrap_or_else(|_| AtOnce(NotLoaded()).into_any())
     }
@@ -114,6 +122,17 @@ impl ChooseView for Page {
         // Whoever chooses it learns of the failure, after another try.
         let _ = self.part().load().await;
     }
+}
+
+/// What the part of people shows: a page, or what only admins see of a pipeline.
+enum OfPeople {
+    Page(Page),
+    PipelineAdmin(PipelineName),
+}
+
+/// The secrets and hooks of a pipeline, below its page.
+pub(crate) async fn pipeline_admin(name: PipelineName) -> AnyView {
+    people(OfPeople::PipelineAdmin(name)).await.unwrap_or_else(|_| AtOnce(NotLoaded()).into_any())
 }
 
 // One function for each part: what has been loaded is known to the function that it was loaded for.
@@ -143,12 +162,17 @@ fn processes(page: Page) -> Result<AnyView, SplitLoaderError> {
 }
 
 #[wasm_split(people, wasm_split_path = leptos::wasm_split, preload(load_people), fallible)]
-fn people(page: Page) -> Result<AnyView, SplitLoaderError> {
+fn people(shown: OfPeople) -> Result<AnyView, SplitLoaderError> {
+    let page = match shown {
+        OfPeople::Page(page) => page,
+        OfPeople::PipelineAdmin(name) => return Ok(AtOnce(view! { <PipelineAdmin name/> }).into_any()),
+    };
     Ok(match page {
         Page::SignIn => AtOnce(SignInRoute()).into_any(),
         Page::Welcome => AtOnce(WelcomeRoute()).into_any(),
         Page::People => AtOnce(PeopleRoute()).into_any(),
         Page::Tokens => AtOnce(TokensRoute()).into_any(),
+        Page::Secrets => AtOnce(SecretsRoute()).into_any(),
         Page::Audit => AtOnce(AuditRoute()).into_any(),
         _ => AtOnce(AccountRoute()).into_any(),
     })

@@ -1,5 +1,6 @@
 //! Writes, and ranges of logs, over the public interface `/api/v1`. Every failure is a [`Problem`].
 
+pub mod admin;
 pub mod people;
 
 use serde::Serialize;

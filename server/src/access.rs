@@ -19,7 +19,7 @@ use broker::{
     topology::{self, Exchange},
 };
 use serde::{Deserialize, Serialize};
-use store::{Store, StoreError};
+use store::{Store, StoreError, people::Account};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -343,7 +343,8 @@ async fn find(store: &Arc<dyn Store>, credential: &Credential) -> Result<Option<
         Credential::Session(_, SignedIn { holder: Holder::Account { id, generation }, .. }) => {
             let found = store.account(*id).await?;
             let account = found.filter(|account| !account.disabled && account.generation == *generation);
-            Ok(account.map(|account| Authority::new(subject, Some(account.id), account.name, account.grants)))
+            let of = |account: Account| Authority::new(subject, Some(account.id), account.name, account.grants);
+            Ok(account.map(|account| of(account).of_person()))
         }
     }
 }

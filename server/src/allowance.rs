@@ -85,17 +85,23 @@ pub(crate) struct Share {
 impl Share {
     /// So many bytes more have come, or are going to.
     pub(crate) fn take(&mut self, bytes: u64) -> Result<(), Problem> {
-        self.check(bytes)?;
-        self.bytes += bytes;
-        if let Some(used) = self.allowance.table().by_job.get_mut(&self.job).filter(|used| used.attempt == self.attempt)
-        {
+        let mut table = self.allowance.table();
+        // Counted under the lock that they were checked under: another file of the attempt may come at this moment.
+        if let Some(used) = self.room(&mut table, bytes)? {
             used.bytes = used.bytes.saturating_add(bytes);
         }
+        drop(table);
+        self.bytes += bytes;
         Ok(())
     }
 
     /// Refuses what says itself that it is too large.
     pub(crate) fn check(&self, bytes: u64) -> Result<(), Problem> {
+        self.room(&mut self.allowance.table(), bytes).map(|_| ())
+    }
+
+    /// What the attempt has used, if it is still counted and so many bytes more are allowed.
+    fn room<'t>(&self, table: &'t mut Table, bytes: u64) -> Result<Option<&'t mut Used>, Problem> {
         let Allowance { file_max, all_max, .. } = *self.allowance;
         if self.bytes.saturating_add(bytes) > file_max {
             let limit = Size(file_max);
@@ -103,15 +109,14 @@ impl Share {
                 "The file is longer than {limit}, which is the limit (`--artifact-limit`)."
             )));
         }
-        let table = self.allowance.table();
-        let used = table.by_job.get(&self.job).filter(|used| used.attempt == self.attempt).map_or(0, |used| used.bytes);
-        if used.saturating_add(bytes) > all_max {
+        let used = table.by_job.get_mut(&self.job).filter(|used| used.attempt == self.attempt);
+        if used.as_ref().map_or(0, |used| used.bytes).saturating_add(bytes) > all_max {
             let limit = Size(all_max);
             return Err(too_large(format!(
                 "The files of this attempt are together longer than {limit}, which is the limit (`--job-artifacts-limit`)."
             )));
         }
-        Ok(())
+        Ok(used)
     }
 
     /// The file is whole.
@@ -171,6 +176,26 @@ mod tests {
             0,
             "a former attempt gives nothing back to the present one"
         );
+    }
+
+    #[test]
+    fn of_two_files_that_come_at_one_moment_only_one_gets_the_last_of_it() {
+        let allowance = Allowance::new(100, 100);
+        for n in 0..2000 {
+            let begin = std::sync::Barrier::new(2);
+            let took = std::thread::scope(|scope| {
+                let side = || {
+                    let mut share = allowance.begin(job(n), 1).unwrap();
+                    begin.wait();
+                    let took = share.take(60).is_ok();
+                    share.keep();
+                    took
+                };
+                let other = scope.spawn(side);
+                [side(), other.join().unwrap()]
+            });
+            assert_eq!(took.iter().filter(|took| **took).count(), 1, "round {n}");
+        }
     }
 
     #[test]

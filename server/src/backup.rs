@@ -18,10 +18,11 @@ use std::{
 };
 
 use clap::Args;
-use store::{Kept as _, Payloads as _, sqlite};
-use wire::{ArtifactId, JobId, PayloadId, Timestamp};
+use store::{Kept as _, Payloads as _, audit::NewEntry, sqlite};
+use wire::{ArtifactId, JobId, PayloadId, Timestamp, audit::Action};
 
 use crate::{
+    backend::open_store_beside,
     config::{
         backend::{self, StoreChoice},
         data_dir::DataDir,
@@ -64,6 +65,23 @@ pub(crate) struct BackupOptions {
 
 /// `stepcast backup FILE`
 pub(crate) async fn run(options: BackupOptions) -> Result<(), String> {
+    write(&options).await?;
+    // The file is there in any case: what cannot be noted is said, and fails nothing.
+    if let Err(reason) = note(&options).await {
+        eprintln!("the backup is whole, and is not in the audit log: {reason}");
+    }
+    Ok(())
+}
+
+/// Tells the audit log of the installation, not the one in the file.
+async fn note(options: &BackupOptions) -> Result<(), String> {
+    let store = open_store_beside(&options.store, &DataDir::existing(&options.data_dir)?).await?;
+    let name = options.file.file_name().unwrap_or_default().to_string_lossy();
+    let entry = NewEntry::by_machine(Action::BackedUp).detail(format!("Into {name}."));
+    store.note(entry).await.map_err(|failure| failure.to_string())
+}
+
+async fn write(options: &BackupOptions) -> Result<(), String> {
     let file = &options.file;
     if options.store != StoreChoice::Sqlite {
         return Err(

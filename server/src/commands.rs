@@ -27,11 +27,11 @@ use wire::{
     command::{Retry, Trigger},
     dead_letter::{Cause, DeadLetterState, DeadLetterView},
     reply::ReplyView,
+    trigger::{Pushed, TriggeredBy},
     view::{BuildSummary, State},
 };
 
 use crate::{
-    accounts::note,
     core::Core,
     payloads,
     places::need_of_build,
@@ -100,23 +100,38 @@ pub(crate) async fn trigger(
     let idempotency = idempotency_key.map(|key| idempotency(key, trigger)).transpose()?;
     let noted = NewEntry::by(who, Action::BuildTriggered);
     let made = BuildId(Uuid::now_v7());
-    let (id, summary) = start(core, who, name, trigger, (idempotency, None), noted, made).await?;
+    let (id, summary) = start(core, who, name, trigger, Key::Idempotency(idempotency), noted, made).await?;
     summary.ok_or_else(|| not_found("build", id))
 }
 
-/// Starts the build that a delivery asks for; gives the one that it was given before, and says so. `detail` tells of what.
+/// Starts the build that a delivery asks for; gives the one that it was given before, and says so. `detail` tells of what,
+/// for the audit log.
 pub(crate) async fn trigger_by_hook(
     core: &Core,
     who: &Authority,
     name: &PipelineName,
     trigger: &Trigger,
-    delivery: Delivery,
+    (delivery, pushed): (Delivery, Pushed),
     detail: String,
 ) -> Result<(BuildId, bool), Problem> {
     let noted = NewEntry { detail: Some(detail), ..NewEntry::by(who, Action::BuildTriggered) };
     let made = BuildId(Uuid::now_v7());
-    let (id, _) = start(core, who, name, trigger, (None, Some(delivery)), noted, made).await?;
+    let (id, _) = start(core, who, name, trigger, Key::Delivery(delivery, pushed), noted, made).await?;
     Ok((id, id != made))
+}
+
+/// What a trigger is known by when it comes again.
+enum Key {
+    /// A key that its sender chose, if any.
+    Idempotency(Option<Idempotency>),
+    /// A delivery, and what it tells.
+    Delivery(Delivery, Pushed),
+}
+
+/// Whoever is no hook is a person who has signed in, or has a token.
+fn triggered_by(who: &Authority) -> TriggeredBy {
+    let name = who.name.clone();
+    if who.is_person { TriggeredBy::Person { name } } else { TriggeredBy::Token { name } }
 }
 
 /// Starts a build under this id, or gives the one that was started before, which may be deleted meanwhile.
@@ -125,7 +140,7 @@ async fn start(
     who: &Authority,
     name: &PipelineName,
     trigger: &Trigger,
-    (idempotency, delivery): (Option<Idempotency>, Option<Delivery>),
+    key: Key,
     entry: NewEntry,
     id: BuildId,
 ) -> Result<(BuildId, Option<BuildSummary>), Problem> {
@@ -143,7 +158,12 @@ async fn start(
     }
     let Wanted { socket, told } = wanted(who, trigger, &core.webhook_destinations)?;
     let settled = payloads::settled(core, &spec, trigger).await?;
-    let (build, mut announcements) = plan::plan(&spec, &settled, id, socket)?;
+    let (mut build, mut announcements) = plan::plan(&spec, &settled, id, socket)?;
+    let (idempotency, delivery, by) = match key {
+        Key::Idempotency(idempotency) => (idempotency, None, triggered_by(who)),
+        Key::Delivery(delivery, pushed) => (None, Some(delivery), TriggeredBy::Hook(pushed)),
+    };
+    build.triggered_by = Some(Box::new(by));
     announcements.push(noted(entry));
     let created = core
         .store
@@ -218,12 +238,23 @@ pub(crate) async fn cancel(core: &Core, who: &Authority, build: BuildId) -> Resu
 /// Runs a finished build again, or what of it did not succeed.
 pub(crate) async fn retry(core: &Core, who: &Authority, build: BuildId, retry: Retry) -> Result<BuildSummary, Problem> {
     need_of_build(core, who, build, |pipeline| Need::Build(pipeline)).await?;
+    retry_noting(core, who, build, retry, vec![NewEntry::by(who, Action::BuildRetried)]).await
+}
+
+/// As [`retry`], by who was found to be allowed to, with these entries of the audit log.
+async fn retry_noting(
+    core: &Core,
+    who: &Authority,
+    build: BuildId,
+    retry: Retry,
+    entries: Vec<NewEntry>,
+) -> Result<BuildSummary, Problem> {
     core.room.check()?;
-    let (by, entry) = (who.subject.clone(), NewEntry::by(who, Action::BuildRetried));
+    let by = who.subject.clone();
     let decide = move |build: &mut store::model::Build, now| {
         let mut announcements = graph::retry(build, retry.failed_only, now)?;
         announcements.push(Announcement::TakenUp { by: by.clone() });
-        announcements.push(noted(entry.clone()));
+        announcements.extend(entries.iter().cloned().map(noted));
         Ok(announcements)
     };
     let changed = core.store.change_build(build, Box::new(decide)).await;
@@ -236,7 +267,9 @@ pub(crate) async fn delete(core: &Core, who: &Authority, id: BuildId) -> Result<
     let build = core.store.load_build(id).await.map_err(store_problem)?.ok_or_else(|| not_found("build", id))?;
     let until = Instant::now() + RECORD_PATIENCE;
     loop {
-        let sentence = match core.store.delete_build(id).await.map_err(store_problem)? {
+        let entry = NewEntry::by(who, Action::BuildDeleted).pipeline(&build.pipeline).build(id);
+        let entry = entry.detail(format!("Build {} of {}.", build.number, build.pipeline));
+        let sentence = match core.store.delete_build(id, Some(entry)).await.map_err(store_problem)? {
             Deletion::Done => break,
             Deletion::NoBuild => return Err(not_found("build", id)),
             Deletion::Unfinished => "It is not finished: cancel it first, or wait for its end.",
@@ -251,8 +284,7 @@ pub(crate) async fn delete(core: &Core, who: &Authority, id: BuildId) -> Result<
     tracing::info!(build = %id, pipeline = %build.pipeline, number = build.number, by = who.subject, "a build was deleted");
     core.deleted.notify_one();
     retention::tell(&*core.broker, &build.pipeline);
-    let entry = NewEntry::by(who, Action::BuildDeleted).pipeline(&build.pipeline).build(id);
-    note(core, entry.detail(format!("Build {} of {}.", build.number, build.pipeline))).await
+    Ok(())
 }
 
 /// Who asked for a build says that its result arrived. Again changes nothing.
@@ -275,9 +307,9 @@ pub(crate) async fn acknowledge(core: &Core, who: &Authority, id: BuildId) -> Re
 /// Tells the result of a build once more, now. Gives how it stands then.
 pub(crate) async fn try_reply_now(core: &Core, who: &Authority, id: BuildId) -> Result<ReplyView, Problem> {
     let pipeline = need_of_build(core, who, id, |pipeline| Need::Build(pipeline)).await?;
-    let sentence = match core.store.try_reply_now(id).await.map_err(store_problem)? {
+    let entry = NewEntry::by(who, Action::ReplyTried).pipeline(&pipeline).build(id);
+    let sentence = match core.store.try_reply_now(id, entry).await.map_err(store_problem)? {
         TryNow::Due => {
-            note(core, NewEntry::by(who, Action::ReplyTried).pipeline(&pipeline).build(id)).await?;
             tracing::info!(build = %id, by = who.subject, "a result is told once more");
             core.hub.changed();
             let reply = core.store.reply(id).await.map_err(store_problem)?;
@@ -300,17 +332,19 @@ pub(crate) async fn retry_dead_letter(
     who.need(Need::Run)?;
     core.room.check()?;
     let letter = open_letter(core, id).await?;
+    let entry = about_letter(who, Action::DeadLetterRetried, &letter);
     match (letter.view.cause, letter.view.build) {
         (Cause::JobLost, Some(build)) => {
-            retry(core, who, build, Retry { failed_only: true }).await?;
+            need_of_build(core, who, build, |pipeline| Need::Build(pipeline)).await?;
+            let entries = vec![NewEntry::by(who, Action::BuildRetried), entry];
+            retry_noting(core, who, build, Retry { failed_only: true }, entries).await?;
         }
         _ => {
-            let retried = dead_letters::retry(&*core.broker, &*core.store, &letter, &who.subject).await;
+            let retried = dead_letters::retry(&*core.broker, &*core.store, &letter, &who.subject, entry).await;
             retried.map_err(retry_problem)?;
         }
     }
     tracing::info!(letter = %id, by = who.subject, "a dead letter was retried");
-    note(core, about_letter(who, Action::DeadLetterRetried, &letter)).await?;
     core.hub.changed();
     Ok(whole_dead_letter(core, id).await?.view)
 }
@@ -323,13 +357,13 @@ pub(crate) async fn discard_dead_letter(
 ) -> Result<DeadLetterView, Problem> {
     who.need(Need::Run)?;
     let letter = open_letter(core, id).await?;
-    let settled = core.store.settle_dead_letter(&letter, Settled::Discarded, &who.subject).await;
+    let entry = about_letter(who, Action::DeadLetterDiscarded, &letter);
+    let settled = core.store.settle_dead_letter(&letter, Settled::Discarded, &who.subject, entry).await;
     if !settled.map_err(store_problem)? {
         let sentence = "It died again, or somebody else decided, while this was asked: look at it once more.";
         return Err(Problem::new(409, "Not possible now", sentence));
     }
     tracing::info!(letter = %id, by = who.subject, "a dead letter was discarded");
-    note(core, about_letter(who, Action::DeadLetterDiscarded, &letter)).await?;
     core.hub.changed();
     Ok(whole_dead_letter(core, id).await?.view)
 }

@@ -16,7 +16,7 @@ use wire::{
     mac::InstallationKey,
 };
 
-use crate::{accounts::note, core::Core, queries::store_problem, turn::Turns};
+use crate::{core::Core, queries::store_problem, turn::Turns};
 
 /// What a group is made of.
 #[derive(Clone)]
@@ -105,11 +105,11 @@ pub(crate) async fn change(core: &Core, who: &Authority, group: &str, change: Ch
         let sentence = "The recorder cannot be rebuilt: what it keeps is the record itself, from which the other groups are rebuilt.";
         return Err(Problem::new(409, "Not possible", sentence));
     }
-    core.store.change_group(group, change).await.map_err(store_problem)?;
     let action = match change {
         Change::Pause => Action::GroupPaused,
         Change::Resume => Action::GroupResumed,
         Change::Rebuild => Action::GroupRebuilt,
     };
-    note(core, NewEntry::by(who, action).detail(format!("The group {group}."))).await
+    let entry = NewEntry::by(who, action).detail(format!("The group {group}."));
+    core.store.change_group(group, change, entry).await.map_err(store_problem)
 }

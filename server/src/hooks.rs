@@ -23,6 +23,7 @@ use wire::{
     command::Trigger,
     hook::{Delivered, HookView, NewHook, Provider, ShownHook},
     pipeline::{InputKind, PipelineSpec},
+    trigger::{HookEvent, Pushed},
 };
 
 use self::event::{Happened, Kind, Not};
@@ -90,9 +91,9 @@ impl Refusals {
 
 /// A hook as its pipeline's admins see it.
 fn view(core: &Core, hook: Hook) -> HookView {
-    let Hook { id, pipeline, provider, generation, created_at, created_by } = hook;
+    let Hook { id, pipeline, provider, generation, created_at, created_by, last_built_at } = hook;
     let url = format!("{}/api/v1/hooks/{id}", core.public_url);
-    HookView { id, pipeline, provider, url, generation, created_at, created_by }
+    HookView { id, pipeline, provider, url, generation, created_at, created_by, last_built_at }
 }
 
 fn shown(core: &Core, hook: Hook) -> ShownHook {
@@ -232,7 +233,8 @@ pub(crate) async fn deliver(
     });
     let delivery = Delivery { hook: hook.id, generation: hook.generation, id: delivery, digest };
     let detail = format!("{} at {} of {}", told(&happened), happened.commit, happened.repository);
-    let (build, repeated) = commands::trigger_by_hook(core, &who, &hook.pipeline, &trigger, delivery, detail).await?;
+    let told = (delivery, pushed(hook.provider, happened));
+    let (build, repeated) = commands::trigger_by_hook(core, &who, &hook.pipeline, &trigger, told, detail).await?;
     Ok(Delivered::Built { build, repeated })
 }
 
@@ -251,6 +253,17 @@ fn inputs(spec: &PipelineSpec, happened: &Happened) -> BTreeMap<String, String> 
     ];
     let has = |name: &str| spec.inputs.iter().any(|input| input.name == name && input.kind == InputKind::Text);
     given.into_iter().filter(|(name, _)| has(name)).map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// What its build keeps of it.
+fn pushed(provider: Provider, happened: Happened) -> Pushed {
+    let Happened { kind, reference, commit, repository, by } = happened;
+    let (event, pull_request) = match kind {
+        Kind::Branch => (HookEvent::Push, None),
+        Kind::Tag => (HookEvent::Tag, None),
+        Kind::PullRequest { number, .. } => (HookEvent::PullRequest, Some(number)),
+    };
+    Pushed { provider, event, reference, commit, repository, pull_request, by }
 }
 
 fn told(happened: &Happened) -> String {

@@ -154,7 +154,7 @@ impl Keeper {
             let outlived = self.store.outlived(name, rule, LOOK_BUILDS).await?;
             let before = deleted;
             for build in outlived {
-                if self.store.delete_build(build).await? == Deletion::Done {
+                if self.store.delete_build(build, None).await? == Deletion::Done {
                     deleted += 1;
                     if deleted.is_multiple_of(u64::from(BATCH)) {
                         self.sweep().await?;

@@ -8,11 +8,12 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::TcpStream,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use serde_json::json;
 use support::{PATIENCE, Server};
+use wire::{JobId, mac::InstallationKey};
 
 const SITE: &str = "name: site\njobs:\n  work:\n    steps: [{run: echo a line}]\n";
 
@@ -61,6 +62,121 @@ fn a_path_out_of_its_place_leads_nowhere() {
         assert!((400..500).contains(&status), "{path}: {answer}");
         assert!(!answer.contains(key.trim()) && !answer.contains("root:"), "{path}: {answer}");
     }
+}
+
+/// All files below a folder, by path.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let below = entries.flatten().flat_map(|entry| {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) { files(&entry.path()) } else { vec![entry.path()] }
+    });
+    below.collect()
+}
+
+#[test]
+fn an_upload_is_taken_from_its_running_attempt_alone_and_its_name_is_no_path() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start_in(&folder.path().join("data"), &[]);
+    let gate = folder.path().join("gate");
+    let waits = format!("until [ -e {} ]; do read -r -t 0.05 <> <(:) || :; done", gate.display());
+    server.apply(
+        "site",
+        &format!("name: site\njobs: {{a: {{steps: [{{run: '{waits}'}}]}}, b: {{steps: [{{run: '{waits}'}}]}}}}\n"),
+    );
+    let build = server.trigger("site");
+    let mut events = server.events(&build);
+    for _ in 0..2 {
+        events = events.until(|frame| frame["event"]["kind"] == "job_started").1;
+    }
+    let jobs = server.build(&build)["jobs"].clone();
+    let id = |at: usize| jobs[at]["id"].as_str().unwrap().parse::<JobId>().unwrap();
+    let text = fs::read_to_string(server.data_dir().join("installation-key")).unwrap();
+    let digits: Vec<u8> = (0..32).map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap()).collect();
+    let key = InstallationKey(digits.try_into().unwrap());
+    let put = |token: &str, name: &str| {
+        let request = format!(
+            "PUT /api/v1/jobs/{}/artifacts/{name} HTTP/1.1\r\nHost: here\r\nConnection: close\r\nContent-Length: 1\r\n\
+             Authorization: Bearer {token}\r\n\r\nx",
+            id(0)
+        );
+        raw(&server, &request).unwrap()
+    };
+    let own = key.job_token(id(0), 1);
+    // Its database and spools are written to all the time.
+    let artifacts = server.data_dir().join("artifacts");
+    let outside = || -> Vec<PathBuf> {
+        let is_of_uploads = |file: &PathBuf| file.starts_with(&artifacts) || !file.starts_with(server.data_dir());
+        files(folder.path()).into_iter().filter(is_of_uploads).collect()
+    };
+    let before = outside();
+    for name in [
+        "..%2f..%2f..%2fx",
+        "..%2F..%2Fx",
+        "%2e%2e/%2e%2e/x",
+        "a%2f..%2f..%2fx",
+        "%2ftmp%2fx",
+        "a%00b",
+        "a%0ab",
+        "a%5c..%5cx",
+        "..",
+        ".",
+        "a%2f%2fb",
+        "%e2%80%aegpj.exe",
+        "%ff",
+        &"x".repeat(300),
+        &"a%2f".repeat(600),
+    ] {
+        let status = put(&own, name);
+        assert!(matches!(status, 400 | 404 | 414), "{name}: {status}");
+    }
+    let others = [
+        key.job_token(id(1), 1),
+        InstallationKey([7; 32]).job_token(id(0), 1),
+        own.replace(".1.", ".2."),
+        server.token.clone(),
+        "..".to_owned(),
+    ];
+    for token in others {
+        assert_eq!(put(&token, "x"), 401, "{token}");
+    }
+    // Signed, and of an attempt that never began.
+    assert_eq!(put(&key.job_token(id(0), 2), "x"), 409);
+    assert_eq!(outside(), before, "something was written");
+    assert_eq!(put(&own, "a%2fb.txt"), 201);
+    let written: Vec<_> = outside().into_iter().filter(|file| !before.contains(file)).collect();
+    assert!(written.len() == 1 && written[0].starts_with(&artifacts), "{written:?}");
+    // What a job may read is what its own build was given.
+    let answer = server.post_with("/api/v1/payloads", "secret", &[("content-type", "text/plain")]);
+    let payload = answer.json()["ref"].as_str().unwrap().to_owned();
+    let read = format!(
+        "GET /api/v1/payloads/{payload} HTTP/1.1\r\nHost: here\r\nConnection: close\r\nAuthorization: Bearer {own}\r\n\r\n"
+    );
+    assert_eq!(raw(&server, &read), Some(404));
+    fs::write(&gate, "").unwrap();
+    server.finished(&build);
+    assert_eq!(put(&own, "x"), 409, "its attempt has ended");
+}
+
+#[test]
+fn a_payload_is_read_by_who_sees_a_build_that_was_given_it() {
+    let server = Server::start(&[]);
+    server.apply("site", SITE);
+    server
+        .apply("sum", "name: sum\ninputs: {data: {type: file}}\njobs: {a: {steps: [{run: 'cat \"$INPUT_DATA\"'}]}}\n");
+    let brought = server.post_with("/api/v1/payloads", "told to few", &[("content-type", "text/plain")]).json();
+    let given = server.post("/api/v1/pipelines/sum/builds", &json!({"inputs": {"data": brought}}));
+    assert_eq!(given.status, 202, "{}", given.text);
+    let read_by = |pipeline: &str| {
+        let asked = json!({"name": pipeline, "grants": {"pipelines": {pipeline: "viewer"}}});
+        let made = server.post("/api/v1/tokens", &asked);
+        let secret = made.json()["secret"].as_str().unwrap().to_owned();
+        let request = format!(
+            "GET /api/v1/payloads/{} HTTP/1.1\r\nHost: here\r\nConnection: close\r\nAuthorization: Bearer {secret}\r\n\r\n",
+            brought["ref"].as_str().unwrap()
+        );
+        raw(&server, &request)
+    };
+    assert_eq!((read_by("sum"), read_by("site")), (Some(200), Some(404)));
 }
 
 #[test]

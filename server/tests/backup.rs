@@ -245,6 +245,8 @@ fn a_file_that_is_no_whole_backup_is_refused_and_nothing_is_written() {
     let job = server.finished(&build)["jobs"][0]["id"].as_str().unwrap().to_owned();
     server.log(&job, 1);
     backup(&server, &file);
+    let entries = server.get("/api/v1/audit?action=backed_up").json();
+    assert_eq!(entries[0]["detail"], format!("Into {}.", file.file_name().unwrap().to_str().unwrap()), "{entries}");
     let good = fs::read(&file).unwrap();
     let find = |what: &[u8]| good.windows(what.len()).position(|found| found == what).unwrap();
     let rfind = |what: &[u8]| good.windows(what.len()).rposition(|found| found == what).unwrap();

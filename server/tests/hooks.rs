@@ -134,6 +134,17 @@ fn what_each_provider_sends_is_built_with_the_inputs_that_the_pipeline_has() {
         ] {
             let build = server.finished(&hook.built(event, delivery, &body));
             assert_eq!(build["outcome"], "succeeded");
+            let (reference, kind) = match delivery {
+                "1" => ("main", "push"),
+                "2" => ("v1", "tag"),
+                _ => ("topic", "pull_request"),
+            };
+            let mut trigger = json!({"kind": "hook", "provider": provider, "event": kind, "reference": reference,
+                                     "commit": COMMIT, "repository": "octo/site", "by": "octo"});
+            if delivery == "3" {
+                trigger["pull_request"] = json!(42);
+            }
+            assert_eq!(build["trigger"], trigger);
             assert_eq!(server.log(build["jobs"][0]["id"].as_str().unwrap(), 1), [line]);
         }
         let gone = push("refs/heads/main", &"0".repeat(40), "x");

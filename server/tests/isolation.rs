@@ -12,14 +12,25 @@ use support::{STEPCAST, Server};
 
 /// A server whose jobs run in sandboxes; none where no sandbox works, which is said.
 fn server(options: &[&str]) -> Option<Server> {
+    works().then(|| Server::start(&[SANDBOX, options].concat()))
+}
+
+const SANDBOX: &[&str] = &["--isolation", "sandbox", "--slots", "2"];
+
+fn works() -> bool {
     let doctor = Command::new(STEPCAST).args(["doctor", "--data-dir", "/nonexistent/stepcast"]).output().unwrap();
     let told = String::from_utf8(doctor.stdout).unwrap();
     let line = told.lines().find(|line| line.contains("sandbox: ")).unwrap();
     if !line.contains("works") {
+        assert!(std::env::var_os("STEPCAST_TEST_SANDBOX_REQUIRED").is_none(), "no sandbox works: {line}");
         eprintln!("skipped: {line}");
-        return None;
     }
-    Some(Server::start(&[&["--isolation", "sandbox", "--slots", "2"][..], options].concat()))
+    line.contains("works")
+}
+
+/// Lets everybody read a file or a folder with all that it holds, so that nothing but a sandbox keeps steps from it.
+fn open_to_all(path: &Path) {
+    assert!(Command::new("chmod").args(["-R", "a+rX"]).arg(path).status().unwrap().success());
 }
 
 /// A pipeline of one job: further keys of it, and its only step.
@@ -45,20 +56,69 @@ fn succeeds(server: &Server, name: &str, script: &str) -> Vec<String> {
 
 #[test]
 fn a_step_reads_no_file_of_the_server_and_none_that_others_may_not_read() {
-    let Some(server) = server(&[]) else { return };
-    let data = server.data_dir().canonicalize().unwrap();
+    if !works() {
+        return;
+    }
+    // Let in with all that is around them, so that nothing but their being hidden keeps steps away.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().canonicalize().unwrap();
+    let (data, artifacts) = (path.join("data"), path.join("artifacts"));
+    fs::write(path.join("beside"), "beside\n").unwrap();
+    let let_in = ["--sandbox-read", path.to_str().unwrap(), "--artifacts", artifacts.to_str().unwrap()];
+    let server = Server::start_in(&data, &[SANDBOX, &let_in].concat());
+    open_to_all(&path);
+    let (job, log) = run(&server, "leave", "    artifacts: [left]\n", "echo left behind > left");
+    assert_eq!(job["outcome"], "succeeded", "{job} {log:?}");
+    open_to_all(&path);
     let attack = format!(
-        "ls -A '{0}' | sed 's/^/seen: /'
-         find '{0}' -type f -size +0 2>/dev/null | grep -v /private/step- | sed 's/^/file: /' || true
+        "cat '{2}/beside'
+         ls -A '{0}' '{1}' | sed 's/^/seen: /'
+         find '{0}' '{1}' -type f -size +0 2>/dev/null | grep -v /private/step- | sed 's/^/file: /' || true
          for secret in /etc/shadow /etc/gshadow ~/.ssh ~/.netrc ~/.cargo/credentials.toml /proc/1/environ /run/docker.sock /var/run/docker.sock; do
          if [ -r \"$secret\" ]; then head -c1 \"$secret\" >/dev/null 2>&1 && echo \"open: $secret\"; fi
          done
          env | grep -iE 'broker|store|token|key' | sed 's/^/told: /' || true
          echo done",
-        data.display()
+        data.display(),
+        artifacts.display(),
+        path.display()
     );
     let log = succeeds(&server, "read", &attack);
-    assert_eq!(log, ["seen: work", "done"], "more than the way to the job's own workspace");
+    let heads = [&artifacts, &data].map(|folder| format!("seen: {}:", folder.display()));
+    let mut seen: Vec<&str> =
+        log.iter().map(String::as_str).filter(|line| !line.is_empty() && *line != "seen: ").collect();
+    seen.sort_unstable();
+    let mut expected = ["beside", "done", "seen: work", &heads[0], &heads[1]];
+    expected.sort_unstable();
+    assert_eq!(seen, expected, "more than the way to the job's own workspace");
+}
+
+#[test]
+fn a_step_reads_no_key_file_of_the_server_not_even_one_that_took_the_place_of_another() {
+    if !works() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    for name in ["let-in", "let-in/keys"] {
+        fs::create_dir(at(name)).unwrap();
+    }
+    let key = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\n";
+    fs::write(at("let-in/keys/secrets"), key).unwrap();
+    fs::write(at("let-in/file"), "let in\n").unwrap();
+    open_to_all(folder.path());
+    let (path, let_in) = (at("let-in/keys/secrets"), at("let-in"));
+    let options = ["--secrets-key-file", path.to_str().unwrap(), "--sandbox-read", let_in.to_str().unwrap()];
+    let server = Server::start(&[SANDBOX, &options].concat());
+    let attack = format!("cat {0}/file; ls -A {0}/keys; cat {0}/keys/* 2>/dev/null || echo none", let_in.display());
+    assert_eq!(succeeds(&server, "read", &attack), ["let in", "none"]);
+    // The next job's sandbox is made already.
+    fs::write(at("let-in/keys/new"), key).unwrap();
+    open_to_all(folder.path());
+    fs::rename(at("let-in/keys/new"), &path).unwrap();
+    for _ in 0..2 {
+        assert_eq!(succeeds(&server, "read", &attack), ["let in", "none"]);
+    }
 }
 
 #[test]
@@ -214,6 +274,46 @@ fn people_are_told_how_steps_are_kept_apart() {
     let plain = Server::start(&[]);
     assert!(run(&plain, "tell", "", "true").0["isolation"] == "plain");
     assert!(plain.get("/executors").text.contains("can read what the executor"), "{page}");
+}
+
+/// A program `bwrap` in a folder, and the PATH by which it is found before the real one.
+fn other_bwrap(folder: &Path, text: &str) -> std::ffi::OsString {
+    let program = folder.join("bwrap");
+    fs::write(&program, text).unwrap();
+    open_to_all(&program);
+    assert!(Command::new("chmod").arg("a+x").arg(&program).status().unwrap().success());
+    let usual = std::env::var_os("PATH").unwrap();
+    std::env::join_paths([folder.to_owned()].into_iter().chain(std::env::split_paths(&usual))).unwrap()
+}
+
+#[test]
+fn what_keeps_a_sandbox_from_being_made_for_a_moment_does_not_make_steps_run_without_one() {
+    if !works() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let serve = |text: &str, data: &str| {
+        let mut command = Command::new(STEPCAST);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--isolation", "auto", "--data-dir"]);
+        command.arg(folder.path().join(data)).env("PATH", other_bwrap(folder.path(), text));
+        command.stderr(std::process::Stdio::piped()).stdout(std::process::Stdio::null());
+        command.spawn().unwrap()
+    };
+    // It is killed each time, as by a system without memory.
+    let ended = serve("#!/bin/bash\nkill -9 $$\n", "never").wait_with_output().unwrap();
+    let told = String::from_utf8(ended.stderr).unwrap();
+    assert!(!ended.status.success());
+    assert!(told.contains("whether a sandbox works here could not be found out"), "{told}");
+    // The first time only.
+    let once = "#!/bin/bash\nmkdir \"$0.once\" 2>&- && kill -9 $$\nPATH=${PATH#*:}\nexec bwrap \"$@\"\n";
+    let mut server = serve(once, "later");
+    let lines = std::io::BufRead::lines(std::io::BufReader::new(server.stderr.take().unwrap()));
+    let lines = lines.map_while(Result::ok);
+    let said = lines.filter(|line| line.contains("sandbox")).find(|line| !line.contains("is tried again")).unwrap();
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert!(folder.path().join("bwrap.once").exists());
+    assert!(said.contains("each job runs in a sandbox of its own"), "{said}");
 }
 
 #[test]

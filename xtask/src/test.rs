@@ -21,6 +21,12 @@ const ON_RABBITMQ: [&str; 8] =
     ["conformance", "failures", "tls", "cluster", "affinity", "broker_trouble", "nodes", "three_nodes"];
 /// Set to 1 for the tests of Rust and Playwright under `--all`: those that take long look at it.
 const ALL: &str = "STEPCAST_TEST_ALL";
+/// `sandbox` for the suite of the executor, where its steps are to run in sandboxes.
+const ISOLATION: &str = "STEPCAST_TEST_ISOLATION";
+/// Set to 1 where no test of sandboxes may be skipped because none works.
+const SANDBOX_REQUIRED: &str = "STEPCAST_TEST_SANDBOX_REQUIRED";
+/// The test programs of the executor.
+const OF_THE_EXECUTOR: [&str; 7] = ["files", "guard", "leases", "now", "output", "sandbox", "steps"];
 /// Another seed for the part `chaos`.
 const CHAOS_SEED: &str = "STEPCAST_TEST_CHAOS_SEED";
 
@@ -196,9 +202,20 @@ fn rust_tests(options: &Options, tally: &mut Tally) -> Result<()> {
     for selection in selections {
         let mut tests = cargo();
         tests.args(["test", "--no-fail-fast"]).args(selection).env(ALL, if options.all { "1" } else { "0" });
+        tests.env(SANDBOX_REQUIRED, "1");
         watch(&mut tests, |line| count_cargo(line, tally))?;
     }
-    Ok(())
+    executor_in_sandboxes(tally)
+}
+
+/// The executor's suite once more, each job of it in a sandbox. One test after the other: processes are told apart by that.
+fn executor_in_sandboxes(tally: &mut Tally) -> Result<()> {
+    say("the executor's tests in sandboxes");
+    let mut tests = cargo();
+    tests.args(["test", "--no-fail-fast"]).args(SERVER_SIDE);
+    tests.args(OF_THE_EXECUTOR.into_iter().flat_map(|name| ["--test", name])).args(["--", "--test-threads=1"]);
+    tests.env(ISOLATION, "sandbox").env(SANDBOX_REQUIRED, "1");
+    watch(&mut tests, |line| count_cargo(line, tally))
 }
 
 /// Those that start RabbitMQ, on the newest version that is supported instead of the system's.

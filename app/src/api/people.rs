@@ -3,14 +3,15 @@
 use leptos::prelude::*;
 use serde::{Deserialize, Serialize};
 use wire::{
-    Problem,
+    Problem, Timestamp,
     account::{AccountView, InvitationView, TokenView},
     audit::AuditEntry,
+    authority::Grants,
 };
 
 use super::{PageError, Stamped};
 #[cfg(feature = "ssr")]
-use super::{backend, stamped};
+use super::{address, backend, stamped};
 use crate::json::JsonAnswer;
 
 /// The page of the people.
@@ -56,7 +57,24 @@ pub struct AuditPage {
 
 /// What a link that was opened without a session is good for; none for one that can be used no more. The server provides it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Invited(pub Option<InvitationView>);
+pub struct Invited(pub Option<Gives>);
+
+/// What an invitation gives, as who was invited may know it: without what admins noted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Gives {
+    /// To whom uses it.
+    pub grants: Grants,
+    /// Who made it.
+    pub invited_by: String,
+    /// When it ends.
+    pub expires_at: Timestamp,
+}
+
+impl From<InvitationView> for Gives {
+    fn from(InvitationView { grants, invited_by, expires_at, .. }: InvitationView) -> Self {
+        Self { grants, invited_by, expires_at }
+    }
+}
 
 #[cfg(feature = "ssr")]
 async fn pipeline_names() -> Result<Vec<String>, PageError> {
@@ -121,40 +139,4 @@ pub async fn read_audit(
     let limit = wire::audit::AUDIT_LIMIT_MAX.to_string();
     let download = address("/api/v1/audit", asked.into_iter().chain([("limit", limit.as_str()), ("format", "ndjson")]));
     stamped(AuditPage { name, action, pipeline, entries, older, download, pipelines: pipeline_names().await?, problem })
-}
-
-/// An address with parameters; those that are empty are left out.
-#[cfg(feature = "ssr")]
-fn address<'a>(path: &str, parameters: impl Iterator<Item = (&'a str, &'a str)>) -> String {
-    use std::fmt::Write as _;
-    let mut address = path.to_owned();
-    for (name, value) in parameters.filter(|(_, value)| !value.is_empty()) {
-        address.push(if address.contains('?') { '&' } else { '?' });
-        address += name;
-        address.push('=');
-        for byte in value.bytes() {
-            // Writing to a text does not fail.
-            let _ = if byte.is_ascii_alphanumeric() || byte == b'_' {
-                write!(address, "{}", char::from(byte))
-            } else {
-                write!(address, "%{byte:02X}")
-            };
-        }
-    }
-    address
-}
-
-#[cfg(all(test, feature = "ssr"))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_names_what_is_asked_and_nothing_that_is_not() {
-        let of = |parameters: &[(&'static str, &'static str)]| address("/audit", parameters.iter().copied());
-        assert_eq!(
-            of(&[("name", "Ada & Eve"), ("action", ""), ("before", "12")]),
-            "/audit?name=Ada%20%26%20Eve&before=12"
-        );
-        assert_eq!(of(&[("name", "")]), "/audit");
-    }
 }

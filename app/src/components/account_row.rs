@@ -1,17 +1,16 @@
 //! An account: who, what it may do, when it was last seen, and what an admin does with it.
 
-use leptos::{either::Either, prelude::*};
+use leptos::prelude::*;
 use wire::{
     account::{AccountView, ChangeAccount},
     authority::{Grants, Role},
 };
 
 use super::{
-    ask_first::AskFirst,
+    at_once::AtOnce,
     deed::Deed,
     grants_field::{GrantsField, in_words},
-    problem_note::ProblemNote,
-    time::Time,
+    person_row::{Asks, PersonRow},
 };
 use crate::rest::people;
 
@@ -33,23 +32,17 @@ pub fn AccountRow(
     let wanted = RwSignal::new(grants.clone());
     let change = move |change: ChangeAccount| {
         deed.ask(people::change_account(id, change), move |()| {
+            changing.set(false);
             let _ = on_done.try_run(());
         });
     };
-    let remove = Callback::new(move |()| {
-        deed.ask(people::remove_account(id), move |()| {
-            let _ = on_done.try_run(());
-        });
-    });
+    let remove = Callback::new(move |()| deed.then(people::remove_account(id), on_done));
     let save = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
         change(ChangeAccount { grants: Some(wanted.get_untracked()), disabled: None });
     };
     let toggle = move |_| change(ChangeAccount { grants: None, disabled: Some(!disabled) });
-    let seen = match signed_in_at {
-        Some(at) => Either::Left(view! { "last signed in " <Time at/> }),
-        None => Either::Right("never signed in"),
-    };
+    let seen = if signed_in_at.is_some() { "last signed in" } else { "never signed in" };
     let mark = match (is_own, disabled) {
         (_, true) => Some("disabled"),
         (true, false) => Some("you"),
@@ -68,43 +61,25 @@ pub fn AccountRow(
             }
         })
     };
-    let (spoken_change, spoken_able) =
-        (format!("Change the role of {name}"), format!("{} {name}", if disabled { "Enable" } else { "Disable" }));
-    let spoken_remove = format!("Remove {name}");
-    view! {
-        <li class="person" class:disabled=disabled>
-            <div class="who">
-                <span class="name">{name}</span>
-                <span class="mark">{mark}</span>
-                <p class="muted">{in_words(&grants)}</p>
-            </div>
-            <span class="when muted">{seen}</span>
-            <div class="decision needs-js">
-                <button
-                    class="small"
-                    type="button"
-                    aria-label=spoken_change
-                    aria-expanded=move || changing.get().to_string()
-                    on:click=move |_| changing.update(|changing| *changing = !*changing)
-                >
-                    "Change"
-                </button>
-                <button class="small" type="button" aria-label=spoken_able disabled=move || deed.busy.get() on:click=toggle>
-                    {if disabled { "Enable" } else { "Disable" }}
-                </button>
-                <AskFirst
-                    label="Remove"
-                    spoken=Some(spoken_remove)
-                    question="Remove the account and its tokens?"
-                    yes="Remove it"
-                    no="Keep it"
-                    small=true
-                    busy=deed.busy
-                    run=remove
-                />
-            </div>
-            {form}
-            {move || deed.problem.get().map(|problem| view! { <ProblemNote problem/> })}
-        </li>
-    }
+    let does = if disabled { "Enable" } else { "Disable" };
+    let (spoken_change, spoken_does) = (format!("Change the role of {name}"), format!("{does} {name}"));
+    let more = AtOnce(view! {
+        <button
+            class="small"
+            type="button"
+            aria-label=spoken_change
+            aria-expanded=move || changing.get().to_string()
+            on:click=move |_| changing.update(|changing| *changing = !*changing)
+        >
+            "Change"
+        </button>
+        <button class="small" type="button" aria-label=spoken_does disabled=move || deed.busy.get() on:click=toggle>
+            {does}
+        </button>
+    });
+    let (more, below) = (more.into_any(), AtOnce(form).into_any());
+    let when = vec![(seen.to_owned(), signed_in_at)];
+    let ends = Asks { label: "Remove", question: "Remove the account and its tokens?", yes: "Remove it" };
+    let (about, spoken) = (in_words(&grants), format!("Remove {name}"));
+    view! { <PersonRow name about when ends spoken deed run=remove mark faded=disabled more below/> }
 }

@@ -1,13 +1,13 @@
 //! What a person can do to a build: cancel it while it runs, retry it when it is over.
 
-use leptos::{prelude::*, task::spawn_local};
+use leptos::prelude::*;
 use wire::{
     BuildId, Outcome, Problem,
     authority::Role,
     view::{BuildView, State},
 };
 
-use super::{ask_first::AskFirst, own::Own, problem_note::ProblemNote};
+use super::{ask_first::AskFirst, deed::Deed, own::Own};
 use crate::rest;
 
 /// Which of the commands.
@@ -35,28 +35,13 @@ pub fn BuildActions(
     let (build, pipeline) = view.with_untracked(|view| (view.summary.id, view.summary.pipeline.clone()));
     let own = Own::get();
     let may = Memo::new(move |_| own.in_pipeline(Role::Builder, &pipeline));
-    let busy = RwSignal::new(false);
-    let problem = RwSignal::new(None::<Problem>);
+    let deed = Deed::new();
     let run = move |act: Act| {
-        if busy.get_untracked() {
-            return;
-        }
-        busy.set(true);
-        problem.set(None);
-        spawn_local(async move {
-            let answer = ask(build, act).await;
-            if busy.try_set(false).is_some() {
-                return;
+        deed.ask(ask(build, act), move |()| {
+            if act == Act::Cancel {
+                view.update(|view| view.cancelling = view.summary.state != State::Finished);
             }
-            match answer {
-                Ok(()) => {
-                    if act == Act::Cancel {
-                        view.update(|view| view.cancelling = view.summary.state != State::Finished);
-                    }
-                    on_done.run(());
-                }
-                Err(refused) => problem.set(Some(refused)),
-            }
+            on_done.run(());
         });
     };
     let is_over = Memo::new(move |_| view.with(|view| view.summary.state == State::Finished));
@@ -74,7 +59,7 @@ pub fn BuildActions(
                     question="Cancel this build?"
                     yes="Cancel it"
                     no="Let it run"
-                    busy
+                    busy=deed.busy
                     run=Callback::new(move |()| run(Act::Cancel))
                 />
             </Show>
@@ -82,7 +67,7 @@ pub fn BuildActions(
                 <button
                     type="button"
                     on:click=move |_| run(Act::Retry { failed_only: true })
-                    disabled=move || busy.get()
+                    disabled=move || deed.busy.get()
                 >
                     "Retry failed"
                 </button>
@@ -91,13 +76,13 @@ pub fn BuildActions(
                 <button
                     type="button"
                     on:click=move |_| run(Act::Retry { failed_only: false })
-                    disabled=move || busy.get()
+                    disabled=move || deed.busy.get()
                 >
                     "Retry"
                 </button>
             </Show>
             <span class="note">{not}</span>
-            {move || problem.get().map(|problem| view! { <ProblemNote problem/> })}
+            {deed.note()}
         </div>
     }
 }

@@ -56,7 +56,7 @@ fn BuildRow(summary: BuildSummary, usual: Signal<Usual>, with_pipeline: bool) ->
         <li>
             <a class="build-row" href=format!("/builds/{}", build.id)>
                 <StatusLabel status/>
-                <span class="name">{name}</span>
+                <span class="name">{name} <span class="by">{build.triggered_by}</span></span>
                 <span class="progress">{jobs}</span>
                 <span class="expected">{estimate}</span>
                 <Duration from until/>

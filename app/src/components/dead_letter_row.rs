@@ -8,7 +8,8 @@ use wire::{
 };
 
 use super::{
-    ask_first::AskFirst, at_once::AtOnce, connection::grouped, own::Own, problem_note::ProblemNote, time::Time,
+    ask_first::AskFirst, at_once::AtOnce, connection::grouped, deed::Deed, own::Own, problem_note::ProblemNote,
+    time::Time,
 };
 use crate::rest;
 
@@ -120,27 +121,11 @@ fn message(letter: &DeadLetterView) -> impl IntoView + use<> {
 /// The two buttons. Discarding asks first, in place.
 fn decision(letter: &DeadLetterView, on_done: Callback<()>) -> impl IntoView + use<> {
     let id = letter.id;
-    let busy = RwSignal::new(false);
-    let problem = RwSignal::new(None::<Problem>);
+    let deed = Deed::new();
     let run = move |retry: bool| {
-        if busy.get_untracked() {
-            return;
-        }
-        busy.set(true);
-        problem.set(None);
-        spawn_local(async move {
-            let answer = if retry { rest::retry_dead_letter(id).await } else { rest::discard_dead_letter(id).await };
-            // The row may have gone before its answer came, by what the socket told; or the person has left the page.
-            let _ = busy.try_set(false);
-            match answer {
-                Ok(()) => {
-                    let _ = on_done.try_run(());
-                }
-                Err(refused) => {
-                    let _ = problem.try_set(Some(refused));
-                }
-            }
-        });
+        let asked =
+            async move { if retry { rest::retry_dead_letter(id).await } else { rest::discard_dead_letter(id).await } };
+        deed.then(asked, on_done);
     };
     let own = Own::get();
     let of = format!("{}, {}", title(letter.cause), letter.message_id);
@@ -159,7 +144,7 @@ fn decision(letter: &DeadLetterView, on_done: Callback<()>) -> impl IntoView + u
                 type="button"
                 aria-label=retry_label
                 title=does
-                disabled=move || busy.get() || !may_retry
+                disabled=move || deed.busy.get() || !may_retry
                 on:click=move |_| run(true)
             >
                 "Retry"
@@ -171,11 +156,11 @@ fn decision(letter: &DeadLetterView, on_done: Callback<()>) -> impl IntoView + u
                 yes="Discard it"
                 no="Keep it"
                 small=true
-                busy
+                busy=deed.busy
                 run=Callback::new(move |()| run(false))
             />
             <span class="muted">{not}</span>
-            {move || problem.get().map(|problem| view! { <ProblemNote problem/> })}
+            {deed.note()}
         </div>
     }
 }

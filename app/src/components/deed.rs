@@ -3,6 +3,8 @@
 use leptos::{prelude::*, task::spawn_local};
 use wire::Problem;
 
+use super::{at_once::AtOnce, problem_note::ProblemNote};
+
 /// How it stands.
 #[derive(Clone, Copy)]
 pub struct Deed {
@@ -41,6 +43,18 @@ impl Deed {
                 Err(refused) => self.problem.set(Some(refused)),
             }
         });
+    }
+
+    /// Asks, and tells the list that shows it.
+    pub fn then<T: 'static>(self, asked: impl Future<Output = Result<T, Problem>> + 'static, on_done: Callback<()>) {
+        self.ask(asked, move |_| {
+            let _ = on_done.try_run(());
+        });
+    }
+
+    /// Why it was refused, where that is to be read.
+    pub fn note(self) -> impl Fn() -> Option<AnyView> + Copy {
+        move || self.problem.get().map(|problem| AtOnce(view! { <ProblemNote problem/> }).into_any())
     }
 }
 

@@ -1,13 +1,12 @@
 //! A consumer group: how it stands, who reads for it, and what a person can do with it.
 
-use leptos::{prelude::*, task::spawn_local};
+use leptos::prelude::*;
 use wire::{
-    Problem,
     authority::Role,
     group::{GroupState, GroupView},
 };
 
-use super::{ask_first::AskFirst, at_once::AtOnce, connection::grouped, own::Own, problem_note::ProblemNote};
+use super::{ask_first::AskFirst, at_once::AtOnce, connection::grouped, deed::Deed, own::Own};
 use crate::rest;
 
 /// What it does, in words.
@@ -43,23 +42,12 @@ pub fn GroupRow(
 ) -> impl IntoView {
     let (name, can_rebuild) = group.with_untracked(|group| (group.name.clone(), group.can_rebuild));
     let own = Own::get();
-    let busy = RwSignal::new(false);
-    let problem = RwSignal::new(None::<Problem>);
+    let deed = Deed::new();
     let run = {
         let name = name.clone();
         move |verb: &'static str| {
-            if busy.get_untracked() {
-                return;
-            }
-            busy.set(true);
-            problem.set(None);
             let name = name.clone();
-            spawn_local(async move {
-                let answer = rest::change_group(&name, verb).await;
-                // The person may have left the page meanwhile.
-                let _ = busy.try_set(false);
-                let _ = problem.try_set(answer.err());
-            });
+            deed.ask(async move { rest::change_group(&name, verb).await }, drop);
         }
     };
     let is_paused = Memo::new(move |_| group.with(|group| group.state == GroupState::Paused));
@@ -81,7 +69,7 @@ pub fn GroupRow(
                 yes="Rebuild it"
                 no="Leave it"
                 small=true
-                busy
+                busy=deed.busy
                 run=Callback::new(move |()| run("rebuild"))
             />
         }
@@ -108,11 +96,11 @@ pub fn GroupRow(
             </dl>
             <p class="readers muted">{move || group.with(readers)}</p>
             <div class="decision needs-js" class:absent=move || !own.everywhere(Role::Admin)>
-                <button class="small" type="button" aria-label=spoken disabled=move || busy.get() on:click=toggle>
+                <button class="small" type="button" aria-label=spoken disabled=move || deed.busy.get() on:click=toggle>
                     {move || if is_paused.get() { "Resume" } else { "Pause" }}
                 </button>
                 {rebuild}
-                {move || problem.get().map(|problem| view! { <ProblemNote problem/> })}
+                {deed.note()}
             </div>
         </li>
     })

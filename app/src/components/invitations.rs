@@ -7,11 +7,11 @@ use wire::{
 };
 
 use super::{
-    ask_first::AskFirst,
     deed::Deed,
     grants_field::{GrantsField, in_words},
-    problem_note::ProblemNote,
+    person_row::{Asks, PersonRow},
     shown_once::ShownOnce,
+    text_field::TextField,
     time::Time,
 };
 use crate::rest::people;
@@ -52,20 +52,15 @@ pub fn InviteForm(
     };
     view! {
         <form class="trigger needs-js" on:submit=submit>
-            <div class="field">
-                <label for="note">"For whom"</label>
-                <input
-                    id="note"
-                    type="text"
-                    maxlength=NOTE_CHARS_MAX
-                    autocomplete="off"
-                    prop:value=move || note.get()
-                    on:input=move |event| note.set(event_target_value(&event))
-                />
-                <p class="about">"Only admins read it. Who opens the link chooses a name and a password."</p>
-            </div>
+            <TextField
+                id="note"
+                label="For whom"
+                value=note
+                maxlength=NOTE_CHARS_MAX
+                about="Only admins read it. Who opens the link chooses a name and a password."
+            />
             <GrantsField grants pipelines within=Grants::everywhere(Role::Admin)/>
-            {move || deed.problem.get().map(|problem| view! { <ProblemNote problem/> })}
+            {deed.note()}
             <button class="primary" type="submit" disabled=move || deed.busy.get()>"Make a link"</button>
         </form>
         {shown}
@@ -83,32 +78,10 @@ pub fn InvitationRow(
     let InvitationView { id, note, grants, invited_by, expires_at, .. } = invitation;
     let deed = Deed::new();
     let name = if note.is_empty() { "Somebody".to_owned() } else { note };
-    let spoken = format!("Take back the invitation: {name}");
-    let revoke = Callback::new(move |()| {
-        deed.ask(people::revoke_invitation(id.clone()), move |()| {
-            let _ = on_done.try_run(());
-        });
-    });
-    view! {
-        <li class="person">
-            <div class="who">
-                <span class="name">{name}</span>
-                <p class="muted">{in_words(&grants)} ", invited by " {invited_by}</p>
-            </div>
-            <span class="when muted">"good until " <Time at=expires_at/></span>
-            <div class="decision needs-js">
-                <AskFirst
-                    label="Take back"
-                    spoken=Some(spoken)
-                    question="Take it back?"
-                    yes="Take it back"
-                    no="Keep it"
-                    small=true
-                    busy=deed.busy
-                    run=revoke
-                />
-            </div>
-            {move || deed.problem.get().map(|problem| view! { <ProblemNote problem/> })}
-        </li>
-    }
+    let run = Callback::new(move |()| deed.then(people::revoke_invitation(id.clone()), on_done));
+    let when = vec![("good until".to_owned(), Some(expires_at))];
+    let (about, spoken) =
+        (format!("{}, invited by {invited_by}", in_words(&grants)), format!("Take back the invitation: {name}"));
+    let ends = Asks { label: "Take back", question: "Take it back?", yes: "Take it back" };
+    view! { <PersonRow name about when ends spoken deed run/> }
 }

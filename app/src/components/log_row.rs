@@ -44,7 +44,7 @@ impl Row {
     fn class(&self) -> String {
         let Marks { lost, marked, hit, current, .. } = self.marks;
         let words = [
-            (self.line.is_none(), " absent"),
+            (self.line.is_none(), " unread"),
             (self.line.as_ref().is_some_and(|line| line.err), " err"),
             (self.line.as_ref().is_some_and(|line| line.note), " note"),
             (lost || self.line.as_ref().is_some_and(|line| line.missing), " lost"),

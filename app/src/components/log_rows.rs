@@ -437,7 +437,7 @@ impl Rows {
     /// Rows are in the document and not yet painted: notes how high they are, and puts right what stands elsewhere then.
     fn measure(self) {
         let Some(block) = self.block.try_get_untracked().flatten() else { return };
-        let heights = browser::heights(&block, ".row:not(.absent)");
+        let heights = browser::heights(&block, ".row:not(.unread)");
         if !self.hold(|known| known.measure(heights)) {
             return;
         }

@@ -3,17 +3,17 @@
 
 use leptos::{prelude::*, task::spawn_local};
 use serde_json::Value;
-use wire::{PipelineName, authority::Role};
+use wire::{PipelineName, account::OwnView, authority::Role};
 
 use crate::{json::Json, live::Live, rest};
 
-/// What was last told: a [`wire::account::OwnView`], of which the pages that everybody loads read a few words only.
+/// What was last told: a [`OwnView`], of which the pages that everybody loads read a few words only.
 #[derive(Clone, Copy)]
 pub struct Own(RwSignal<Value>);
 
 #[cfg(feature = "ssr")]
 fn told() -> Value {
-    let own = use_context::<wire::account::OwnView>();
+    let own = use_context::<OwnView>();
     own.and_then(|own| serde_json::to_value(own).ok()).unwrap_or_default()
 }
 
@@ -70,10 +70,11 @@ impl Own {
         self.0.with(|own| own["is_person"] == true)
     }
 
-    /// All of it, for the pages that show it.
+    /// All of it, for the pages that show it; none where nobody is signed in.
     #[must_use]
-    pub fn whole(self) -> Value {
-        self.0.get()
+    #[inline(never)]
+    pub fn view(self) -> Option<OwnView> {
+        serde_json::from_value(self.0.get()).ok()
     }
 
     /// Whether the role everywhere is this one or a greater one.

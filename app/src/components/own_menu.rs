@@ -7,7 +7,7 @@ use super::own::Own;
 use crate::live::Live;
 
 /// What stands in the menu. It is the same for everybody, so that it needs no code in the part that everybody loads.
-const MENU: &str = r#"<nav aria-label="Yours"><a href="/account">Account</a><a href="/tokens">Tokens</a><a href="/people" class="of-admins">People</a><a href="/audit" class="of-admins">Audit log</a></nav><form class="sign-out" method="post" action="/sign-out"><button type="submit">Sign out</button></form>"#;
+const MENU: &str = r#"<nav aria-label="Yours"><a href="/account">Account</a><a href="/tokens">Tokens</a><a href="/people" class="of-admins">People</a><a href="/secrets" class="of-admins">Secrets</a><a href="/audit" class="of-admins">Audit log</a></nav><form class="sign-out" method="post" action="/sign-out"><button type="submit">Sign out</button></form>"#;
 
 /// The button in the header, and the menu below it.
 #[component]

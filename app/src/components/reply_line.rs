@@ -1,13 +1,13 @@
 //! How the result of a build is told to who asked for it, in one line, with a button to try again where that failed.
 
-use leptos::{either::EitherOf3, prelude::*, task::spawn_local};
+use leptos::{either::EitherOf3, prelude::*};
 use wire::{
-    BuildId, Problem, Timestamp,
+    BuildId, Timestamp,
     command::Query,
     reply::{ReplyKind, ReplyState, ReplyView, host_of},
 };
 
-use super::{problem_note::ProblemNote, time::Time};
+use super::{deed::Deed, time::Time};
 use crate::{live::keep_live, rest};
 
 /// To whom, as the beginning of a sentence.
@@ -54,24 +54,8 @@ pub fn ReplyLine(
     let first = reply?;
     let replies = RwSignal::new(vec![first]);
     keep_live(Query::Reply { build: id }, replies);
-    let busy = RwSignal::new(false);
-    let problem = RwSignal::new(None::<Problem>);
-    let run = move |_| {
-        if busy.get_untracked() {
-            return;
-        }
-        busy.set(true);
-        problem.set(None);
-        spawn_local(async move {
-            let answer = rest::try_reply(id).await;
-            // The person may have left the page.
-            let _ = busy.try_set(false);
-            match answer {
-                Ok(fresh) => drop(replies.try_set(vec![fresh])),
-                Err(refused) => drop(problem.try_set(Some(refused))),
-            }
-        });
-    };
+    let deed = Deed::new();
+    let run = move |_| deed.ask(rest::try_reply(id), move |fresh| replies.set(vec![fresh]));
     let has_failed =
         Memo::new(move |_| replies.with(|replies| replies.first().is_some_and(|reply| reply.last_error.is_some())));
     let line = move || {
@@ -85,11 +69,11 @@ pub fn ReplyLine(
         <div class="reply muted">
             <span role="status">{line}</span>
             <Show when=move || may.get() && has_failed.get()>
-                <button type="button" class="small needs-js" disabled=move || busy.get() on:click=run>
+                <button type="button" class="small needs-js" disabled=move || deed.busy.get() on:click=run>
                     "Try now"
                 </button>
             </Show>
-            {move || problem.get().map(|problem| view! { <ProblemNote problem/> })}
+            {deed.note()}
         </div>
     })
 }

@@ -1,19 +1,18 @@
 //! Tokens for programs: the form that makes one, and those that there are.
 
-use leptos::{either::Either, prelude::*};
+use leptos::prelude::*;
 use wire::{
     account::{MadeToken, NewToken, TokenView},
     authority::{Grants, Role},
 };
 
 use super::{
-    ask_first::AskFirst,
     clock::Clock,
     deed::Deed,
     grants_field::{GrantsField, in_words},
-    problem_note::ProblemNote,
+    person_row::{Asks, PersonRow},
     shown_once::ShownOnce,
-    time::Time,
+    text_field::TextField,
 };
 use crate::rest::people;
 
@@ -36,13 +35,15 @@ fn at_first(within: &Grants) -> Grants {
     }
 }
 
-/// The form.
+/// The form. It may be made anew under what it made, which stays to be read.
 #[component]
 pub fn TokenForm(
     /// What who makes it may do: it does no more.
     within: Grants,
     /// Pipelines in which one can have a role.
     pipelines: Vec<String>,
+    /// The token that was just made.
+    made: RwSignal<Option<MadeToken>>,
     /// Told when one was made.
     on_done: Callback<()>,
 ) -> impl IntoView {
@@ -50,7 +51,6 @@ pub fn TokenForm(
     let name = RwSignal::new(String::new());
     let days = RwSignal::new(DAYS_AT_FIRST.to_owned());
     let grants = RwSignal::new(at_first(&within));
-    let made = RwSignal::new(None::<MadeToken>);
     let submit = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
         let expires_in = days.get_untracked().parse::<u64>().ok().map(|days| days * 24 * 3600);
@@ -61,30 +61,10 @@ pub fn TokenForm(
             let _ = on_done.try_run(());
         });
     };
-    let shown = move || {
-        made.get().map(|MadeToken { secret, token }| {
-            view! {
-                <ShownOnce secret label="Copy the token">
-                    "The token " <b>{token.name}</b> " (" {in_words(&token.grants)} "). Keep it where its program finds it: it is not shown again."
-                </ShownOnce>
-            }
-        })
-    };
     let options = DAYS.map(|(days, text)| view! { <option value=days selected=days == DAYS_AT_FIRST>{text}</option> });
     view! {
         <form class="trigger needs-js" on:submit=submit>
-            <div class="field">
-                <label for="token-name">"What it is for"</label>
-                <input
-                    id="token-name"
-                    type="text"
-                    required
-                    maxlength=NAME_CHARS_MAX
-                    autocomplete="off"
-                    prop:value=move || name.get()
-                    on:input=move |event| name.set(event_target_value(&event))
-                />
-            </div>
+            <TextField id="token-name" label="What it is for" value=name maxlength=NAME_CHARS_MAX required=true/>
             <GrantsField grants pipelines within/>
             <div class="field">
                 <label for="token-days">"Good for"</label>
@@ -92,10 +72,26 @@ pub fn TokenForm(
                     {options.to_vec()}
                 </select>
             </div>
-            {move || deed.problem.get().map(|problem| view! { <ProblemNote problem/> })}
+            {deed.note()}
             <button class="primary" type="submit" disabled=move || deed.busy.get()>"Make a token"</button>
         </form>
-        {shown}
+    }
+}
+
+/// The token that was just made, to be kept by who made it.
+#[component]
+pub fn TokenMade(
+    /// The token.
+    made: RwSignal<Option<MadeToken>>,
+) -> impl IntoView {
+    move || {
+        made.get().map(|MadeToken { secret, token }| {
+            view! {
+                <ShownOnce secret label="Copy the token">
+                    "The token " <b>{token.name}</b> " (" {in_words(&token.grants)} "). Keep it where its program finds it: it is not shown again."
+                </ShownOnce>
+            }
+        })
     }
 }
 
@@ -110,44 +106,19 @@ pub fn TokenRow(
     let TokenView { id, name, grants, created_by, expires_at, used_at, .. } = token;
     let now = untrack(|| Clock::get().now());
     let deed = Deed::new();
-    let spoken = format!("Revoke {name}");
-    let revoke = Callback::new(move |()| {
-        deed.ask(people::revoke_token(id.clone()), move |()| {
-            let _ = on_done.try_run(());
-        });
-    });
+    let run = Callback::new(move |()| deed.then(people::revoke_token(id.clone()), on_done));
     let has_ended = expires_at.is_some_and(|at| at <= now);
-    let ends = match expires_at {
-        Some(at) => Either::Left(view! { {if has_ended { "ended " } else { "ends " }} <Time at/> }),
-        None => Either::Right("does not end"),
+    let used = if used_at.is_some() { "last used" } else { "never used" };
+    let until = match (expires_at, has_ended) {
+        (None, _) => "does not end",
+        (_, true) => "ended",
+        (_, false) => "ends",
     };
-    let used = match used_at {
-        Some(at) => Either::Left(view! { "last used " <Time at/> }),
-        None => Either::Right("never used"),
-    };
+    let when = vec![(used.to_owned(), used_at), (until.to_owned(), expires_at)];
     let by = created_by.map_or_else(|| "made on the server's machine".to_owned(), |by| format!("made by {by}"));
-    view! {
-        <li class="person" class:disabled=has_ended>
-            <div class="who">
-                <span class="name">{name}</span>
-                <p class="muted">{in_words(&grants)} ", " {by}</p>
-            </div>
-            <span class="when muted"><span>{used}</span> <span>{ends}</span></span>
-            <div class="decision needs-js">
-                <AskFirst
-                    label="Revoke"
-                    spoken=Some(spoken)
-                    question="Revoke it? What uses it is shut out at once."
-                    yes="Revoke it"
-                    no="Keep it"
-                    small=true
-                    busy=deed.busy
-                    run=revoke
-                />
-            </div>
-            {move || deed.problem.get().map(|problem| view! { <ProblemNote problem/> })}
-        </li>
-    }
+    let (about, spoken) = (format!("{}, {by}", in_words(&grants)), format!("Revoke {name}"));
+    let ends = Asks { label: "Revoke", question: "Revoke it? What uses it is shut out at once.", yes: "Revoke it" };
+    view! { <PersonRow name about when ends spoken deed run faded=has_ended/> }
 }
 
 #[cfg(test)]

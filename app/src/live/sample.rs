@@ -59,11 +59,13 @@ pub(crate) fn build(jobs: u32) -> BuildView {
             finished_at: None,
             jobs_finished: 0,
             jobs_total: jobs,
+            triggered_by: None,
         },
         inputs: std::collections::BTreeMap::new(),
         cancelling: false,
         position: Position { epoch: 1, offset: 0 },
         jobs: (0..jobs).map(job).collect(),
+        trigger: None,
         reply: None,
     }
 }

@@ -2,10 +2,10 @@
 
 use leptos::{either::Either, prelude::*};
 use leptos_meta::Title;
-use wire::account::{ChangePassword, OwnView, PASSWORD_CHARS_MIN};
+use wire::account::{ChangePassword, PASSWORD_CHARS_MIN};
 
 use crate::{
-    components::{deed::Deed, grants_field::in_words, own::Own, problem_note::ProblemNote},
+    components::{deed::Deed, grants_field::in_words, own::Own, text_field::TextField},
     live::Live,
     rest::people,
 };
@@ -14,8 +14,7 @@ use crate::{
 #[component]
 pub fn AccountRoute() -> impl IntoView {
     let own = Own::get();
-    let may =
-        move || serde_json::from_value::<OwnView>(own.whole()).map(|own| in_words(&own.grants)).unwrap_or_default();
+    let may = move || own.view().map(|own| in_words(&own.grants)).unwrap_or_default();
     let is_person = Memo::new(move |_| own.is_person());
     let parts = move || {
         if is_person.get() {
@@ -55,40 +54,33 @@ fn PasswordForm() -> impl IntoView {
         });
     };
     // Each beside the field that it is about.
-    let problem = move |of_new: bool| {
-        let problem = deed.problem.get().filter(|problem| (problem.status == 422) == of_new);
-        problem.map(|problem| view! { <ProblemNote problem/> })
+    let wrong = move |of_new: bool| {
+        Signal::derive(move || deed.problem.get().filter(|problem| (problem.status == 422) == of_new))
     };
     let told = move || is_done.get().then_some("It is changed, and your other sessions have ended.");
     view! {
         <section aria-labelledby="password-heading">
             <h2 id="password-heading">"Password"</h2>
             <form class="trigger needs-js" on:submit=submit>
-                <div class="field">
-                    <label for="old">"The present one"</label>
-                    <input
-                        id="old"
-                        type="password"
-                        autocomplete="current-password"
-                        required
-                        prop:value=move || old.get()
-                        on:input=move |event| old.set(event_target_value(&event))
-                    />
-                    {move || problem(false)}
-                </div>
-                <div class="field">
-                    <label for="new">"The new one"</label>
-                    <input
-                        id="new"
-                        type="password"
-                        autocomplete="new-password"
-                        required
-                        prop:value=move || new.get()
-                        on:input=move |event| new.set(event_target_value(&event))
-                    />
-                    <p class="about">{format!("{PASSWORD_CHARS_MIN} characters at least: a few words of your own do.")}</p>
-                    {move || problem(true)}
-                </div>
+                <TextField
+                    id="old"
+                    label="The present one"
+                    value=old
+                    kind="password"
+                    autocomplete="current-password"
+                    required=true
+                    wrong=wrong(false)
+                />
+                <TextField
+                    id="new"
+                    label="The new one"
+                    value=new
+                    kind="password"
+                    autocomplete="new-password"
+                    required=true
+                    about=format!("{PASSWORD_CHARS_MIN} characters at least: a few words of your own do.")
+                    wrong=wrong(true)
+                />
                 <button class="primary" type="submit" disabled=move || deed.busy.get()>"Change the password"</button>
                 <p class="hint" role="status">{told}</p>
             </form>

@@ -21,10 +21,9 @@ use crate::{
 #[component]
 pub fn AuditRoute() -> impl IntoView {
     let query = use_query_map();
-    // A form writes a space as a plus sign.
     let asked = move || {
         query.with(|query| {
-            let of = |name: &str| query.get(name).unwrap_or_default().replace('+', " ");
+            let of = |name: &str| query.get(name).unwrap_or_default();
             (of("name"), of("action"), of("pipeline"), of("before"))
         })
     };

@@ -35,6 +35,7 @@ use crate::{
         status::{Status, StatusLabel},
         step_list::StepList,
         time::Time,
+        triggered,
     },
     live::{Live, follow::Followed, keep_live},
 };
@@ -152,6 +153,8 @@ fn BuildHeader(
         .into_iter()
         .map(|(name, value)| view! { <div><dt>{name}</dt><dd class="value">{value}</dd></div> })
         .collect_view();
+    let trigger = view.with_untracked(|view| view.trigger.as_ref().map(triggered::in_words));
+    let trigger = trigger.map(|by| view! { <div><dt>"Triggered by"</dt><dd>{by}</dd></div> });
     let on_done = Callback::new(move |()| followed.refresh());
     let icon = Memo::new(move |_| status.get().icon);
     Effect::new(move |_| browser::set_icon(icon.get()));
@@ -197,6 +200,7 @@ fn BuildHeader(
                     None => Either::Right("not yet"),
                 }}</dd>
             </div>
+            {trigger}
             <div>
                 <dt>"Id"</dt>
                 <dd class="value id">{id.clone()} " " <CopyButton text=id label="Copy the id of this build" small=true/></dd>

@@ -2,22 +2,20 @@
 
 use std::sync::Arc;
 
-use leptos::{prelude::*, task::spawn_local};
+use leptos::prelude::*;
 use leptos_meta::Title;
 use wire::{
-    Problem,
-    account::{AccountView, InvitationView, OwnView},
+    AccountId,
+    account::{AccountView, InvitationView},
+    authority::Grants,
 };
 
 use crate::{
-    api::{
-        PageError,
-        people::{PeoplePage, read_people},
-    },
+    api::people::{PeoplePage, read_people},
     components::{
         account_row::AccountRow,
+        anew::{Anew, anew},
         at_once::AtOnce,
-        grants_field::in_words,
         invitations::{InvitationRow, InviteForm},
         own::Own,
         page_data::{page_data, read_once, typed},
@@ -36,34 +34,24 @@ pub fn PeopleRoute() -> impl IntoView {
     }
 }
 
-/// What shows an account: a row is made anew when any of it has changed, and stays as it is else.
-fn key(account: &AccountView) -> (String, String, bool, Option<i64>) {
+/// What a row shows of an account: it is made anew when any of it has changed, and stays as it is else.
+fn key(account: &AccountView) -> (AccountId, String, Grants, bool, Option<i64>) {
     let seen = account.signed_in_at.map(|at| at.0);
-    (account.name.clone(), in_words(&account.grants), account.disabled, seen)
+    (account.id, account.name.clone(), account.grants.clone(), account.disabled, seen)
 }
 
 #[component]
 fn People(page: PeoplePage) -> impl IntoView {
     let own = Own::get();
-    let own_id = move || serde_json::from_value::<OwnView>(own.whole()).ok().and_then(|own| own.account);
+    let own_id = move || own.view().and_then(|own| own.account);
     let pipelines = StoredValue::new(page.pipelines.clone());
     let now = RwSignal::new(page);
-    let problem = RwSignal::new(None::<Problem>);
-    let on_done = Callback::new(move |()| {
-        spawn_local(async move {
-            let refused = match read_people().await {
-                Ok(answer) => {
-                    if let Ok(fresh) = serde_json::from_value(answer.data) {
-                        // The person may have left the page meanwhile.
-                        let _ = now.try_set(fresh);
-                    }
-                    None
-                }
-                Err(PageError(refused)) => Some(refused),
-            };
-            let _ = problem.try_set(refused);
-        });
-    });
+    let put = move |data| {
+        if let Ok(fresh) = serde_json::from_value(data) {
+            now.set(fresh);
+        }
+    };
+    let Anew { again: on_done, problem } = anew(|| Box::pin(read_people()), put);
     let accounts = Memo::new(move |_| now.with(|now| now.accounts.clone()));
     let invitations = Memo::new(move |_| now.with(|now| now.invitations.clone()));
     let row = move |account: AccountView| {

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use leptos::{prelude::*, task::spawn_local};
+use leptos::prelude::*;
 use leptos_meta::Title;
 use leptos_router::hooks::{use_params_map, use_query_map};
-use wire::{PipelineName, Problem, authority::Role, command::Query, view::PipelineView};
+use wire::{PipelineName, authority::Role, command::Query, view::PipelineView};
 
 use super::not_found::NotFound;
 use crate::{
     api::{PageError, PipelinePage, builds_of, read_pipeline},
     components::{
+        anew::{Anew, anew},
         at_once::AtOnce,
         build_filter::{BuildFilter, Filter},
         build_list::BuildList,
@@ -23,6 +24,7 @@ use crate::{
         yaml_editor::YamlEditor,
     },
     live::keep_live,
+    parts::pipeline_admin,
 };
 
 /// The route.
@@ -68,32 +70,33 @@ fn Pipeline(page: PipelinePage, filter: Memo<Filter>) -> impl IntoView {
     let usual = Signal::derive(move || usual.get_value());
     let yaml = pipeline.yaml.clone();
     // What a saved text says of it is read anew; the text stays with who writes it.
-    let (said, problem) = (RwSignal::new(pipeline), RwSignal::new(None::<Problem>));
-    let read_anew = {
-        let name = name.clone();
-        Callback::new(move |_: String| {
-            let asked = read_pipeline(name.clone(), filter.get_untracked().as_str().to_owned());
-            spawn_local(async move {
-                let refused = match asked.await {
-                    Ok(answer) => {
-                        // None: it is gone, which what is typed here survives.
-                        if let Ok(Some(page)) = serde_json::from_value::<Option<PipelinePage>>(answer.data) {
-                            // The page may be gone when the answer is there.
-                            let _ = said.try_set(page.pipeline);
-                        }
-                        None
-                    }
-                    Err(PageError(refused)) => Some(refused),
-                };
-                let _ = problem.try_set(refused);
-            });
-        })
+    let said = RwSignal::new(pipeline);
+    let put = move |data| {
+        // None: it is gone, which what is typed here survives.
+        if let Ok(Some(page)) = serde_json::from_value::<Option<PipelinePage>>(data) {
+            said.set(page.pipeline);
+        }
     };
+    let reads = name.clone();
+    let Anew { again, problem } =
+        anew(move || Box::pin(read_pipeline(reads.clone(), filter.get_untracked().as_str().to_owned())), put);
+    let read_anew = Callback::new(move |_: String| again.run(()));
     let own = Own::get();
     let (builds_it, changes_it) = {
         let (one, other) = (name.clone(), name.clone());
         let builds_it = Memo::new(move |_| own.in_pipeline(Role::Builder, &one));
         (builds_it, Memo::new(move |_| own.in_pipeline(Role::Admin, &other)))
+    };
+    // Read and drawn in the browser alone: all of it is done by scripts.
+    let in_browser = RwSignal::new(false);
+    Effect::new(move |_| in_browser.set(true));
+    let is_admin = Memo::new(move |_| in_browser.get() && changes_it.get());
+    let admin = {
+        let name = name.clone();
+        move || {
+            let name = name.clone();
+            is_admin.get().then(|| Suspend::new(pipeline_admin(name)))
+        }
     };
     let inputs = Memo::new(move |_| said.with(|said: &PipelineView| said.inputs.clone()));
     let start = {
@@ -157,5 +160,6 @@ fn Pipeline(page: PipelinePage, filter: Memo<Filter>) -> impl IntoView {
             <h2>"Pipeline file"</h2>
             <YamlEditor yaml name=name.to_string() etag on_saved=read_anew may=changes_it not="To change it you need the role admin."/>
         </section>
+        {admin}
     }
 }

@@ -2,25 +2,19 @@
 
 use std::sync::Arc;
 
-use leptos::{prelude::*, task::spawn_local};
+use leptos::prelude::*;
 use leptos_meta::Title;
-use wire::{
-    Problem,
-    account::{OwnView, TokenView},
-    authority::Role,
-};
+use wire::{account::TokenView, authority::Role};
 
 use crate::{
-    api::{
-        PageError,
-        people::{TokensPage, read_tokens},
-    },
+    api::people::{TokensPage, read_tokens},
     components::{
+        anew::{Anew, anew},
         at_once::AtOnce,
         own::Own,
         page_data::{page_data, read_once, typed},
         problem_note::ProblemNote,
-        tokens::{TokenForm, TokenRow},
+        tokens::{TokenForm, TokenMade, TokenRow},
     },
 };
 
@@ -40,22 +34,12 @@ fn Tokens(page: TokensPage) -> impl IntoView {
     let own = Own::get();
     let pipelines = StoredValue::new(page.pipelines.clone());
     let now = RwSignal::new(page);
-    let problem = RwSignal::new(None::<Problem>);
-    let on_done = Callback::new(move |()| {
-        spawn_local(async move {
-            let refused = match read_tokens().await {
-                Ok(answer) => {
-                    if let Ok(fresh) = serde_json::from_value(answer.data) {
-                        // The person may have left the page meanwhile.
-                        let _ = now.try_set(fresh);
-                    }
-                    None
-                }
-                Err(PageError(refused)) => Some(refused),
-            };
-            let _ = problem.try_set(refused);
-        });
-    });
+    let put = move |data| {
+        if let Ok(fresh) = serde_json::from_value(data) {
+            now.set(fresh);
+        }
+    };
+    let Anew { again: on_done, problem } = anew(|| Box::pin(read_tokens()), put);
     let tokens = Memo::new(move |_| now.with(|now| now.tokens.clone()));
     let row = move |token: TokenView| view! { <TokenRow token on_done/> };
     let key = |token: &TokenView| (token.id.clone(), token.used_at.map(|at| at.0));
@@ -68,14 +52,18 @@ fn Tokens(page: TokensPage) -> impl IntoView {
     };
     let none = move || tokens.with(Vec::is_empty).then_some("There is none yet.");
     // People make them, and programs that are admin everywhere.
-    let form = move || {
+    let within = Memo::new(move |_| {
         let may = own.is_person() || own.everywhere(Role::Admin);
-        let view = serde_json::from_value::<OwnView>(own.whole()).ok().filter(|own| may && !own.grants.is_empty());
-        view.map(|own| {
+        own.view().map(|own| own.grants).filter(|grants| may && !grants.is_empty())
+    });
+    // What was made stays on the page whatever becomes of the form: it is not shown again.
+    let made = RwSignal::new(None);
+    let form = move || {
+        within.get().map(|within| {
             view! {
                 <section aria-labelledby="make">
                     <h2 id="make">"Make one"</h2>
-                    <TokenForm within=own.grants pipelines=pipelines.get_value() on_done/>
+                    <TokenForm within pipelines=pipelines.get_value() made on_done/>
                 </section>
             }
         })
@@ -91,5 +79,6 @@ fn Tokens(page: TokensPage) -> impl IntoView {
         </ul>
         <p class="note quiet">{none}</p>
         {form}
+        <TokenMade made/>
     }
 }

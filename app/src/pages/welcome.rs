@@ -4,10 +4,10 @@
 use leptos::{either::Either, prelude::*};
 use leptos_meta::Title;
 use leptos_router::hooks::use_query_map;
-use wire::account::{InvitationView, NAME_CHARS_MAX, PASSWORD_CHARS_MIN};
+use wire::account::{NAME_CHARS_MAX, PASSWORD_CHARS_MIN};
 
 use crate::{
-    api::people::Invited,
+    api::people::{Gives, Invited},
     components::{grants_field::in_words, time::Time},
     json::Json,
 };
@@ -17,16 +17,18 @@ const GONE: &str =
 
 /// What was wrong with the former try, by the word that the server gives; whether it was with the name or the password, and
 /// the sentence.
-fn sentence(word: &str) -> (&'static str, &'static str) {
+fn sentence(word: &str) -> (&'static str, String) {
     match word {
-        "name" => ("name", "This is no name: take letters that can be seen, 60 at most."),
-        "taken" => ("name", "Another account has this name: choose another one."),
+        "name" => ("name", format!("This is no name: take letters that can be seen, {NAME_CHARS_MAX} at most.")),
+        "taken" => ("name", "Another account has this name: choose another one.".to_owned()),
         "password" => (
             "password",
-            "This password cannot be taken: it needs 12 characters at least, must not be made of the name, and must not be \
-             among the first that anybody would try. A few words of your own do.",
+            format!(
+                "This password cannot be taken: it needs {PASSWORD_CHARS_MIN} characters at least, must not be made of the \
+                 name, and must not be among the first that anybody would try. A few words of your own do."
+            ),
         ),
-        _ => ("link", GONE),
+        _ => ("link", GONE.to_owned()),
     }
 }
 
@@ -41,8 +43,8 @@ pub fn WelcomeRoute() -> impl IntoView {
     let query = use_query_map();
     let of = |name: &str| query.with_untracked(|query| query.get(name)).filter(|value| !value.is_empty());
     let wrong = of("wrong").map(|word| sentence(&word));
-    let beside = move |place: &str| {
-        let here = wrong.filter(|(of, _)| *of == place);
+    let beside = |place: &str| {
+        let here = wrong.clone().filter(|(of, _)| *of == place);
         here.map(|(_, text)| view! { <p class="problem" role="alert">{text}</p> })
     };
     let secret = |name: &'static str| of(name).map(|value| view! { <input type="hidden" name=name value=value/> });
@@ -98,8 +100,7 @@ pub fn WelcomeRoute() -> impl IntoView {
 }
 
 /// What an invitation gives, and who gives it.
-fn gives(invitation: InvitationView) -> impl IntoView {
-    let InvitationView { grants, invited_by, expires_at, .. } = invitation;
+fn gives(Gives { grants, invited_by, expires_at }: Gives) -> impl IntoView {
     view! {
         <p>
             <b>{invited_by}</b> " invites you. You will be " <b>{in_words(&grants)}</b> ". The invitation is good until "

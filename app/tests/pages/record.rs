@@ -11,9 +11,13 @@ use wire::{
     command::BuildsQuery,
     dead_letter::{Cause, DeadLetterOrigin, DeadLetterState, DeadLetterView, DeadLettersPage},
     group::{GroupState, GroupView},
+    hook::{HookView, Provider},
     log::RecordedLine,
+    pipeline::OnSpec,
     search::{Found, SearchHit, SearchPage, SearchQuery},
+    secret::{SecretView, SecretsView},
     statistics::{DayStats, Ends, StatsView},
+    trigger::{HookEvent, Pushed, TriggeredBy},
     view::{
         BuildSummary, BuildView, ExecutorView, GatewayView, InstallationView, JobView, LogPage, PipelineSummary,
         PipelineView, RunningJob, State, StepView, WorkerView,
@@ -43,6 +47,19 @@ pub(crate) fn summary() -> BuildSummary {
         finished_at: Some(Timestamp(1_763_630_664_250_000)),
         jobs_finished: 2,
         jobs_total: 2,
+        triggered_by: Some("push to main".into()),
+    }
+}
+
+fn pushed() -> Pushed {
+    Pushed {
+        provider: Provider::Github,
+        event: HookEvent::Push,
+        reference: "main".into(),
+        commit: "0123456789abcdef0123456789abcdef01234567".into(),
+        repository: "me/site".into(),
+        pull_request: None,
+        by: Some("octocat".into()),
     }
 }
 
@@ -95,6 +112,7 @@ pub(crate) fn view() -> BuildView {
             job(20, "lint", Outcome::Succeeded, 1, Vec::new()),
             job(21, "compile", Outcome::Failed, 2, vec![step]),
         ],
+        trigger: Some(TriggeredBy::Hook(pushed())),
         reply: None,
     }
 }
@@ -199,6 +217,27 @@ impl Backend for Record {
             used_at: None,
         };
         Box::pin(async { Ok(vec![token]) })
+    }
+
+    fn secrets(&self, pipeline: Option<PipelineName>) -> BoxFuture<'_, Result<SecretsView, Problem>> {
+        let secret = SecretView {
+            name: "DEPLOY_KEY".parse().unwrap(),
+            pipeline,
+            allowed: Vec::new(),
+            set_at: Timestamp(0),
+            set_by: "Ada <b>".into(),
+            used_by: vec!["site".parse().unwrap()],
+        };
+        let secrets = if self.is_empty { Vec::new() } else { vec![secret] };
+        Box::pin(async { Ok(SecretsView { secrets, wanted: Vec::new() }) })
+    }
+
+    fn hooks(&self, _pipeline: PipelineName) -> BoxFuture<'_, Result<Vec<HookView>, Problem>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn built_on(&self, _pipeline: PipelineName) -> BoxFuture<'_, Result<Option<OnSpec>, Problem>> {
+        Box::pin(async { Ok(None) })
     }
 
     fn audit(&self, query: AuditQuery) -> BoxFuture<'_, Result<Vec<AuditEntry>, Problem>> {

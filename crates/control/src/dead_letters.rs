@@ -21,6 +21,7 @@ use broker::{
 use serde_json::Value;
 use store::{
     Store, StoreError,
+    audit::NewEntry,
     model::dead_letter::{DeadLetter, NewDeadLetter, Retention, Settled},
 };
 use tokio_util::sync::CancellationToken;
@@ -226,7 +227,13 @@ pub enum RetryError {
 ///
 /// # Errors
 /// When it cannot be retried, nobody takes it, or broker or store do not work: then it is open as before.
-pub async fn retry(broker: &dyn Broker, store: &dyn Store, letter: &DeadLetter, by: &str) -> Result<bool, RetryError> {
+pub async fn retry(
+    broker: &dyn Broker,
+    store: &dyn Store,
+    letter: &DeadLetter,
+    by: &str,
+    entry: NewEntry,
+) -> Result<bool, RetryError> {
     if let Some(reason) = &letter.view.not_retriable {
         return Err(RetryError::Not(reason.clone()));
     }
@@ -243,7 +250,7 @@ pub async fn retry(broker: &dyn Broker, store: &dyn Store, letter: &DeadLetter, 
         message.reply_to.clone_from(&letter.reply_to);
     }
     match broker.publish(message).await {
-        Ok(()) => Ok(store.settle_dead_letter(letter, Settled::Retried, by).await?),
+        Ok(()) => Ok(store.settle_dead_letter(letter, Settled::Retried, by, entry).await?),
         Err(error @ (BrokerError::Unroutable(_) | BrokerError::NoQueue(_))) => {
             Err(RetryError::Unroutable(error.to_string()))
         }

@@ -14,10 +14,11 @@ use wire::{
     BuildId, JobId, Problem, Timestamp,
     command::Trigger,
     concurrency::{ConcurrencySpec, GROUP_CHARS_MAX, check_priority},
-    git::GitUrl,
+    git::{GitUrl, check_reference},
     payload::{InputFile, Named},
     pipeline::{InputKind, JobSpec, PipelineSpec, SourceSpec, StepSpec},
     task::Reply,
+    text::is_invisible,
 };
 
 use crate::{
@@ -76,6 +77,7 @@ pub fn plan(
         queued_at: now,
         cancelling: false,
         concurrency: concurrency.map(Box::new),
+        triggered_by: None,
         state: BuildState::Queued,
         jobs,
     };
@@ -191,7 +193,9 @@ fn group(
     let filled = expression::fill(&spec.group, VALUE_BYTES_MAX, |part| value(part, inputs, matrix))
         .map_err(|sentence| problem(format!("{sentence}, in the concurrency group{of}")))?;
     let group = filled.trim();
-    if !(1..=GROUP_CHARS_MAX).contains(&group.chars().count()) || group.chars().any(char::is_control) {
+    if !(1..=GROUP_CHARS_MAX).contains(&group.chars().count())
+        || group.chars().any(|c| c.is_control() || is_invisible(c))
+    {
         return Err(problem(format!(
             "the name of the concurrency group{of} must be one line of 1 to {GROUP_CHARS_MAX} characters once its `${{{{ }}}}` \
              are replaced"
@@ -234,7 +238,10 @@ fn job_plan(
     let source = source.map(|source| {
         let reference = source.reference.as_ref().map(fill).transpose()?;
         let git = fill(&source.git)?;
-        GitUrl::parse(&git).map_err(|sentence| Problem::new(422, "Invalid build", sentence))?;
+        let refused = |sentence| Problem::new(422, "Invalid build", sentence);
+        GitUrl::parse(&git).map_err(refused)?;
+        // None is the remote's default branch.
+        reference.as_deref().filter(|text| !text.is_empty()).map_or(Ok(()), check_reference).map_err(refused)?;
         Ok::<_, Problem>(SourceSpec { git, reference })
     });
     let concurrency = job.concurrency.as_ref().map(|spec| group(spec, inputs, matrix, Some(&job.name))).transpose()?;

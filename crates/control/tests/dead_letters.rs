@@ -13,12 +13,14 @@ use control::{
 };
 use store::{
     Builds, DeadLetters,
+    audit::NewEntry,
     model::{Announcement, BuildState, JobState},
 };
 use tokio::time::timeout;
 use uuid::Uuid;
 use wire::{
     ExecutorId, Outcome,
+    audit::Action,
     dead_letter::{Cause, DeadLetterState},
     task::{ExecutorNotice, Hint, to_bytes},
 };
@@ -88,7 +90,9 @@ async fn a_message_that_is_retried_and_dies_again_is_the_same_letter() {
             tokio::task::yield_now().await;
         };
         assert_eq!((letter.view.message_id, letter.view.state), (id, DeadLetterState::Open));
-        retry(&*world.broker, &*world.store, &letter, "token:a").await.unwrap();
+        retry(&*world.broker, &*world.store, &letter, "token:a", NewEntry::by_machine(Action::DeadLetterRetried))
+            .await
+            .unwrap();
     }
     let counts = world.store.dead_letter_counts().await.unwrap();
     let lost = counts.iter().filter(|count| count.cause != Cause::NotJson).any(|count| count.total > 0);
@@ -110,7 +114,10 @@ async fn a_message_is_retried_when_the_cause_is_gone_and_when_somebody_takes_it(
     let id = message.message_id;
     world.broker.publish(message).await.unwrap();
     let letter = world.dead_letters(1).await.remove(0);
-    assert_eq!(retry(&*world.broker, &*world.store, &letter, "token:a").await, Ok(true));
+    assert_eq!(
+        retry(&*world.broker, &*world.store, &letter, "token:a", NewEntry::by_machine(Action::DeadLetterRetried)).await,
+        Ok(true)
+    );
     let again = timeout(PATIENCE, reader.next()).await.expect("nothing came").unwrap();
     assert_eq!((again.message.message_id, again.message.correlation_id.as_deref()), (id, Some("c1")));
     assert_eq!((&again.message.death, &*again.message.body), (&None, &*letter.body));
@@ -128,7 +135,8 @@ async fn a_message_is_retried_when_the_cause_is_gone_and_when_somebody_takes_it(
         tokio::task::yield_now().await;
     };
     drop(reader);
-    let refused = retry(&*world.broker, &*world.store, &letter, "token:a").await;
+    let refused =
+        retry(&*world.broker, &*world.store, &letter, "token:a", NewEntry::by_machine(Action::DeadLetterRetried)).await;
     assert!(matches!(&refused, Err(RetryError::Unroutable(reason)) if reason.contains(&queue.name)), "{refused:?}");
     assert_eq!(world.dead_letters(1).await[0].view.state, DeadLetterState::Open);
 }

@@ -66,6 +66,19 @@ fn what_would_explode_is_refused_before_it_does() {
             format!("name: p\njobs: {{a: {{steps: [{}]}}}}\n", vec!["{run: x}"; 10_000].join(",")),
             "200 steps",
         ),
+        (
+            "10,000 patterns of branches",
+            format!(
+                "name: p\non: {{push: {{branches: [{}]}}}}\njobs: {{a: {{steps: [{{run: x}}]}}}}\n",
+                vec!["x*"; 10_000].join(",")
+            ),
+            "at most 100 names",
+        ),
+        (
+            "10,000 secrets",
+            job(&format!("secrets: [{}]", (0..10_000).map(|n| format!("S{n}")).collect::<Vec<_>>().join(","))),
+            "secrets",
+        ),
         ("10,000 artifacts", job(&format!("artifacts: [{}]", vec!["x"; 10_000].join(","))), "100 paths"),
         ("a long key", format!("? {}\n: 1\n", "k".repeat(900_000)), "unknown key"),
         ("the same long key twice", format!("{0}: 1\n{0}: 2\n", "k".repeat(1_000)), "stands twice"),
@@ -111,6 +124,16 @@ fn names_that_read_as_others_are_refused_wherever_they_stand() {
             format!("name: p\ninputs: {{\"{text}\": }}\njobs: {{a: {{steps: [{{run: x}}]}}}}\n"),
             format!("name: p\nsource: {{git: \"https://{text}/x\"}}\njobs: {{a: {{steps: [{{run: x}}]}}}}\n"),
             format!("name: p\n\"{text}\": 1\n"),
+            format!(
+                "name: p\nsource: {{git: \"https://h/x\", ref: \"{text}\"}}\njobs: {{a: {{steps: [{{run: x}}]}}}}\n"
+            ),
+            format!("name: p\non: {{push: {{branches: [\"{text}\"]}}}}\njobs: {{a: {{steps: [{{run: x}}]}}}}\n"),
+            format!("name: p\non: {{push: {{tags: [\"{text}\"]}}}}\njobs: {{a: {{steps: [{{run: x}}]}}}}\n"),
+            format!(
+                "name: p\non: {{pull_request: {{branches: [\"{text}\"]}}}}\njobs: {{a: {{steps: [{{run: x}}]}}}}\n"
+            ),
+            format!("name: p\nconcurrency: {{group: \"{text}\"}}\njobs: {{a: {{steps: [{{run: x}}]}}}}\n"),
+            job(&format!("secrets: [\"{text}\"]")),
             job(&format!("labels: [\"{text}\"]")),
             job(&format!("needs: [\"{text}\"]")),
             job(&format!("artifacts: [\"{text}\"]")),

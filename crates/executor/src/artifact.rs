@@ -12,12 +12,17 @@ use std::{
 };
 
 use rustix::fs::{Mode, OFlags, openat};
+use tokio_util::sync::CancellationToken;
 use wire::artifact::check_name;
 
 use crate::mask::Masker;
 
 /// More files than this are refused for one job.
 const FILES_MAX: usize = 10_000;
+/// Files and folders that are looked at for one job, each as often as a pattern comes by.
+const VISITS_MAX: usize = 1_000_000;
+/// Sentences that are kept of what is wrong; one is enough to fail a job.
+const REFUSALS_MAX: usize = 100;
 
 /// A file to keep.
 #[derive(Clone, Debug)]
@@ -59,7 +64,7 @@ impl Kept {
 }
 
 /// What the patterns came to.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Resolved {
     /// Sorted by name, each once.
     pub(crate) files: Vec<Kept>,
@@ -67,10 +72,36 @@ pub(crate) struct Resolved {
     pub(crate) refusals: Vec<String>,
 }
 
+impl Resolved {
+    /// Nothing, for this reason.
+    pub(crate) fn refused(sentence: String) -> Self {
+        Self { files: Vec::new(), refusals: vec![sentence] }
+    }
+}
+
 /// Finds the files that `patterns` name. A directory stands for all files in it; `*` is any part of a name, `**` any
-/// number of directories. Names come out as they may be told, and so does what is wrong.
-pub(crate) fn resolve(workspace: &Path, patterns: &[String], masker: &Masker) -> Resolved {
-    let mut found = Search { root: workspace.to_owned(), files: BTreeMap::new(), refusals: Vec::new(), matched: false };
+/// number of directories. Names come out as they may be told, and so does what is wrong. Ends soon after `stop`: then
+/// nobody waits for what was found.
+pub(crate) fn resolve(workspace: &Path, patterns: &[String], masker: &Masker, stop: &CancellationToken) -> Resolved {
+    resolve_within(VISITS_MAX, workspace, patterns, masker, stop)
+}
+
+fn resolve_within(
+    visits_max: usize,
+    workspace: &Path,
+    patterns: &[String],
+    masker: &Masker,
+    stop: &CancellationToken,
+) -> Resolved {
+    let mut found = Search {
+        root: workspace.to_owned(),
+        files: BTreeMap::new(),
+        refusals: Vec::new(),
+        matched: false,
+        visits: 0,
+        visits_max,
+        stop,
+    };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let opened = rustix::fs::open(workspace, flags, Mode::empty()).map_err(io::Error::from);
     let workspace = match opened.and_then(|opened| Ok((opened, workspace.canonicalize()?))) {
@@ -79,26 +110,35 @@ pub(crate) fn resolve(workspace: &Path, patterns: &[String], masker: &Masker) ->
             Arc::new(opened)
         }
         Err(error) => {
-            let refusals = vec![format!("the workspace could not be read for artifacts: {error}")];
-            return Resolved { files: Vec::new(), refusals };
+            return Resolved::refused(format!("the workspace could not be read for artifacts: {error}"));
         }
     };
     for pattern in patterns {
-        let segments: Vec<&str> = pattern.split('/').filter(|segment| !matches!(*segment, "" | ".")).collect();
+        let mut segments: Vec<&str> = pattern.split('/').filter(|segment| !matches!(*segment, "" | ".")).collect();
         if pattern.starts_with('/') || segments.contains(&"..") || segments.is_empty() {
-            found.refusals.push(format!("artifact {pattern:?} must be a path inside the workspace, without `..`"));
+            found.refuse(|| format!("artifact {pattern:?} must be a path inside the workspace, without `..`"));
             continue;
         }
+        // Several in a row name what one names, in as many ways as there are folders.
+        segments.dedup_by(|next, former| *next == "**" && *former == "**");
         found.matched = false;
         found.walk(&found.root.clone(), "", &segments);
-        if !found.matched {
-            found.refusals.push(format!("artifact {pattern:?} matches no file"));
-        }
-        if found.files.len() > FILES_MAX {
-            found.refusals.push(format!("artifact {pattern:?} makes more than {FILES_MAX} files, which is too many"));
-            found.files.clear();
-            break;
-        }
+        let too_many = if found.files.len() > FILES_MAX {
+            format!("artifact {pattern:?} makes more than {FILES_MAX} files, which is too many")
+        } else if found.visits > visits_max {
+            format!(
+                "artifact {pattern:?} makes more than {visits_max} files and folders to look at, which is too many: name the folder \
+                 that it is in"
+            )
+        } else {
+            if !found.matched {
+                found.refuse(|| format!("artifact {pattern:?} matches no file"));
+            }
+            continue;
+        };
+        found.refusals = vec![too_many];
+        found.files.clear();
+        break;
     }
     let kept = |(name, place)| Kept { name, place, workspace: Arc::clone(&workspace) };
     let found_files = named(masker, found.files.into_iter().map(kept));
@@ -107,7 +147,8 @@ pub(crate) fn resolve(workspace: &Path, patterns: &[String], masker: &Masker) ->
         // Judged as it will be told: a secret may hold what a name must not.
         match check_name(&kept.name) {
             Ok(()) => resolved.files.push(kept),
-            Err(sentence) => resolved.refusals.push(sentence),
+            Err(sentence) if resolved.refusals.len() < REFUSALS_MAX => resolved.refusals.push(sentence),
+            Err(_) => {}
         }
     }
     resolved.refusals.iter_mut().for_each(|refusal| *refusal = masker.owned(std::mem::take(refusal)));
@@ -131,17 +172,32 @@ fn named(masker: &Masker, files: impl Iterator<Item = Kept>) -> Vec<Kept> {
     named.collect()
 }
 
-struct Search {
+struct Search<'a> {
     root: PathBuf,
     files: BTreeMap<String, PathBuf>,
     refusals: Vec<String>,
     matched: bool,
+    visits: usize,
+    visits_max: usize,
+    stop: &'a CancellationToken,
 }
 
-impl Search {
+impl Search<'_> {
+    /// Whether nothing more is to be looked at.
+    fn is_over(&self) -> bool {
+        self.files.len() > FILES_MAX || self.visits > self.visits_max || self.stop.is_cancelled()
+    }
+
+    fn refuse(&mut self, sentence: impl FnOnce() -> String) {
+        if self.refusals.len() < REFUSALS_MAX {
+            self.refusals.push(sentence());
+        }
+    }
+
     /// `directory` (`name` relative to the workspace) and what is left of the pattern.
     fn walk(&mut self, directory: &Path, name: &str, segments: &[&str]) {
-        if self.files.len() > FILES_MAX {
+        self.visits += 1;
+        if self.is_over() {
             return;
         }
         let Some((first, rest)) = segments.split_first() else {
@@ -161,6 +217,9 @@ impl Search {
             return;
         }
         for (entry, entry_name) in self.entries(directory, name) {
+            if self.is_over() {
+                return;
+            }
             let below = join(name, &entry_name);
             if deep {
                 // Directories only, and no links: those could lead in a circle.
@@ -178,7 +237,7 @@ impl Search {
         let Ok(real) = path.canonicalize() else { return }; // A link to nowhere names no file.
         if !real.starts_with(&self.root) {
             self.matched = true;
-            self.refusals.push(format!("artifact {name:?} is a link that leads out of the workspace"));
+            self.refuse(|| format!("artifact {name:?} is a link that leads out of the workspace"));
             return;
         }
         let Ok(meta) = real.metadata() else { return };
@@ -193,18 +252,18 @@ impl Search {
             }
         } else if rest.is_empty() {
             self.matched = true;
-            self.refusals.push(format!("artifact {name:?} is no regular file"));
+            self.refuse(|| format!("artifact {name:?} is no regular file"));
         }
     }
 
     /// Every file below a directory.
     fn keep_all(&mut self, directory: &Path, name: &str) {
         for (entry, entry_name) in self.entries(directory, name) {
-            let below = join(name, &entry_name);
-            let Ok(meta) = entry.symlink_metadata() else { continue };
-            if self.files.len() > FILES_MAX {
+            if self.is_over() {
                 return;
             }
+            let below = join(name, &entry_name);
+            let Ok(meta) = entry.symlink_metadata() else { continue };
             if meta.is_dir() {
                 self.keep_all(&entry, &below);
             } else if meta.is_symlink()
@@ -221,11 +280,15 @@ impl Search {
     fn entries(&mut self, directory: &Path, name: &str) -> Vec<(PathBuf, String)> {
         let mut entries = Vec::new();
         for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+            self.visits += 1;
+            if self.is_over() {
+                break;
+            }
             match entry.file_name().into_string() {
                 Ok(file_name) => entries.push((entry.path(), file_name)),
                 Err(bytes) => {
                     let shown = join(name, &bytes.to_string_lossy());
-                    self.refusals.push(format!("file {shown:?} cannot be kept: its name is not UTF-8"));
+                    self.refuse(|| format!("file {shown:?} cannot be kept: its name is not UTF-8"));
                 }
             }
         }
@@ -263,7 +326,7 @@ mod tests {
 
     fn names(workspace: &Path, patterns: &[&str]) -> (Vec<String>, Vec<String>) {
         let patterns: Vec<String> = patterns.iter().map(|p| (*p).to_owned()).collect();
-        let resolved = resolve(workspace, &patterns, &Masker::default());
+        let resolved = resolve(workspace, &patterns, &Masker::default(), &CancellationToken::new());
         (resolved.files.into_iter().map(|kept| kept.name).collect(), resolved.refusals)
     }
 
@@ -339,7 +402,13 @@ mod tests {
         let root = workspace();
         let dir = root.path().join("workspace");
         symlink("a/one.txt", dir.join("inside")).unwrap();
-        let found = resolve(&dir, &["a/one.txt", "a/b/two.txt", "inside"].map(str::to_owned), &Masker::default()).files;
+        let found = resolve(
+            &dir,
+            &["a/one.txt", "a/b/two.txt", "inside"].map(str::to_owned),
+            &Masker::default(),
+            &CancellationToken::new(),
+        )
+        .files;
         let read = |kept: &Kept| kept.open().and_then(io::read_to_string).map_err(|error| error.to_string());
         assert_eq!(
             found.iter().map(|kept| read(kept).unwrap()).collect::<Vec<_>>(),
@@ -362,6 +431,53 @@ mod tests {
         assert!(read(&found[1]).unwrap_err().contains("no regular file"), "a pipe without a writer is not waited for");
         fs::rename(&dir, root.path().join("gone")).unwrap();
         symlink("outside", &dir).unwrap();
-        assert!(resolve(&dir, &["one.txt".to_owned()], &Masker::default()).files.is_empty());
+        assert!(resolve(&dir, &["one.txt".to_owned()], &Masker::default(), &CancellationToken::new()).files.is_empty());
+    }
+
+    /// A folder in a folder, so many times, all of one name.
+    fn deep(depth: usize) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join(vec!["a"; depth].join("/"))).unwrap();
+        root
+    }
+
+    #[test]
+    fn a_pattern_that_names_a_deep_tree_in_many_ways_ends() {
+        let root = deep(36);
+        // They have millions of ways through it.
+        let tried = |patterns: &[&str]| {
+            let patterns: Vec<String> = patterns.iter().map(|pattern| (*pattern).to_owned()).collect();
+            resolve_within(10_000, root.path(), &patterns, &Masker::default(), &CancellationToken::new())
+        };
+        let found = tried(&["**/**/**/**/**/**/x"]);
+        assert_eq!(
+            (found.files.len(), &found.refusals[0][..]),
+            (0, "artifact \"**/**/**/**/**/**/x\" matches no file")
+        );
+        let found = tried(&["nothing", "**/a/**/a/**/a/**/a/**/a/**/x", "never"]);
+        assert!(found.files.is_empty() && found.refusals.len() == 1, "{:?}", found.refusals);
+        assert!(found.refusals[0].contains("more than 10000 files and folders to look at"), "{:?}", found.refusals);
+    }
+
+    #[test]
+    fn a_tree_of_a_thousand_folders_in_each_other_is_searched() {
+        let root = deep(1000);
+        for pattern in ["**/x", "a"] {
+            assert!(names(root.path(), &[pattern]).0.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_search_that_is_stopped_looks_no_further_and_what_is_refused_is_kept_to_a_number() {
+        let root = workspace();
+        let dir = root.path().join("workspace");
+        let stop = CancellationToken::new();
+        stop.cancel();
+        assert!(resolve(&dir, &["**".to_owned()], &Masker::default(), &stop).files.is_empty());
+        for n in 0..150 {
+            symlink("/etc/passwd", dir.join(format!("link-{n}"))).unwrap();
+        }
+        let (files, refusals) = names(&dir, &["**"]);
+        assert_eq!((files.len(), refusals.len()), (4, 100));
     }
 }

@@ -19,6 +19,7 @@
 //! The guard is the subreaper of its tree, so no descendant escapes it by forking or by a session of its own.
 
 mod inside;
+mod keyring;
 mod limits;
 pub(crate) mod protocol;
 pub(crate) mod tree;
@@ -132,6 +133,8 @@ impl Guard {
         let path = std::env::var_os(LOCK_VARIABLE).ok_or_else(|| format!("the guard needs {LOCK_VARIABLE}"))?;
         let lock = File::open(&path).map_err(|error| format!("the guard cannot open {path:?}: {error}"))?;
         lock.try_lock_shared().map_err(|error| format!("the guard cannot share the lock {path:?}: {error}"))?;
+        // Before it becomes another user: root has room for many.
+        keyring::leave().map_err(|error| format!("the guard cannot make a keyring for the job: {error}"))?;
         settle().map_err(|error| format!("the guard cannot become the user of jobs: {error}"))?;
         let limited = Limited::set(Limits::default())?;
         say(&Status::Ready {});

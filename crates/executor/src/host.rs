@@ -1,6 +1,7 @@
 //! The executor's side of a guard: starting it, plain or in a [`sandbox`], and the three pipes. Which guard a job gets is the
 //! business of [`warm`]; what the two say to each other stands in [`crate::guard`].
 
+mod broken;
 pub(crate) mod groups;
 pub(crate) mod sandbox;
 mod warm;
@@ -25,7 +26,7 @@ use tokio::{
 };
 
 use self::groups::Group;
-pub(crate) use self::warm::Guards;
+pub(crate) use self::{broken::NoGuard, warm::Guards};
 use crate::{
     guard::{
         FILES_VARIABLE, LOCK_VARIABLE, USER_VARIABLE,
@@ -90,9 +91,10 @@ pub(crate) struct LastWord {
 pub(crate) struct Output(pipe::Receiver);
 
 impl Guard {
-    async fn start(start: Start<'_>, workspace: Workspace, group: Option<Group>) -> Result<Self, String> {
+    async fn start(start: Start<'_>, workspace: Workspace, group: Option<Group>) -> Result<Self, NoGuard> {
         let program = start.program.display();
-        let broken = |error: io::Error| format!("the guard {program} could not be started: {error}");
+        let sentence = |error: io::Error| format!("the guard {program} could not be started: {error}");
+        let broken = |error: io::Error| NoGuard::Failed(sentence(error));
         let (output, printed) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| broken(error.into()))?;
         let _ = fcntl_setpipe_size(&output, PIPE_BYTES); // The default size will do.
         let words = group.as_ref().map_or_else(|| start.words.to_vec(), |group| group.entered(start.words));
@@ -112,7 +114,7 @@ impl Guard {
             // A signal of the terminal is the executor's business alone, also where something stands around the guard.
             .process_group(0)
             .spawn()
-            .map_err(broken)?;
+            .map_err(|error| NoGuard::not_begun(error.kind(), sentence(error)))?;
         let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(broken(io::Error::other("its pipes are missing")));
         };
@@ -122,8 +124,13 @@ impl Guard {
             Ok(Some(Status::Ready {})) => {
                 return Ok(Self { commands: Commands(stdin), statuses, output, workspace, group, child });
             }
-            Ok(Some(Status::Refused { reason })) => return Err(reason),
-            Ok(_) => format!("it ended before it was ready{}", output.said().await),
+            Ok(Some(Status::Refused { reason })) => return Err(NoGuard::Failed(reason)),
+            Ok(_) => {
+                let said = output.said().await;
+                let ended = tokio::time::timeout(READY_PATIENCE, child.wait()).await.ok().and_then(Result::ok);
+                let why = sentence(io::Error::other(format!("it ended before it was ready{said}")));
+                return Err(NoGuard::ended(ended, &said, why));
+            }
             Err(_) => format!("it was not ready within {READY_PATIENCE:?}"),
         };
         Err(broken(io::Error::other(why)))

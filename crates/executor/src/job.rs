@@ -124,8 +124,10 @@ impl Attempt<'_> {
         };
         let scripts: Vec<String> = steps.iter().map(|(spec, _)| spec.run.clone()).collect();
         let guard = self.executor.guards.take(self.grant.network).await;
-        // While this job runs, the next one's guard gets ready.
-        self.executor.tasks.spawn(Arc::clone(&self.executor.guards).warm_up());
+        // The next one's guard gets ready when the steps of this job have ended, or run for longer than it takes.
+        let (steps_ended, guards) = (CancellationToken::new(), Arc::clone(&self.executor.guards));
+        self.executor.tasks.spawn(guards.warm_up_after(steps_ended.clone()));
+        let until_steps_ended = steps_ended.drop_guard();
         let guard = match guard {
             Ok(guard) => guard,
             Err(reason) => return (None, Ok(Verdict::failed(reason))),
@@ -148,6 +150,7 @@ impl Attempt<'_> {
                     .map(|verdict| verdict.err().unwrap_or_else(|| Verdict::failed("its input files could not be had")))
             }
         };
+        drop(until_steps_ended);
         let verdict = match ended {
             Ok(verdict) => self.keep_artifacts(verdict, &workspace, timeout_at).await,
             Err(dropped) => Err(dropped),
@@ -301,13 +304,19 @@ impl Attempt<'_> {
         if patterns.is_empty() || !matches!(verdict.outcome, Outcome::Succeeded | Outcome::Failed) {
             return Ok(verdict);
         }
-        let (path, masker) = (workspace.path.clone(), self.masker.clone());
-        let resolved = tokio::task::spawn_blocking(move || artifact::resolve(&path, &patterns, &masker)).await;
-        let Resolved { files, mut refusals } = resolved.unwrap_or_default();
-        let uploads = Arc::new(Uploads::new(self.grant));
-        // Stops the blocking upload when this future is left.
+        // Stops the blocking search, or upload, when this future is left.
         let stop = CancellationToken::new();
         let _stop = stop.clone().drop_guard();
+        let (path, masker, stop_search) = (workspace.path.clone(), self.masker.clone(), stop.clone());
+        let searching = tokio::task::spawn_blocking(move || artifact::resolve(&path, &patterns, &masker, &stop_search));
+        let resolved = match self.unless_ended(searching, timeout_at, "its artifacts were looked for").await? {
+            Ok(resolved) => {
+                resolved.unwrap_or_else(|panic| Resolved::refused(format!("no artifact was kept: {panic}")))
+            }
+            Err(verdict) => return Ok(verdict),
+        };
+        let Resolved { files, mut refusals } = resolved;
+        let uploads = Arc::new(Uploads::new(self.grant));
         for kept in files {
             let sending = self.send_artifact(&uploads, kept, &stop);
             let sent = match self.unless_ended(sending, timeout_at, "its artifacts were kept").await? {

@@ -112,6 +112,9 @@ pub enum ExecutorError {
     /// A sandbox is wanted, and none works.
     #[error("`--isolation sandbox` is wanted, but no sandbox works here: {0}")]
     NoSandbox(String),
+    /// Whether a sandbox works could not be found out. To run without one for that would be the wrong way round.
+    #[error("whether a sandbox works here could not be found out: {0}; start again, or say `--isolation plain`")]
+    Untried(String),
 }
 
 /// Runs an executor until `shutdown`. Then what it runs is ended at once and handed back: it runs again as the next attempt.

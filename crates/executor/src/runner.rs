@@ -17,7 +17,10 @@ use broker::{
     rpc::{self, Requester},
     topology,
 };
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::{
+    sync::{Notify, Semaphore, watch},
+    task::JoinHandle,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 use wire::{
@@ -29,7 +32,7 @@ use self::running::Running;
 use crate::{
     ExecutorConfig, ExecutorError, IsolationChoice, SANDBOX_PROCESSES, claim,
     host::{
-        Guards,
+        Guards, NoGuard,
         groups::Groups,
         sandbox::{self, Sandbox},
     },
@@ -102,12 +105,12 @@ async fn start(
     let lock = lockfile::own(&work_dir).await?;
     lockfile::former_guards_gone(&work_dir).await?;
     let (incarnation, tasks) = (Uuid::new_v4(), TaskTracker::new());
-    tasks.spawn_blocking({
+    let removed = tasks.spawn_blocking({
         let work_dir = work_dir.clone();
         move || workspace::remove_former(&work_dir, incarnation)
     });
     let jobs_dir = workspace::of_incarnation(&work_dir, incarnation);
-    let sandbox = isolation(&config, &work_dir, &jobs_dir).await?;
+    let sandbox = isolation(&config, &work_dir, &jobs_dir, removed).await?;
     let limits = own_limits(&config, sandbox.is_some());
     let (program, lock_of_guards) = (config.guard_program.clone(), lockfile::of_guards(&work_dir));
     let guards = Guards::new(program, lock_of_guards, config.step_files, jobs_dir, sandbox, groups());
@@ -150,6 +153,7 @@ async fn isolation(
     config: &ExecutorConfig,
     work_dir: &Path,
     jobs_dir: &Path,
+    former_removed: JoinHandle<()>,
 ) -> Result<Option<Sandbox>, ExecutorError> {
     if config.isolation == IsolationChoice::Plain {
         tracing::info!(
@@ -157,6 +161,8 @@ async fn isolation(
         );
         return Ok(None);
     }
+    // A disk that is busy with that would make the trial slow.
+    let _ = former_removed.await;
     let mut options = config.sandbox.clone();
     options.hidden.push(work_dir.to_owned());
     let tried = async {
@@ -170,8 +176,11 @@ async fn isolation(
             tracing::info!("each job runs in a sandbox of its own");
             Ok(Some(sandbox))
         }
-        Err(reason) if config.isolation == IsolationChoice::Sandbox => Err(ExecutorError::NoSandbox(reason)),
-        Err(reason) => {
+        Err(NoGuard::Failed(reason)) => Err(ExecutorError::Untried(reason)),
+        Err(NoGuard::Refused(reason)) if config.isolation == IsolationChoice::Sandbox => {
+            Err(ExecutorError::NoSandbox(reason))
+        }
+        Err(NoGuard::Refused(reason)) => {
             tracing::warn!(reason, "steps run without a sandbox: they can read what this user can read");
             Ok(None)
         }

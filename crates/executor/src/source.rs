@@ -8,7 +8,7 @@ use std::{
 
 use wire::{
     Isolation,
-    git::{GitUrl, is_reference, without_password},
+    git::{GitUrl, check_reference, without_password},
     pipeline::{SourceSpec, Stderr, StepSpec},
 };
 
@@ -120,19 +120,8 @@ pub(crate) fn step(
     let mut command = format!("git clone -- {} .", without_password(&source.git));
     let run = match source.reference.as_deref().filter(|reference| !reference.is_empty()) {
         None => CLONE,
-        Some(reference) if reference.starts_with('-') => {
-            return Err(format!(
-                "the source's ref {reference:?} must be a branch, a tag or a commit; none begins with `-`"
-            ));
-        }
-        // `+a:b` would write into the repository, `^a` and `a..b` name no single commit.
-        Some(reference) if !is_reference(reference) => {
-            return Err(format!(
-                "the source's ref {reference:?} must be a branch, a tag or a commit: none holds spaces, control characters, `..`, \
-                 `:`, `?`, `*`, `[`, `^`, `~`, `\\` or begins with `+`"
-            ));
-        }
         Some(reference) => {
+            check_reference(reference)?;
             env.insert(REFERENCE.to_owned(), reference.to_owned());
             command.push_str(&format!(" && git checkout {reference}"));
             CLONE_AT

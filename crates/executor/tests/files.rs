@@ -212,7 +212,7 @@ async fn a_source_that_is_more_than_an_address_never_reaches_git() {
         ("/etc".to_owned(), "main", "`--git-allow FOLDER`"),
         (format!("file://{repository}/../../../etc"), "main", "`--git-allow FOLDER`"),
         (format!("{repository}/nowhere"), "main", "there is no repository at /"),
-        (repository.clone(), "-x", "none begins with `-`"),
+        (repository.clone(), "-x", "none begins with `-` or `+`"),
         (repository.clone(), "+main:main", "must be a branch, a tag or a commit"),
     ] {
         let mut grant = job(&["echo never"]);
@@ -244,4 +244,18 @@ async fn a_source_brings_no_submodules_and_shares_no_file_with_its_workspace() {
         "{events:?}"
     );
     assert_eq!(std::fs::metadata(outer.join("file")).unwrap().nlink(), 1);
+}
+
+#[tokio::test]
+async fn a_search_for_artifacts_ends_with_its_job() {
+    let mut stage = Stage::start().await;
+    // It would look at a million folders.
+    let mut long = job(&["mkdir -p $(printf 'a/%.0s' {1..900})"]);
+    long.artifacts = vec!["**/a/**/a/**/a/**/a/**/a/**/x".to_owned()];
+    let lease = long.lease;
+    stage.trigger(long).await;
+    while !matches!(stage.event().await.1, Event::StepFinished { .. }) {}
+    stage.script.lock().unwrap().cancelled.push(lease);
+    stage.notify(wire::task::ExecutorNotice::Cancel { lease }).await;
+    assert_eq!(stage.end().await.outcome, Outcome::Cancelled);
 }

@@ -15,6 +15,7 @@ async fn none_works() -> bool {
     let guard = PathBuf::from(env!("CARGO_BIN_EXE_executor-guard"));
     let works = executor::sandbox_works(SandboxOptions::default(), &guard).await;
     if let Err(reason) = &works {
+        assert!(std::env::var_os("STEPCAST_TEST_SANDBOX_REQUIRED").is_none(), "no sandbox works: {reason}");
         eprintln!("skipped: {reason}");
     }
     works.is_err()
@@ -123,6 +124,33 @@ async fn nothing_that_a_job_leaves_is_found_by_the_next() {
     until_none_runs("sleep 987654").await;
 }
 
+/// System calls about keys, by perl: the first argument is what to do, the second one a name. Prints what came of it.
+const KEYS: &str = r#"keys() { perl -e '
+    my ($add, $ctl) = `uname -m` =~ /x86_64/ ? (248, 250) : (217, 219);
+    my ($do, $kind, $name, $text) = (@ARGV, "user", "left", "data");
+    my $found = $do eq "add" ? syscall($add, $kind, $name, $text, 4, -3) : syscall($ctl, 10, -3, $kind, $name, 0);
+    print $found > 0 ? "found" : $!{ENOKEY} ? "none" : "no keys: $!", "\n"' "$1"; }
+"#;
+
+#[tokio::test]
+async fn a_key_that_a_job_leaves_is_not_found_by_the_next_nor_by_the_executor() {
+    for isolation in [IsolationChoice::Plain, IsolationChoice::Sandbox] {
+        if isolation == IsolationChoice::Sandbox && none_works().await {
+            return;
+        }
+        let mut stage = Stage::configured(|config| config.isolation = isolation).await;
+        let left = said(&mut stage, &format!("{KEYS}keys add; keys search")).await;
+        if left[0].starts_with("no keys") {
+            eprintln!("skipped: {}", left[0]);
+            return;
+        }
+        assert_eq!(left, ["found", "found"]);
+        assert_eq!(said(&mut stage, &format!("{KEYS}keys search")).await, ["none"], "{isolation:?}");
+        let out = Command::new("bash").args(["-c", &format!("{KEYS}keys search")]).output().unwrap();
+        assert_eq!(String::from_utf8(out.stdout).unwrap(), "none\n");
+    }
+}
+
 #[tokio::test]
 async fn two_jobs_at_one_time_see_nothing_of_each_other() {
     if none_works().await {
@@ -172,6 +200,22 @@ async fn a_job_without_the_network_reaches_nothing_and_one_with_it_does() {
 }
 
 #[tokio::test]
+async fn no_socket_file_of_the_machine_has_a_name_in_a_sandbox() {
+    if none_works().await {
+        return;
+    }
+    let mut stage = strict().await;
+    let find = "find / -path /proc -prune -o -type s -print 2>/dev/null || true; echo done";
+    for network in [false, true] {
+        let mut look = job(&[find]);
+        look.network = network;
+        let (events, finished) = stage.run(look).await;
+        assert_eq!(finished.outcome, Outcome::Succeeded);
+        assert_eq!(texts(&events), ["done"], "network: {network}");
+    }
+}
+
+#[tokio::test]
 async fn a_job_that_must_not_use_the_network_is_refused_where_nothing_keeps_it_from_that() {
     let mut stage = Stage::configured(|config| config.isolation = IsolationChoice::Plain).await;
     let mut alone = job(&["echo never"]);
@@ -198,7 +242,8 @@ async fn what_the_owner_lets_in_can_be_read_or_written_and_the_executors_own_fol
         config.isolation = IsolationChoice::Sandbox;
         // The stage's folder holds the executor's.
         let own = config.work_dir.parent().unwrap().to_owned();
-        config.sandbox = SandboxOptions { read: vec![read.clone(), own], write: vec![write.clone()], hidden: vec![] };
+        config.sandbox =
+            SandboxOptions { read: vec![read.clone(), own], write: vec![write.clone()], ..SandboxOptions::default() };
     })
     .await;
     let step = format!(

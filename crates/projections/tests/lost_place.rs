@@ -80,6 +80,7 @@ async fn p3_a_recorder_whose_place_was_trimmed_or_made_anew_goes_on_and_says_wha
         queued_at: Timestamp(0),
         cancelling: false,
         concurrency: None,
+        triggered_by: None,
         state: BuildState::Queued,
         jobs: Vec::new(),
     };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use uuid::Uuid;
 use wire::group::{GroupState, GroupView, Progress};
 
-use crate::Answer;
+use crate::{Answer, audit::NewEntry};
 
 /// What a group is to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub trait Groups: Send + Sync + 'static {
     /// What a group is to do now.
     fn group_wish<'a>(&'a self, group: &'a str) -> Answer<'a, Wish>;
     /// Keeps a wish, until another one replaces it.
-    fn change_group<'a>(&'a self, group: &'a str, change: Change) -> Answer<'a, ()>;
+    fn change_group<'a>(&'a self, group: &'a str, change: Change, entry: NewEntry) -> Answer<'a, ()>;
     /// Keeps what the active member tells.
     fn tell_group<'a>(&'a self, group: &'a str, told: &'a Told) -> Answer<'a, ()>;
     /// The process `member` may read for these groups, and is alive.

@@ -27,6 +27,8 @@ pub struct Hook {
     pub created_at: Timestamp,
     /// The name of who made it.
     pub created_by: String,
+    /// When a delivery was last built, of those within [`DELIVERIES_KEPT`]; told by [`Hooks::hooks`] alone.
+    pub last_built_at: Option<Timestamp>,
 }
 
 /// A delivery that is built.

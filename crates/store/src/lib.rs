@@ -349,7 +349,13 @@ pub trait DeadLetters: Send + Sync + 'static {
     /// One, with all that it takes to hand it in again.
     fn dead_letter(&self, id: DeadLetterId) -> Answer<'_, Option<DeadLetter>>;
     /// Writes what became of an open one, if it has not died again since it was read: whether it was so.
-    fn settle_dead_letter<'a>(&'a self, letter: &'a DeadLetter, settled: Settled, by: &'a str) -> Answer<'a, bool>;
+    fn settle_dead_letter<'a>(
+        &'a self,
+        letter: &'a DeadLetter,
+        settled: Settled,
+        by: &'a str,
+        entry: audit::NewEntry,
+    ) -> Answer<'a, bool>;
     /// By cause, for every cause.
     fn dead_letter_counts(&self) -> Answer<'_, Vec<DeadLetterCount>>;
 }
@@ -384,7 +390,7 @@ pub trait Kept: Send + Sync + 'static {
     fn known_artifacts<'a>(&'a self, ids: &'a [wire::ArtifactId]) -> Answer<'a, Vec<wire::ArtifactId>>;
     /// Deletes a finished build, in one short transaction: nobody finds it, its jobs or their dead letters any more. Its
     /// number does not come again. What it leaves behind goes by [`Kept::sweep`].
-    fn delete_build(&self, id: BuildId) -> Answer<'_, Deletion>;
+    fn delete_build(&self, id: BuildId, entry: Option<audit::NewEntry>) -> Answer<'_, Deletion>;
     /// One short step of sweeping what deleted builds have left: call again while there is more.
     fn sweep(&self) -> Answer<'_, Swept>;
     /// Every pipeline that ever had a build, with what it says of keeping them.

@@ -21,6 +21,7 @@ use wire::{
     pipeline::{Condition, SourceSpec, StepSpec},
     secret::SecretUse,
     task::{ExecutorNotice, LeaseRef, Reply},
+    trigger::TriggeredBy,
     view::LostAttempt,
 };
 
@@ -52,6 +53,8 @@ pub struct Build {
     pub cancelling: bool,
     /// Which builds it does not run with at the same time.
     pub concurrency: Option<Box<ConcurrencySpec>>,
+    /// Who or what it was triggered by; none for one of before that was kept.
+    pub triggered_by: Option<Box<TriggeredBy>>,
     /// Where it stands.
     pub state: BuildState,
     /// Its jobs, in the order of the plan; `needs` are indexes into this list.

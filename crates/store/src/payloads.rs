@@ -1,7 +1,7 @@
 //! Payloads that stand apart from their messages: what they are, and who refers to them. Their bytes are the server's
 //! business. A build refers to what it has as an input ([`crate::Builds::create_build`]), a kept callback to what it claims.
 
-use wire::{ClaimCheck, JobId, PayloadId, Timestamp};
+use wire::{ClaimCheck, JobId, PayloadId, PipelineName, Timestamp};
 
 use crate::Answer;
 
@@ -13,6 +13,8 @@ pub trait Payloads: Send + Sync + 'static {
     fn payload(&self, id: PayloadId) -> Answer<'_, Option<ClaimCheck>>;
     /// Whether a job's build has it as an input.
     fn has_payload(&self, job: JobId, id: PayloadId) -> Answer<'_, bool>;
+    /// The pipelines whose builds have it as an input, by name.
+    fn pipelines_with(&self, id: PayloadId) -> Answer<'_, Vec<PipelineName>>;
     /// Those of these that have a row.
     fn known_payloads<'a>(&'a self, ids: &'a [PayloadId]) -> Answer<'a, Vec<PayloadId>>;
     /// Those with a greater id, by id, at most `limit`.

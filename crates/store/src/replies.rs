@@ -9,6 +9,7 @@ use wire::{BuildId, ClientId, PipelineName, reply::ReplyView, view::BuildSummary
 
 use crate::{
     Answer,
+    audit::NewEntry,
     model::reply::{Acknowledged, DueReplies, Tried, TryNow},
 };
 
@@ -25,7 +26,7 @@ pub trait Replies: Send + Sync + 'static {
     /// Callbacks of these clients whose receipt is missing are due now: they have come back.
     fn resend_replies<'a>(&'a self, clients: &'a [ClientId]) -> Answer<'a, ()>;
     /// Makes a result due now, though it was given up, or is to be tried later.
-    fn try_reply_now(&self, build: BuildId) -> Answer<'_, TryNow>;
+    fn try_reply_now(&self, build: BuildId, entry: NewEntry) -> Answer<'_, TryNow>;
     /// How the result of a build is told, if somebody wanted it told.
     fn reply(&self, build: BuildId) -> Answer<'_, Option<ReplyView>>;
     /// Builds that ended within 7 days whose result `asked_by` has not received, the last one first.

@@ -120,6 +120,8 @@ pub struct Authority {
     pub name: String,
     /// Where the request or the socket came from, for the audit log.
     pub address: Option<IpAddr>,
+    /// It is a person who has signed in by name and password, and no program.
+    pub is_person: bool,
     grants: Grants,
 }
 
@@ -151,13 +153,20 @@ impl Authority {
         name: impl Into<String>,
         grants: Grants,
     ) -> Self {
-        Self { subject: subject.into(), account, name: name.into(), address: None, grants }
+        Self { subject: subject.into(), account, name: name.into(), address: None, is_person: false, grants }
     }
 
     /// The same, from this address.
     #[must_use]
     pub fn at(mut self, address: Option<IpAddr>) -> Self {
         self.address = address;
+        self
+    }
+
+    /// The same, of a person who has signed in by name and password.
+    #[must_use]
+    pub fn of_person(mut self) -> Self {
+        self.is_person = true;
         self
     }
 

@@ -123,6 +123,21 @@ pub fn is_reference(text: &str) -> bool {
         && !text.chars().any(|c| c.is_control() || is_invisible(c) || " :?*[^~\\".contains(c))
 }
 
+/// Judges what a pipeline names as its source's `ref`.
+///
+/// # Errors
+/// One sentence, without its full stop, that says what is wrong and what would be right.
+pub fn check_reference(text: &str) -> Result<(), String> {
+    if is_reference(text) {
+        return Ok(());
+    }
+    Err(format!(
+        "the source's ref `{}` must be a branch, a tag or a commit: none begins with `-` or `+`, or holds spaces, control \
+         characters, `..`, `@{{`, `:`, `?`, `*`, `[`, `^`, `~` or `\\`",
+        shown(text)
+    ))
+}
+
 /// For a sentence: short, in one line, and without a password.
 fn shown(text: &str) -> String {
     const SHOWN_CHARS_MAX: usize = 80;

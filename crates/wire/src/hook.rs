@@ -105,6 +105,9 @@ pub struct HookView {
     pub created_at: Timestamp,
     /// By whom.
     pub created_by: String,
+    /// When a delivery was last built, if one was within 90 days.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_built_at: Option<Timestamp>,
 }
 
 /// A hook with its secret, which is shown this once.

@@ -39,6 +39,7 @@ pub mod task;
 pub mod text;
 pub mod time;
 pub mod topic;
+pub mod trigger;
 pub mod view;
 pub mod webhook;
 

@@ -68,6 +68,9 @@ pub struct BuildSummary {
     pub jobs_finished: u32,
     /// How many jobs it has.
     pub jobs_total: u32,
+    /// Who or what it was triggered by, in few words: `Ada`, `push to main`; none for one of before that was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub triggered_by: Option<String>,
 }
 
 /// A build with its jobs.
@@ -84,6 +87,9 @@ pub struct BuildView {
     pub position: Position,
     /// In the order of the file, matrices expanded.
     pub jobs: Vec<JobView>,
+    /// All that is known of who or what it was triggered by; none for one of before that was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<crate::trigger::TriggeredBy>,
     /// How the result is told, if who asked wanted it told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply: Option<crate::reply::ReplyView>,

@@ -28,6 +28,32 @@ test("markup in what builds say is text on every page", async ({ page, api, cont
   expect(await page.locator(".log .t a").count()).toBe(0);
 });
 
+test.describe("markup in what people say of themselves and of others", () => {
+  test.use({ signedIn: false });
+
+  test("is text on every page that shows it", async ({ page, api, stepcast, context }) => {
+    // A name may have 60 characters.
+    const markup = `<img src=x onerror="window.hurt=1"><b>`;
+    await context.addInitScript(() => Object.assign(window, { hurt: 0 }));
+    await stepcast.account(markup, "admin");
+    await stepcast.enter(page, markup);
+    const made = async (path: string, body: object) => expect((await api.request("POST", path, body)).status).toBe(201);
+    await made("/tokens", { name: markup, grants: { everywhere: "viewer" } });
+    await made("/invitations", { note: markup, grants: { everywhere: "viewer" } });
+    const shown: [string, string][] = [["/people", ".people"], ["/tokens", ".people"], ["/audit", ".audit"], ["/account", "h1"], ["/", ".own-name"]];
+    for (const [address, place] of shown) {
+      await open(page, address);
+      await expect(page.locator(place).first(), address).toContainText(markup);
+      expect(await page.evaluate(() => (window as unknown as { hurt: number }).hurt), address).toBe(0);
+      expect(await page.locator("img[src=x]").count(), address).toBe(0);
+    }
+    await open(page, "/people");
+    await expect(page.getByRole("list", { name: "Links that nobody has used yet" })).toContainText(markup);
+    await page.getByRole("button", { name: `Remove ${markup}` }).click();
+    expect(await page.locator("img[src=x]").count()).toBe(0);
+  });
+});
+
 test("a script that the page did not bring does not run", async ({ page, expectedComplaints }) => {
   expectedComplaints.push(/Content Security Policy/, /status of 404/);
   const nonces = new Set<string>();
@@ -94,14 +120,9 @@ test.describe("a page of another origin", () => {
       const read = await fetch(`${url}/api/v1/pipelines`, { credentials: "include" }).then(() => "read", () => "refused");
       const frame = document.createElement("iframe");
       frame.src = url;
-      const framed = new Promise<string>((done) => {
-        frame.onload = () => {
-          // Of what is refused the browser shows a page of its own, which is nobody's; ours would be another origin's too, but alive.
-          done(frame.contentDocument === null ? "another's" : "mine");
-        };
-      });
+      const loaded = new Promise((done) => (frame.onload = done));
       document.body.append(frame);
-      await framed;
+      await loaded;
       return { socket, read };
     }, stepcast.url);
     expect(tried).toEqual({ socket: "refused", read: "refused" });

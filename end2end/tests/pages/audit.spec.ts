@@ -43,3 +43,18 @@ test("older entries are a page away, and all of them a download", async ({ page,
   expect(lines).toHaveLength(104);
   expect(new Set(lines.map((line) => line.action))).toEqual(new Set(["pipeline_changed"]));
 });
+
+test("entries of a name with a plus sign are found", async ({ page, api, stepcast }) => {
+  await stepcast.account("ada+ci", "builder");
+  const theirs = await (await page.context().browser()!.newContext()).newPage();
+  await stepcast.enter(theirs, "ada+ci");
+  await theirs.context().close();
+  await api.apply("site", pipeline("site", { build: "true" }));
+  await open(page, "/audit");
+  await page.getByLabel("By whom").fill("ada+ci");
+  await page.getByRole("button", { name: "Show" }).click();
+  await expect(page).toHaveURL(/name=ada%2Bci/);
+  const entries = page.getByRole("list", { name: "Entries, the newest first" }).getByRole("listitem");
+  await expect(entries.filter({ hasText: "signed in" })).toContainText(["ada+ci"]);
+  await expect(entries.filter({ hasText: "pipeline created" })).toHaveCount(0);
+});

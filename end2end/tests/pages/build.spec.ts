@@ -56,7 +56,7 @@ test("a million lines open and scroll, at most 300 of them in the document", asy
   const settled = async (first: number) => {
     await expect(row(page, first)).toBeInViewport();
     await expect(row(page, first).locator(".t")).toHaveText(String(first + 1));
-    await expect(log.locator(".row.absent")).toHaveCount(0);
+    await expect(log.locator(".row.unread")).toHaveCount(0);
     expect(await log.locator(".row").count()).toBeLessThanOrEqual(ROWS_MAX);
     const rows = await log.locator(".row").evaluateAll((all) =>
       all.map((element) => [Number((element as HTMLElement).dataset.n), element.querySelector(".t")?.textContent]),

@@ -34,6 +34,31 @@ test("a link to a range of lines opens there, marks it, and copies it with lines
   expect(await page.evaluate(() => navigator.clipboard.readText())).toBe(page.url());
 });
 
+test("rows whose lines are still on their way stand in their places", async ({ page, api }) => {
+  await open(page, await longLog(api));
+  const log = page.getByRole("region", { name: "Log" });
+  let arrive = () => {};
+  const onTheirWay = new Promise<void>((done) => (arrive = done));
+  await page.route(/\/log\?.*from=/, async (route) => {
+    await onTheirWay;
+    await route.continue();
+  });
+  await log.evaluate((element) => (element.scrollTop = (element.scrollHeight - element.clientHeight) / 2));
+  await expect(row(page, 15_000)).toBeInViewport();
+  await expect(row(page, 15_000).locator(".t")).toHaveText("");
+  const { numbers, isFilled } = await log.evaluate((log) => {
+    const view = log.getBoundingClientRect();
+    const boxes = [...log.querySelectorAll<HTMLElement>(".row")].map((row) => ({ n: Number(row.dataset.n), box: row.getBoundingClientRect() }));
+    const seen = boxes.filter(({ box }) => box.height > 0 && box.bottom > view.top && box.top < view.bottom);
+    const isFilled = seen[0]!.box.top <= view.top && seen.at(-1)!.box.bottom >= view.top + log.clientHeight - 1;
+    return { numbers: seen.map(({ n }) => n), isFilled };
+  });
+  expect(isFilled, "no part of the view is blank").toBe(true);
+  expect(numbers).toEqual(numbers.map((_, at) => numbers[0]! + at));
+  arrive();
+  await expect(row(page, 15_000).locator(".t")).toHaveText("15001");
+});
+
 test("a link to a line that is not printed yet leads there when it is", async ({ page, api, stepcast }) => {
   const gate = new Gate(stepcast);
   await api.apply("slow", pipeline("slow", { work: `seq 1 300; ${gate.wait}; seq 301 2000` }));

@@ -56,6 +56,8 @@ for (const colorScheme of ["light", "dark"] as const) {
       const places = { home: "/", pipeline: "/pipelines/site", build: `/builds/${build}` };
       for (const [name, address] of Object.entries(places)) {
         await open(page, address);
+        // What only admins see is loaded behind the rest.
+        if (name === "pipeline") await expect(page.getByRole("heading", { name: "Hooks" })).toBeVisible();
         if (name === "build") await expect(page.locator(".log .row .t").last()).toBeVisible();
         await expect(page).toHaveScreenshot(`${name}-${colorScheme}-${width}.png`, { ...LOOK, fullPage: name !== "build" || width < 400 });
       }

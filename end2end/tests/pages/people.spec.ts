@@ -22,6 +22,9 @@ test("an invitation says what it gives and by whom, makes one account, and then 
   const tab = await theirs.newPage();
   await tab.goto(link);
   await expect(tab.getByText("Ada invites you. You will be builder of site.")).toBeVisible();
+  const told = await (await theirs.request.get(link)).text();
+  expect(told).toContain("builder of site");
+  expect(told, "what admins noted stays among them").not.toContain("Grace, of the lab");
   await fillIn(tab, { name: "Grace", password: "four green kettles" });
   await tab.getByRole("button", { name: "Sign in" }).click();
   await expect(tab).toHaveURL(`${stepcast.url}/`);

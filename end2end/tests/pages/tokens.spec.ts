@@ -34,6 +34,51 @@ test("a token is shown once, opens the interface, and is shut out when it is rev
   expect(await ask("/pipelines")).toBe(401);
 });
 
+test("of two tokens that are revoked at once both are gone, whichever list is there last", async ({ page, api }) => {
+  const grants = { everywhere: "viewer" };
+  for (const name of ["first", "second"]) expect((await api.request("POST", "/tokens", { name, grants })).status).toBe(201);
+  await open(page, "/tokens");
+  const rows = page.getByRole("list", { name: "Tokens" });
+  let arrive = () => {};
+  const late = new Promise<void>((done) => (arrive = done));
+  let lists = 0;
+  await page.route("**/api/page/tokens", async (route) => {
+    const answer = await route.fetch();
+    if (++lists === 1) await late;
+    await route.fulfill({ response: answer });
+  });
+  const revoke = async (name: string) => {
+    await rows.getByRole("button", { name: `Revoke ${name}` }).click();
+    await rows.getByRole("button", { name: "Revoke it" }).click();
+  };
+  await revoke("first");
+  await expect.poll(() => lists).toBe(1);
+  await revoke("second");
+  await expect(rows.getByText("second")).toBeHidden();
+  await expect(rows.getByText("first")).toBeHidden();
+  const arrived = page.waitForResponse("**/api/page/tokens");
+  arrive();
+  await (await arrived).finished();
+  await page.evaluate(() => new Promise((painted) => requestAnimationFrame(() => requestAnimationFrame(painted))));
+  await expect(rows.getByText("second")).toBeHidden();
+});
+
+test.describe("somebody whose role changes", () => {
+  test.use({ signedIn: false });
+
+  test("keeps the token on screen that was just made", async ({ page, api, stepcast }) => {
+    const grace = await stepcast.account("Grace", "builder");
+    await stepcast.enter(page, "Grace");
+    await open(page, "/tokens");
+    await page.getByLabel("What it is for").fill("nightly");
+    await page.getByRole("button", { name: "Make a token" }).click();
+    const secret = await page.locator(".shown-once code").innerText();
+    await api.request("PATCH", `/accounts/${grace}`, { grants: { everywhere: "viewer" } });
+    await expect(page.getByLabel("Role everywhere").getByRole("option")).toHaveText(["no role", "viewer"]);
+    await expect(page.locator(".shown-once code")).toHaveText(secret);
+  });
+});
+
 test.describe("a viewer", () => {
   test.use({ signedIn: false });
 

@@ -73,7 +73,12 @@ impl IsolationOptions {
         // As the kernel names them, links resolved.
         let hidden =
             own.into_iter().flatten().map(|folder| folder.canonicalize().unwrap_or_else(|_| folder.to_owned()));
-        SandboxOptions { read: self.sandbox_read.clone(), write: self.sandbox_write.clone(), hidden: hidden.collect() }
+        SandboxOptions {
+            read: self.sandbox_read.clone(),
+            write: self.sandbox_write.clone(),
+            hidden: hidden.collect(),
+            credentials: Vec::new(),
+        }
     }
 
     /// What a job may use at most.

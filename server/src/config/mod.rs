@@ -180,7 +180,15 @@ impl ServeOptions {
             GitAllowed::Http(_) => None,
         });
         sandbox.read.extend(folders);
+        sandbox.credentials.extend(self.credentials());
         sandbox
+    }
+
+    /// The files by which this process comes in elsewhere, and decrypts; steps must not read them.
+    fn credentials(&self) -> impl Iterator<Item = PathBuf> {
+        let broker = if let BrokerChoice::Rabbit(url) = &self.broker { url.files() } else { Vec::new() };
+        let store = if let StoreChoice::Postgres(url) = &self.store { url.files() } else { Vec::new() };
+        broker.into_iter().chain(store).chain(self.secrets_key.secrets_key_file.clone())
     }
 
     /// See [`ServeOptions::webhook_allow`].

@@ -21,6 +21,8 @@ pub(super) struct Happened {
     pub(super) commit: String,
     /// `owner/name`.
     pub(super) repository: String,
+    /// Who did it, by their name at the provider; none where it is not told, or is no name.
+    pub(super) by: Option<String>,
 }
 
 /// A kind of it.
@@ -57,6 +59,7 @@ struct Push {
     deleted: bool,
     head_commit: Option<Commit>,
     repository: Repository,
+    sender: Option<Sender>,
 }
 
 #[derive(Deserialize)]
@@ -76,6 +79,14 @@ struct PullRequestEvent {
     action: String,
     pull_request: PullRequest,
     repository: Repository,
+    sender: Option<Sender>,
+}
+
+/// Who has done what is told.
+#[derive(Deserialize)]
+struct Sender {
+    #[serde(default)]
+    login: String,
 }
 
 #[derive(Deserialize)]
@@ -122,7 +133,7 @@ fn pushed(push: Push) -> Result<Happened, Not> {
         (None, Some(tag)) => (Kind::Tag, tag),
         (None, None) => return ignored("it is neither a branch nor a tag"),
     };
-    happened(kind, name, push.after, push.repository)
+    happened(kind, name, push.after, push.repository, push.sender)
 }
 
 fn requested(event: PullRequestEvent) -> Result<Happened, Not> {
@@ -140,17 +151,25 @@ fn requested(event: PullRequestEvent) -> Result<Happened, Not> {
         return ignored("the title of the pull request says so ([skip ci])");
     }
     check_name(&base.reference)?;
-    happened(Kind::PullRequest { number, base: base.reference }, &head.reference, head.sha, event.repository)
+    let kind = Kind::PullRequest { number, base: base.reference };
+    happened(kind, &head.reference, head.sha, event.repository, event.sender)
 }
 
-fn happened(kind: Kind, reference: &str, commit: String, repository: Repository) -> Result<Happened, Not> {
+fn happened(
+    kind: Kind,
+    reference: &str,
+    commit: String,
+    repository: Repository,
+    sender: Option<Sender>,
+) -> Result<Happened, Not> {
     check_name(reference)?;
     check_name(&repository.full_name)?;
     let is_commit = matches!(commit.len(), 40 | 64) && commit.bytes().all(|digit| digit.is_ascii_hexdigit());
     if !is_commit {
         return Err(Not::Unreadable("its commit is not 40 or 64 hexadecimal digits".to_owned()));
     }
-    Ok(Happened { kind, reference: reference.to_owned(), commit, repository: repository.full_name })
+    let by = sender.map(|sender| sender.login).filter(|login| check_name(login).is_ok());
+    Ok(Happened { kind, reference: reference.to_owned(), commit, repository: repository.full_name, by })
 }
 
 fn check_name(name: &str) -> Result<(), Not> {

@@ -24,7 +24,10 @@ use wire::{
     command::BuildsQuery,
     dead_letter::DeadLettersPage,
     group::GroupView,
+    hook::HookView,
+    pipeline::OnSpec,
     search::{SearchPage, SearchQuery},
+    secret::SecretsView,
     statistics::{DAYS, StatsView},
     view::{BuildSummary, BuildView, InstallationView, LogPage, PipelineSummary, PipelineView},
 };
@@ -32,13 +35,13 @@ use wire::{
 use crate::{
     accounts, assets,
     core::Core,
-    groups,
+    groups, hooks,
     http::{
         problem::Rejection,
         safety, sign_in,
         who::{Shown, Who},
     },
-    queries, secret,
+    queries, secret, secrets,
 };
 
 /// Tells the page renderer which runtime it is in. Once for the process; again changes nothing.
@@ -72,12 +75,13 @@ pub(crate) async fn render(
     .await
 }
 
-/// What the invitation is good for that the page of welcome is opened with. Who has its secret may know that.
+/// What the invitation is good for that the page of welcome is opened with. Who has its secret may know that, and
+/// not what was noted of them.
 async fn invited(core: &Core, address: Uri) -> Option<Invited> {
     let query = address.query().filter(|_| address.path() == "/welcome")?;
     let secret = query.split('&').find_map(|pair| pair.strip_prefix("invitation="))?;
     match core.store.invitation(&secret::sha256(secret)).await {
-        Ok(found) => Some(Invited(found)),
+        Ok(found) => Some(Invited(found.map(Into::into))),
         Err(failure) => {
             tracing::warn!(%failure, "an invitation cannot be looked up: its page does not say what it gives");
             None
@@ -211,6 +215,27 @@ impl Backend for PageBackend {
 
     fn audit(&self, query: AuditQuery) -> BoxFuture<'_, Result<Vec<AuditEntry>, Problem>> {
         Box::pin(async move { accounts::audit(&self.core, &self.who, &query).await })
+    }
+
+    fn secrets(&self, pipeline: Option<PipelineName>) -> BoxFuture<'_, Result<SecretsView, Problem>> {
+        Box::pin(async move {
+            match pipeline {
+                Some(pipeline) => secrets::of_pipeline(&self.core, &self.who, &pipeline).await,
+                None => secrets::of_installation(&self.core, &self.who).await,
+            }
+        })
+    }
+
+    fn hooks(&self, pipeline: PipelineName) -> BoxFuture<'_, Result<Vec<HookView>, Problem>> {
+        Box::pin(async move { hooks::list(&self.core, &self.who, &pipeline).await })
+    }
+
+    fn built_on(&self, pipeline: PipelineName) -> BoxFuture<'_, Result<Option<OnSpec>, Problem>> {
+        Box::pin(async move {
+            self.who.need(Need::Change(&pipeline))?;
+            let found = self.core.store.pipeline(&pipeline).await.map_err(queries::store_problem)?;
+            Ok(found.and_then(|(_, spec)| spec.on))
+        })
     }
 
     fn groups(&self) -> BoxFuture<'_, Result<Vec<GroupView>, Problem>> {

@@ -76,7 +76,13 @@ pub(crate) async fn get(
     headers: HeaderMap,
 ) -> Answer<Response> {
     let id: PayloadId = parse("The payload's ref", &id)?;
-    if who.is_none() {
+    if let Some(Who(who)) = &who {
+        // One that no build has yet is its bringer's to tell of; its id cannot be guessed.
+        let pipelines = core.store.pipelines_with(id).await.map_err(store_problem)?;
+        if !pipelines.is_empty() && !pipelines.iter().any(|pipeline| who.sees(pipeline)) {
+            return Err(not_found("payload", id).into());
+        }
+    } else {
         let job = of_running_job(&core, &headers).await?;
         if !core.store.has_payload(job, id).await.map_err(store_problem)? {
             return Err(not_found("payload", id).into());

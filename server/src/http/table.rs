@@ -171,6 +171,8 @@ pub(crate) const FUNCTIONS: &[Row] = &[
     // One's own; all for an admin.
     ("POST", "tokens", SignedIn),
     ("POST", "audit", Run),
+    ("POST", "pipeline_admin", Change(Of::Pipeline)),
+    ("POST", "secrets", Run),
 ];
 
 /// The need of a route; the inner one is none where the address is known and the method is not.

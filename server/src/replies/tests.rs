@@ -5,11 +5,12 @@ use control::{graph, pipeline, plan};
 use serde_json::{Value, json};
 use store::{
     Builds as _,
+    audit::NewEntry,
     model::{NewBuild, reply::NewReply},
     replies::Replies as _,
     sqlite::SqliteStore,
 };
-use wire::{command::Trigger, reply::ReplyState};
+use wire::{audit::Action, command::Trigger, reply::ReplyState};
 
 use super::*;
 use crate::journal::StoreJournal;
@@ -66,7 +67,7 @@ async fn reply_to_a_queue_of_the_embedded_broker_waits_for_the_queue_and_comes_o
 
     broker.declare(&Queue { name: name.clone(), kind: QueueKind::Private, bindings: Vec::new() }).await.unwrap();
     let mut consumer = broker.consume(&name, ConsumeOptions { prefetch: 10, exclusive: true }).await.unwrap();
-    store.try_reply_now(id).await.unwrap();
+    store.try_reply_now(id, NewEntry::by_machine(Action::ReplyTried)).await.unwrap();
     let delivery = tokio::time::timeout(PATIENCE, consumer.next()).await.unwrap().unwrap();
     let body: Value = serde_json::from_slice(&delivery.message.body).unwrap();
     assert_eq!(delivery.message.correlation_id.as_deref(), Some("7"));

@@ -210,6 +210,7 @@ fn every_read_of_a_page_asks_for_what_the_table_says() {
     for (_, name, needs) in FUNCTIONS {
         let body = match *name {
             "pipeline" => "name=site&state=".to_owned(),
+            "pipeline_admin" => "name=site".to_owned(),
             "build" | "build_page" => format!("id={}", world.build),
             "audit" => "name=&action=&pipeline=&before=".to_owned(),
             "search" => "q=words&pipeline=&before=".to_owned(),

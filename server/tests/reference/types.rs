@@ -25,6 +25,7 @@ use wire::{
     secret::{SecretFrom, SecretName, SecretView, SecretWanted, SecretsView},
     statistics::{DayStats, Ends, JobStats, Spread, StatsView, StepStats},
     task::LeaseRef,
+    trigger::{HookEvent, Pushed, TriggeredBy},
     view::{
         ArtifactView, BuildSummary, BuildView, ExecutorView, GatewayView, JobView, LostAttempt, PipelineView,
         RunningJob, State, StepView, WorkerView,
@@ -93,6 +94,7 @@ fn no_member_of_what_is_answered_is_missing_in_the_reference() {
         finished_at: Some(at),
         jobs_finished: 1,
         jobs_total: 1,
+        triggered_by: Some(text()),
     };
     let reply = ReplyView {
         mode: ReplyKind::Webhook,
@@ -105,7 +107,20 @@ fn no_member_of_what_is_answered_is_missing_in_the_reference() {
         received_at: Some(at),
     };
     let inputs = BTreeMap::from([(text(), text())]);
-    let build = BuildView { summary, inputs, cancelling: true, position, jobs: vec![job], reply: Some(reply) };
+    let pushed = Pushed {
+        provider: Provider::Gitea,
+        event: HookEvent::PullRequest,
+        reference: text(),
+        commit: "0".repeat(40),
+        repository: text(),
+        pull_request: Some(1),
+        by: Some(text()),
+    };
+    let person = TriggeredBy::Person { name: text() };
+    let askers = [TriggeredBy::Hook(pushed), TriggeredBy::Token { name: text() }, person.clone()];
+    askers.iter().for_each(|by| is("TriggeredBy", json!(by)));
+    let (jobs, trigger, reply) = (vec![job], Some(person), Some(reply));
+    let build = BuildView { summary, inputs, cancelling: true, position, jobs, trigger, reply };
     is("BuildView", json!(build));
     for mark in 0..5 {
         let [open, split, err, note, missing] = std::array::from_fn(|n| n == mark);
@@ -268,6 +283,7 @@ fn no_member_of_what_is_answered_is_missing_in_the_reference() {
         generation: 1,
         created_at: at,
         created_by: text(),
+        last_built_at: Some(at),
     };
     is("NewHook", json!(NewHook { provider: Provider::Gitea }));
     is("HookView", json!(hook));

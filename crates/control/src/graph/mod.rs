@@ -168,6 +168,7 @@ pub fn summary(build: &Build) -> BuildSummary {
         finished_at,
         jobs_finished: count(build.jobs.iter().filter(is_finished).count()),
         jobs_total: count(build.jobs.len()),
+        triggered_by: build.triggered_by.as_ref().map(|by| by.to_string()),
     }
 }
 

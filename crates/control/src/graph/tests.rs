@@ -68,6 +68,7 @@ fn build(jobs: Vec<Job>) -> Build {
         queued_at: Timestamp(0),
         cancelling: false,
         concurrency: None,
+        triggered_by: None,
         state: BuildState::Queued,
         jobs,
     }

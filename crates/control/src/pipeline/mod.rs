@@ -16,7 +16,7 @@ use std::collections::HashMap;
 
 use wire::{
     Problem,
-    git::GitUrl,
+    git::{GitUrl, check_reference},
     pipeline::{InputKind, InputSpec, PipelineName, PipelineSpec, SourceSpec},
 };
 
@@ -143,6 +143,12 @@ fn source(node: &Node) -> Result<SourceSpec, Problem> {
         GitUrl::parse(&git).map_err(|sentence| at.at.problem(sentence))?;
     }
     let reference = parts.text("ref")?.map(str::to_owned);
+    if let (Some(node), Some(reference)) = (parts.get("ref"), &reference)
+        && !reference.is_empty()
+        && !expression::has_hole(reference)
+    {
+        check_reference(reference).map_err(|sentence| node.at.problem(sentence))?;
+    }
     Ok(SourceSpec { git, reference })
 }
 

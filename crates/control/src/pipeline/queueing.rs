@@ -3,6 +3,7 @@
 use wire::{
     Problem,
     concurrency::{CONCURRENCY_LIMIT_MAX, ConcurrencySpec, WhenFull, check_priority},
+    text::is_invisible,
 };
 
 use super::{
@@ -44,6 +45,10 @@ fn group(
     let written = text(node, what)?;
     if written.trim().is_empty() {
         return Err(node.at.problem(format!("{what} is empty: name the group, such as `deploy`")));
+    }
+    if written.trim().chars().any(|c| c.is_control() || is_invisible(c)) {
+        let detail = format!("{what} must be one line of letters that can be seen, not `{}`", shown(written));
+        return Err(node.at.problem(detail));
     }
     read(node, written, what)?;
     Ok(written.trim().to_owned())

@@ -90,9 +90,9 @@ fn divisible(mount: &Path, own: &str, root: bool, is_delegated: impl Fn(&Path) -
     if let Some(missing) = CONTROLLERS.iter().find(|name| !has(name)) {
         return Err(format!("the control group {} has no controller `{missing}`", group.display()));
     }
-    // Root may write everywhere, also where the service manager's books would not fit any more. The root of what is seen
-    // is a container's own.
-    let is_given = if root { path == "/" || is_delegated(&group) } else { may_write(&group) };
+    // Who may write is not always who was given it: root may everywhere, and a common user in every group below its service
+    // manager, whose books would not fit any more. The root of what is seen is a container's own.
+    let is_given = (path == "/" || is_delegated(&group)) && (root || may_write(&group));
     if !is_given {
         return Err(format!("the control group {} is not given to this process (`Delegate=yes`)", group.display()));
     }
@@ -113,7 +113,7 @@ fn is_delegated(group: &Path) -> bool {
 }
 
 /// The group of one guard.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Group {
     path: PathBuf,
 }
@@ -177,6 +177,7 @@ impl Group {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::Guards;
 
     /// A tree as the kernel shows it, of plain files.
     fn tree(controllers: &str) -> (tempfile::TempDir, PathBuf) {
@@ -198,8 +199,13 @@ mod tests {
         let (mount, own) = tree("cpu io memory pids\n");
         let found = |own: &str, root, delegated| divisible(mount.path(), own, root, |_| delegated);
         assert_eq!(found(OWN, true, true), Ok(own.clone()));
-        assert_eq!(found(OWN, false, false), Ok(own), "a common user may divide what it may write");
-        assert!(found(OWN, true, false).unwrap_err().contains("Delegate=yes"));
+        assert_eq!(found(OWN, false, true), Ok(own));
+        for root in [true, false] {
+            // A common user may write it too: it owns every group below its service manager.
+            assert!(found(OWN, root, false).unwrap_err().contains("Delegate=yes"));
+        }
+        let whole = divisible(&mount.path().join("system.slice/stepcast.service"), "0::/\n", true, |_| false);
+        assert!(whole.is_ok(), "a container's own");
         assert!(found("9:pids:/a\n1:name=systemd:/a\n", true, true).unwrap_err().contains("version 2"));
         let (mount, _) = tree("cpu pids\n");
         let poor = divisible(mount.path(), OWN, true, |_| true);
@@ -236,6 +242,21 @@ mod tests {
         assert_eq!(group.reached(Limits::default()), None);
         group.limit(Limits::default()).unwrap();
         assert_eq!([text("memory.max"), text("pids.max")], ["max", "max"]);
+    }
+
+    #[tokio::test]
+    async fn the_group_of_a_guard_that_does_not_start_is_removed() {
+        let (mount, own) = tree("memory pids");
+        let (jobs, groups) = (mount.path().join("jobs"), Groups { parent: own.clone() });
+        let guards = Guards::new("/bin/false".into(), mount.path().join("lock"), None, jobs, None, Some(groups));
+        let starting = tokio::spawn(async move { guards.start(true).await.is_err() });
+        while !own.join("job-1/cgroup.kill").exists() {
+            assert!(!starting.is_finished(), "it is left");
+            tokio::task::yield_now().await;
+        }
+        // Of a real one the files go with the folder.
+        fs::remove_dir_all(own.join("job-1")).unwrap();
+        assert!(starting.await.unwrap());
     }
 
     #[test]

@@ -12,6 +12,8 @@
 //! - **IPC, host name, terminal session**: of its own; and the network, where a job says `network: false`.
 
 mod account;
+mod credentials;
+mod granted;
 mod trial;
 mod unreadable;
 mod view;
@@ -27,6 +29,8 @@ pub(crate) use account::Account;
 pub use trial::sandbox_works;
 pub(crate) use trial::works;
 
+use self::unreadable::Covered;
+use super::NoGuard;
 use crate::workspace::Workspace;
 
 /// Where the guard's program and its lock stand in a sandbox.
@@ -57,6 +61,9 @@ pub struct SandboxOptions {
     pub write: Vec<PathBuf>,
     /// Folders that are empty in a sandbox, whatever else lets them in: the server's own.
     pub hidden: Vec<PathBuf>,
+    /// Files that hold passwords and keys of the server. The folder that holds one is empty in a sandbox, whatever else lets
+    /// it in; where that folder is not its own, such as `/etc`, the file alone cannot be opened there.
+    pub credentials: Vec<PathBuf>,
 }
 
 /// Makes sandboxes.
@@ -64,6 +71,8 @@ pub struct SandboxOptions {
 pub(crate) struct Sandbox {
     bwrap: PathBuf,
     options: SandboxOptions,
+    /// Files that cannot be opened in it.
+    covered: Vec<PathBuf>,
     /// As whom steps run, where that is not the executor's user.
     account: Option<Account>,
     /// Of steps, by the same path as the executor's, so that what PATH names stays where it is.
@@ -75,15 +84,41 @@ pub(crate) struct Sandbox {
 impl Sandbox {
     /// # Errors
     /// When bubblewrap is not here, or the disk does not take the lists in `lists`; one sentence.
-    pub(crate) fn new(options: SandboxOptions, lists: &Path) -> Result<Self, String> {
-        let bwrap = found("bwrap").ok_or("bubblewrap is not installed: install the package bubblewrap")?;
+    pub(crate) fn new(mut options: SandboxOptions, lists: &Path) -> Result<Self, NoGuard> {
+        let missing = || NoGuard::Refused("bubblewrap is not installed: install the package bubblewrap".to_owned());
+        let bwrap = found("bwrap").ok_or_else(missing)?;
         let home = std::env::var_os("HOME").map(PathBuf::from);
         let home = home.filter(|home| home.is_absolute() && home.parent().is_some()).unwrap_or_else(|| HOME.into());
         let account = if geteuid().is_root() { Account::of_jobs() } else { None };
         if let Some(account) = account {
             account.write_lists(lists, &home)?;
         }
-        Ok(Self { bwrap, options, account, home, lists: lists.to_owned() })
+        // Links resolved, as everything is named that is let in.
+        for hidden in &mut options.hidden {
+            if let Ok(real) = hidden.canonicalize() {
+                *hidden = real;
+            }
+        }
+        let mut sandbox = Self { bwrap, options, covered: Vec::new(), account, home, lists: lists.to_owned() };
+        sandbox.cover_credentials();
+        Ok(sandbox)
+    }
+
+    fn cover_credentials(&mut self) {
+        for cover in credentials::covers(&self.options.credentials, &view::shown(self)) {
+            match cover {
+                Covered::Folder(folder) => self.options.hidden.push(folder),
+                Covered::File(file) if view::shows(self, &file) => {
+                    tracing::warn!(
+                        file = %file.display(),
+                        "a file with a password of this server lies in a folder that sandboxes show: it is covered there, but once it \
+                         is replaced, jobs that run then can read it; move it to a folder of its own, such as /etc/stepcast"
+                    );
+                    self.covered.push(file);
+                }
+                Covered::File(_) => {}
+            }
+        }
     }
 
     /// As whom steps run, where that is not the executor's user.
@@ -122,7 +157,7 @@ impl Sandbox {
         if !network {
             words.push("--unshare-net".into());
         }
-        words.extend(view::arguments(self, guard, lock, workspace));
+        words.extend(view::arguments(self, guard, lock, workspace, network));
         words.extend(["--chdir", "/", "--", GUARD, "guard"].map(OsString::from));
         words
     }

@@ -62,6 +62,7 @@ pub(crate) fn plan(n: u128, reply: Option<Reply>, dice: &mut Dice) -> Build {
         queued_at: Timestamp(0),
         cancelling: false,
         concurrency: None,
+        triggered_by: None,
         state: BuildState::Queued,
         jobs,
     }

@@ -128,6 +128,7 @@ impl Record {
             cancelling: build.cancelling,
             position: Position { epoch: build.epoch, offset: build.revision.saturating_sub(1) },
             jobs: (0..build.jobs.len()).map(|place| self.job(control, build, place)).collect(),
+            trigger: build.triggered_by.as_deref().cloned(),
             reply: None,
         }
     }

@@ -334,7 +334,7 @@ pub async fn p5_a_rebuild_counts_what_the_record_has_and_the_stream_adds_the_res
     assert_eq!(view.builds, Ends { succeeded: 3, failed: 1, ..Ends::default() });
     // A deleted build stays counted.
     let store = fixture.after_kill().await;
-    store.delete_build(builds[0]).await.unwrap();
+    store.delete_build(builds[0], None).await.unwrap();
     assert_eq!(store.statistics(None, 2).await.unwrap().builds, view.builds);
 }
 

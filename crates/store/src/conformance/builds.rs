@@ -155,6 +155,8 @@ pub async fn every_state_comes_back_as_it_was_written(fixture: &dyn Fixture) {
     assert_eq!(store.load_build(made.id).await.unwrap(), Some(changed.clone()));
     let view = store.build_view(made.id).await.unwrap().unwrap();
     assert_eq!((view.summary.jobs_finished, view.summary.jobs_total), (2, 3));
+    assert_eq!(view.trigger.as_ref(), made.triggered_by.as_deref());
+    assert_eq!(view.summary.triggered_by.as_deref(), Some("token ci"));
     assert_eq!(view.jobs[1].state, State::Queued);
     assert_eq!((view.jobs[0].queued_at, view.jobs[1].queued_at), (Some(made.queued_at), None));
     let end = |build: &mut crate::model::Build, now| {

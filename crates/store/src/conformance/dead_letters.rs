@@ -8,12 +8,13 @@ use std::{
 use uuid::Uuid;
 use wire::{
     BuildId, JobId,
+    audit::Action,
     dead_letter::{Cause, DeadLetterCount, DeadLetterOrigin, DeadLetterState, DeadLetterView, DeadLettersQuery},
 };
 
 use super::{
     Fixture,
-    samples::{build, create, job, until},
+    samples::{build, create, entries, entry, job, until},
 };
 use crate::{
     Store,
@@ -97,7 +98,9 @@ pub async fn a_dead_letter_has_one_row_however_often_it_comes(fixture: &impl Fix
     assert_eq!((kept.view.deaths, kept.view.state), (1, DeadLetterState::Open));
     assert_eq!(count(&*store, Cause::NotJson).await, (1, 1));
 
-    assert!(store.settle_dead_letter(&kept, Settled::Retried, "token:a").await.unwrap());
+    assert!(
+        store.settle_dead_letter(&kept, Settled::Retried, "token:a", entry(Action::DeadLetterRetried)).await.unwrap()
+    );
     assert_eq!(count(&*store, Cause::NotJson).await, (0, 1));
     let worse = NewDeadLetter { cause: Cause::Refused, reason: "no better".to_owned(), ..first };
     bury(&*store, &[worse]).await;
@@ -107,7 +110,12 @@ pub async fn a_dead_letter_has_one_row_however_often_it_comes(fixture: &impl Fix
     assert_eq!((count(&*store, Cause::NotJson).await, count(&*store, Cause::Refused).await), ((0, 1), (1, 1)));
 
     // Whether it was kept before somebody decided is not known: it is shown once too often rather than overlooked.
-    assert!(store.settle_dead_letter(&kept, Settled::Discarded, "token:a").await.unwrap());
+    assert!(
+        store
+            .settle_dead_letter(&kept, Settled::Discarded, "token:a", entry(Action::DeadLetterDiscarded))
+            .await
+            .unwrap()
+    );
     bury(&*store, &[again]).await;
     assert_eq!(only(&*store).await.view.state, DeadLetterState::Open);
 }
@@ -119,14 +127,31 @@ pub async fn a_dead_letter_is_settled_only_as_it_was_read(fixture: &impl Fixture
     bury(&*store, std::slice::from_ref(&message)).await;
     let read = only(&*store).await;
     bury(&*store, &[NewDeadLetter { redelivered: true, ..message }]).await;
-    assert!(!store.settle_dead_letter(&read, Settled::Retried, "token:a").await.unwrap());
+    assert!(
+        !store.settle_dead_letter(&read, Settled::Retried, "token:a", entry(Action::DeadLetterRetried)).await.unwrap()
+    );
     let read = only(&*store).await;
     assert_eq!(read.view.state, DeadLetterState::Open);
-    assert!(store.settle_dead_letter(&read, Settled::Discarded, "token:a").await.unwrap());
+    assert!(
+        store
+            .settle_dead_letter(&read, Settled::Discarded, "token:a", entry(Action::DeadLetterDiscarded))
+            .await
+            .unwrap()
+    );
     let settled = only(&*store).await.view;
     assert_eq!((settled.state, settled.settled_by.as_deref()), (DeadLetterState::Discarded, Some("token:a")));
     assert!(settled.settled_at >= Some(settled.died_at));
-    assert!(!store.settle_dead_letter(&read, Settled::Retried, "token:b").await.unwrap(), "it was decided on");
+    assert!(
+        !store.settle_dead_letter(&read, Settled::Retried, "token:b", entry(Action::DeadLetterRetried)).await.unwrap(),
+        "it was decided on"
+    );
+    // What was handed in again is told whatever became of the letter; a decision only where it holds.
+    assert_eq!(entries(&*store, Action::DeadLetterRetried).await, 2);
+    assert_eq!(entries(&*store, Action::DeadLetterDiscarded).await, 1);
+    assert!(
+        !store.settle_dead_letter(&read, Settled::Discarded, "b", entry(Action::DeadLetterDiscarded)).await.unwrap()
+    );
+    assert_eq!(entries(&*store, Action::DeadLetterDiscarded).await, 1);
 }
 
 /// Newest first, page by page, by what became of them.
@@ -141,7 +166,12 @@ pub async fn dead_letters_are_listed_newest_first(fixture: &impl Fixture) {
     let second = store.dead_letters(&DeadLettersQuery { before: Some(first[1].id), ..page.clone() }).await.unwrap();
     assert_eq!((named(&first), named(&second)), (ids[..2].to_vec(), ids[2..4].to_vec()));
     let discarded = store.dead_letter(second[0].id).await.unwrap().unwrap();
-    assert!(store.settle_dead_letter(&discarded, Settled::Discarded, "a").await.unwrap());
+    assert!(
+        store
+            .settle_dead_letter(&discarded, Settled::Discarded, "a", entry(Action::DeadLetterDiscarded))
+            .await
+            .unwrap()
+    );
     let of = |state| DeadLettersQuery { state: Some(state), ..DeadLettersQuery::default() };
     assert_eq!(named(&store.dead_letters(&of(DeadLetterState::Discarded)).await.unwrap()), [ids[2]]);
     assert_eq!(named(&store.dead_letters(&of(DeadLetterState::Open)).await.unwrap()), [ids[0], ids[1], ids[3], ids[4]]);
@@ -170,7 +200,9 @@ pub async fn dead_letters_are_bounded_in_number_bytes_and_age(fixture: &impl Fix
     let letters: Vec<_> = (0..4).map(|n: u8| letter(Uuid::new_v4(), &[n; 100])).collect();
     bury(&*store, &letters).await;
     let third = store.dead_letter(all(&*store).await[1].id).await.unwrap().unwrap();
-    assert!(store.settle_dead_letter(&third, Settled::Discarded, "a").await.unwrap());
+    assert!(
+        store.settle_dead_letter(&third, Settled::Discarded, "a", entry(Action::DeadLetterDiscarded)).await.unwrap()
+    );
     let named = async || all(&*store).await.iter().map(|view| view.message_id).collect::<Vec<_>>();
     let ids: Vec<Uuid> = letters.iter().map(|letter| letter.message_id).collect();
     let fewer = |letters_max| Retention { letters_max, ..Retention::default() };
@@ -185,7 +217,7 @@ pub async fn dead_letters_are_bounded_in_number_bytes_and_age(fixture: &impl Fix
     assert_eq!(named().await, [ids[3]], "one alone stays, however large");
 
     let last = only(&*store).await;
-    assert!(store.settle_dead_letter(&last, Settled::Retried, "a").await.unwrap());
+    assert!(store.settle_dead_letter(&last, Settled::Retried, "a", entry(Action::DeadLetterRetried)).await.unwrap());
     let old = Duration::from_millis(1);
     until("a dead letter that was decided on is too old", || async {
         let retention = Retention { settled: old, ..Retention::default() };

@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use uuid::Uuid;
-use wire::group::{GroupState, Progress};
+use wire::{
+    audit::Action,
+    group::{GroupState, Progress},
+};
 
 use super::{
     Fixture,
-    samples::{build, create, job, record},
+    samples::{build, create, entries, entry, job, record},
 };
 use crate::groups::{Change, Told, Wish};
 
@@ -17,12 +20,13 @@ const SILENCE: Duration = Duration::from_secs(600);
 pub async fn a_wish_for_a_group_survives_a_kill(fixture: &dyn Fixture) {
     let store = fixture.open().await;
     assert_eq!(store.group_wish("analytics").await.unwrap(), Wish::default());
-    store.change_group("analytics", Change::Pause).await.unwrap();
-    store.change_group("analytics", Change::Rebuild).await.unwrap();
+    store.change_group("analytics", Change::Pause, entry(Action::GroupPaused)).await.unwrap();
+    store.change_group("analytics", Change::Rebuild, entry(Action::GroupRebuilt)).await.unwrap();
     let store = fixture.after_kill().await;
+    assert_eq!((entries(&*store, Action::GroupPaused).await, entries(&*store, Action::GroupRebuilt).await), (1, 1));
     assert_eq!(store.group_wish("analytics").await.unwrap(), Wish { paused: true, rebuild: true });
     assert_eq!(store.group_wish("recorder").await.unwrap(), Wish::default());
-    store.change_group("analytics", Change::Resume).await.unwrap();
+    store.change_group("analytics", Change::Resume, entry(Action::GroupResumed)).await.unwrap();
     assert_eq!(store.group_wish("analytics").await.unwrap(), Wish { paused: false, rebuild: true });
 }
 
@@ -31,13 +35,13 @@ pub async fn p5_a_rebuild_that_has_not_ended_is_to_be_made_again(fixture: &dyn F
     let store = fixture.open().await;
     create(&*store, build("p", vec![job("a")])).await;
     record(&*store, 41, Vec::new()).await;
-    store.change_group("analytics", Change::Rebuild).await.unwrap();
+    store.change_group("analytics", Change::Rebuild, entry(Action::GroupRebuilt)).await.unwrap();
     assert_eq!(store.begin_rebuild("analytics").await.unwrap(), 1);
     let store = fixture.after_kill().await;
     assert!(store.group_wish("analytics").await.unwrap().rebuild);
     assert_eq!(store.group_place("analytics").await.unwrap(), Some((Uuid::nil(), 41)));
     // A person may wish for another one meanwhile.
-    store.change_group("analytics", Change::Rebuild).await.unwrap();
+    store.change_group("analytics", Change::Rebuild, entry(Action::GroupRebuilt)).await.unwrap();
     store.end_rebuild("analytics").await.unwrap();
     assert!(store.group_wish("analytics").await.unwrap().rebuild);
     store.begin_rebuild("analytics").await.unwrap();

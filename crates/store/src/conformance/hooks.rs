@@ -1,7 +1,7 @@
 //! Hooks, and that what is delivered to them is built once.
 
 use uuid::Uuid;
-use wire::{BuildId, HookId, audit::Action, hook::Provider};
+use wire::{BuildId, HookId, Timestamp, audit::Action, hook::Provider};
 
 use super::{
     Fixture,
@@ -33,11 +33,15 @@ pub async fn a_delivery_makes_one_build(fixture: &dyn Fixture) {
     let spec = pipeline("p");
     store.put_pipeline(&spec, "x", Box::new(|_| true), None).await.unwrap();
     store.create_hook(id(1), &spec.name, Provider::Gitea, by()).await.unwrap().unwrap();
+    assert_eq!(store.hooks(&spec.name).await.unwrap()[0].last_built_at, None);
     let asked = (0..10).map(|_| store.create_build(delivered(1, "one", "a")));
     let made: Vec<Created> = futures_util::future::join_all(asked).await.into_iter().map(Result::unwrap).collect();
     let new: Vec<BuildId> =
         made.iter().filter_map(|one| if let Created::New(build) = one { Some(build.id) } else { None }).collect();
     assert_eq!(new.len(), 1, "{made:?}");
+    let first = store.load_build(new[0]).await.unwrap().unwrap();
+    let last = store.hooks(&spec.name).await.unwrap()[0].last_built_at;
+    assert!(last.is_some_and(|last| last > Timestamp(0) && last <= first.queued_at), "{last:?}");
     assert_eq!(made.iter().filter(|one| **one == Created::Before(new[0])).count(), 9);
     for (delivery, digest) in [("one", "b"), ("two", "a")] {
         assert_eq!(store.create_build(delivered(1, delivery, digest)).await.unwrap(), Created::Before(new[0]));

@@ -1,12 +1,13 @@
 //! What is kept of builds that are over, and how it goes.
 
 use uuid::Uuid;
-use wire::{ArtifactId, BuildId, Event, JobId, Outcome, Timestamp, Topic};
+use wire::{ArtifactId, BuildId, Event, JobId, Outcome, Timestamp, Topic, audit::Action};
 
 use super::{
     Fixture,
     samples::{
-        LONG, build, claim, create, granted, job, line, log, message, pipeline, record, step_finished, step_started,
+        LONG, build, claim, create, entries, entry, granted, job, line, log, message, pipeline, record, step_finished,
+        step_started,
     },
 };
 use crate::{
@@ -87,11 +88,16 @@ pub async fn a_deleted_build_is_gone_with_all_that_refers_to_it(fixture: &dyn Fi
     let unfinished = create(&*store, unfinished).await;
     let gone = over(&*store, "p", Outcome::Failed, 50_000, None).await;
     let stays = over(&*store, "p", Outcome::Succeeded, 10, None).await;
-    assert_eq!(store.delete_build(unfinished.id).await.unwrap(), Deletion::Unfinished);
-    assert_eq!(store.delete_build(gone.build).await.unwrap(), Deletion::Unrecorded);
+    assert_eq!(
+        store.delete_build(unfinished.id, Some(entry(Action::BuildDeleted))).await.unwrap(),
+        Deletion::Unfinished
+    );
+    assert_eq!(store.delete_build(gone.build, None).await.unwrap(), Deletion::Unrecorded);
     relay(&*store).await;
-    assert_eq!(store.delete_build(gone.build).await.unwrap(), Deletion::Done);
-    assert_eq!(store.delete_build(gone.build).await.unwrap(), Deletion::NoBuild);
+    assert_eq!(entries(&*store, Action::BuildDeleted).await, 0, "what was not done is not told");
+    assert_eq!(store.delete_build(gone.build, Some(entry(Action::BuildDeleted))).await.unwrap(), Deletion::Done);
+    assert_eq!(store.delete_build(gone.build, Some(entry(Action::BuildDeleted))).await.unwrap(), Deletion::NoBuild);
+    assert_eq!(entries(&*store, Action::BuildDeleted).await, 1);
     assert!(store.load_build(gone.build).await.unwrap().is_none());
     assert!(store.build_view(gone.build).await.unwrap().is_none());
     assert!(store.build_of(gone.job).await.unwrap().is_none());
@@ -131,7 +137,7 @@ pub async fn numbers_of_deleted_builds_do_not_come_again(fixture: &dyn Fixture) 
         assert_eq!(over.number, last + 1);
         last = over.number;
         relay(&*store).await;
-        assert_eq!(store.delete_build(over.build).await.unwrap(), Deletion::Done);
+        assert_eq!(store.delete_build(over.build, None).await.unwrap(), Deletion::Done);
     }
     assert_eq!(create(&*store, build("p", vec![job("a")])).await.number, 4);
 }

@@ -38,6 +38,8 @@ pub async fn claim_check_a_payload_that_nobody_refers_to_goes_with_its_time(fixt
     let new = create(&*store, with_file(&used)).await;
     assert!(store.has_payload(new.jobs[0].id, used.reference).await.unwrap());
     assert!(!store.has_payload(new.jobs[0].id, unused.reference).await.unwrap());
+    assert_eq!(store.pipelines_with(used.reference).await.unwrap(), std::slice::from_ref(&new.pipeline));
+    assert_eq!(store.pipelines_with(unused.reference).await.unwrap(), []);
     let client = ClientId(Uuid::new_v4());
     let payload = serde_json::value::RawValue::from_string(claimed.to_text()).unwrap();
     let body = Callback { client_id: client, payload, claim_check: true }.encode();
@@ -89,8 +91,8 @@ pub async fn file_input_the_payload_of_a_deleted_build_goes_with_the_last_one(fi
     let mut other = with_file(&check);
     (other.build.state, other.build.jobs[0].state) = (over.build.state, over.build.jobs[0].state.clone());
     let (over, other) = (create(&*store, over).await, create(&*store, other).await);
-    assert_eq!(store.delete_build(over.id).await.unwrap(), Deletion::Done);
+    assert_eq!(store.delete_build(over.id, None).await.unwrap(), Deletion::Done);
     assert_eq!(store.forget_unused_payloads(Timestamp(1), 10).await.unwrap(), []);
-    assert_eq!(store.delete_build(other.id).await.unwrap(), Deletion::Done);
+    assert_eq!(store.delete_build(other.id, None).await.unwrap(), Deletion::Done);
     assert_eq!(store.forget_unused_payloads(Timestamp(1), 10).await.unwrap(), [check.reference]);
 }

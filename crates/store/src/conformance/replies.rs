@@ -5,12 +5,13 @@ use std::time::Duration;
 use uuid::Uuid;
 use wire::{
     BuildId, Event, Outcome,
+    audit::Action,
     reply::{CallbackPayload, ReplyKind, ReplyState},
 };
 
 use super::{
     Fixture,
-    samples::{build, create, job},
+    samples::{build, create, entries, entry, job},
 };
 use crate::{
     Store,
@@ -108,7 +109,7 @@ pub async fn a_reply_that_failed_is_due_again_at_its_time_or_by_hand(fixture: &d
     let store = fixture.open().await;
     let first = create(&*store, asked(ReplyKind::Queue, "reply.a", "a")).await;
     let other = create(&*store, asked(ReplyKind::Queue, "reply.b", "b")).await;
-    assert_eq!(store.try_reply_now(first.id).await.unwrap(), TryNow::NotYet);
+    assert_eq!(store.try_reply_now(first.id, entry(Action::ReplyTried)).await.unwrap(), TryNow::NotYet);
     end(&*store, first.id).await;
     end(&*store, other.id).await;
     let busy = store.due_replies(&["a".to_owned()], 10).await.unwrap().due;
@@ -124,7 +125,9 @@ pub async fn a_reply_that_failed_is_due_again_at_its_time_or_by_hand(fixture: &d
     assert!(view.next_at.is_some());
     store.reply_tried(first.id, id, Tried::Stopped("gone".to_owned())).await.unwrap();
     assert_eq!(state(&*store, first.id).await, ReplyState::Stopped);
-    assert_eq!(store.try_reply_now(first.id).await.unwrap(), TryNow::Due);
+    assert_eq!(entries(&*store, Action::ReplyTried).await, 0, "nothing was tried");
+    assert_eq!(store.try_reply_now(first.id, entry(Action::ReplyTried)).await.unwrap(), TryNow::Due);
+    assert_eq!(entries(&*store, Action::ReplyTried).await, 1);
     assert_eq!(due(&*store).await.len(), 2);
 }
 
@@ -163,7 +166,7 @@ pub async fn receipt_ends_a_callback_that_the_outbox_sends(fixture: &dyn Fixture
     assert_eq!(store.receipt(*message_id).await.unwrap(), None);
     store.reply_tried(made.id, *message_id, Tried::Sent(None)).await.unwrap();
     assert_eq!(store.reply(made.id).await.unwrap().unwrap(), received, "a late word changes nothing");
-    assert!(matches!(store.try_reply_now(made.id).await.unwrap(), TryNow::Received(_)));
+    assert!(matches!(store.try_reply_now(made.id, entry(Action::ReplyTried)).await.unwrap(), TryNow::Received(_)));
 }
 
 /// Listed for who asked until they say so; what was delivered or received is not; gone with the build.
@@ -196,10 +199,10 @@ pub async fn results_that_were_not_received_are_listed_for_who_asked(fixture: &d
     store.reply_tried(hook, hooks[0].message_id, Tried::Stopped("410".to_owned())).await.unwrap();
     assert_eq!(state(&*store, hook).await, ReplyState::Stopped);
     assert_eq!(due(&*store).await, []);
-    assert_eq!(store.try_reply_now(hook).await.unwrap(), TryNow::Due);
+    assert_eq!(store.try_reply_now(hook, entry(Action::ReplyTried)).await.unwrap(), TryNow::Due);
     assert_eq!(due(&*store).await.len(), 1);
     assert_eq!(listed("session:1").await, [made[2], made[1]]);
     assert_eq!(store.acknowledge(BuildId(Uuid::nil()), "session:1").await.unwrap(), Acknowledged::NoBuild);
-    assert_eq!(store.try_reply_now(BuildId(Uuid::nil())).await.unwrap(), TryNow::NoBuild);
-    assert!(matches!(store.delete_build(made[1]).await.unwrap(), Deletion::Done | Deletion::Unrecorded));
+    assert_eq!(store.try_reply_now(BuildId(Uuid::nil()), entry(Action::ReplyTried)).await.unwrap(), TryNow::NoBuild);
+    assert!(matches!(store.delete_build(made[1], None).await.unwrap(), Deletion::Done | Deletion::Unrecorded));
 }

@@ -6,6 +6,7 @@ use uuid::Uuid;
 use wire::{
     BuildId, ClientId, Event, EventMessage, ExecutorId, JobId, LabelSet, LogLine, Outcome, ServerId, Timestamp, Topic,
     VERSION,
+    audit::{Action, AuditQuery},
     event::raw,
     pipeline::{Condition, PipelineSpec, Stderr, StepSpec},
     task::Reply,
@@ -13,6 +14,7 @@ use wire::{
 
 use crate::{
     Grant, Store,
+    audit::NewEntry,
     model::{
         Announcement, Build, BuildState, Claim, Claimed, Created, Job, JobPlan, JobState, NewBuild, RecordBatch,
         Recording,
@@ -77,6 +79,7 @@ pub(super) fn build(pipeline: &str, jobs: Vec<Job>) -> NewBuild {
         queued_at: Timestamp(0),
         cancelling: false,
         concurrency: None,
+        triggered_by: Some(Box::new(wire::trigger::TriggeredBy::Token { name: "ci".to_owned() })),
         state: BuildState::Queued,
         jobs,
     };
@@ -184,4 +187,14 @@ pub(super) async fn until<F: Future<Output = bool>>(what: &str, mut done: impl F
         }
     }
     panic!("this did not happen within 10 s: {what}");
+}
+
+/// An entry of the audit log.
+pub(super) fn entry(action: Action) -> NewEntry {
+    NewEntry::by_machine(action)
+}
+
+/// How many entries of an action there are.
+pub(super) async fn entries(store: &dyn Store, action: Action) -> usize {
+    store.entries(&AuditQuery { action: Some(action), ..AuditQuery::default() }).await.unwrap().len()
 }

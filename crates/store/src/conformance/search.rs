@@ -344,7 +344,7 @@ pub async fn search_finds_nothing_of_a_deleted_build(fixture: &dyn Fixture) {
     let done =
         Event::JobFinished { job: gone.job, attempt: 1, outcome: Outcome::Failed, last_offset: Some(0), reason: None };
     record(&*store, 2, (0..3).map(|offset| message(Topic::Build(gone.build), 1, offset, &done)).collect()).await;
-    assert_eq!(store.delete_build(gone.build).await.unwrap(), Deletion::Done);
+    assert_eq!(store.delete_build(gone.build, None).await.unwrap(), Deletion::Done);
     assert_eq!(found(&*store, "needle").await, [0]);
     let mut steps = 0;
     while store.sweep().await.unwrap().more {

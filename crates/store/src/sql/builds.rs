@@ -140,8 +140,8 @@ async fn insert_build(connection: &mut Connection, build: &Build, key: Option<(&
     let columns = BuildColumns::of(build);
     query(
         "INSERT INTO builds (id, pipeline, number, inputs, reply, epoch, revision, queued_at, cancelling, state, outcome, \
-         started_at, finished_at, jobs_total, jobs_finished, idempotency_key, digest, concurrency) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         started_at, finished_at, jobs_total, jobs_finished, idempotency_key, digest, concurrency, triggered_by) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(bytes(&build.id.0))
     .bind(build.pipeline.as_str())
@@ -161,6 +161,7 @@ async fn insert_build(connection: &mut Connection, build: &Build, key: Option<(&
     .bind(key.map(|(key, _)| key))
     .bind(key.map(|(_, digest)| digest))
     .bind(build.concurrency.as_ref().map(rows::to_json).transpose()?)
+    .bind(build.triggered_by.as_ref().map(rows::to_json).transpose()?)
     .execute(connection)
     .await?;
     Ok(())
@@ -215,7 +216,7 @@ pub(super) async fn load(connection: &mut Connection, id: BuildId) -> Result<Opt
     let sql = format!("SELECT {} FROM jobs WHERE build = ? ORDER BY place", rows::JOB);
     let jobs = query(&sql).bind(bytes(&id.0)).fetch_all(connection).await?;
     let jobs = jobs.iter().map(rows::job).collect::<Result<_, _>>()?;
-    Ok(Some((rows::build(&row, jobs)?, rows::time(&row, 14)?)))
+    Ok(Some((rows::build(&row, jobs)?, rows::time(&row, rows::BUILD_COLUMNS)?)))
 }
 
 /// Writes what `build` has become since `before`, with what is to be announced. What a rule may not change (ids, number,

@@ -10,7 +10,7 @@ use wire::{
 };
 
 use super::{
-    Details, SqlStore,
+    Details, SqlStore, audit,
     connection::{Connection, Row, query},
     micros, now,
     rows::{self, bytes, signed},
@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     Answer, DeadLetters, StoreError,
+    audit::NewEntry,
     model::{
         Build,
         dead_letter::{DEAD_BODY_BYTES_CUT, DEAD_BODY_BYTES_MAX, DeadLetter, NewDeadLetter, Retention, Settled},
@@ -115,7 +116,13 @@ impl<D: Details> DeadLetters for SqlStore<D> {
         })
     }
 
-    fn settle_dead_letter<'a>(&'a self, letter: &'a DeadLetter, settled: Settled, by: &'a str) -> Answer<'a, bool> {
+    fn settle_dead_letter<'a>(
+        &'a self,
+        letter: &'a DeadLetter,
+        settled: Settled,
+        by: &'a str,
+        entry: NewEntry,
+    ) -> Answer<'a, bool> {
         let (id, changes, by) = (letter.view.id, signed(letter.changes), by.to_owned());
         let state = match settled {
             Settled::Retried => DeadLetterState::Retried,
@@ -127,7 +134,12 @@ impl<D: Details> DeadLetters for SqlStore<D> {
                 let settle = "UPDATE dead_letters SET state = ?, settled_by = ?, settled_at = ? \
                               WHERE id = ? AND state = 'open' AND changes = ?";
                 let settle = query(settle).bind(state.as_str()).bind(&by).bind(now.0).bind(bytes(&id.0)).bind(changes);
-                Ok(settle.execute(connection).await? > 0)
+                let is_settled = settle.execute(&mut *connection).await? > 0;
+                // What was handed in again is so whatever became of the letter meanwhile.
+                if is_settled || settled == Settled::Retried {
+                    audit::insert(connection, &entry).await?;
+                }
+                Ok(is_settled)
             })
         }))
     }

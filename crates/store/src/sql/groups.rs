@@ -5,7 +5,7 @@ use std::time::Duration;
 use wire::group::{GroupState, GroupView, NOBODY, Progress};
 
 use super::{
-    Details, SqlStore,
+    Details, SqlStore, audit,
     connection::{Connection, Row, query},
     micros, now,
     rows::{self, bytes, signed},
@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     Answer, Groups, StoreError,
+    audit::NewEntry,
     groups::{Change, Told, Wish},
 };
 
@@ -36,7 +37,7 @@ impl<D: Details> Groups for SqlStore<D> {
         })
     }
 
-    fn change_group<'a>(&'a self, group: &'a str, change: Change) -> Answer<'a, ()> {
+    fn change_group<'a>(&'a self, group: &'a str, change: Change, entry: NewEntry) -> Answer<'a, ()> {
         let group = group.to_owned();
         let sql = match change {
             Change::Pause => "UPDATE group_states SET paused = 1 WHERE name = ?",
@@ -48,7 +49,7 @@ impl<D: Details> Groups for SqlStore<D> {
                 for sql in [FIRST, sql] {
                     query(sql).bind(&group).execute(&mut *connection).await?;
                 }
-                Ok(())
+                audit::insert(connection, &entry).await
             })
         }))
     }

@@ -39,7 +39,8 @@ impl<D: Details> Hooks for SqlStore<D> {
                     return Ok(None);
                 }
                 let created_at = rows::time(&found, 1)?;
-                let hook = Hook { id, pipeline, provider, generation: 1, created_at, created_by: by.name.clone() };
+                let created_by = by.name.clone();
+                let hook = Hook { id, pipeline, provider, generation: 1, created_at, created_by, last_built_at: None };
                 let insert = format!("INSERT INTO hooks ({COLUMNS}) VALUES (?, ?, ?, 1, ?, ?)");
                 query(&insert)
                     .bind(bytes(&id.0))
@@ -57,9 +58,12 @@ impl<D: Details> Hooks for SqlStore<D> {
 
     fn hooks<'a>(&'a self, pipeline: &'a PipelineName) -> Answer<'a, Vec<Hook>> {
         Box::pin(async move {
-            let asked = format!("SELECT {COLUMNS} FROM hooks WHERE pipeline = ? ORDER BY created_at, id");
+            let asked = format!(
+                "SELECT {COLUMNS}, (SELECT MAX(at) FROM hook_deliveries WHERE hook = hooks.id) FROM hooks \
+                 WHERE pipeline = ? ORDER BY created_at, id"
+            );
             let found = query(&asked).bind(pipeline.as_str()).fetch_all(&mut self.reader().await?).await?;
-            found.iter().map(hook).collect()
+            found.iter().map(|row| Ok(Hook { last_built_at: rows::time_if(row, 6)?, ..hook(row)? })).collect()
         })
     }
 
@@ -109,6 +113,7 @@ fn hook(row: &Row) -> Result<Hook, StoreError> {
         generation: rows::number(row, 3)?,
         created_at: rows::time(row, 4)?,
         created_by: row.try_get::<&str>(5)?.to_owned(),
+        last_built_at: None,
     })
 }
 

@@ -8,7 +8,7 @@ use wire::{
 };
 
 use super::{
-    Details, SqlStore,
+    Details, SqlStore, audit,
     connection::query,
     retention,
     rows::{self, bytes},
@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     Answer, Kept, StoreError,
+    audit::NewEntry,
     model::retention::{Deletion, Outlived, PipelineRetention, Swept},
 };
 
@@ -57,8 +58,16 @@ impl<D: Details> Kept for SqlStore<D> {
         })
     }
 
-    fn delete_build(&self, id: BuildId) -> Answer<'_, Deletion> {
-        Box::pin(self.writer.run(Rank::Command, move |connection| Box::pin(retention::delete(connection, id))))
+    fn delete_build(&self, id: BuildId, entry: Option<NewEntry>) -> Answer<'_, Deletion> {
+        Box::pin(self.writer.run(Rank::Command, move |connection| {
+            Box::pin(async move {
+                let deletion = retention::delete(&mut *connection, id).await?;
+                if let (Deletion::Done, Some(entry)) = (deletion, entry) {
+                    audit::insert(connection, &entry).await?;
+                }
+                Ok(deletion)
+            })
+        }))
     }
 
     fn sweep(&self) -> Answer<'_, Swept> {

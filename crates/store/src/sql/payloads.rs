@@ -1,7 +1,7 @@
 //! Payloads, and who refers to them. One that a build takes up while it is being forgotten is either found and kept, or not
 //! found: both write its row.
 
-use wire::{BuildId, ClaimCheck, JobId, PayloadId, Timestamp};
+use wire::{BuildId, ClaimCheck, JobId, PayloadId, PipelineName, Timestamp};
 
 use super::{
     Details, SqlStore,
@@ -51,6 +51,17 @@ impl<D: Details> Payloads for SqlStore<D> {
             );
             let asked = asked.bind(bytes(&job.0)).bind(bytes(&id.0));
             Ok(asked.fetch_optional(&mut self.reader().await?).await?.is_some())
+        })
+    }
+
+    fn pipelines_with(&self, id: PayloadId) -> Answer<'_, Vec<PipelineName>> {
+        Box::pin(async move {
+            let asked = query(
+                "SELECT DISTINCT builds.pipeline FROM payload_uses JOIN builds ON builds.id = payload_uses.build \
+                 WHERE payload_uses.payload = ? ORDER BY builds.pipeline",
+            );
+            let found = asked.bind(bytes(&id.0)).fetch_all(&mut self.reader().await?).await?;
+            found.iter().map(|row| rows::parsed(row, 0)).collect()
         })
     }
 

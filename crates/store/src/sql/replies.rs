@@ -10,7 +10,7 @@ use wire::{
 };
 
 use super::{
-    Details, SqlStore,
+    Details, SqlStore, audit,
     connection::{Connection, Row, query},
     micros, outbox,
     rows::{self, bytes},
@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     Answer, StoreError,
+    audit::NewEntry,
     model::{
         Build, BuildState, Outbound,
         reply::{Acknowledged, DueReplies, DueReply, FIRST_RECEIPT, NewReply, Tried, TryNow},
@@ -118,20 +119,20 @@ pub(super) async fn of_build(connection: &mut Connection, build: BuildId) -> Res
 
 /// A due one, from `view::SUMMARY` and the columns that [`Replies::due_replies`] asks for.
 fn due_reply(row: &Row) -> Result<DueReply, StoreError> {
-    let socket: Option<&str> = row.try_get(16)?;
-    let (due_at, now) = (rows::time(row, 17)?, rows::time(row, 18)?);
+    let after = view::SUMMARY_COLUMNS;
+    let (due_at, now) = (rows::time(row, after + 7)?, rows::time(row, after + 8)?);
     Ok(DueReply {
         build: view::summary(row)?,
         reply: NewReply {
-            mode: rows::parsed(row, 10)?,
-            address: row.try_get(11)?,
-            receiver: row.try_get(12)?,
-            correlation_id: row.try_get(13)?,
+            mode: rows::parsed(row, after)?,
+            address: row.try_get(after + 1)?,
+            receiver: row.try_get(after + 2)?,
+            correlation_id: row.try_get(after + 3)?,
             asked_by: String::new(),
         },
-        message_id: rows::uuid(row, 14)?,
-        attempts: rows::number(row, 15)?,
-        socket: if socket.is_some() { Some(rows::json(row, 16)?) } else { None },
+        message_id: rows::uuid(row, after + 4)?,
+        attempts: rows::number(row, after + 5)?,
+        socket: rows::json_if(row, after + 6)?,
         age: Duration::from_micros(now.since(due_at)),
     })
 }
@@ -251,7 +252,7 @@ impl<D: Details> Replies for SqlStore<D> {
         })
     }
 
-    fn try_reply_now(&self, build: BuildId) -> Answer<'_, TryNow> {
+    fn try_reply_now(&self, build: BuildId, entry: NewEntry) -> Answer<'_, TryNow> {
         Box::pin(self.writer.run(Rank::Announcing, move |connection| {
             Box::pin(async move {
                 let found = query(
@@ -273,8 +274,9 @@ impl<D: Details> Replies for SqlStore<D> {
                      next_at = {now}, delivered_at = NULL WHERE build = ?",
                 )
                 .bind(bytes(&build.0))
-                .execute(connection)
+                .execute(&mut *connection)
                 .await?;
+                audit::insert(connection, &entry).await?;
                 Ok(TryNow::Due)
             })
         }))

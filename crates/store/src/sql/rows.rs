@@ -15,7 +15,9 @@ use crate::{
 
 /// Columns of [`build`], without its jobs.
 pub(super) const BUILD: &str = "id, pipeline, number, inputs, reply, epoch, revision, queued_at, cancelling, state, \
-                                outcome, started_at, finished_at, concurrency";
+                                outcome, started_at, finished_at, concurrency, triggered_by";
+/// How many they are.
+pub(super) const BUILD_COLUMNS: usize = 15;
 
 /// Columns of [`job`].
 pub(super) const JOB: &str = "id, plan, attempt, failures, losses, state, queued_at, started_at, finished_at, executor, \
@@ -102,10 +104,14 @@ fn needed<T>(value: Option<T>, what: &str) -> Result<T, StoreError> {
     value.ok_or_else(|| StoreError::Corrupt(format!("{what} is missing")))
 }
 
+/// JSON, if there is any.
+pub(super) fn json_if<T: serde::de::DeserializeOwned>(row: &Row, column: usize) -> Result<Option<T>, StoreError> {
+    let there: Option<&str> = row.try_get(column)?;
+    if there.is_some() { json(row, column).map(Some) } else { Ok(None) }
+}
+
 /// A build from [`BUILD`], with the jobs given.
 pub(super) fn build(row: &Row, jobs: Vec<Job>) -> Result<Build, StoreError> {
-    let reply: Option<&str> = row.try_get(4)?;
-    let concurrency: Option<&str> = row.try_get(13)?;
     let (outcome, since, until) = (outcome_if(row, 10)?, time_if(row, 11)?, time_if(row, 12)?);
     let state = match row.try_get::<&str>(9)? {
         "queued" => BuildState::Queued,
@@ -122,12 +128,13 @@ pub(super) fn build(row: &Row, jobs: Vec<Job>) -> Result<Build, StoreError> {
         number: number(row, 2)?,
         pipeline: parsed(row, 1)?,
         inputs: json(row, 3)?,
-        reply: if reply.is_some() { Some(json(row, 4)?) } else { None },
+        reply: json_if(row, 4)?,
         epoch: number(row, 5)?,
         revision: number(row, 6)?,
         queued_at: time(row, 7)?,
         cancelling: flag(row, 8)?,
-        concurrency: if concurrency.is_some() { Some(json(row, 13)?) } else { None },
+        concurrency: json_if(row, 13)?,
+        triggered_by: json_if(row, 14)?,
         state,
         jobs,
     })

@@ -8,6 +8,7 @@ use wire::{
     ArtifactId, BuildId, JobId, Outcome, Position,
     authority::Grants,
     command::{BUILDS_LIMIT_MAX, BuildsQuery},
+    trigger::TriggeredBy,
     view::{ArtifactView, BuildSummary, BuildView, JobView, State, StepView},
 };
 
@@ -27,7 +28,10 @@ const BUILDS_LIMIT: u32 = 50;
 
 /// Columns of [`summary`].
 pub(super) const SUMMARY: &str = "builds.id, builds.pipeline, builds.number, builds.state, builds.outcome, \
-    builds.queued_at, builds.started_at, builds.finished_at, builds.jobs_finished, builds.jobs_total";
+    builds.queued_at, builds.started_at, builds.finished_at, builds.jobs_finished, builds.jobs_total, \
+    builds.triggered_by";
+/// How many they are.
+pub(super) const SUMMARY_COLUMNS: usize = 11;
 
 /// A build in a list, from [`SUMMARY`].
 pub(super) fn summary(row: &Row) -> Result<BuildSummary, StoreError> {
@@ -42,7 +46,12 @@ pub(super) fn summary(row: &Row) -> Result<BuildSummary, StoreError> {
         finished_at: rows::time_if(row, 7)?,
         jobs_finished: rows::number(row, 8)?,
         jobs_total: rows::number(row, 9)?,
+        triggered_by: trigger(row)?.map(|by| by.to_string()),
     })
+}
+
+fn trigger(row: &Row) -> Result<Option<TriggeredBy>, StoreError> {
+    rows::json_if(row, 10)
 }
 
 /// Newest first.
@@ -112,10 +121,14 @@ pub(super) async fn build(connection: &mut Connection, id: BuildId) -> Result<Op
     add_artifacts(connection, id, &mut jobs).await?;
     Ok(Some(BuildView {
         summary: summary(&row)?,
-        inputs: rows::json(&row, 10)?,
-        cancelling: rows::flag(&row, 11)?,
-        position: Position { epoch: rows::number(&row, 12)?, offset: rows::number::<u64>(&row, 13)?.saturating_sub(1) },
+        inputs: rows::json(&row, SUMMARY_COLUMNS)?,
+        cancelling: rows::flag(&row, SUMMARY_COLUMNS + 1)?,
+        position: Position {
+            epoch: rows::number(&row, SUMMARY_COLUMNS + 2)?,
+            offset: rows::number::<u64>(&row, SUMMARY_COLUMNS + 3)?.saturating_sub(1),
+        },
         jobs: jobs.views,
+        trigger: trigger(&row)?,
         reply: replies::of_build(connection, id).await?,
     }))
 }

@@ -5,23 +5,37 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use super::{Sandbox, SandboxOptions};
-use crate::host::Guards;
+use crate::host::{Guards, NoGuard};
+
+/// So often one is tried to be made that failed for a reason which may pass.
+const TRIES: u32 = 3;
+/// Between two of them.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Makes a sandbox in `work_dir` with a guard that holds `lock`.
 ///
 /// # Errors
-/// Why none works, and what to do about it.
-pub(crate) async fn works(sandbox: &Sandbox, program: &Path, lock: PathBuf, jobs_dir: PathBuf) -> Result<(), String> {
+/// Why none works, and what to do about it; or why that could not be found out.
+pub(crate) async fn works(sandbox: &Sandbox, program: &Path, lock: PathBuf, jobs_dir: PathBuf) -> Result<(), NoGuard> {
     let guards = Arc::new(Guards::new(program.to_owned(), lock, None, jobs_dir, Some(sandbox.clone()), None));
     // The network last: it takes one more right than the rest.
     for network in [true, false] {
-        match guards.start(network).await {
-            Ok(guard) => guard.gone().await,
-            Err(reason) => return Err(format!("{reason}{}", advice())),
-        }
+        let mut tries = 1;
+        let guard = loop {
+            match guards.start(network).await {
+                Ok(guard) => break guard,
+                Err(NoGuard::Refused(reason)) => return Err(NoGuard::Refused(format!("{reason}{}", advice()))),
+                Err(failed) if tries == TRIES => return Err(failed),
+                Err(failed) => tracing::warn!(reason = failed.into_reason(), "a sandbox is tried again"),
+            }
+            tries += 1;
+            tokio::time::sleep(PAUSE).await;
+        };
+        guard.gone().await;
     }
     Ok(())
 }
@@ -51,14 +65,14 @@ fn advice() -> &'static str {
 pub async fn sandbox_works(options: SandboxOptions, guard_program: &Path) -> Result<(), String> {
     let folder = std::env::temp_dir().join(format!("stepcast-trial-{}", uuid::Uuid::new_v4()));
     let tried = async {
-        let made = |error| format!("{} could not be made: {error}", folder.display());
+        let made = |error| NoGuard::Failed(format!("{} could not be made: {error}", folder.display()));
         fs::create_dir(&folder).map_err(made)?;
         let lock = folder.join("guards.lock");
         fs::write(&lock, "").map_err(made)?;
         let sandbox = Sandbox::new(options, &folder)?;
         works(&sandbox, guard_program, lock, folder.join("jobs")).await
     };
-    let tried = tried.await;
+    let tried: Result<(), NoGuard> = tried.await;
     let _ = fs::remove_dir_all(&folder); // Nothing but empty folders.
-    tried
+    tried.map_err(NoGuard::into_reason)
 }

@@ -10,6 +10,7 @@ use std::{
 
 use super::{
     Account, GUARD, LOCK, Sandbox,
+    granted::{self, Granted},
     unreadable::{self, Covered},
 };
 use crate::workspace::Workspace;
@@ -19,7 +20,7 @@ const SYSTEM: [&str; 10] = ["/usr", "/etc", "/opt", "/bin", "/sbin", "/lib", "/l
 /// Of these, what others may not read is covered, down to a depth: it may be the executor's user who owns it.
 const COVERED: [(&str, usize); 3] = [("/etc", 16), ("/usr/local/etc", 16), ("/opt", 3)];
 /// What a home holds that is there to be run, read-only: toolchains, and nothing that knows a password.
-const TOOLS: [&str; 19] = [
+const TOOLS: [&str; 20] = [
     ".cargo/bin",
     ".rustup",
     ".local/bin",
@@ -27,7 +28,8 @@ const TOOLS: [&str; 19] = [
     ".local/pipx",
     ".local/share/mise",
     ".local/share/pnpm",
-    ".local/share/uv",
+    ".local/share/uv/python",
+    ".local/share/uv/tools",
     ".asdf",
     ".bun/bin",
     ".deno/bin",
@@ -40,9 +42,8 @@ const TOOLS: [&str; 19] = [
     ".nix-profile",
     "go/bin",
 ];
-/// Variables that name toolchains or certificates outside of the home; each with what of it is let in.
-const NAMED: [(&str, &str); 4] =
-    [("RUSTUP_HOME", ""), ("CARGO_HOME", "bin"), ("SSL_CERT_FILE", ""), ("SSL_CERT_DIR", "")];
+/// Where the daemon of Nix listens, which builds outside of the sandbox whatever it is asked to.
+const NIX_DAEMON: &str = "/nix/var/nix/daemon-socket";
 /// Bytes of `/dev/shm`, which is memory.
 const SHARED_MEMORY_BYTES: u64 = 256 << 20;
 
@@ -80,6 +81,13 @@ impl Words {
         self.add([OsStr::new("--perms"), OsStr::new("0555"), OsStr::new("--tmpfs"), folder.as_os_str()]);
     }
 
+    /// By a file that cannot be opened, if it is there.
+    fn cover(&mut self, file: &Path) {
+        if file.exists() {
+            self.add([OsStr::new("--ro-bind"), OsStr::new("/dev/null"), file.as_os_str()]);
+        }
+    }
+
     /// Nothing more is mounted in it.
     fn close(&mut self, folder: &Path) {
         self.add([OsStr::new("--remount-ro"), folder.as_os_str()]);
@@ -87,9 +95,15 @@ impl Words {
 }
 
 /// What bubblewrap is told.
-pub(super) fn arguments(sandbox: &Sandbox, guard: &Path, lock: &Path, workspace: &Workspace) -> Vec<OsString> {
+pub(super) fn arguments(
+    sandbox: &Sandbox,
+    guard: &Path,
+    lock: &Path,
+    workspace: &Workspace,
+    network: bool,
+) -> Vec<OsString> {
     let mut words = Words::default();
-    system(&mut words);
+    system(&mut words, network);
     if sandbox.account.is_some() {
         for list in ["passwd", "group"] {
             let from = sandbox.lists.join(list);
@@ -102,19 +116,32 @@ pub(super) fn arguments(sandbox: &Sandbox, guard: &Path, lock: &Path, workspace:
     }
     let home = sandbox.home.as_path();
     let is_in_home = |path: &Path| path.starts_with(home);
-    granted(&mut words, sandbox, |path| !is_in_home(path));
+    let all = granted::all(&sandbox.options, is_of_system);
+    let_in(&mut words, &all, |path| !is_in_home(path));
     for hidden in &sandbox.options.hidden {
         words.empty(hidden);
     }
+    for file in sandbox.covered.iter().filter(|file| !is_in_home(file)) {
+        words.cover(file);
+    }
     words.way_to(home);
     words.bind(&workspace.home(), home);
-    for tool in TOOLS {
-        words.read_if_there(&home.join(tool));
+    let tools = || TOOLS.iter().map(|tool| home.join(tool)).filter(|tool| !leads_to_hidden(sandbox, tool));
+    for tool in tools() {
+        words.read_if_there(&tool);
     }
-    granted(&mut words, sandbox, is_in_home);
+    let_in(&mut words, &all, is_in_home);
     // Not those that hold the home: it would be gone.
     for hidden in sandbox.options.hidden.iter().filter(|hidden| !home.starts_with(hidden)) {
         words.empty(hidden);
+    }
+    for file in sandbox.covered.iter().filter(|file| is_in_home(file)) {
+        words.cover(file);
+    }
+    let is_shown = |path: &Path| is_of_system(path) || tools().any(|tool| path.starts_with(tool));
+    for (link, target) in granted::links(&all, is_shown) {
+        words.way_to(&link);
+        words.add([OsStr::new("--symlink"), target.as_os_str(), link.as_os_str()]);
     }
     words.way_to(&workspace.path);
     words.bind(&workspace.path, &workspace.path);
@@ -132,7 +159,7 @@ pub(super) fn arguments(sandbox: &Sandbox, guard: &Path, lock: &Path, workspace:
     words.0
 }
 
-fn system(words: &mut Words) {
+fn system(words: &mut Words, network: bool) {
     for path in SYSTEM.map(Path::new) {
         match (fs::read_link(path), path.exists()) {
             (Ok(target), true) => words.add([OsStr::new("--symlink"), target.as_os_str(), path.as_os_str()]),
@@ -147,56 +174,72 @@ fn system(words: &mut Words) {
                     words.empty(&path);
                     words.close(&path);
                 }
-                Covered::File(path) => words.add([OsStr::new("--ro-bind"), OsStr::new("/dev/null"), path.as_os_str()]),
+                Covered::File(path) => words.cover(&path),
             }
         }
     }
     // The programs of NixOS.
     words.read_if_there(Path::new("/run/current-system"));
-    if let Some(resolver) = resolver() {
+    if let Some(resolver) = resolver(Path::new("/etc/resolv.conf"), Path::new("/etc")).filter(|_| network) {
         words.way_to(&resolver);
         words.read_if_there(&resolver);
+    }
+    if Path::new(NIX_DAEMON).exists() {
+        words.empty(Path::new(NIX_DAEMON));
+        words.close(Path::new(NIX_DAEMON));
     }
     words.add(["--proc", "/proc", "--dev", "/dev"]);
     let bytes = SHARED_MEMORY_BYTES.to_string();
     words.add(["--perms", "1777", "--size", &bytes, "--tmpfs", "/dev/shm"]);
 }
 
-/// Where names are looked up, when `/etc/resolv.conf` leads out of `/etc`. systemd writes its file anew at any time, so
-/// there it is the folder.
-fn resolver() -> Option<PathBuf> {
-    const OF_SYSTEMD: &str = "/run/systemd/resolve";
-    let file = fs::canonicalize("/etc/resolv.conf").ok()?;
-    if file.starts_with(OF_SYSTEMD) {
-        return Some(OF_SYSTEMD.into());
+/// The file that says where names are looked up, when `list` leads out of `settings`. Never its folder: systemd's holds a
+/// socket as well. It is written anew by a rename, so a sandbox keeps the one of when it was made.
+fn resolver(list: &Path, settings: &Path) -> Option<PathBuf> {
+    let file = fs::canonicalize(list).ok()?;
+    (file.is_file() && !file.starts_with(settings)).then_some(file)
+}
+
+fn is_of_system(path: &Path) -> bool {
+    SYSTEM.iter().any(|system| path.starts_with(system))
+}
+
+/// The home, and what is let in besides the system's folders; links are told by both their ends.
+pub(super) fn shown(sandbox: &Sandbox) -> Vec<PathBuf> {
+    let tools = TOOLS.iter().map(|tool| sandbox.home.join(tool)).filter(|tool| tool.exists());
+    let mut shown: Vec<PathBuf> = tools.chain([sandbox.home.clone()]).collect();
+    let real: Vec<PathBuf> = shown.iter().filter_map(|path| path.canonicalize().ok()).collect();
+    shown.extend(real);
+    for granted in granted::all(&sandbox.options, is_of_system) {
+        shown.extend([granted.named, granted.real]);
     }
-    (!file.starts_with("/etc")).then_some(file)
+    shown
+}
+
+/// Whether a sandbox shows this file of the machine, unless it is covered. The home is the job's own.
+pub(super) fn shows(sandbox: &Sandbox, file: &Path) -> bool {
+    let homes = [Some(sandbox.home.clone()), sandbox.home.canonicalize().ok()];
+    let shown = shown(sandbox).into_iter().filter(|path| !homes.contains(&Some(path.clone())));
+    is_of_system(file) || shown.into_iter().any(|path| file.starts_with(path))
 }
 
 /// What the executor's owner and its environment let in, of the paths that `which` takes.
-fn granted(words: &mut Words, sandbox: &Sandbox, which: impl Fn(&Path) -> bool) {
-    let named = NAMED.into_iter().filter_map(|(variable, below)| {
-        let path = PathBuf::from(std::env::var_os(variable)?);
-        // A path that ends with a separator names a folder, also where it is a file.
-        Some(if below.is_empty() { path } else { path.join(below) })
-    });
-    let is_seen = |path: &Path| SYSTEM.iter().any(|system| path.starts_with(system));
-    for path in named.filter(|path| path.is_absolute() && which(path) && !is_seen(path)) {
-        words.way_to(&path);
-        words.read_if_there(&path);
-    }
-    let mut all: Vec<(&PathBuf, bool)> = sandbox.options.read.iter().map(|path| (path, false)).collect();
-    all.extend(sandbox.options.write.iter().map(|path| (path, true)));
-    // What lies deeper comes later, or it would be covered.
-    all.sort_by_key(|(path, _)| path.components().count());
-    for (path, may_write) in all.into_iter().filter(|(path, _)| which(path)) {
-        words.way_to(path);
-        if may_write {
-            words.bind(path, path);
-        } else {
-            words.read(path);
+fn let_in(words: &mut Words, all: &[Granted], which: impl Fn(&Path) -> bool) {
+    for Granted { real, is_written, is_optional, .. } in all.iter().filter(|granted| which(&granted.real)) {
+        words.way_to(real);
+        match (is_written, is_optional) {
+            (true, _) => words.bind(real, real),
+            (false, true) => words.read_if_there(real),
+            (false, false) => words.read(real),
         }
     }
+}
+
+/// Whether a tool of the home is a link that would show what is hidden by another name.
+fn leads_to_hidden(sandbox: &Sandbox, tool: &Path) -> bool {
+    let Ok(real) = tool.canonicalize() else { return false };
+    let meets = |hidden: &PathBuf| hidden.starts_with(&real) || real.starts_with(hidden);
+    real != tool && (sandbox.options.hidden.iter().any(meets) || sandbox.covered.iter().any(meets))
 }
 
 /// Makes in a job's home what its tools are mounted in: bubblewrap would make it for the executor's user, and steps could
@@ -219,3 +262,6 @@ pub(super) fn furnish(sandbox: &Sandbox, workspace: &Workspace) -> io::Result<()
     fs::write(&settings, "[safe]\n\tdirectory = *\n")?;
     chown(&settings, Some(id), Some(id))
 }
+
+#[cfg(test)]
+mod tests;
