@@ -112,8 +112,6 @@ pub(crate) struct Access {
     open: Mutex<HashMap<String, Open>>,
     /// How many subjects were ever open.
     opened: AtomicU64,
-    /// Raised whenever something was taken away somewhere.
-    changes: AtomicU64,
     /// When a token's use was written down, by hash.
     used: Mutex<HashMap<String, Instant>>,
     /// What is to be looked at before all else: [`CHANGES_MAX`] at most. A std mutex: held to push or to take all.
@@ -193,13 +191,10 @@ impl Access {
         if let Some(authority) = self.known.get(&key, Instant::now()) {
             return Ok(Some(authority));
         }
-        let changes = self.changes.load(Ordering::Acquire);
+        let changes = self.changes();
         let found = find(store, credential).await?;
-        if let Some(authority) = &found
-            // What was taken away meanwhile is not remembered.
-            && changes == self.changes.load(Ordering::Acquire)
-        {
-            self.known.put(key, authority.clone(), Instant::now());
+        if let Some(authority) = &found {
+            self.known.put(key, authority.clone(), changes, Instant::now());
         }
         self.note_use(store, credential);
         Ok(found)
@@ -277,12 +272,11 @@ impl Access {
 
     /// How often something was taken away.
     pub(crate) fn changes(&self) -> u64 {
-        self.changes.load(Ordering::Acquire)
+        self.known.changes()
     }
 
     /// Something was taken away: nothing that was known counts any more.
     fn forget(&self) {
-        self.changes.fetch_add(1, Ordering::AcqRel);
         self.known.clear();
     }
 

@@ -151,6 +151,8 @@ impl Access {
             (Now::May(_), _) | (Now::Replaced, Why::Look | Why::GoesOn) | (Now::Ended, Why::GoesOn) => false,
             (Now::Replaced, Why::Ends) | (Now::Ended, Why::Look | Why::Ends) => true,
         };
+        // Who comes back is not judged by what was known before.
+        self.forget();
         let gone = {
             let mut open = self.open();
             match open.get(&former.subject) {
@@ -308,6 +310,7 @@ mod tests {
         }
 
         fn close(&self, _subject: &str, for_good: bool) {
+            assert_ne!(self.access.changes(), 0, "who comes back would be judged by what was known before");
             self.closed.lock().unwrap().push(for_good);
         }
     }
