@@ -13,7 +13,6 @@ use tower_sessions::Session;
 use wire::Problem;
 
 use crate::{
-    access::Credential,
     accounts,
     core::Core,
     entry::{self, NotIn, wait_problem, wait_seconds},
@@ -106,10 +105,7 @@ pub(crate) async fn sign_in(
         let sentence = "The form needs `name` and `password`, or `token`.";
         return Rejection(Problem::new(422, "Invalid form", sentence)).into_response();
     }
-    let former = former.as_ref().and_then(|shown| match shown.credential() {
-        Credential::Session(_, signed_in) => Some(signed_in),
-        Credential::Token(_) => None,
-    });
+    let former = former.as_ref().and_then(Shown::signed_in);
     let judged = if token.is_empty() {
         entry::by_password(&core, &form.name, &form.password, from, former).await
     } else {

@@ -218,6 +218,13 @@ fn an_invitation_gives_no_more_than_who_made_it_may_do_now() {
         let seen = eve.form("/welcome", &[("invitation", secret), ("name", name), ("password", PASSWORD)]);
         (seen.location, eve)
     };
+    // She opens one herself, in a browser where somebody is signed in: what that person has open there ends.
+    let mut shared = Browser::new(&server.url);
+    assert_eq!(shared.sign_in("Ada", PASSWORD).location, "/");
+    let adas = connect(&server, As::Cookie(&shared.cookie), Some(&server.url)).unwrap();
+    let third = [("invitation", &*invite()), ("name", "Mary"), ("password", PASSWORD)];
+    assert_eq!(shared.form("/welcome", &third).location, "/");
+    assert_eq!((adas.closed(), &shared.get("/account").1["name"]), (4500, &json!("Mary")));
     // She is shut out: a link that she kept lets her in by no other name.
     assert_eq!(ada.json("PATCH", &graces, &json!({"disabled": true})).0, 200);
     let (location, mut eve) = welcome(&first, "Eve");
