@@ -81,8 +81,20 @@ pub(crate) async fn change_password(
 ) -> Result<SignedIn, Problem> {
     let id = person(credential)?;
     core.backoff.begin(Some(&who.name), from, Instant::now()).map_err(crate::entry::wait_problem)?;
-    let found = core.store.account(id).await.map_err(store_problem)?.ok_or_else(|| not_found("account", id))?;
-    if !password::verify(change.old, Some(found.password.clone())).await? {
+    let judged = async {
+        let found = core.store.account(id).await.map_err(store_problem)?.ok_or_else(|| not_found("account", id))?;
+        let right = password::verify(change.old, Some(found.password.clone())).await?;
+        Ok::<_, Problem>((found, right))
+    };
+    let (found, right) = match judged.await {
+        Ok(judged) => judged,
+        Err(problem) => {
+            core.backoff.not_judged(Some(&who.name), from);
+            return Err(problem);
+        }
+    };
+    if !right {
+        note(core, NewEntry::by(who, Action::SignInRefused).detail("Another password, with a wrong old one.")).await?;
         return Err(Problem::new(403, "Wrong password", "The old password is not right."));
     }
     core.backoff.succeeded(Some(&who.name), from);

@@ -275,6 +275,9 @@ fn another_password_ends_the_other_sessions_and_asks_for_the_old_one() {
     assert_eq!(theirs.closed(), 4500);
     assert_eq!(elsewhere.get("/account").0, 401);
     assert_eq!(ada.get("/account").0, 200, "the one that asked goes on");
+    let (_, refused) = ada.get("/audit?action=sign_in_refused");
+    let told: Vec<&Value> = refused.as_array().unwrap().iter().map(|entry| &entry["name"]).collect();
+    assert_eq!((told, &refused[0]["address"]), (vec![&json!("Ada")], &json!("127.0.0.1")), "{refused}");
     own.send(&json!({"type": "ping"}));
     assert_eq!(own.frame()["type"], "pong");
     assert!(elsewhere.sign_in("Ada", PASSWORD).location.contains("wrong"));
