@@ -50,7 +50,7 @@ macro_rules! store_conformance {
             sessions_end_at_their_time
             p8_a_session_that_was_signed_out_does_not_come_back
             tokens_are_found_by_their_hash
-            a_sign_in_link_works_once
+            a_sign_in_link_ends_at_its_time
             callbacks_are_kept_in_order_until_forgotten
             executors_are_alive_while_they_are_heard
             p2_a_former_start_of_an_executor_is_not_heard

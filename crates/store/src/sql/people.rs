@@ -288,7 +288,6 @@ async fn create(connection: &mut Connection, new: &NewAccount, way: &Way, entry:
     .await?;
     // There is somebody now: what was printed at starts without an account lets nobody in any more.
     query("DELETE FROM sign_in_links").execute(&mut *connection).await?;
-    super::accounts::note_owner(&mut *connection).await?;
     audit::insert(connection, &NewEntry { account: Some(new.id), name: new.name.clone(), ..entry }).await?;
     let (id, name, password) = (new.id, new.name.clone(), new.password.clone());
     Ok(Made::Done(Box::new(Account { id, name, password, grants, disabled: false, generation: 0 })))
