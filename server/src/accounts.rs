@@ -135,6 +135,10 @@ fn changed<T>(id: AccountId, changed: Changed<T>) -> Result<T, Problem> {
             let sentence = "This is the last account that is admin everywhere: make another one first.";
             Err(Problem::new(409, "Last admin", sentence))
         }
+        Changed::Otherwise(now) => {
+            let sentence = format!("Somebody has changed this account meanwhile: it is {} now.", told(&now));
+            Err(Problem::new(409, "Changed meanwhile", sentence))
+        }
     }
 }
 
@@ -146,7 +150,7 @@ pub(crate) async fn change_account(
     change: ChangeAccount,
 ) -> Result<AccountView, Problem> {
     who.need(Need::Run)?;
-    let ChangeAccount { grants, disabled } = change;
+    let ChangeAccount { grants, disabled, was } = change;
     let found = core.store.account(id).await.map_err(store_problem)?.ok_or_else(|| not_found("account", id))?;
     let action = match (&grants, disabled) {
         (Some(_), _) => Action::RoleChanged,
@@ -165,7 +169,8 @@ pub(crate) async fn change_account(
         detail.push_str(if disabled { ", disabled" } else { ", enabled" });
     }
     let entry = NewEntry::by(who, action).detail(detail + ".");
-    let done = core.store.change_account(id, AccountChange { grants, disabled }, entry).await.map_err(store_problem)?;
+    let done =
+        core.store.change_account(id, AccountChange { grants, disabled, was }, entry).await.map_err(store_problem)?;
     let view = changed(id, done)?;
     tell(core, AccessChanged::Account(id));
     Ok(view)

@@ -67,6 +67,8 @@ pub struct AccountChange {
     pub grants: Option<Grants>,
     /// Whether it is disabled from now on.
     pub disabled: Option<bool>,
+    /// What must be granted until now, if that matters.
+    pub was: Option<Grants>,
 }
 
 /// What became of a change.
@@ -78,6 +80,8 @@ pub enum Changed<T> {
     Nobody,
     /// Nobody would be left who is admin everywhere.
     LastAdmin,
+    /// Something else was granted by then.
+    Otherwise(Grants),
 }
 
 /// An invitation to be kept.

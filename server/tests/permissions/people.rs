@@ -192,6 +192,12 @@ fn an_invitation_makes_one_account_with_what_it_grants() {
     assert_eq!(ada.json("DELETE", &own, &Value::Null).0, 409);
     assert_eq!(ada.json("PATCH", &own, &json!({"grants": {"everywhere": "viewer"}})).0, 409);
     assert_eq!(ada.json("PATCH", &own, &json!({"disabled": true})).0, 409);
+    // What she has seen of another one is not so any more: nothing is written over.
+    let (viewer, was) = (json!({"everywhere": "viewer"}), json!({"everywhere": "builder"}));
+    let (status, told) = ada.json("PATCH", &graces, &json!({"grants": viewer, "was": was}));
+    let sentence = "Somebody has changed this account meanwhile: it is builder of site now.";
+    assert_eq!((status, &told["detail"]), (409, &json!(sentence)), "{told}");
+    assert_eq!(grace.get("/account").1["grants"], grants);
     assert_eq!(ada.json("PATCH", &graces, &json!({"disabled": true})).0, 200);
     assert_eq!(grace.get("/account").0, 401, "her session has ended");
     assert!(grace.sign_in("Grace", PASSWORD).location.contains("wrong"));

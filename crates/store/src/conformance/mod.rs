@@ -189,6 +189,7 @@ macro_rules! store_conformance {
             a_name_belongs_to_one_account
             somebody_always_runs_the_installation
             an_invitation_gives_no_more_than_who_made_it_may_do
+            two_who_change_an_account_do_not_overwrite_each_other
             a_changed_password_ends_sessions
             tokens_are_listed_and_taken_back
         );

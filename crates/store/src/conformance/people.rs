@@ -118,7 +118,7 @@ pub async fn an_invitation_gives_no_more_than_who_made_it_may_do(fixture: &dyn F
     invite("b", Some(grace.id), site.clone()).await;
     invite("c", None, Grants::everywhere(Role::Admin)).await;
     let change = async |grants: Option<Grants>, disabled| {
-        let change = AccountChange { grants, disabled };
+        let change = AccountChange { grants, disabled, was: None };
         let done = store.change_account(grace.id, change, entry(Action::RoleChanged)).await.unwrap();
         assert!(matches!(done, Changed::Done(_)), "{done:?}");
     };
@@ -159,7 +159,7 @@ pub async fn somebody_always_runs_the_installation(fixture: &dyn Fixture) {
     let store = fixture.open().await;
     let (ada, grace) = (made(&*store, "Ada", Role::Admin).await, made(&*store, "Grace", Role::Admin).await);
     let eve = made(&*store, "Eve", Role::Builder).await;
-    let demote = || AccountChange { grants: Some(Grants::everywhere(Role::Viewer)), disabled: None };
+    let demote = || AccountChange { grants: Some(Grants::everywhere(Role::Viewer)), ..AccountChange::default() };
     let both = tokio::join!(
         store.change_account(ada.id, demote(), entry(Action::RoleChanged)),
         store.change_account(grace.id, demote(), entry(Action::RoleChanged)),
@@ -168,7 +168,7 @@ pub async fn somebody_always_runs_the_installation(fixture: &dyn Fixture) {
     let last = both.iter().filter(|changed| **changed == Changed::LastAdmin).count();
     assert_eq!(last, 1, "{both:?}");
     let admin = if both[0] == Changed::LastAdmin { ada.id } else { grace.id };
-    let disable = AccountChange { grants: None, disabled: Some(true) };
+    let disable = AccountChange { disabled: Some(true), ..AccountChange::default() };
     let disabled = store.change_account(admin, disable.clone(), entry(Action::AccountDisabled)).await.unwrap();
     assert_eq!(disabled, Changed::LastAdmin);
     assert_eq!(store.remove_account(admin, entry(Action::AccountRemoved)).await.unwrap(), Changed::LastAdmin);
@@ -185,6 +185,27 @@ pub async fn somebody_always_runs_the_installation(fixture: &dyn Fixture) {
     assert_eq!(store.remove_account(eve.id, entry(Action::AccountRemoved)).await.unwrap(), Changed::Nobody);
     let since = &actions(&*store).await[before.len()..];
     assert_eq!(since, [Action::AccountDisabled, Action::AccountRemoved], "what was refused has no entry");
+}
+
+/// Of two who change the same account after the same look one is told that it is another one by now.
+pub async fn two_who_change_an_account_do_not_overwrite_each_other(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let eve = made(&*store, "Eve", Role::Viewer).await;
+    let to = |role| AccountChange {
+        grants: Some(Grants::everywhere(role)),
+        was: Some(eve.grants.clone()),
+        ..AccountChange::default()
+    };
+    let both = tokio::join!(
+        store.change_account(eve.id, to(Role::Builder), entry(Action::RoleChanged)),
+        store.change_account(eve.id, to(Role::Admin), entry(Action::RoleChanged)),
+    );
+    let now = store.account(eve.id).await.unwrap().unwrap().grants;
+    assert_ne!(now, eve.grants);
+    let both = [both.0.unwrap(), both.1.unwrap()];
+    let refused = both.iter().filter(|changed| **changed == Changed::Otherwise(now.clone())).count();
+    assert_eq!(refused, 1, "{both:?}");
+    assert_eq!(actions(&*store).await, [Action::AccountCreated, Action::RoleChanged]);
 }
 
 /// Another password ends all sessions, and is not written over one that was changed meanwhile.

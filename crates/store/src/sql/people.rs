@@ -85,6 +85,9 @@ impl<D: Details> People for SqlStore<D> {
         Box::pin(self.writer.run(Rank::Command, move |connection| {
             Box::pin(async move {
                 let Some(found) = find(connection, id).await? else { return Ok(Changed::Nobody) };
+                if change.was.is_some_and(|was| was != found.grants) {
+                    return Ok(Changed::Otherwise(found.grants));
+                }
                 let grants = change.grants.as_ref().unwrap_or(&found.grants);
                 let disabled = change.disabled.unwrap_or(found.disabled);
                 let runs = runs(grants) && !disabled;
