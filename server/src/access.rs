@@ -1,10 +1,9 @@
 //! From a credential to an authority, and back when it is taken away. Nothing but what the store says now makes an
 //! authority: sessions and tokens keep no roles of their own.
 //!
-//! **Revocation.** What stays open (sockets, live events, long answers) is kept here by its subject. Whoever takes something
-//! away says so on the broker after the commit ([`Access::tell`]); each gateway then looks its open subjects up again: those
-//! that have ended are closed for good, those that may do something else are told to come back, which makes them ask anew
-//! under what they may do now. A lost message costs [`LOOK_EVERY`]: so often all open subjects are looked up anyway.
+//! What stays open (sockets, live events, long answers) is kept here by its subject, and ends with its access: see [`review`].
+
+mod review;
 
 use std::{
     collections::HashMap,
@@ -19,12 +18,11 @@ use broker::{
     Broker, Outgoing,
     topology::{self, Exchange},
 };
-use gateway::Gateway;
 use serde::{Deserialize, Serialize};
 use store::{Store, StoreError, people::Account};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::warn;
 use uuid::Uuid;
 use wire::{
     AccountId, Authority,
@@ -33,13 +31,11 @@ use wire::{
 
 use crate::known::Known;
 
-/// Open subjects are looked up again this often.
-const LOOK_EVERY: Duration = Duration::from_secs(15);
 /// A token's use is written down at most this often.
 const USE_EVERY: Duration = Duration::from_secs(60);
 /// Tokens whose last use is remembered at a time.
 const USED_MAX: usize = 10_000;
-/// Changes that wait to be looked at; with more all is looked at.
+/// Changes that wait to be looked at, of each kind; with more all is looked at.
 const CHANGES_MAX: usize = 1000;
 
 /// By what a session began, as it is kept in it.
@@ -69,6 +65,13 @@ pub(crate) struct SignedIn {
     pub(crate) holder: Holder,
 }
 
+impl SignedIn {
+    /// See [`Authority::subject`].
+    pub(crate) fn subject(&self) -> String {
+        format!("session:{}", self.id)
+    }
+}
+
 /// What a request shows of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Credential {
@@ -83,7 +86,7 @@ impl Credential {
     pub(crate) fn subject(&self) -> String {
         match self {
             Self::Token(sha256) => format!("token:{}", &sha256[..sha256.len().min(16)]),
-            Self::Session(_, signed_in) => format!("session:{}", signed_in.id),
+            Self::Session(_, signed_in) => signed_in.subject(),
         }
     }
 }
@@ -95,6 +98,8 @@ struct Open {
     credential: Credential,
     authority: Authority,
     count: usize,
+    /// So many requests are about to let it go on under another row: it is looked at when it has.
+    moves: usize,
     ended: CancellationToken,
 }
 
@@ -107,12 +112,22 @@ pub(crate) struct Access {
     open: Mutex<HashMap<String, Open>>,
     /// How many subjects were ever open.
     opened: AtomicU64,
-    /// Raised whenever something was taken away somewhere.
-    changes: AtomicU64,
     /// When a token's use was written down, by hash.
     used: Mutex<HashMap<String, Instant>>,
+    /// What is to be looked at before all else: [`CHANGES_MAX`] at most. A std mutex: held to push or to take all.
+    due: Mutex<Vec<Due>>,
+    /// Something is due.
+    is_due: Notify,
     /// All is to be looked at.
     look: Notify,
+}
+
+/// What is to be looked at.
+enum Due {
+    /// What a change is about.
+    Changed(AccessChanged),
+    /// One subject.
+    Subject(String),
 }
 
 /// Held while something is open. It ends when its subject's access does, or becomes another one.
@@ -136,6 +151,27 @@ impl Drop for Held {
     }
 }
 
+/// See [`Access::moves`].
+pub(crate) struct Moves {
+    access: Arc<Access>,
+    subject: String,
+    /// Of what was open.
+    number: Option<u64>,
+}
+
+impl Drop for Moves {
+    fn drop(&mut self) {
+        {
+            let mut open = self.access.open();
+            let moved = open.get_mut(&self.subject).filter(|found| Some(found.number) == self.number);
+            let Some(found) = moved else { return };
+            found.moves -= 1;
+        }
+        // What was taken away meanwhile was not looked at.
+        self.access.due(Due::Subject(std::mem::take(&mut self.subject)));
+    }
+}
+
 impl Access {
     fn open(&self) -> MutexGuard<'_, HashMap<String, Open>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
@@ -155,13 +191,10 @@ impl Access {
         if let Some(authority) = self.known.get(&key, Instant::now()) {
             return Ok(Some(authority));
         }
-        let changes = self.changes.load(Ordering::Acquire);
+        let changes = self.changes();
         let found = find(store, credential).await?;
-        if let Some(authority) = &found
-            // What was taken away meanwhile is not remembered.
-            && changes == self.changes.load(Ordering::Acquire)
-        {
-            self.known.put(key, authority.clone(), Instant::now());
+        if let Some(authority) = &found {
+            self.known.put(key, authority.clone(), changes, Instant::now());
         }
         self.note_use(store, credential);
         Ok(found)
@@ -199,22 +232,35 @@ impl Access {
             let mut open = self.open();
             let found = open.entry(subject.clone()).or_insert_with(|| Open {
                 number: self.opened.fetch_add(1, Ordering::Relaxed),
-                credential,
+                credential: credential.clone(),
                 authority: authority.clone(),
                 count: 0,
+                moves: 0,
                 ended: CancellationToken::new(),
             });
             found.count += 1;
+            // It has just been shown, and is good; the former one may be of a row that is gone.
+            found.credential = credential;
             if found.authority.grants() != authority.grants() {
                 // One of the two is out of date.
-                self.look.notify_one();
+                self.due(Due::Subject(subject.clone()));
             }
             (found.number, found.ended.clone())
         };
         if changes != self.changes() {
-            self.look.notify_one();
+            self.due(Due::Subject(subject.clone()));
         }
         Held { access: Arc::clone(self), subject, number, ended }
+    }
+
+    /// A session is about to go on under another row: until the answer is dropped, that its former row and its generation are
+    /// gone says nothing.
+    pub(crate) fn moves(self: &Arc<Self>, subject: &str) -> Moves {
+        let number = self.open().get_mut(subject).map(|found| {
+            found.moves += 1;
+            found.number
+        });
+        Moves { access: Arc::clone(self), subject: subject.to_owned(), number }
     }
 
     /// The session of a subject goes on under another row: what is open under it stays.
@@ -226,112 +272,48 @@ impl Access {
 
     /// How often something was taken away.
     pub(crate) fn changes(&self) -> u64 {
-        self.changes.load(Ordering::Acquire)
+        self.known.changes()
     }
 
     /// Something was taken away: nothing that was known counts any more.
     fn forget(&self) {
-        self.changes.fetch_add(1, Ordering::AcqRel);
         self.known.clear();
+    }
+
+    /// Something is to be looked at, before all else.
+    fn due(&self, what: Due) {
+        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        if due.len() < CHANGES_MAX {
+            due.push(what);
+            drop(due);
+            self.is_due.notify_one();
+        } else {
+            drop(due);
+            self.look.notify_one();
+        }
+    }
+
+    /// Takes what is due.
+    fn take_due(&self) -> Vec<Due> {
+        std::mem::take(&mut *self.due.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Says that the access of somebody has changed, after the commit: here at once, to all other gateways by the broker.
     pub(crate) fn tell(&self, broker: Arc<dyn Broker>, changed: AccessChanged) {
         self.forget();
-        self.look.notify_one();
-        let message = Outgoing::new(Exchange::Utils, topology::ACCESS, to_bytes(changed));
+        let message = Outgoing::new(Exchange::Utils, topology::ACCESS, to_bytes(&changed));
+        self.due(Due::Changed(changed));
         tokio::spawn(async move {
             if let Err(failure) = broker.publish(message).await {
                 warn!(%failure, "a change of access could not be told: each gateway finds it by itself soon");
             }
         });
     }
-
-    /// Looks at what is open whenever something changed anywhere, and every [`LOOK_EVERY`].
-    pub(crate) async fn run(
-        self: Arc<Self>,
-        store: Arc<dyn Store>,
-        gateway: Arc<Gateway>,
-        mut told: mpsc::Receiver<Option<AccessChanged>>,
-        shutdown: CancellationToken,
-    ) {
-        let mut every = tokio::time::interval(LOOK_EVERY);
-        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            let changed = tokio::select! {
-                () = shutdown.cancelled() => return,
-                changed = told.recv() => match changed {
-                    Some(changed) => changed,
-                    None => return,
-                },
-                () = self.look.notified() => None,
-                _ = every.tick() => None,
-            };
-            if changed.is_some() {
-                self.forget();
-            }
-            self.review(&store, &gateway, changed.as_ref()).await;
-        }
-    }
-
-    /// Looks up the subjects that `changed` is about, or all, and closes what is open under those that are not what they were.
-    async fn review(&self, store: &Arc<dyn Store>, gateway: &Gateway, changed: Option<&AccessChanged>) {
-        let concerned: Vec<(Credential, Authority)> = {
-            let open = self.open();
-            let meant = open.values().filter(|one| changed.is_none_or(|changed| is_meant(changed, one)));
-            meant.map(|one| (one.credential.clone(), one.authority.clone())).collect()
-        };
-        for (credential, former) in concerned {
-            let now = match still(store, &credential).await {
-                Ok(now) => now,
-                Err(failure) => {
-                    warn!(%failure, "access cannot be looked up now: it is tried again");
-                    continue;
-                }
-            };
-            if now.as_ref().is_some_and(|now| now.grants() == former.grants()) {
-                continue;
-            }
-            let Some(gone) = self.open().remove(&former.subject) else { continue };
-            gone.ended.cancel();
-            info!(subject = former.subject, signed_out = now.is_none(), "the access of what is open has changed");
-            match now {
-                None => gateway.sign_out(&former.subject),
-                Some(_) => gateway.renew(&former.subject),
-            }
-        }
-    }
 }
 
 /// The way from the hub, which hears of changes, to [`Access::run`].
 pub(crate) fn channel() -> (mpsc::Sender<Option<AccessChanged>>, mpsc::Receiver<Option<AccessChanged>>) {
     mpsc::channel(CHANGES_MAX)
-}
-
-fn is_meant(changed: &AccessChanged, open: &Open) -> bool {
-    match changed {
-        AccessChanged::Account(account) => open.authority.account == Some(*account),
-        AccessChanged::Token(id) => match &open.credential {
-            Credential::Token(sha256) => sha256.starts_with(id.as_str()),
-            Credential::Session(_, SignedIn { holder: Holder::Token { sha256 }, .. }) => {
-                sha256.starts_with(id.as_str())
-            }
-            Credential::Session(..) => false,
-        },
-        AccessChanged::Session(id) => {
-            matches!(&open.credential, Credential::Session(_, signed_in) if signed_in.id == *id)
-        }
-    }
-}
-
-/// As [`find`], for a session that nobody has just shown: its row must be there.
-async fn still(store: &Arc<dyn Store>, credential: &Credential) -> Result<Option<Authority>, StoreError> {
-    if let Credential::Session(key, _) = credential
-        && store.session(key).await?.is_none()
-    {
-        return Ok(None);
-    }
-    find(store, credential).await
 }
 
 async fn find(store: &Arc<dyn Store>, credential: &Credential) -> Result<Option<Authority>, StoreError> {

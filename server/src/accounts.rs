@@ -100,18 +100,28 @@ pub(crate) async fn change_password(
 ) -> Result<SignedIn, Problem> {
     let id = person(credential)?;
     core.backoff.begin(Some(&who.name), from, Instant::now()).map_err(crate::entry::wait_problem)?;
-    let found = core.store.account(id).await.map_err(store_problem)?.ok_or_else(|| not_found("account", id))?;
-    let Some(former) = found.password else {
-        core.backoff.not_judged(Some(&who.name), from);
-        let sentence = "The account has no password: its person signs in by the provider.";
-        return Err(Problem::new(409, "No password", sentence));
+    let judged = async {
+        let found = core.store.account(id).await.map_err(store_problem)?.ok_or_else(|| not_found("account", id))?;
+        let Some(former) = found.password else {
+            let sentence = "The account has no password: its person signs in by the provider.";
+            return Err(Problem::new(409, "No password", sentence));
+        };
+        let right = password::verify(change.old, Some(former.clone())).await?;
+        Ok::<_, Problem>((found.name, former, right))
     };
-    if !password::verify(change.old, Some(former.clone())).await? {
+    let (name, former, right) = match judged.await {
+        Ok(judged) => judged,
+        Err(problem) => {
+            core.backoff.not_judged(Some(&who.name), from);
+            return Err(problem);
+        }
+    };
+    if !right {
+        note(core, NewEntry::by(who, Action::SignInRefused).detail("Another password, with a wrong old one.")).await?;
         return Err(Problem::new(403, "Wrong password", "The old password is not right."));
     }
     core.backoff.succeeded(Some(&who.name), from);
-    account::check_password(&change.new, &found.name)
-        .map_err(|sentence| Problem::new(422, "Invalid password", sentence))?;
+    account::check_password(&change.new, &name).map_err(|sentence| Problem::new(422, "Invalid password", sentence))?;
     let hash = password::hash(change.new).await?;
     let entry = NewEntry::by(who, Action::PasswordChanged);
     let changed = core.store.set_password(id, Some(&former), &hash, entry).await.map_err(store_problem)?;
@@ -125,10 +135,12 @@ pub(crate) async fn change_password(
 
 /// The session that changed the password goes on; all others of the account have ended.
 pub(crate) fn password_changed(core: &Core, who: &Authority, credential: Credential) {
+    let Credential::Session(_, SignedIn { id: session, holder: Holder::Account { id: account, .. } }) = credential
+    else {
+        return;
+    };
     core.access.replace(&who.subject, credential);
-    if let Some(account) = who.account {
-        tell(core, AccessChanged::Account(account));
-    }
+    tell(core, AccessChanged::Password { account, session });
 }
 
 /// All accounts.
@@ -145,6 +157,10 @@ fn changed<T>(id: AccountId, changed: Changed<T>) -> Result<T, Problem> {
             let sentence = "This is the last account that is admin everywhere: make another one first.";
             Err(Problem::new(409, "Last admin", sentence))
         }
+        Changed::Otherwise(now) => {
+            let sentence = format!("Somebody has changed this account meanwhile: it is {} now.", told(&now));
+            Err(Problem::new(409, "Changed meanwhile", sentence))
+        }
     }
 }
 
@@ -156,7 +172,7 @@ pub(crate) async fn change_account(
     change: ChangeAccount,
 ) -> Result<AccountView, Problem> {
     who.need(Need::Run)?;
-    let ChangeAccount { grants, disabled } = change;
+    let ChangeAccount { grants, disabled, was } = change;
     let found = core.store.account(id).await.map_err(store_problem)?.ok_or_else(|| not_found("account", id))?;
     let action = match (&grants, disabled) {
         (Some(_), _) => Action::RoleChanged,
@@ -175,7 +191,8 @@ pub(crate) async fn change_account(
         detail.push_str(if disabled { ", disabled" } else { ", enabled" });
     }
     let entry = NewEntry::by(who, action).detail(detail + ".");
-    let done = core.store.change_account(id, AccountChange { grants, disabled }, entry).await.map_err(store_problem)?;
+    let done =
+        core.store.change_account(id, AccountChange { grants, disabled, was }, entry).await.map_err(store_problem)?;
     let view = changed(id, done)?;
     tell(core, AccessChanged::Account(id));
     Ok(view)

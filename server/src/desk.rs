@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use broker::BoxFuture;
-use gateway::{Desk, MayWatch};
+use gateway::{Desk, MayWatch, NotNow};
 use serde_json::Value;
 use wire::{
     Authority, ClientId, Problem, ServerId, SocketMeta, Topic,
@@ -57,9 +57,9 @@ impl Desk for ServerDesk {
         }
         let (core, who) = (Arc::clone(&self.0), who.clone());
         MayWatch::Asked(Box::pin(async move {
-            places::may_watch(&core, &who, topic).await.unwrap_or_else(|failure| {
-                tracing::error!(%failure, %topic, "it cannot be told who may watch a topic: nobody may");
-                false
+            places::may_watch(&core, &who, topic).await.map_err(|failure| {
+                tracing::warn!(%failure, %topic, "it cannot be told now who may watch a topic: nobody may meanwhile");
+                NotNow
             })
         }))
     }

@@ -181,16 +181,22 @@ pub(crate) async fn welcome(
     account::check_password(&password, &name).map_err(NotMade::Password)?;
     core.backoff.begin(None, from, Instant::now()).map_err(NotMade::Wait)?;
     let sha256 = secret::sha256(link);
-    let way = link_way(core, sha256).await?;
+    // A try that cannot be judged is no wrong one.
+    let not_judged = |problem: Problem| {
+        core.backoff.not_judged(None, from);
+        problem
+    };
+    let way = link_way(core, sha256).await.map_err(not_judged)?;
     // Nobody without a link has a password hashed.
     let Some(way) = way else {
         let entry = NewEntry::new(Action::SignInRefused, "welcome", "somebody").from(Some(from));
         note(core, entry.detail("An unknown link.")).await?;
         return Err(NotMade::NoLink);
     };
-    let new = NewAccount { id: AccountId(Uuid::new_v4()), name, by: By::Password(password::hash(password).await?) };
+    let by = By::Password(password::hash(password).await.map_err(not_judged)?);
+    let new = NewAccount { id: AccountId(Uuid::new_v4()), name, by };
     let entry = NewEntry::new(Action::AccountCreated, "welcome", "").from(Some(from));
-    match core.store.create_account(new, way, entry).await.map_err(store_problem)? {
+    match core.store.create_account(new, way, entry).await.map_err(store_problem).map_err(not_judged)? {
         Made::NameTaken => Err(NotMade::Taken),
         Made::NoLink | Made::IdentityTaken => Err(NotMade::NoLink),
         Made::Done(account) => {

@@ -72,20 +72,26 @@ pub(crate) fn may_make_tokens(who: &Authority, credential: &Credential) -> Resul
     if person(credential).is_ok() { Ok(()) } else { who.need(Need::Run) }
 }
 
-/// All tokens for an admin, one's own for everybody else.
-pub(crate) async fn tokens(core: &Core, who: &Authority) -> Result<Vec<TokenView>, Problem> {
-    let of = match (who.need(Need::Run), who.account) {
+/// All tokens for an admin, one's own for other people. A program has none of its own: whatever it may do, those of the
+/// person who made it are not its business.
+pub(crate) async fn tokens(core: &Core, who: &Authority, credential: &Credential) -> Result<Vec<TokenView>, Problem> {
+    let of = match (who.need(Need::Run), person(credential)) {
         (Ok(()), _) => None,
-        (Err(_), Some(account)) => Some(account),
-        (Err(problem), None) => return Err(problem),
+        (Err(_), Ok(account)) => Some(account),
+        (Err(problem), Err(_)) => return Err(problem),
     };
     core.store.tokens(of).await.map_err(store_problem)
 }
 
-/// Takes a token back: one's own, or any for an admin.
-pub(crate) async fn revoke_token(core: &Core, who: &Authority, id: &str) -> Result<(), Problem> {
+/// Takes a token back: any for an admin, one's own for other people.
+pub(crate) async fn revoke_token(
+    core: &Core,
+    who: &Authority,
+    credential: &Credential,
+    id: &str,
+) -> Result<(), Problem> {
     let id = secret_id("token", id)?;
-    let Some(found) = tokens(core, who).await?.into_iter().find(|token| token.id == id) else {
+    let Some(found) = tokens(core, who, credential).await?.into_iter().find(|token| token.id == id) else {
         return Err(not_found("token", id));
     };
     let entry = NewEntry::by(who, Action::TokenRevoked).detail(format!("Token {}.", found.name));

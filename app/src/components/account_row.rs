@@ -37,6 +37,7 @@ pub fn AccountRow(
     let deed = Deed::new();
     let changing = RwSignal::new(false);
     let wanted = RwSignal::new(grants.clone());
+    let was = StoredValue::new(grants.clone());
     let change = move |change: ChangeAccount| {
         deed.ask(people::change_account(id, change), move |()| {
             changing.set(false);
@@ -46,9 +47,9 @@ pub fn AccountRow(
     let remove = Callback::new(move |()| deed.then(people::remove_account(id), on_done));
     let save = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
-        change(ChangeAccount { grants: Some(wanted.get_untracked()), disabled: None });
+        change(ChangeAccount { grants: Some(wanted.get_untracked()), was: Some(was.get_value()), disabled: None });
     };
-    let toggle = move |_| change(ChangeAccount { grants: None, disabled: Some(!disabled) });
+    let toggle = move |_| change(ChangeAccount { disabled: Some(!disabled), ..ChangeAccount::default() });
     let seen = if signed_in_at.is_some() { "last signed in" } else { "never signed in" };
     let mark = match (is_own, disabled) {
         (_, true) => Some("disabled"),

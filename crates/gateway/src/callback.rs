@@ -6,14 +6,16 @@ use std::{sync::Arc, time::Instant};
 use broker::{Delivery, Incoming, Origin, Outgoing, topology};
 use tracing::{error, warn};
 use wire::{
-    Callback, ClientId, GatewayMessage,
+    Callback, ClientId, GatewayMessage, Topic,
     callback::Refused,
     frame::{callback_frame, claim_check_frame},
-    reply::is_reply_queue,
+    reply::{CallbackPayload, is_reply_queue},
 };
 
 use crate::{
+    desk::MayWatch,
     intake::Pauses,
+    judge::Then,
     receipts::Unacknowledged,
     socket::SocketId,
     unsettled::{Part, Ticket},
@@ -72,8 +74,24 @@ impl Worker {
         self.send_on(letter, Some(part));
     }
 
-    /// Sends a callback to a socket, and waits for its receipt.
+    /// Sends a callback to a socket, and waits for its receipt. One that tells the end of a build is for those who may see that
+    /// now (P8): for anybody else it is taken as received.
     fn hand_over(&mut self, id: SocketId, callback: &Callback, waiting: Unacknowledged) {
+        let Some(topic) = CallbackPayload::is_about(&callback.payload).map(Topic::Build) else {
+            return self.send(id, callback, waiting);
+        };
+        let Some(socket) = self.sockets.get(&id) else { return self.hand_on(callback.client_id, waiting) };
+        match self.context.desk.may_watch(&socket.authority, topic) {
+            MayWatch::Known(true) => self.send(id, callback, waiting),
+            MayWatch::Known(false) => self.ack(waiting.ticket),
+            MayWatch::Asked(asked) => {
+                self.wait_for(id, topic, asked, Then::Hand(Box::new((callback.clone(), waiting))));
+            }
+        }
+    }
+
+    /// Sends a callback that its socket may have.
+    pub(crate) fn send(&mut self, id: SocketId, callback: &Callback, waiting: Unacknowledged) {
         let Some(socket) = self.sockets.get_mut(&id) else { return self.hand_on(callback.client_id, waiting) };
         let sent = waiting.message.message_id;
         let frame = if callback.claim_check { claim_check_frame } else { callback_frame };
@@ -138,7 +156,7 @@ impl Worker {
         });
     }
 
-    fn ack(&mut self, ticket: Ticket) {
+    pub(crate) fn ack(&mut self, ticket: Ticket) {
         self.unsettled.take(ticket).into_iter().for_each(Part::ack);
     }
 

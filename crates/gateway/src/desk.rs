@@ -35,9 +35,13 @@ impl LiveResult {
 pub enum MayWatch {
     /// It is known.
     Known(bool),
-    /// It is being looked up. What fails is a no.
-    Asked(BoxFuture<'static, bool>),
+    /// It is being looked up.
+    Asked(BoxFuture<'static, Result<bool, NotNow>>),
 }
+
+/// It cannot be told now. Until it can the answer is no, and it is asked again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotNow;
 
 /// Commands, queries and permissions, as the server knows them.
 pub trait Desk: Send + Sync + 'static {

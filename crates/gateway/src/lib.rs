@@ -53,6 +53,6 @@ mod unsettled;
 mod worker;
 
 pub use config::{GatewayConfig, Limits};
-pub use desk::{Desk, LiveResult, MayWatch};
+pub use desk::{Desk, LiveResult, MayWatch, NotNow};
 pub use gateway::{Gateway, GatewayError};
 pub use socket::{SocketIn, SocketOut};

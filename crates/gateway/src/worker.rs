@@ -28,6 +28,7 @@ use crate::{
     attach::{JobOf, Left},
     bindings::{Bindings, Step, Waiter},
     clients::Clients,
+    desk::NotNow,
     frames,
     intake::{QueueState, carry_out},
     judge::Then,
@@ -82,7 +83,7 @@ pub(crate) enum Event {
     /// The desk named the jobs of a build that a returning client watched.
     JobsOf { socket: SocketId, jobs: Vec<JobOf> },
     /// The desk said whether a socket may watch what it wished to.
-    Judged { socket: SocketId, number: u64, may: bool, then: Then },
+    Judged { socket: SocketId, number: Option<u64>, may: Result<bool, NotNow>, then: Then },
     /// Time to forget who is gone for long.
     Forget,
     /// For tests: the loop panics.

@@ -319,10 +319,6 @@ pub trait Accounts: Send + Sync + 'static {
     fn token<'a>(&'a self, sha256: &'a str) -> Answer<'a, Option<TokenRow>>;
     /// Writes a sign-in link that can be used once until it expires.
     fn put_sign_in_link<'a>(&'a self, sha256: &'a str, expires_at: Timestamp) -> Answer<'a, ()>;
-    /// Uses a link up: true at most once.
-    fn use_sign_in_link<'a>(&'a self, sha256: &'a str) -> Answer<'a, bool>;
-    /// Whether anyone has ever signed in or made a token.
-    fn has_owner(&self) -> Answer<'_, bool>;
     /// The key that all processes share: `offered` if there was none before.
     fn installation_key<'a>(&'a self, offered: &'a [u8; 32]) -> Answer<'a, [u8; 32]>;
 }

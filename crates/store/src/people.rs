@@ -113,6 +113,8 @@ pub struct AccountChange {
     pub grants: Option<Grants>,
     /// Whether it is disabled from now on.
     pub disabled: Option<bool>,
+    /// What must be granted until now, if that matters.
+    pub was: Option<Grants>,
 }
 
 /// What became of a change.
@@ -124,6 +126,8 @@ pub enum Changed<T> {
     Nobody,
     /// Nobody would be left who is admin everywhere.
     LastAdmin,
+    /// Something else was granted by then.
+    Otherwise(Grants),
 }
 
 /// An invitation to be kept.
@@ -194,7 +198,7 @@ pub trait People: Send + Sync + 'static {
     fn invitation<'a>(&'a self, sha256: &'a str) -> Answer<'a, Option<InvitationView>>;
     /// Takes one back, by its id. Whether there was one.
     fn revoke_invitation<'a>(&'a self, id: &'a str, entry: NewEntry) -> Answer<'a, bool>;
-    /// Whether a sign-in link can still be used; it is not used up.
+    /// Whether a sign-in link can still be used, which none can once there is an account; it is not used up.
     fn sign_in_link<'a>(&'a self, sha256: &'a str) -> Answer<'a, bool>;
 
     /// Writes a new token.

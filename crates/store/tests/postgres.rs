@@ -230,7 +230,7 @@ async fn p7_what_was_answered_survives_the_death_of_the_server() {
         |fixture| Box::pin(record::p7_the_record_survives_a_kill(fixture)),
         |fixture| Box::pin(record::p5_a_group_keeps_its_place_with_its_effect(fixture)),
         |fixture| Box::pin(journal::p7_the_journal_comes_back_as_it_was_written(fixture)),
-        |fixture| Box::pin(accounts::a_sign_in_link_works_once(fixture)),
+        |fixture| Box::pin(accounts::a_sign_in_link_ends_at_its_time(fixture)),
     ];
     for proof in proofs {
         proof(&Mortal { server: &server, name: server.make_database().await }).await;

@@ -200,6 +200,9 @@ pub struct ChangeAccount {
     /// Whether it is disabled from now on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disabled: Option<bool>,
+    /// What was granted when who asks looked: if it is something else by now nothing is changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub was: Option<Grants>,
 }
 
 /// A change of one's own password.

@@ -13,9 +13,10 @@
 //!
 //! A retry of the build leads back to `waiting`, from wherever. What is sent twice has the same message id.
 
-use std::str::FromStr;
+use std::{borrow::Cow, str::FromStr};
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::{BuildId, Timestamp, VERSION, dead_letter::name_of, view::BuildSummary};
@@ -134,6 +135,29 @@ pub enum CallbackPayload {
         /// As it is then.
         build: BuildSummary,
     },
+}
+
+impl CallbackPayload {
+    /// The build that a payload tells the end of. It reads no more than that: what else stands there may be of another version.
+    #[must_use]
+    pub fn is_about(payload: &RawValue) -> Option<BuildId> {
+        const KIND: &str = "build_finished";
+        #[derive(Deserialize)]
+        struct Told<'a> {
+            #[serde(borrow)]
+            kind: Cow<'a, str>,
+            build: Of,
+        }
+        #[derive(Deserialize)]
+        struct Of {
+            id: BuildId,
+        }
+        // Most payloads are of other programs, and may be long.
+        if !payload.get().contains(KIND) {
+            return None;
+        }
+        serde_json::from_str::<Told<'_>>(payload.get()).ok().filter(|told| told.kind == KIND).map(|told| told.build.id)
+    }
 }
 
 /// The message that tells a build's end to a queue of replies.

@@ -52,6 +52,13 @@ pub struct PipelineChanged {
 pub enum AccessChanged {
     /// Of this account, with its sessions and its tokens.
     Account(AccountId),
+    /// Of this account, which has another password: of its sessions one goes on.
+    Password {
+        /// Which account.
+        account: AccountId,
+        /// The session that goes on.
+        session: Uuid,
+    },
     /// Of the token with this id.
     Token(String),
     /// Of this session alone.

@@ -39,6 +39,7 @@ pub(crate) async fn change_password(
     request: Request<Body>,
 ) -> Answer<StatusCode> {
     let change: ChangePassword = json(request).await?;
+    let _moves = core.access.moves(&who.subject);
     let signed_in = accounts::change_password(&core, &who, shown.credential(), change, from).await?;
     who::begin(&session, &signed_in).await?;
     if let Some(id) = session.id() {

@@ -140,11 +140,23 @@ mod tests {
     /// How a route begins there; put together, so that these words are no route themselves.
     const BEGIN: &str = concat!(".rou", "te(");
 
+    /// How handlers of other methods than those that are read here begin, or of all of them; put together as above.
+    const OTHERS: [&str; 8] = ["any", "on", "head", "options", "trace", "connect", "method_routing", "any_service"];
+
+    /// Whether a source has handlers that [`written`] cannot read.
+    fn has_others(source: &str) -> bool {
+        let is_word = |c: char| c.is_alphanumeric() || c == '_';
+        let words = source.split(|c: char| !is_word(c) && c != '(');
+        let mut calls = words.flat_map(|word| word.split_inclusive('(')).filter_map(|word| word.strip_suffix('('));
+        calls.any(|call| OTHERS.contains(&call) || (call.ends_with("_service") && call != "fallback_service"))
+    }
+
     /// The methods and addresses of the routes in the source of the router.
     fn written() -> BTreeSet<(String, String)> {
         let source = include_str!("../http.rs");
         let (api, rest) = source.split_once(".fallback(files::no_such_address)").unwrap();
         let mut found = BTreeSet::new();
+        assert!(!has_others(source), "a route whose methods are not named one by one");
         for (text, prefix) in [(api, "/api/v1"), (rest, "")] {
             for route in text.split(BEGIN).skip(1) {
                 let (path, handlers) = route.trim_start().trim_start_matches('"').split_once('"').unwrap();
@@ -168,6 +180,16 @@ mod tests {
         assert_eq!(table::of_route("HEAD", "/metrics"), Some(Some(Needs::SeeAll)));
         assert_eq!(table::of_route("DELETE", "/metrics"), Some(None));
         assert_eq!(table::of_route("GET", "/nowhere"), None);
+        // What stands elsewhere is the browser package, which is everybody's.
+        let files = include_str!("files.rs");
+        assert_eq!((files.split(BEGIN).count() - 1, has_others(files.split("fn serve").next().unwrap())), (1, false));
+    }
+
+    #[test]
+    fn a_route_for_any_method_would_be_seen() {
+        assert!(has_others("x(\"/a\", any(b::c))") && has_others("get(a).on(F, b)") && has_others("any_service(s)"));
+        assert!(has_others("nest_service(\"/a\", b)"));
+        assert!(!has_others("get(many).post(upon::json).on_upgrade"));
     }
 
     #[test]

@@ -59,26 +59,21 @@ pub(crate) async fn render(
 ) -> Response {
     let invited = invited(&core, request.uri().clone()).await;
     let provider = core.openid.as_ref().map(|openid| Provider(openid.name().to_owned()));
-    let Some(Who(who)) = who else {
+    let Some((Who(who), shown)) = who.zip(shown) else {
         if !matches!(request.uri().path(), "/sign-in" | "/welcome") {
             let wanted = request.uri().path_and_query().map_or("/", |wanted| wanted.as_str());
             return Redirect::to(&sign_in::address(wanted, &[])).into_response();
         }
         return page(request, move || provide_told(invited.as_ref(), provider.as_ref())).await;
     };
-    let own = match shown {
-        Some(shown) => match accounts::own(&core, &who, shown.credential()).await {
-            Ok(own) => Some(own),
-            Err(problem) => return Rejection(problem).into_response(),
-        },
-        None => None,
+    let own = match accounts::own(&core, &who, shown.credential()).await {
+        Ok(own) => own,
+        Err(problem) => return Rejection(problem).into_response(),
     };
-    let (health, context) = (queries::health(&core, &who).await, context(core, who));
+    let (health, context) = (queries::health(&core, &who).await, context(core, who, shown));
     page(request, move || {
         provide_context(health.clone());
-        if let Some(own) = own.clone() {
-            provide_context(own);
-        }
+        provide_context(own.clone());
         provide_told(invited.as_ref(), provider.as_ref());
         context();
     })
@@ -141,15 +136,20 @@ async fn page(request: Request<Body>, context: impl Fn() + Clone + Send + Sync +
 }
 
 /// A server function of a page.
-pub(crate) async fn function(State(core): State<Arc<Core>>, who: Option<Who>, request: Request<Body>) -> Response {
-    let Some(Who(who)) = who else {
+pub(crate) async fn function(
+    State(core): State<Arc<Core>>,
+    who: Option<Who>,
+    shown: Option<Shown>,
+    request: Request<Body>,
+) -> Response {
+    let Some((Who(who), shown)) = who.zip(shown) else {
         return Rejection(Problem::new(401, "Not signed in", "Sign in again.")).into_response();
     };
-    leptos_axum::handle_server_fns_with_context(context(core, who), request).await.into_response()
+    leptos_axum::handle_server_fns_with_context(context(core, who, shown), request).await.into_response()
 }
 
-fn context(core: Arc<Core>, who: Authority) -> impl Fn() + Clone + Send + Sync + 'static {
-    let backend: Arc<dyn Backend> = Arc::new(PageBackend { core, who });
+fn context(core: Arc<Core>, who: Authority, shown: Shown) -> impl Fn() + Clone + Send + Sync + 'static {
+    let backend: Arc<dyn Backend> = Arc::new(PageBackend { core, who, shown });
     move || provide_context(Arc::clone(&backend))
 }
 
@@ -157,6 +157,7 @@ fn context(core: Arc<Core>, who: Authority) -> impl Fn() + Clone + Send + Sync +
 struct PageBackend {
     core: Arc<Core>,
     who: Authority,
+    shown: Shown,
 }
 
 /// What does not exist is no error for a page: it says so itself.
@@ -217,7 +218,7 @@ impl Backend for PageBackend {
     }
 
     fn tokens(&self) -> BoxFuture<'_, Result<Vec<TokenView>, Problem>> {
-        Box::pin(crate::tokens::tokens(&self.core, &self.who))
+        Box::pin(crate::tokens::tokens(&self.core, &self.who, self.shown.credential()))
     }
 
     fn audit(&self, query: AuditQuery) -> BoxFuture<'_, Result<Vec<AuditEntry>, Problem>> {

@@ -13,7 +13,6 @@ use tower_sessions::Session;
 use wire::Problem;
 
 use crate::{
-    access::Credential,
     accounts,
     core::Core,
     entry::{self, NotIn, wait_problem, wait_seconds},
@@ -106,10 +105,7 @@ pub(crate) async fn sign_in(
         let sentence = "The form needs `name` and `password`, or `token`.";
         return Rejection(Problem::new(422, "Invalid form", sentence)).into_response();
     }
-    let former = former.as_ref().and_then(|shown| match shown.credential() {
-        Credential::Session(_, signed_in) => Some(signed_in),
-        Credential::Token(_) => None,
-    });
+    let former = former.as_ref().and_then(Shown::signed_in);
     let judged = if token.is_empty() {
         entry::by_password(&core, &form.name, &form.password, from, former).await
     } else {
@@ -126,6 +122,8 @@ pub(crate) async fn sign_in(
         Err(NotIn::Wait(wait)) => return limited(wait),
         Err(NotIn::Problem(problem)) => return Rejection(problem).into_response(),
     };
+    let goes_on = former.filter(|former| former.id == signed_in.id);
+    let _moves = goes_on.map(|former| core.access.moves(&former.subject()));
     if let Err(problem) = who::begin(&session, &signed_in).await {
         return Rejection(problem).into_response();
     }

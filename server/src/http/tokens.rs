@@ -22,8 +22,8 @@ use crate::{
 };
 
 /// `GET /tokens`
-pub(crate) async fn list(State(core): State<Arc<Core>>, Who(who): Who) -> Answer<Json<Vec<TokenView>>> {
-    Ok(Json(tokens::tokens(&core, &who).await?))
+pub(crate) async fn list(State(core): State<Arc<Core>>, Who(who): Who, shown: Shown) -> Answer<Json<Vec<TokenView>>> {
+    Ok(Json(tokens::tokens(&core, &who, shown.credential()).await?))
 }
 
 /// `POST /tokens`: the token is in this answer and nowhere else.
@@ -40,7 +40,12 @@ pub(crate) async fn create(
 }
 
 /// `DELETE /tokens/{id}`
-pub(crate) async fn revoke(State(core): State<Arc<Core>>, Who(who): Who, Path(id): Path<String>) -> Answer<StatusCode> {
-    tokens::revoke_token(&core, &who, &id).await?;
+pub(crate) async fn revoke(
+    State(core): State<Arc<Core>>,
+    Who(who): Who,
+    shown: Shown,
+    Path(id): Path<String>,
+) -> Answer<StatusCode> {
+    tokens::revoke_token(&core, &who, shown.credential(), &id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

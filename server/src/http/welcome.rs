@@ -18,8 +18,9 @@ use crate::{
     entry::{self, NotMade},
     http::{
         problem::Rejection,
+        sessions,
         sign_in::{encoded, for_people, invalid_form, limited},
-        who::{self, Address},
+        who::{self, Address, Shown},
     },
 };
 
@@ -40,6 +41,7 @@ pub(crate) struct Welcome {
 pub(crate) async fn welcome(
     State(core): State<Arc<Core>>,
     Address(from): Address,
+    former: Option<Shown>,
     session: Session,
     headers: HeaderMap,
     form: Result<Form<Welcome>, FormRejection>,
@@ -52,10 +54,14 @@ pub(crate) async fn welcome(
         if form.invitation.is_empty() { ("link", &form.link) } else { ("invitation", &form.invitation) };
     let (why, problem) = match entry::welcome(&core, secret.trim(), &form.name, form.password, from).await {
         Ok(signed_in) => {
-            return match who::begin(&session, &signed_in).await {
-                Ok(()) => Redirect::to("/").into_response(),
-                Err(problem) => Rejection(problem).into_response(),
-            };
+            if let Err(problem) = who::begin(&session, &signed_in).await {
+                return Rejection(problem).into_response();
+            }
+            let former = former.as_ref().and_then(Shown::signed_in);
+            if let Some((former, id)) = former.zip(session.id()) {
+                entry::session_replaced(&core, former, signed_in, sessions::key(&id));
+            }
+            return Redirect::to("/").into_response();
         }
         Err(NotMade::Wait(wait)) => return limited(wait),
         Err(NotMade::Problem(problem)) => return Rejection(problem).into_response(),

@@ -79,6 +79,14 @@ impl Shown {
         &self.credential
     }
 
+    /// The session that a browser has, if that is how it asks.
+    pub(crate) fn signed_in(&self) -> Option<&SignedIn> {
+        match &self.credential {
+            Credential::Session(_, signed_in) => Some(signed_in),
+            Credential::Token(_) => None,
+        }
+    }
+
     /// Holds what the request leaves open, until its authority ends or becomes another one.
     pub(crate) fn hold(self, core: &Core, who: &Authority) -> Held {
         core.access.hold(self.credential, who, self.changes)

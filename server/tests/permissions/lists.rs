@@ -33,6 +33,17 @@ fn lists_show_what_may_be_seen_and_nothing_else() {
     crate::until(|| found(all, "") == ["other", "site"]);
     assert_eq!(found(some, ""), ["site"]);
     assert_eq!(found(some, "&pipeline=other"), Vec::<String>::new());
+    // Nor does the way on to the next page tell what stands between.
+    let again = world.server.trigger("site");
+    world.server.finished(&again);
+    let page = |token: &str, query: &str| {
+        let page = world.get(token, &format!("/api/v1/search?q=words&kind=log{query}"));
+        (page["hits"].clone(), page["next"].clone(), page["stopped"].clone())
+    };
+    crate::until(|| page(all, "&pipeline=site").0.as_array().unwrap().len() == 2);
+    for query in ["", "&limit=1"] {
+        assert_eq!(page(some, query), page(all, &format!("&pipeline=site{query}")));
+    }
     // By the socket as well: a result is shared by those alone who see the same.
     let live = |token: &str, id: &str| {
         let mut client = connect(&world.server, As::Token(token), None).unwrap();

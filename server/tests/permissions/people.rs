@@ -192,6 +192,12 @@ fn an_invitation_makes_one_account_with_what_it_grants() {
     assert_eq!(ada.json("DELETE", &own, &Value::Null).0, 409);
     assert_eq!(ada.json("PATCH", &own, &json!({"grants": {"everywhere": "viewer"}})).0, 409);
     assert_eq!(ada.json("PATCH", &own, &json!({"disabled": true})).0, 409);
+    // What she has seen of another one is not so any more: nothing is written over.
+    let (viewer, was) = (json!({"everywhere": "viewer"}), json!({"everywhere": "builder"}));
+    let (status, told) = ada.json("PATCH", &graces, &json!({"grants": viewer, "was": was}));
+    let sentence = "Somebody has changed this account meanwhile: it is builder of site now.";
+    assert_eq!((status, &told["detail"]), (409, &json!(sentence)), "{told}");
+    assert_eq!(grace.get("/account").1["grants"], grants);
     assert_eq!(ada.json("PATCH", &graces, &json!({"disabled": true})).0, 200);
     assert_eq!(grace.get("/account").0, 401, "her session has ended");
     assert!(grace.sign_in("Grace", PASSWORD).location.contains("wrong"));
@@ -200,13 +206,58 @@ fn an_invitation_makes_one_account_with_what_it_grants() {
 }
 
 #[test]
+fn an_invitation_gives_no_more_than_who_made_it_may_do_now() {
+    let server = Server::start(&[]);
+    let (mut ada, mut grace) = (person(&server, "Ada", "admin", &[]), person(&server, "Grace", "admin", &[]));
+    let admin = json!({"everywhere": "admin"});
+    let mut invite = || {
+        let (status, made) = grace.json("POST", "/invitations", &json!({"grants": admin}));
+        assert_eq!(status, 201, "{made}");
+        made["link"].as_str().unwrap().split_once("invitation=").unwrap().1.to_owned()
+    };
+    let (first, second) = (invite(), invite());
+    let (_, accounts) = ada.get("/accounts");
+    let found = accounts.as_array().unwrap().iter().find(|account| account["name"] == "Grace").unwrap();
+    let graces = format!("/accounts/{}", found["id"].as_str().unwrap());
+    let welcome = |secret: &str, name: &str| {
+        let mut eve = Browser::new(&server.url);
+        let seen = eve.form("/welcome", &[("invitation", secret), ("name", name), ("password", PASSWORD)]);
+        (seen.location, eve)
+    };
+    // She opens one herself, in a browser where somebody is signed in: what that person has open there ends.
+    let mut shared = Browser::new(&server.url);
+    assert_eq!(shared.sign_in("Ada", PASSWORD).location, "/");
+    let adas = connect(&server, As::Cookie(&shared.cookie), Some(&server.url)).unwrap();
+    let third = [("invitation", &*invite()), ("name", "Mary"), ("password", PASSWORD)];
+    assert_eq!(shared.form("/welcome", &third).location, "/");
+    assert_eq!((adas.closed(), &shared.get("/account").1["name"]), (4500, &json!("Mary")));
+    // She is shut out: a link that she kept lets her in by no other name.
+    assert_eq!(ada.json("PATCH", &graces, &json!({"disabled": true})).0, 200);
+    let (location, mut eve) = welcome(&first, "Eve");
+    assert!(location.contains("wrong=gone"), "{location}");
+    assert_eq!((eve.get("/account").0, ada.get("/invitations").1), (401, json!([])));
+    // She is admin no more: nor does it make one.
+    let viewer = json!({"everywhere": "viewer"});
+    assert_eq!(ada.json("PATCH", &graces, &json!({"grants": viewer, "disabled": false})).0, 200);
+    assert_eq!(ada.get("/invitations").1[0]["grants"], viewer);
+    let (location, mut eve) = welcome(&second, "Eve");
+    assert_eq!((location.as_str(), &eve.get("/account").1["grants"]), ("/", &viewer));
+}
+
+#[test]
 fn a_session_is_made_anew_at_each_sign_in_and_the_former_one_is_worth_nothing() {
     let server = Server::start(&[]);
     let mut ada = person(&server, "Ada", "admin", &[]);
     let former = ada.cookie.clone();
-    let first = connect(&server, As::Cookie(&former), Some(&server.url)).unwrap();
+    let mut first = connect(&server, As::Cookie(&former), Some(&server.url)).unwrap();
     assert_eq!(ada.sign_in("ada", PASSWORD).location, "/");
     assert_ne!(ada.cookie, former);
+    // Another tab of the browser goes on: its session has another row, and has not ended.
+    let (_, own) = ada.get("/account");
+    let path = format!("/accounts/{}", own["account"].as_str().unwrap());
+    assert_eq!(ada.json("PATCH", &path, &json!({"grants": own["grants"]})).0, 200, "it is looked at");
+    first.send(&json!({"type": "ping"}));
+    assert_eq!(first.frame()["type"], "pong");
     assert_eq!(connect(&server, As::Cookie(&former), Some(&server.url)).err(), Some(401));
     // Another person takes the browser over: what the former one has open ends.
     account(server.data_dir(), "Grace", "viewer", &[]);
@@ -230,6 +281,9 @@ fn another_password_ends_the_other_sessions_and_asks_for_the_old_one() {
     assert_eq!(theirs.closed(), 4500);
     assert_eq!(elsewhere.get("/account").0, 401);
     assert_eq!(ada.get("/account").0, 200, "the one that asked goes on");
+    let (_, refused) = ada.get("/audit?action=sign_in_refused");
+    let told: Vec<&Value> = refused.as_array().unwrap().iter().map(|entry| &entry["name"]).collect();
+    assert_eq!((told, &refused[0]["address"]), (vec![&json!("Ada")], &json!("127.0.0.1")), "{refused}");
     own.send(&json!({"type": "ping"}));
     assert_eq!(own.frame()["type"], "pong");
     assert!(elsewhere.sign_in("Ada", PASSWORD).location.contains("wrong"));
@@ -293,6 +347,21 @@ fn tokens_are_no_wider_than_who_makes_them_and_end_with_them() {
     let as_token = |method: &str, path: &str| crate::world::ask(&server, Some(&secret), method, path, "{}").0;
     assert_eq!(as_token("POST", "/api/v1/pipelines/site/builds"), 202);
     assert_eq!(as_token("POST", "/api/v1/tokens"), 403, "a program makes no tokens");
+    // Nor does it see or end those of who made it, whether it shows itself or a session that it was exchanged for.
+    assert_eq!(make(json!({"pipelines": {"site": "viewer"}}), json!({"name": "narrow"})).0, 201);
+    let (_, all) = ada.get("/tokens");
+    let narrow = all.as_array().unwrap().iter().find(|token| token["name"] == "narrow").unwrap()["id"].clone();
+    let narrow = narrow.as_str().unwrap();
+    let mut exchanged = Browser::new(&server.url);
+    assert_eq!(exchanged.form("/sign-in", &[("token", &secret)]).location, "/");
+    let seen = exchanged.send("GET", "/tokens", "", "").text;
+    assert!(!seen.contains(narrow) && !seen.contains("narrow"), "{seen}");
+    for of in [narrow, &id] {
+        assert_eq!(as_token("DELETE", &format!("/api/v1/tokens/{of}")), 403);
+        assert_eq!(exchanged.json("DELETE", &format!("/tokens/{of}"), &Value::Null).0, 403);
+    }
+    assert_eq!((as_token("GET", "/api/v1/tokens"), exchanged.get("/tokens").0), (403, 403));
+    assert_eq!(grace.json("DELETE", &format!("/tokens/{narrow}"), &Value::Null).0, 204, "a person ends their own");
     let (_, own) = grace.get("/tokens");
     assert_eq!((own.as_array().unwrap().len(), &own[0]["id"], &own[0]["created_by"]), (1, &json!(id), &json!("Grace")));
     assert!(!own.to_string().contains(&secret));

@@ -312,7 +312,7 @@ fn no_member_of_what_is_answered_is_missing_in_the_reference() {
     is("MadeToken", json!(MadeToken { secret: text(), token }));
     is("NewToken", json!(NewToken { name: text(), grants: grants.clone(), expires_in: Some(1) }));
     is("NewInvitation", json!(NewInvitation { note: text(), grants: grants.clone() }));
-    is("ChangeAccount", json!(ChangeAccount { grants: Some(grants), disabled: Some(true) }));
+    is("ChangeAccount", json!(ChangeAccount { grants: Some(grants.clone()), disabled: Some(true), was: Some(grants) }));
     is("ChangePassword", json!(ChangePassword { old: text(), new: "twelve letters".to_owned() }));
     for action in Action::ALL {
         let entry = AuditEntry {

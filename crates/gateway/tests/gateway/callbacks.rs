@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use broker::{Broker, ConsumeOptions, Outgoing, embedded::EmbeddedBroker, topology};
 use gateway::Limits;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use wire::{Callback, ClientId, Topic};
@@ -18,6 +19,61 @@ async fn p4_a_callback_by_server_id_reaches_the_client_that_asked_and_no_other()
     let id = rig.callback(server(0).as_str(), asker.id, json!({"done": true})).await;
     assert_eq!(asker.callback().await, (id, json!({"done": true})));
     other.nothing_came().await;
+}
+
+/// The payload that tells the end of a build.
+fn finished(n: u128) -> Value {
+    json!({"kind": "build_finished", "build": {"id": build(n)}})
+}
+
+#[tokio::test]
+async fn p8_the_end_of_a_build_that_may_not_be_seen_now_is_told_to_nobody_and_kept_for_nobody() {
+    let mut rig = rig().await;
+    let (hidden, asked) = (Topic::Build(build(1)), Topic::Build(build(2)));
+    rig.desk.denied.lock().unwrap().insert(hidden);
+    let answer = watch::Sender::new(None);
+    rig.desk.asked.lock().unwrap().insert(asked, answer.clone());
+    let mut client = rig.client(0, "a").await;
+    let call = async |payload| rig.callback(server(0).as_str(), client.id, payload).await;
+    call(finished(1)).await;
+    call(finished(2)).await;
+    let plain = call(json!({"kind": "another", "build": {"id": build(1)}})).await;
+    assert_eq!(client.callback().await.0, plain, "what is no end of a build is not judged");
+    client.nothing_came().await;
+    answer.send_replace(Some(false));
+    client.nothing_came().await;
+    // What may be seen comes, also where it had to be looked up.
+    answer.send_replace(None);
+    let seen = rig.callback(server(0).as_str(), client.id, finished(2)).await;
+    client.nothing_came().await;
+    answer.send_replace(Some(true));
+    assert_eq!(client.callback().await, (seen, finished(2)));
+    let at_once = rig.callback(server(0).as_str(), client.id, finished(3)).await;
+    assert_eq!(client.callback().await.0, at_once);
+    // What was held back is not passed on when the client goes.
+    client.leave().await;
+    let mut left = [plain, seen, at_once];
+    for _ in 0..left.len() {
+        let kept = rig.next_unrouted().await;
+        let place = left.iter_mut().find(|id| **id == kept.message.message_id);
+        *place.unwrap_or_else(|| panic!("{:?}", kept.message)) = Uuid::nil();
+        kept.ack();
+    }
+}
+
+#[tokio::test]
+async fn p4_the_end_of_a_build_whose_client_goes_while_it_is_judged_is_passed_on() {
+    let mut rig = rig().await;
+    let answer = watch::Sender::new(None);
+    rig.desk.asked.lock().unwrap().insert(Topic::Build(build(2)), answer.clone());
+    let mut client = rig.client(0, "a").await;
+    let id = rig.callback(server(0).as_str(), client.id, finished(2)).await;
+    client.nothing_came().await;
+    client.leave().await;
+    answer.send_replace(Some(true));
+    let kept = rig.next_unrouted().await;
+    assert_eq!(kept.message.message_id, id);
+    kept.ack();
 }
 
 #[tokio::test]

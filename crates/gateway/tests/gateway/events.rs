@@ -1,6 +1,7 @@
 //! Events: to the one who asked, to watchers, each once and in order.
 
 use broker::{Broker, Outgoing};
+use gateway::Limits;
 use serde_json::json;
 use wire::{
     Event, EventMessage, Outcome, Topic,
@@ -8,7 +9,7 @@ use wire::{
     frame::Incoming,
 };
 
-use crate::rig::{build, complete, gap, job, log, message, rig, server};
+use crate::rig::{build, complete, config, gap, job, log, message, rig, rig_with, server};
 
 #[tokio::test]
 async fn p3_the_one_who_asked_and_watchers_at_both_workers_get_each_event_once() {
@@ -198,4 +199,56 @@ async fn a_topic_that_was_left_while_it_was_looked_up_is_not_watched() {
     answer.send_replace(Some(true));
     client.say(json!({"type": "subscribe", "topic": topic, "position": {"epoch": 1, "offset": 4}}));
     assert_eq!(client.resumed().await.from, 5, "the one answer is to the later wish");
+}
+
+#[tokio::test]
+async fn p8_what_cannot_be_told_for_a_moment_is_asked_again_and_never_forbidden() {
+    let rig = rig().await;
+    let mut client = rig.client(0, "a").await;
+    let (wished, addressed, hidden) = (Topic::Job(job(1)), Topic::Job(job(2)), Topic::Job(job(3)));
+    *rig.desk.fails.lock().unwrap() = [(wished, 2), (addressed, 1), (hidden, 1)].into();
+    rig.desk.denied.lock().unwrap().insert(hidden);
+    client.say(json!({"type": "subscribe", "topic": wished}));
+    assert_eq!(client.resumed().await.topic, wished);
+    rig.event(&client.asker(), addressed, 1, 0).await;
+    let resumed = client.resumed().await;
+    assert_eq!((resumed.topic, resumed.from), (addressed, 0));
+    client.say(json!({"type": "subscribe", "topic": hidden, "id": "s1"}));
+    assert_eq!(client.problem().await.1, "forbidden", "it is told as soon as it is known");
+}
+
+#[tokio::test]
+async fn p8_a_client_comes_back_when_it_cannot_be_told_for_long_what_it_may_watch() {
+    let rig = rig_with(config(Limits { topics_per_socket_max: 1, ..Limits::default() })).await;
+    let topic = Topic::Job(job(1));
+    *rig.desk.fails.lock().unwrap() = [(topic, usize::MAX)].into();
+    let mut client = rig.client(0, "a").await;
+    client.say(json!({"type": "subscribe", "topic": topic}));
+    assert_eq!(client.closed().await, 1013);
+    // What is addressed to a client that waits for the answers to all that it may ask: it would never know.
+    let mut client = rig.client(0, "a").await;
+    let never = tokio::sync::watch::Sender::new(None);
+    let (wished, addressed) = (Topic::Job(job(2)), Topic::Job(job(3)));
+    *rig.desk.asked.lock().unwrap() = [(wished, never.clone()), (addressed, never)].into();
+    client.say(json!({"type": "subscribe", "topic": wished}));
+    client.say(json!({"type": "ping"}));
+    assert!(matches!(client.frame().await, Incoming::Pong {}));
+    rig.event(&client.asker(), addressed, 1, 0).await;
+    assert_eq!(client.closed().await, 1013);
+}
+
+#[tokio::test]
+async fn p4_the_end_of_a_build_that_cannot_be_judged_is_kept_for_its_client() {
+    let mut rig = rig().await;
+    let mut client = rig.client(0, "a").await;
+    *rig.desk.fails.lock().unwrap() = [(Topic::Build(build(1)), 1), (Topic::Build(build(2)), usize::MAX)].into();
+    let finished = |n| json!({"kind": "build_finished", "build": {"id": build(n)}});
+    let first = rig.callback(server(0).as_str(), client.id, finished(1)).await;
+    assert_eq!(client.callback().await.0, first);
+    client.say(json!({"type": "receipt", "message_id": first}));
+    let second = rig.callback(server(0).as_str(), client.id, finished(2)).await;
+    assert_eq!(client.closed().await, 1013);
+    let kept = rig.next_unrouted().await;
+    assert_eq!(kept.message.message_id, second);
+    kept.ack();
 }

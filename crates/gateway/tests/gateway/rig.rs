@@ -14,7 +14,7 @@ use broker::{
     topology::{self, Exchange},
 };
 use futures_util::{Sink, Stream};
-use gateway::{Desk, Gateway, GatewayConfig, Limits, LiveResult, MayWatch, SocketIn, SocketOut};
+use gateway::{Desk, Gateway, GatewayConfig, Limits, LiveResult, MayWatch, NotNow, SocketIn, SocketOut};
 use serde_json::{Value, json};
 use tokio::{
     sync::{Semaphore, mpsc, watch},
@@ -54,6 +54,8 @@ pub(crate) struct TestDesk {
     pub(crate) denied: Mutex<HashSet<Topic>>,
     /// Of these it says what is sent here, once it is sent.
     pub(crate) asked: Mutex<HashMap<Topic, watch::Sender<Option<bool>>>>,
+    /// So often it cannot tell of these.
+    pub(crate) fails: Mutex<HashMap<Topic, usize>>,
     pub(crate) jobs: Mutex<Vec<JobId>>,
     /// Who asks for a build waits for a place; there are [`PLACES`].
     pub(crate) places: Arc<Semaphore>,
@@ -109,8 +111,12 @@ impl Desk for TestDesk {
             let mut answer = asked.subscribe();
             return MayWatch::Asked(Box::pin(async move {
                 let answer = answer.wait_for(Option::is_some).await;
-                answer.is_ok_and(|answer| *answer == Some(true))
+                Ok(answer.is_ok_and(|answer| *answer == Some(true)))
             }));
+        }
+        if let Some(fails) = self.fails.lock().unwrap().get_mut(&topic).filter(|fails| **fails > 0) {
+            *fails -= 1;
+            return MayWatch::Asked(Box::pin(async { Err(NotNow) }));
         }
         MayWatch::Known(!self.denied.lock().unwrap().contains(&topic))
     }
@@ -163,6 +169,7 @@ pub(crate) async fn rig_over(config: GatewayConfig, view: impl FnOnce(Arc<dyn Br
     let desk = Arc::new(TestDesk {
         denied: Mutex::default(),
         asked: Mutex::default(),
+        fails: Mutex::default(),
         jobs: Mutex::default(),
         places: Arc::new(Semaphore::new(PLACES)),
         live: Mutex::default(),

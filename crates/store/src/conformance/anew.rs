@@ -46,7 +46,7 @@ pub async fn p3_a_restored_store_begins_anew_above_every_epoch(fixture: &dyn Fix
     assert_eq!(super::samples::find(&other.build, other.job).attempt, 900);
     let lease = store.hold("relay", Uuid::new_v4(), Duration::from_secs(1)).await.unwrap().unwrap();
     assert!(lease.term >= 900, "{}", lease.term);
-    assert!(!store.use_sign_in_link("link").await.unwrap());
+    assert!(!store.sign_in_link("link").await.unwrap());
     assert!(store.group_place("recorder").await.unwrap().is_none());
     let journal = store.journal_load().await.unwrap();
     assert_ne!(journal.incarnation, before.incarnation);

@@ -50,7 +50,7 @@ macro_rules! store_conformance {
             sessions_end_at_their_time
             p8_a_session_that_was_signed_out_does_not_come_back
             tokens_are_found_by_their_hash
-            a_sign_in_link_works_once
+            a_sign_in_link_ends_at_its_time
             callbacks_are_kept_in_order_until_forgotten
             executors_are_alive_while_they_are_heard
             p2_a_former_start_of_an_executor_is_not_heard
@@ -153,6 +153,7 @@ macro_rules! store_conformance {
         );
         $crate::store_conformance!(@ $fixture, search:
             search_finds_lines_by_words_phrases_and_prefixes
+            search_tells_nothing_of_what_may_not_be_seen
             search_finds_builds_by_what_is_known_of_them
             search_tells_pages_that_new_builds_do_not_move
             search_finds_all_attempts_of_a_job
@@ -188,6 +189,8 @@ macro_rules! store_conformance {
             an_account_is_made_by_a_link_once
             a_name_belongs_to_one_account
             somebody_always_runs_the_installation
+            an_invitation_gives_no_more_than_who_made_it_may_do
+            two_who_change_an_account_do_not_overwrite_each_other
             a_changed_password_ends_sessions
             an_identity_belongs_to_one_account
             an_account_is_linked_and_unlinked

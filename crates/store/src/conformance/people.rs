@@ -54,6 +54,10 @@ pub async fn an_account_is_made_by_a_link_once(fixture: &dyn Fixture) {
     assert_eq!(accounts[0].grants, Grants::everywhere(Role::Admin));
     assert!(!store.sign_in_link("second").await.unwrap(), "there is somebody who may invite others");
     assert_eq!(create("late", Way::Link("second".to_owned())).await.unwrap(), Made::NoLink);
+    // Nor any that a start writes which saw nobody a moment ago.
+    store.put_sign_in_link("third", late).await.unwrap();
+    assert!(!store.sign_in_link("third").await.unwrap());
+    assert_eq!(create("later", Way::Link("third".to_owned())).await.unwrap(), Made::NoLink);
     assert_eq!(actions(&*store).await, [Action::AccountCreated], "those who came too late made nothing");
     let store = fixture.after_kill().await;
     assert!(store.has_account().await.unwrap() && store.has_anybody().await.unwrap());
@@ -99,12 +103,63 @@ pub async fn a_name_belongs_to_one_account(fixture: &dyn Fixture) {
     assert_eq!(names, ["Ada", "Grace"]);
 }
 
+/// It gives what its maker may do at that moment, and nothing when they are shut out; what it does not give stays in it.
+pub async fn an_invitation_gives_no_more_than_who_made_it_may_do(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let (ada, grace) = (made(&*store, "Ada", Role::Admin).await, made(&*store, "Grace", Role::Admin).await);
+    let expires_at = store.now().await.unwrap().plus_micros(600_000_000);
+    let invite = async |digit: &str, account, grants| {
+        let (sha256, invited_by) = (digit.repeat(64), "Grace".to_owned());
+        let new = NewInvitation { sha256, grants, invited_by, account, note: digit.to_owned(), expires_at };
+        store.invite(new, entry(Action::Invited)).await.unwrap();
+    };
+    let site: Grants = Grants::in_pipelines(Role::Builder, ["site".parse().unwrap()]);
+    invite("a", Some(grace.id), Grants::everywhere(Role::Admin)).await;
+    invite("b", Some(grace.id), site.clone()).await;
+    invite("c", None, Grants::everywhere(Role::Admin)).await;
+    let change = async |grants: Option<Grants>, disabled| {
+        let change = AccountChange { grants, disabled, was: None };
+        let done = store.change_account(grace.id, change, entry(Action::RoleChanged)).await.unwrap();
+        assert!(matches!(done, Changed::Done(_)), "{done:?}");
+    };
+    let create = async |digit: &str| {
+        let way = Way::Invitation(digit.repeat(64));
+        store.create_account(new(digit), way, entry(Action::AccountCreated)).await.unwrap()
+    };
+    // What is shown, listed and given is one.
+    let gives = async |digit: &str| {
+        let found = store.invitation(&digit.repeat(64)).await.unwrap();
+        let listed = store.invitations().await.unwrap().into_iter().find(|listed| listed.note == digit);
+        assert_eq!(listed, found);
+        found.map(|found| found.grants)
+    };
+    change(None, Some(true)).await;
+    for digit in ["a", "b"] {
+        assert_eq!((gives(digit).await, create(digit).await), (None, Made::NoLink), "{digit}: its maker is disabled");
+    }
+    // She gets a role elsewhere than one of them gives.
+    let other = Grants::in_pipelines(Role::Admin, ["other".parse().unwrap()]);
+    change(Some(other.clone()), Some(false)).await;
+    assert_eq!((gives("b").await, create("b").await), (None, Made::NoLink), "nothing of it is hers to give");
+    assert_eq!(gives("a").await, Some(other.clone()));
+    let Made::Done(less) = create("a").await else { panic!("it gives what she has") };
+    assert_eq!(less.grants, other);
+    assert_eq!(gives("a").await, None, "it is used up");
+    change(Some(Grants::everywhere(Role::Admin)), None).await;
+    assert_eq!(gives("b").await, Some(site), "what could not be given was not used up");
+    store.remove_account(grace.id, entry(Action::AccountRemoved)).await.unwrap();
+    assert_eq!((gives("b").await, create("b").await), (None, Made::NoLink));
+    let Made::Done(program) = create("c").await else { panic!("no account made it") };
+    assert_eq!(program.grants, Grants::everywhere(Role::Admin));
+    assert_eq!(store.account(ada.id).await.unwrap(), Some(ada));
+}
+
 /// The last admin is neither removed nor demoted nor disabled, however many try at once.
 pub async fn somebody_always_runs_the_installation(fixture: &dyn Fixture) {
     let store = fixture.open().await;
     let (ada, grace) = (made(&*store, "Ada", Role::Admin).await, made(&*store, "Grace", Role::Admin).await);
     let eve = made(&*store, "Eve", Role::Builder).await;
-    let demote = || AccountChange { grants: Some(Grants::everywhere(Role::Viewer)), disabled: None };
+    let demote = || AccountChange { grants: Some(Grants::everywhere(Role::Viewer)), ..AccountChange::default() };
     let both = tokio::join!(
         store.change_account(ada.id, demote(), entry(Action::RoleChanged)),
         store.change_account(grace.id, demote(), entry(Action::RoleChanged)),
@@ -113,7 +168,7 @@ pub async fn somebody_always_runs_the_installation(fixture: &dyn Fixture) {
     let last = both.iter().filter(|changed| **changed == Changed::LastAdmin).count();
     assert_eq!(last, 1, "{both:?}");
     let admin = if both[0] == Changed::LastAdmin { ada.id } else { grace.id };
-    let disable = AccountChange { grants: None, disabled: Some(true) };
+    let disable = AccountChange { disabled: Some(true), ..AccountChange::default() };
     let disabled = store.change_account(admin, disable.clone(), entry(Action::AccountDisabled)).await.unwrap();
     assert_eq!(disabled, Changed::LastAdmin);
     assert_eq!(store.remove_account(admin, entry(Action::AccountRemoved)).await.unwrap(), Changed::LastAdmin);
@@ -130,6 +185,27 @@ pub async fn somebody_always_runs_the_installation(fixture: &dyn Fixture) {
     assert_eq!(store.remove_account(eve.id, entry(Action::AccountRemoved)).await.unwrap(), Changed::Nobody);
     let since = &actions(&*store).await[before.len()..];
     assert_eq!(since, [Action::AccountDisabled, Action::AccountRemoved], "what was refused has no entry");
+}
+
+/// Of two who change the same account after the same look one is told that it is another one by now.
+pub async fn two_who_change_an_account_do_not_overwrite_each_other(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let eve = made(&*store, "Eve", Role::Viewer).await;
+    let to = |role| AccountChange {
+        grants: Some(Grants::everywhere(role)),
+        was: Some(eve.grants.clone()),
+        ..AccountChange::default()
+    };
+    let both = tokio::join!(
+        store.change_account(eve.id, to(Role::Builder), entry(Action::RoleChanged)),
+        store.change_account(eve.id, to(Role::Admin), entry(Action::RoleChanged)),
+    );
+    let now = store.account(eve.id).await.unwrap().unwrap().grants;
+    assert_ne!(now, eve.grants);
+    let both = [both.0.unwrap(), both.1.unwrap()];
+    let refused = both.iter().filter(|changed| **changed == Changed::Otherwise(now.clone())).count();
+    assert_eq!(refused, 1, "{both:?}");
+    assert_eq!(actions(&*store).await, [Action::AccountCreated, Action::RoleChanged]);
 }
 
 /// Another password ends all sessions, and is not written over one that was changed meanwhile.

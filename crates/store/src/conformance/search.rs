@@ -76,6 +76,47 @@ fn n(hit: &SearchHit) -> Option<u64> {
     }
 }
 
+/// Who sees some pipelines finds, and is led on, as if there were no others; who sees none finds nothing.
+pub async fn search_tells_nothing_of_what_may_not_be_seen(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    for (offset, pipeline) in (0..).zip(["site", "other", "site", "other", "docs", "site"]) {
+        let running = running(&*store, pipeline, &[]).await;
+        print(&*store, running.job, 1, (0, 0), &["needle in it"]).await;
+        index(&*store, offset, &running, 1).await;
+    }
+    let grants = |names: &[&str]| {
+        let names = names.iter().map(|name| name.parse().unwrap());
+        wire::authority::Grants::in_pipelines(wire::authority::Role::Viewer, names)
+    };
+    let all = wire::authority::Grants::everywhere(wire::authority::Role::Viewer);
+    let look = async |seen_by: &wire::authority::Grants, pipeline: Option<&str>, before: Option<&str>| {
+        let before = before.map(|before| before.parse().unwrap());
+        let pipeline = pipeline.map(|name| name.parse().unwrap());
+        let query = SearchQuery { pipeline, before, limit: Some(1), ..asked("needle") };
+        let page = store.search(&Wanted::parse("needle").unwrap(), &query, seen_by).await.unwrap();
+        let hits: Vec<String> = page.hits.iter().map(|hit| hit.pipeline.to_string()).collect();
+        (hits, page.next, page.stopped)
+    };
+    // Page by page the same as who sees all is told of that pipeline alone.
+    let (mut next, mut pages) = (None, 0);
+    loop {
+        let page = look(&grants(&["site"]), None, next.as_deref()).await;
+        assert_eq!(page, look(&all, Some("site"), next.as_deref()).await);
+        assert_eq!(page.0, ["site"]);
+        pages += 1;
+        next = page.1;
+        if next.is_none() {
+            break;
+        }
+    }
+    assert_eq!(pages, 3);
+    assert_eq!(look(&grants(&["site", "docs"]), Some("docs"), None).await, (vec!["docs".to_owned()], None, false));
+    assert_eq!(look(&grants(&["site", "nowhere"]), None, None).await, look(&all, Some("site"), None).await);
+    for (seen_by, pipeline) in [(grants(&["site"]), Some("other")), (grants(&["nowhere"]), None), (grants(&[]), None)] {
+        assert_eq!(look(&seen_by, pipeline, None).await, (Vec::new(), None, false), "{seen_by:?}");
+    }
+}
+
 /// Lines of two builds, with colours, paths, names in camel case, letters of other scripts, and very long ones.
 pub async fn search_finds_lines_by_words_phrases_and_prefixes(fixture: &dyn Fixture) {
     let store = fixture.open().await;

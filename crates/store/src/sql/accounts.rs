@@ -2,12 +2,7 @@
 
 use wire::Timestamp;
 
-use super::{
-    Details, SqlStore,
-    connection::{Connection, query},
-    now, rows, tokens,
-    writer::Rank,
-};
+use super::{Details, SqlStore, connection::query, now, rows, tokens, writer::Rank};
 use crate::{Accounts, Answer, StoreError, model::TokenRow};
 
 impl<D: Details> Accounts for SqlStore<D> {
@@ -75,33 +70,6 @@ impl<D: Details> Accounts for SqlStore<D> {
         }))
     }
 
-    fn use_sign_in_link<'a>(&'a self, sha256: &'a str) -> Answer<'a, bool> {
-        let sha256 = sha256.to_owned();
-        Box::pin(self.writer.run(Rank::Command, move |connection| {
-            Box::pin(async move {
-                let now = now(&mut *connection).await?;
-                let used = query("DELETE FROM sign_in_links WHERE sha256 = ? RETURNING expires_at")
-                    .bind(&sha256)
-                    .fetch_optional(&mut *connection)
-                    .await?;
-                let Some(row) = used else { return Ok(false) };
-                if rows::time(&row, 0)? <= now {
-                    return Ok(false);
-                }
-                note_owner(connection).await?;
-                Ok(true)
-            })
-        }))
-    }
-
-    fn has_owner(&self) -> Answer<'_, bool> {
-        Box::pin(async move {
-            let mut reader = self.reader().await?;
-            let found = query("SELECT at FROM facts WHERE name = 'owner'").fetch_optional(&mut reader).await?;
-            Ok(found.is_some())
-        })
-    }
-
     fn installation_key<'a>(&'a self, offered: &'a [u8; 32]) -> Answer<'a, [u8; 32]> {
         let offered = *offered;
         Box::pin(self.writer.run(Rank::Command, move |connection| {
@@ -138,14 +106,4 @@ impl<D: Details> SqlStore<D> {
             })
         }))
     }
-}
-
-/// Someone can sign in from now on. Kept apart from links, sessions and tokens, because those go.
-pub(super) async fn note_owner(connection: &mut Connection) -> Result<(), StoreError> {
-    let now = now(&mut *connection).await?;
-    query("INSERT INTO facts (name, at) VALUES ('owner', ?) ON CONFLICT (name) DO NOTHING")
-        .bind(now.0)
-        .execute(connection)
-        .await?;
-    Ok(())
 }

@@ -19,6 +19,7 @@ mod groups;
 mod hooks;
 mod identities;
 mod insert;
+mod invitations;
 mod journal;
 mod kept;
 mod labels;

@@ -1,15 +1,15 @@
-//! Accounts and invitations in SQL. Tokens stand in [`super::tokens`].
+//! Accounts in SQL, and what is written with them. Tokens stand in [`super::tokens`], invitations in [`super::invitations`].
 
 use wire::{
     AccountId, Timestamp,
-    account::{AccountView, InvitationView, SECRET_ID_DIGITS, SignsIn, TokenView},
+    account::{AccountView, InvitationView, SignsIn, TokenView},
     authority::{Grants, Role},
 };
 
 use super::{
     Details, SqlStore, audit,
     connection::{Connection, Row, query},
-    identities, now,
+    identities, invitations, now,
     rows::{self, bytes},
     tokens,
     writer::Rank,
@@ -31,8 +31,6 @@ const ACCOUNT: &str = "SELECT id, name, password, grants, disabled, generation F
 const VIEW: &str = "SELECT id, name, grants, disabled, created_at, signed_in_at, \
     CAST(CASE WHEN password = '' THEN 0 ELSE 1 END AS BIGINT), \
     (SELECT COUNT(*) FROM identities WHERE account = accounts.id) FROM accounts";
-/// Columns of [`invitation`].
-const INVITATION: &str = "SELECT sha256, note, grants, invited_by, created_at, expires_at FROM invitations";
 
 impl<D: Details> People for SqlStore<D> {
     fn create_account(&self, new: NewAccount, way: Way, entry: NewEntry) -> Answer<'_, Made> {
@@ -52,10 +50,7 @@ impl<D: Details> People for SqlStore<D> {
     }
 
     fn has_account(&self) -> Answer<'_, bool> {
-        Box::pin(async move {
-            let asked = "SELECT 1 FROM accounts LIMIT 1";
-            Ok(query(asked).fetch_optional(&mut self.reader().await?).await?.is_some())
-        })
+        Box::pin(async move { anybody(&mut self.reader().await?).await })
     }
 
     fn account(&self, id: AccountId) -> Answer<'_, Option<Account>> {
@@ -96,6 +91,9 @@ impl<D: Details> People for SqlStore<D> {
         Box::pin(self.writer.run(Rank::Command, move |connection| {
             Box::pin(async move {
                 let Some(found) = find(connection, id).await? else { return Ok(Changed::Nobody) };
+                if change.was.is_some_and(|was| was != found.grants) {
+                    return Ok(Changed::Otherwise(found.grants));
+                }
                 let grants = change.grants.as_ref().unwrap_or(&found.grants);
                 let disabled = change.disabled.unwrap_or(found.disabled);
                 let runs = runs(grants) && !disabled;
@@ -217,18 +215,11 @@ impl<D: Details> People for SqlStore<D> {
     }
 
     fn invitations(&self) -> Answer<'_, Vec<InvitationView>> {
-        Box::pin(async move {
-            let sql = format!("{INVITATION} WHERE expires_at > {{now}} ORDER BY created_at DESC, sha256");
-            query(&sql).fetch_all(&mut self.reader().await?).await?.iter().map(invitation).collect()
-        })
+        Box::pin(async move { invitations::all(&mut self.reader().await?).await })
     }
 
     fn invitation<'a>(&'a self, sha256: &'a str) -> Answer<'a, Option<InvitationView>> {
-        Box::pin(async move {
-            let sql = format!("{INVITATION} WHERE sha256 = ? AND expires_at > {{now}}");
-            let found = query(&sql).bind(sha256).fetch_optional(&mut self.reader().await?).await?;
-            found.as_ref().map(invitation).transpose()
-        })
+        Box::pin(async move { invitations::find(&mut self.reader().await?, sha256).await })
     }
 
     fn revoke_invitation<'a>(&'a self, id: &'a str, entry: NewEntry) -> Answer<'a, bool> {
@@ -247,7 +238,9 @@ impl<D: Details> People for SqlStore<D> {
 
     fn sign_in_link<'a>(&'a self, sha256: &'a str) -> Answer<'a, bool> {
         Box::pin(async move {
-            let asked = query("SELECT 1 FROM sign_in_links WHERE sha256 = ? AND expires_at > {now}").bind(sha256);
+            let asked = "SELECT 1 FROM sign_in_links WHERE sha256 = ? AND expires_at > {now} \
+                         AND NOT EXISTS (SELECT 1 FROM accounts)";
+            let asked = query(asked).bind(sha256);
             Ok(asked.fetch_optional(&mut self.reader().await?).await?.is_some())
         })
     }
@@ -309,6 +302,8 @@ async fn create(connection: &mut Connection, new: &NewAccount, way: &Way, entry:
     let now = now(&mut *connection).await?;
     let grants = match way {
         Way::Machine(grants) | Way::Provider(grants) => grants.clone(),
+        // It is for the first one: a start that saw nobody may write a link when there is somebody.
+        Way::Link(_) if anybody(&mut *connection).await? => return Ok(Made::NoLink),
         Way::Link(sha256) => {
             let used = query("DELETE FROM sign_in_links WHERE sha256 = ? RETURNING expires_at").bind(sha256);
             match used.fetch_optional(&mut *connection).await? {
@@ -316,13 +311,10 @@ async fn create(connection: &mut Connection, new: &NewAccount, way: &Way, entry:
                 _ => return Ok(Made::NoLink),
             }
         }
-        Way::Invitation(sha256) => {
-            let used = query("DELETE FROM invitations WHERE sha256 = ? RETURNING expires_at, grants").bind(sha256);
-            match used.fetch_optional(&mut *connection).await? {
-                Some(row) if rows::time(&row, 0)? > now => rows::json(&row, 1)?,
-                _ => return Ok(Made::NoLink),
-            }
-        }
+        Way::Invitation(sha256) => match invitations::take(&mut *connection, sha256).await? {
+            Some(grants) => grants,
+            None => return Ok(Made::NoLink),
+        },
     };
     let password = match &new.by {
         By::Password(hash) => Some(hash.clone()),
@@ -346,10 +338,14 @@ async fn create(connection: &mut Connection, new: &NewAccount, way: &Way, entry:
     }
     // There is somebody now: what was printed at starts without an account lets nobody in any more.
     query("DELETE FROM sign_in_links").execute(&mut *connection).await?;
-    super::accounts::note_owner(&mut *connection).await?;
     audit::insert(connection, &NewEntry { account: Some(new.id), name: new.name.clone(), ..entry }).await?;
     let (id, name) = (new.id, new.name.clone());
     Ok(Made::Done(Box::new(Account { id, name, password, grants, disabled: false, generation: 0 })))
+}
+
+/// Whether there is any account.
+async fn anybody(connection: &mut Connection) -> Result<bool, StoreError> {
+    Ok(query("SELECT 1 FROM accounts LIMIT 1").fetch_optional(connection).await?.is_some())
 }
 
 /// One, by its id.
@@ -409,18 +405,5 @@ fn account_view(row: &Row) -> Result<AccountView, StoreError> {
         created_at: rows::time(row, 4)?,
         signed_in_at: rows::time_if(row, 5)?,
         signs_in: SignsIn { password: rows::flag(row, 6)?, provider: rows::flag(row, 7)? },
-    })
-}
-
-fn invitation(row: &Row) -> Result<InvitationView, StoreError> {
-    let sha256: &str = row.try_get(0)?;
-    let expires_at: Timestamp = rows::time(row, 5)?;
-    Ok(InvitationView {
-        id: sha256.chars().take(SECRET_ID_DIGITS).collect(),
-        note: row.try_get(1)?,
-        grants: rows::json(row, 2)?,
-        invited_by: row.try_get(3)?,
-        created_at: rows::time(row, 4)?,
-        expires_at,
     })
 }

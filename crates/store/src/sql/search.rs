@@ -88,18 +88,23 @@ async fn find<D: Details>(
     let began = Instant::now();
     let limit = asked.limit.unwrap_or(SEARCH_LIMIT).clamp(1, SEARCH_LIMIT_MAX) as usize;
     let mut page = SearchPage::default();
+    // As a pipeline that is not there.
+    let sees = |pipeline: &PipelineName| seen_by.role_in(pipeline).is_some();
+    if seen_by.is_empty() || !asked.pipeline.as_ref().is_none_or(sees) {
+        return Ok(page);
+    }
     // Within the block of the cursor, lines before its own are still to be told.
     let mut before = asked.before;
     let mut looked = 0;
     loop {
         let mut snapshot = store.snapshot().await?;
-        let candidates = candidates(&mut snapshot, wanted, asked, before).await?;
+        let candidates = candidates(&mut snapshot, wanted, asked, seen_by, before).await?;
         for candidate in &candidates {
             let end = before.filter(|before| before.block == candidate.id).map_or(u64::MAX, |before| before.line);
-            let hits = match seen_by.role_in(&candidate.pipeline) {
-                Some(_) => candidate.hits(&mut snapshot, wanted, end).await?,
-                None => Vec::new(),
-            };
+            if !sees(&candidate.pipeline) {
+                continue;
+            }
+            let hits = candidate.hits(&mut snapshot, wanted, end).await?;
             for (n, hit) in hits {
                 if page.hits.len() == limit {
                     page.next = before.map(|before| before.to_string());
@@ -121,11 +126,13 @@ async fn find<D: Details>(
     }
 }
 
-/// The next blocks that have all words.
+/// The next blocks that have all words, of pipelines that may be seen: what is looked at beside them would tell by where it
+/// ends, and how soon, that there is more.
 async fn candidates(
     connection: &mut Connection,
     wanted: &Wanted,
     asked: &SearchQuery,
+    seen_by: &Grants,
     before: Option<SearchCursor>,
 ) -> Result<Vec<Candidate>, StoreError> {
     let sql = text::pick(
@@ -142,7 +149,7 @@ async fn candidates(
     // A block of which everything was told is behind the cursor.
     let last = before.map_or(i64::MAX, |before| signed(before.block) - i64::from(before.line == 0));
     let found = query(sql)
-        .bind(terms(connection.dialect(), wanted, asked))
+        .bind(terms(connection.dialect(), wanted, asked, seen_by))
         .bind(last)
         .bind(LOOK_BLOCKS)
         .fetch_all(connection)
@@ -165,7 +172,7 @@ async fn candidates(
 
 /// The words that a block must have, as each database is asked for them. They are letters and digits: nothing in them is
 /// a sign of its language.
-fn terms(dialect: Dialect, wanted: &Wanted, asked: &SearchQuery) -> String {
+fn terms(dialect: Dialect, wanted: &Wanted, asked: &SearchQuery, seen_by: &Grants) -> String {
     let kind = asked.kind.map(|kind| match kind {
         SearchKind::Build => KIND_BUILD.to_owned(),
         SearchKind::Log => KIND_LOG.to_owned(),
@@ -176,7 +183,14 @@ fn terms(dialect: Dialect, wanted: &Wanted, asked: &SearchQuery) -> String {
         let (quoted, starred) = text_of(dialect, &word);
         if prefix { starred } else { quoted }
     });
-    terms.collect::<Vec<_>>().join(text::pick(dialect, " AND ", " & "))
+    let any = match seen_by.everywhere {
+        Some(_) => None,
+        None => {
+            let of = seen_by.pipelines.keys().map(|pipeline| text_of(dialect, &filter_of(pipeline)).0);
+            Some(format!("({})", of.collect::<Vec<_>>().join(text::pick(dialect, " OR ", " | "))))
+        }
+    };
+    terms.chain(any).collect::<Vec<_>>().join(text::pick(dialect, " AND ", " & "))
 }
 
 /// A word, and a word that only begins so.

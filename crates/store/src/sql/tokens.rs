@@ -26,9 +26,9 @@ pub(super) async fn put(connection: &mut Connection, token: &TokenRow) -> Result
     .bind(rows::to_json(&token.grants)?)
     .bind(token.account.as_ref().map(|account| bytes(&account.0)))
     .bind(token.expires_at.map(|at| at.0))
-    .execute(&mut *connection)
+    .execute(connection)
     .await?;
-    super::accounts::note_owner(connection).await
+    Ok(())
 }
 
 /// The one with this hash, unless it has expired.

@@ -132,7 +132,7 @@ async fn full_disk_fails_all_of_its_transaction_and_nothing_after_it() {
     let_go.send(()).unwrap();
     assert!(all.await.iter().all(|done| *done == Err(StoreError::Full)));
     assert_eq!(holding.await.unwrap(), Err(StoreError::Full), "it shared the transaction that was lost");
-    assert!(!store.has_owner().await.unwrap());
+    assert!(!crate::people::People::has_anybody(&*store).await.unwrap());
     pages("PRAGMA max_page_count = 1000000").await.unwrap();
     store.put_token(&tokens[0]).await.unwrap();
     assert_eq!(store.token(&tokens[0].sha256).await.unwrap().as_ref(), Some(&tokens[0]));
