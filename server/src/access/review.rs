@@ -326,12 +326,14 @@ mod tests {
         closed
     }
 
+    type Worth = fn() -> Now;
+
     #[tokio::test]
     async fn a_session_that_goes_on_under_another_row_is_never_closed_for_good() {
         let account = AccountId(Uuid::from_u128(1));
         let password = |session| Some(AccessChanged::Password { account, session: Uuid::from_u128(session) });
         let session = |id| Some(AccessChanged::Session(Uuid::from_u128(id)));
-        let (ended, replaced): (fn() -> Now, fn() -> Now) = (|| Now::Ended, || Now::Replaced);
+        let (ended, replaced): (Worth, Worth) = (|| Now::Ended, || Now::Replaced);
         let nothing = |_: &Arc<Access>| {};
         // It was signed in again elsewhere, and what said so is lost or still on its way.
         assert_eq!(closed(replaced, nothing, None).await, [false]);
@@ -347,7 +349,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_session_that_moves_while_it_is_looked_at_stays_open() {
-        let (ended, replaced): (fn() -> Now, fn() -> Now) = (|| Now::Ended, || Now::Replaced);
+        let (ended, replaced): (Worth, Worth) = (|| Now::Ended, || Now::Replaced);
         let subject = session("former", 0).subject();
         // Its new row is known by the time that the store has said that the former one is gone.
         let moved = |access: &Arc<Access>| access.replace(&session("", 0).subject(), session("later", 1));
