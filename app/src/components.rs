@@ -51,6 +51,7 @@ pub mod person_row;
 pub mod pipeline_admin;
 pub mod pipeline_list;
 pub mod problem_note;
+pub mod provider;
 pub mod reply_line;
 pub mod result_strip;
 pub mod rows;

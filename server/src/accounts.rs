@@ -12,7 +12,7 @@ use wire::{
     AccountId, Authority, Problem,
     account::{
         self, AccountView, ChangeAccount, ChangePassword, InvitationView, MadeInvitation, NewInvitation, OwnView,
-        SECRET_ID_DIGITS,
+        SECRET_ID_DIGITS, SignsIn,
     },
     audit::{Action, AuditEntry, AuditQuery},
     authority::{Grants, Need},
@@ -34,13 +34,32 @@ const INVITATION_MICROS: i64 = 7 * 24 * 3600 * 1_000_000;
 const NOTE_CHARS_MAX: usize = 100;
 
 /// As who asks sees themselves.
-pub(crate) fn own(who: &Authority, credential: &Credential) -> OwnView {
-    OwnView {
+pub(crate) async fn own(core: &Core, who: &Authority, credential: &Credential) -> Result<OwnView, Problem> {
+    let person = person(credential).ok();
+    let signs_in = match person {
+        Some(id) => core
+            .store
+            .account(id)
+            .await
+            .map_err(store_problem)?
+            .map(|account| SignsIn { password: account.password.is_some(), provider: false }),
+        None => None,
+    };
+    let (provider, signs_in) = match (&core.openid, person, signs_in) {
+        (Some(openid), Some(id), Some(signs_in)) => {
+            let provider = core.store.is_linked(id, openid.issuer()).await.map_err(store_problem)?;
+            (Some(openid.name().to_owned()), Some(SignsIn { provider, ..signs_in }))
+        }
+        (_, _, signs_in) => (None, signs_in),
+    };
+    Ok(OwnView {
         account: who.account,
         name: who.name.clone(),
         grants: who.grants().clone(),
-        is_person: person(credential).is_ok(),
-    }
+        is_person: person.is_some(),
+        signs_in,
+        provider,
+    })
 }
 
 /// The account of a person's session; a program has none to change.
@@ -83,10 +102,14 @@ pub(crate) async fn change_password(
     core.backoff.begin(Some(&who.name), from, Instant::now()).map_err(crate::entry::wait_problem)?;
     let judged = async {
         let found = core.store.account(id).await.map_err(store_problem)?.ok_or_else(|| not_found("account", id))?;
-        let right = password::verify(change.old, Some(found.password.clone())).await?;
-        Ok::<_, Problem>((found, right))
+        let Some(former) = found.password.clone() else {
+            let sentence = "The account has no password: its person signs in by the provider.";
+            return Err(Problem::new(409, "No password", sentence));
+        };
+        let right = password::verify(change.old, Some(former.clone())).await?;
+        Ok((found, former, right))
     };
-    let (found, right) = match judged.await {
+    let (found, former, right) = match judged.await {
         Ok(judged) => judged,
         Err(problem) => {
             core.backoff.not_judged(Some(&who.name), from);
@@ -102,7 +125,7 @@ pub(crate) async fn change_password(
         .map_err(|sentence| Problem::new(422, "Invalid password", sentence))?;
     let hash = password::hash(change.new).await?;
     let entry = NewEntry::by(who, Action::PasswordChanged);
-    let changed = core.store.set_password(id, Some(&found.password), &hash, entry).await.map_err(store_problem)?;
+    let changed = core.store.set_password(id, Some(&former), &hash, entry).await.map_err(store_problem)?;
     let Some(generation) = changed else {
         return Err(Problem::new(409, "Not possible now", "The password was changed meanwhile: sign in again."));
     };

@@ -81,6 +81,7 @@ pub(crate) async fn doctor(options: DoctorOptions) -> Result<(), String> {
         tell(program, which(program).ok_or_else(|| format!("not found in PATH, and {need}: install it")));
     }
     tell("sandbox", sandbox().await);
+    tell("containers", containers().await);
     if ill == 0 { Ok(()) } else { Err(format!("{ill} of the checks found a problem")) }
 }
 
@@ -90,6 +91,17 @@ async fn sandbox() -> Result<String, String> {
     Ok(match executor::sandbox_works(executor::SandboxOptions::default(), &program).await {
         Ok(()) => "works: each job runs in one of its own (bubblewrap)".to_owned(),
         Err(reason) => format!("none works here, so steps run plain and can read what this user can read: {reason}"),
+    })
+}
+
+/// Asks the engine that `serve` would take. Jobs that name no image need none.
+async fn containers() -> Result<String, String> {
+    Ok(match executor::containers_work(&executor::ContainersChoice::Auto).await {
+        Ok(Some(socket)) => format!("work: jobs that name an image run in those of {}", socket.display()),
+        Ok(None) => {
+            "no engine is here, so no jobs run that name an image: install Podman or Docker for those".to_owned()
+        }
+        Err(reason) => format!("none, so no jobs run here that name an image: {reason}"),
     })
 }
 

@@ -14,7 +14,7 @@ use wire::mac::InstallationKey;
 
 use crate::{
     access::Access, allowance::Allowance, backoff::Backoff, config::secrets_key::SecretsKey, hooks::Refusals, hub::Hub,
-    live::LiveQueries, memory::Bound, places::Places, replies::destination::Destinations, room::Room,
+    live::LiveQueries, memory::Bound, openid::Openid, places::Places, replies::destination::Destinations, room::Room,
 };
 
 /// Shared by handlers, the desk and the pages.
@@ -55,6 +55,8 @@ pub(crate) struct Core {
     pub(crate) access: Arc<Access>,
     /// Sign-ins that fail.
     pub(crate) backoff: Backoff,
+    /// The provider of OpenID Connect that people may sign in by.
+    pub(crate) openid: Option<Openid>,
     /// Which pipelines builds and jobs are of.
     pub(crate) places: Places,
     /// Told whenever a person has deleted a build: what it has left is to be swept.

@@ -8,7 +8,7 @@ use std::{
 
 use store::{
     audit::NewEntry,
-    people::{Account, Made, NewAccount, Way},
+    people::{Account, By, Made, NewAccount, Way},
 };
 use uuid::Uuid;
 use wire::{AccountId, Problem, account, audit::Action, task::AccessChanged};
@@ -51,7 +51,7 @@ pub(crate) async fn by_password(
     core.backoff.begin(Some(&shown), from, Instant::now()).map_err(NotIn::Wait)?;
     let judged = async {
         let found = core.store.account_named(&shown).await.map_err(store_problem)?;
-        let hash = found.as_ref().map(|account| account.password.clone());
+        let hash = found.as_ref().and_then(|account| account.password.clone());
         let password: String = password.chars().take(account::PASSWORD_BYTES_MAX + 1).collect();
         let right = password::verify(password, hash).await?;
         Ok::<_, Problem>(found.filter(|account| right && !account.disabled))
@@ -63,7 +63,7 @@ pub(crate) async fn by_password(
         }
         Ok(Some(account)) => {
             core.backoff.succeeded(Some(&shown), from);
-            Ok(begin(core, &account, from, former).await?)
+            Ok(begin(core, &account, from, former, None).await?)
         }
         Ok(None) => {
             // The name may be a password that was typed into the wrong field: it is not written down.
@@ -74,11 +74,18 @@ pub(crate) async fn by_password(
     }
 }
 
-/// A session of an account begins.
-async fn begin(core: &Core, account: &Account, from: IpAddr, former: Option<&SignedIn>) -> Result<SignedIn, Problem> {
+/// A session of an account begins; `detail` says how, if not by the password.
+pub(crate) async fn begin(
+    core: &Core,
+    account: &Account,
+    from: IpAddr,
+    former: Option<&SignedIn>,
+    detail: Option<String>,
+) -> Result<SignedIn, Problem> {
     let signed_in = session(Holder::Account { id: account.id, generation: account.generation }, former);
     let entry = NewEntry {
         account: Some(account.id),
+        detail,
         ..NewEntry::new(Action::SignedIn, format!("session:{}", signed_in.id), account.name.as_str()).from(Some(from))
     };
     core.store.account_signed_in(account.id, entry).await.map_err(store_problem)?;
@@ -186,15 +193,15 @@ pub(crate) async fn welcome(
         note(core, entry.detail("An unknown link.")).await?;
         return Err(NotMade::NoLink);
     };
-    let password = password::hash(password).await.map_err(not_judged)?;
-    let new = NewAccount { id: AccountId(Uuid::new_v4()), name, password };
+    let by = By::Password(password::hash(password).await.map_err(not_judged)?);
+    let new = NewAccount { id: AccountId(Uuid::new_v4()), name, by };
     let entry = NewEntry::new(Action::AccountCreated, "welcome", "").from(Some(from));
     match core.store.create_account(new, way, entry).await.map_err(store_problem).map_err(not_judged)? {
         Made::NameTaken => Err(NotMade::Taken),
-        Made::NoLink => Err(NotMade::NoLink),
+        Made::NoLink | Made::IdentityTaken => Err(NotMade::NoLink),
         Made::Done(account) => {
             core.backoff.succeeded(None, from);
-            Ok(begin(core, &account, from, None).await?)
+            Ok(begin(core, &account, from, None, None).await?)
         }
     }
 }

@@ -15,6 +15,7 @@ mod jobs;
 mod log_group;
 mod log_search;
 pub(crate) mod objects;
+mod openid;
 mod pages;
 mod parameters;
 mod payloads;
@@ -149,6 +150,10 @@ pub(crate) fn router(site: Site) -> Router {
         .route("/metrics", get(status::metrics))
         .route("/sign-in", get(pages::render).post(sign_in::sign_in))
         .route("/welcome", get(pages::render).post(welcome::welcome))
+        .route("/sign-in/openid", get(openid::begin))
+        .route("/sign-in/openid/answer", get(openid::answer))
+        .route("/account/openid", post(openid::link))
+        .route("/account/openid/unlink", post(openid::unlink))
         .route("/sign-out", post(sign_in::sign_out))
         .route("/sign-out-everywhere", post(sign_in::sign_out_everywhere))
         .fallback(get(pages::render))

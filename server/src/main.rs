@@ -27,6 +27,7 @@ mod live;
 mod memory;
 mod objects;
 mod open_files;
+mod openid;
 mod outbox;
 mod password;
 mod payloads;

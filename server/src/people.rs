@@ -12,7 +12,7 @@ use store::{
     Store,
     audit::NewEntry,
     model::TokenRow,
-    people::{Made, NewAccount, Way},
+    people::{By, Made, NewAccount, Way},
     sqlite::SqliteStore,
 };
 use uuid::Uuid;
@@ -134,8 +134,10 @@ pub(crate) async fn account(command: AccountCommand) -> Result<(), String> {
     // Before the first start, too: a server that others can reach starts only when there is somebody.
     let store = place.open(true).await?;
     let hash = password::hash(password).await.map_err(sentence)?;
-    let (grants, new) =
-        (grants(role, pipelines), NewAccount { id: AccountId(Uuid::new_v4()), name: name.clone(), password: hash });
+    let (grants, new) = (
+        grants(role, pipelines),
+        NewAccount { id: AccountId(Uuid::new_v4()), name: name.clone(), by: By::Password(hash) },
+    );
     let entry = NewEntry::by_machine(Action::AccountCreated).detail(format!("{}.", told(&grants)));
     match store.create_account(new, Way::Machine(grants), entry).await.map_err(|failure| failure.to_string())? {
         Made::Done(_) => {
@@ -143,7 +145,7 @@ pub(crate) async fn account(command: AccountCommand) -> Result<(), String> {
             Ok(())
         }
         Made::NameTaken => Err(format!("there is an account {name:?} already: choose another name")),
-        Made::NoLink => Err("the account was not made".to_owned()),
+        Made::NoLink | Made::IdentityTaken => Err("the account was not made".to_owned()),
     }
 }
 

@@ -41,7 +41,9 @@ use crate::{
     live::LiveQueries,
     memory,
     objects::{self, ObjectsChoice},
-    open_files, outbox,
+    open_files,
+    openid::Openid,
+    outbox,
     places::Places,
     replies,
     retention::Keeper,
@@ -330,6 +332,8 @@ async fn start_gateway(
             Ok(())
         }
     }));
+    let settings = options.openid.settings()?;
+    let openid = settings.map(|settings| Openid::new(settings, &shared.public_url, &shared.key)).transpose()?;
     let core = Arc::new(Core {
         hub,
         requester: Requester::start(broker.clone()).await.map_err(|failure| text(&failure))?,
@@ -350,6 +354,7 @@ async fn start_gateway(
         attachments: Attachments::new(broker.clone()),
         access: Arc::default(),
         backoff: Backoff::default(),
+        openid,
         places: Places::default(),
         stream_end: shared.stream_end.clone(),
         recorder_lag: shared.recorder_lag.clone(),

@@ -6,6 +6,8 @@
 mod client;
 #[path = "support/cluster.rs"]
 mod cluster;
+#[path = "secrets/rotation.rs"]
+mod rotation;
 mod support;
 
 use std::{
@@ -23,8 +25,8 @@ use support::{STEPCAST, Server};
 
 /// What a job must be able to use and nobody may find: with all that needs escaping.
 const PASSWORD: &str = "Tr0ub4dor&3/\"plus+\\Σ";
-/// Of several lines.
-const KEY: &str = "-----BEGIN KEY-----\nMIIEpAIBAAKCAQEA7bq0\nq8RZ2yWcLwTTq8RZ2yWc\n-----END KEY-----\n";
+/// Of several lines that end as Windows ends them.
+const KEY: &str = "-----BEGIN KEY-----\r\nMIIEpAIBAAKCAQEA7bq0\r\nq8RZ2yWcLwTTq8RZ2yWc\r\n-----END KEY-----\r\n";
 
 /// What would tell them: as they are, line by line, and as programs write them.
 fn telltales() -> Vec<String> {
@@ -89,6 +91,8 @@ echo "twice $PASSWORD$PASSWORD" >&2
 printf '%s' "$PASSWORD" | base64
 printf 'user:%s@host' "$PASSWORD" | base64
 printf '%s' "$DEPLOY_KEY" | base64 -w 64
+printf '%s' "$DEPLOY_KEY" | base64 -w 0; echo
+printf '%s' "$DEPLOY_KEY" | od -An -v -tx1 | tr -d ' \n'; echo
 echo "$DEPLOY_KEY"
 printf '%s' "$PASSWORD" | od -An -tx1
 printf '%q\n' "$PASSWORD"
@@ -403,41 +407,6 @@ fn what_cannot_be_a_secret_is_refused_with_a_sentence_that_does_not_tell_it() {
     assert!(!listed.text.contains("s3cret"));
     let wanted = &listed.json()["wanted"][0];
     assert_eq!((&wanted["name"], &wanted["from"]), (&json!("TOKEN"), &json!("pipeline")));
-}
-
-fn rotate(data_dir: &Path, more: &[&str]) -> Output {
-    Command::new(STEPCAST).args(["secret", "rotate", "--data-dir"]).arg(data_dir).args(more).output().unwrap()
-}
-
-#[test]
-fn secrets_are_encrypted_anew_while_the_server_runs() {
-    let field = Field::alone();
-    let data_dir = field.server.data_dir().to_owned();
-    field.server.apply("site", NAMES_IT);
-    field.set(&["TOKEN", "--pipeline", "site"], b"s3cret");
-    let key = data_dir.join("secrets.key");
-    let former = fs::read_to_string(&key).unwrap();
-    let rotated = rotate(&data_dir, &[]);
-    let told = String::from_utf8(rotated.stdout).unwrap();
-    assert!(rotated.status.success() && told.contains("1 of 1 secrets were put under key"), "{told}");
-    assert!(told.contains("no secret needs the former keys any more"), "{told}");
-    assert_eq!(ended(&field.server).0, "succeeded");
-    // Without the former key, too.
-    let keys = fs::read_to_string(&key).unwrap();
-    let lines: Vec<&str> = keys.lines().filter(|line| !line.starts_with('#')).collect();
-    assert_eq!((lines.len(), lines[1]), (2, former.lines().last().unwrap()));
-    fs::write(&key, format!("{}\n", lines[0])).unwrap();
-    assert_eq!(ended(&field.server).0, "succeeded");
-    // And with the former one alone no more.
-    fs::write(&key, &former).unwrap();
-    let (outcome, reason) = ended(&field.server);
-    assert!(outcome == "failed" && reason.contains("secret TOKEN of pipeline site cannot be decrypted"), "{reason}");
-    fs::remove_file(&key).unwrap();
-    let (outcome, reason) = ended(&field.server);
-    assert!(outcome == "failed" && reason.contains("secrets.key is not there"), "{reason}");
-    assert_eq!(field.server.get("/healthz").status, 200);
-    let refused = rotate(&data_dir, &[]);
-    assert!(!refused.status.success() && String::from_utf8(refused.stderr).unwrap().contains("is not there"));
 }
 
 #[test]

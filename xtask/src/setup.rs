@@ -66,6 +66,22 @@ const BUBBLEWRAP: Need = Need {
     present: || answers("bwrap", "--version"),
     provide: || install("bubblewrap", "jobs run in sandboxes of it"),
 };
+const PODMAN: Need = Need {
+    name: "Podman",
+    present: || answers("podman", "--version"),
+    provide: || install("podman", "the tests of containers start one"),
+};
+const RUNC: Need = Need {
+    name: "runc",
+    // Of the programs that Podman starts containers by, the one that takes every arrangement of control groups.
+    present: || answers("runc", "--version"),
+    provide: || install("runc", "the tests of containers start theirs by it"),
+};
+const BUSYBOX: Need = Need {
+    name: "a static busybox",
+    present: || answers("/bin/busybox", "true"),
+    provide: || install("busybox-static", "the tests of containers make their image of it"),
+};
 const POSTGRES: Need = Need { name: "PostgreSQL", present: has_postgres, provide: install_postgres };
 const RABBITMQ: Need = Need {
     name: "RabbitMQ",
@@ -121,7 +137,7 @@ pub(crate) fn for_cluster_bench() -> Result<()> {
 
 /// What the Rust tests need: they run real steps and real clones, a real database, a real broker and the examples.
 pub(crate) fn for_rust_tests() -> Result<()> {
-    provide(&[BASH, GIT, BUBBLEWRAP, POSTGRES, RABBITMQ, PIKA, HAPROXY, OPENSSL])
+    provide(&[BASH, GIT, BUBBLEWRAP, PODMAN, RUNC, BUSYBOX, POSTGRES, RABBITMQ, PIKA, HAPROXY, OPENSSL])
 }
 
 /// What the browser tests need beside a server that runs builds.
@@ -257,10 +273,14 @@ fn install_chromium() -> Result<()> {
     Err(Failure(format!("the package chromium was installed, but it does not start; install another one, {advice}")))
 }
 
+/// Whether this process is root's.
+pub(crate) fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
+}
+
 /// Installs a package of Debian or Ubuntu when we may, else says what to install.
 fn install(package: &str, why: &str) -> Result<()> {
-    let root_user = fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
-    if !root_user || !answers("apt-get", "--version") {
+    if !is_root() || !answers("apt-get", "--version") {
         return Err(Failure(format!("{package} is missing, and {why}; run `sudo apt-get install {package}`")));
     }
     run(command("apt-get").args(["update", "-q"]))?;

@@ -21,6 +21,8 @@ const ON_RABBITMQ: [&str; 8] =
     ["conformance", "failures", "tls", "cluster", "affinity", "broker_trouble", "nodes", "three_nodes"];
 /// Set to 1 for the tests of Rust and Playwright under `--all`: those that take long look at it.
 const ALL: &str = "STEPCAST_TEST_ALL";
+/// Set to 1 where the tests of containers may not be skipped: Podman was provided, and this is root, as whom they start it.
+const PODMAN: &str = "STEPCAST_TEST_PODMAN";
 /// `sandbox` for the suite of the executor, where its steps are to run in sandboxes.
 const ISOLATION: &str = "STEPCAST_TEST_ISOLATION";
 /// Set to 1 where no test of sandboxes may be skipped because none works.
@@ -202,6 +204,7 @@ fn rust_tests(options: &Options, tally: &mut Tally) -> Result<()> {
     for selection in selections {
         let mut tests = cargo();
         tests.args(["test", "--no-fail-fast"]).args(selection).env(ALL, if options.all { "1" } else { "0" });
+        tests.env(PODMAN, if setup::is_root() { "1" } else { "0" });
         tests.env(SANDBOX_REQUIRED, "1");
         watch(&mut tests, |line| count_cargo(line, tally))?;
     }

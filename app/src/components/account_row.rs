@@ -10,6 +10,7 @@ use super::{
     at_once::AtOnce,
     deed::Deed,
     grants_field::{GrantsField, in_words},
+    own::Own,
     person_row::{Asks, PersonRow},
 };
 use crate::rest::people;
@@ -26,7 +27,13 @@ pub fn AccountRow(
     /// Told when something was done.
     on_done: Callback<()>,
 ) -> impl IntoView {
-    let AccountView { id, name, grants, disabled, signed_in_at, .. } = account;
+    let AccountView { id, name, grants, disabled, signed_in_at, signs_in, .. } = account;
+    let provider = Own::get().provider().unwrap_or_else(|| "a provider".to_owned());
+    let by = match (signs_in.provider, signs_in.password) {
+        (true, true) => format!(", by password or {provider}"),
+        (true, false) => format!(", by {provider}"),
+        (false, _) => String::new(),
+    };
     let deed = Deed::new();
     let changing = RwSignal::new(false);
     let wanted = RwSignal::new(grants.clone());
@@ -81,6 +88,6 @@ pub fn AccountRow(
     let (more, below) = (more.into_any(), AtOnce(form).into_any());
     let when = vec![(seen.to_owned(), signed_in_at)];
     let ends = Asks { label: "Remove", question: "Remove the account and its tokens?", yes: "Remove it" };
-    let (about, spoken) = (in_words(&grants), format!("Remove {name}"));
+    let (about, spoken) = (in_words(&grants) + &by, format!("Remove {name}"));
     view! { <PersonRow name about when ends spoken deed run=remove mark faded=disabled more below/> }
 }

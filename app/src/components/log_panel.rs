@@ -18,9 +18,15 @@ use crate::live::follow::Followed;
 /// Links to logs of earlier attempts, at most.
 const EARLIER_MAX: usize = 20;
 
+/// What a container is to a job's steps, in one sentence.
+const IN_A_CONTAINER: &str = "The job has a container of its own, which sees of that machine its workspace alone.";
+
 /// Who runs or ran a job, for its line, and what stands between its steps and that machine.
 fn on_executor(job: &JobView) -> Option<(String, Option<&'static str>)> {
     let executor = job.executor.as_ref()?;
+    if let Some(image) = &job.image {
+        return Some((format!("on {executor}, in a container of {image}"), Some(IN_A_CONTAINER)));
+    }
     let without = if job.isolation == Some(Isolation::Plain) { ", without a sandbox" } else { "" };
     Some((format!("on {executor}{without}"), job.isolation.map(Isolation::sentence)))
 }
@@ -236,6 +242,10 @@ mod tests {
         let (line, sentence) = on_executor(&job).unwrap();
         assert_eq!(line, "on ex-1, without a sandbox");
         assert!(sentence.unwrap().contains("can read what the executor's user can read"));
+        job.image = Some("rust:1.95".parse().unwrap());
+        let (line, sentence) = on_executor(&job).unwrap();
+        assert_eq!(line, "on ex-1, in a container of rust:1.95");
+        assert!(sentence.unwrap().contains("a container of its own"));
     }
 
     #[test]

@@ -70,6 +70,13 @@ impl Own {
         self.0.with(|own| own["is_person"] == true)
     }
 
+    /// What people call the provider of OpenID Connect that they can sign in by: as it is when the server starts, so it is not
+    /// tracked.
+    #[must_use]
+    pub fn provider(self) -> Option<String> {
+        self.0.with_untracked(|own| own["provider"].as_str().map(str::to_owned))
+    }
+
     /// All of it, for the pages that show it; none where nobody is signed in.
     #[must_use]
     #[inline(never)]

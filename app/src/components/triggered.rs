@@ -12,7 +12,7 @@ const COMMIT_DIGITS: usize = 10;
 pub fn in_words(by: &TriggeredBy) -> String {
     match by {
         TriggeredBy::Person { name } => name.clone(),
-        TriggeredBy::Token { name } => format!("the token {name}"),
+        TriggeredBy::Token { name } => format!("the {name}"),
         TriggeredBy::Hook(pushed) => {
             let Pushed { provider, commit, repository, by, .. } = pushed;
             let by = by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
@@ -32,7 +32,8 @@ mod tests {
     fn a_build_says_who_or_what_has_triggered_it() {
         let name = || "Ada".to_owned();
         assert_eq!(in_words(&TriggeredBy::Person { name: name() }), "Ada");
-        assert_eq!(in_words(&TriggeredBy::Token { name: name() }), "the token Ada");
+        let name = || "token ci of Ada".to_owned();
+        assert_eq!(in_words(&TriggeredBy::Token { name: name() }), "the token ci of Ada");
         let mut pushed = Pushed {
             provider: Provider::Forgejo,
             event: HookEvent::Push,

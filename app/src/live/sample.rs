@@ -37,6 +37,7 @@ pub(crate) fn build(jobs: u32) -> BuildView {
         reason: None,
         executor: None,
         isolation: None,
+        image: None,
         queued_at: None,
         started_at: None,
         finished_at: None,

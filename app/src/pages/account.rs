@@ -5,7 +5,7 @@ use leptos_meta::Title;
 use wire::account::{ChangePassword, PASSWORD_CHARS_MIN};
 
 use crate::{
-    components::{deed::Deed, grants_field::in_words, own::Own, text_field::TextField},
+    components::{deed::Deed, grants_field::in_words, own::Own, provider::ProviderSection, text_field::TextField},
     live::Live,
     rest::people,
 };
@@ -16,10 +16,17 @@ pub fn AccountRoute() -> impl IntoView {
     let own = Own::get();
     let may = move || own.view().map(|own| in_words(&own.grants)).unwrap_or_default();
     let is_person = Memo::new(move |_| own.is_person());
+    let has_password =
+        Memo::new(move |_| own.view().and_then(|own| own.signs_in).is_some_and(|signs_in| signs_in.password));
+    let by_provider = move || {
+        let (name, signs_in) = own.view().and_then(|own| own.provider.zip(own.signs_in))?;
+        Some(view! { <ProviderSection name signs_in/> })
+    };
     let parts = move || {
         if is_person.get() {
             Either::Left(view! {
-                <PasswordForm/>
+                {move || has_password.get().then(|| view! { <PasswordForm/> })}
+                {by_provider}
                 <Sessions/>
             })
         } else {

@@ -4,6 +4,8 @@ use leptos::prelude::*;
 use leptos_meta::Title;
 use leptos_router::hooks::use_query_map;
 
+use crate::components::provider::{ProviderLink, ProviderNote, provider};
+
 /// How long one is to wait, in words.
 fn wait(seconds: u64) -> String {
     match seconds {
@@ -20,6 +22,13 @@ pub fn SignInRoute() -> impl IntoView {
     let of = |name: &str| query.with_untracked(|query| query.get(name)).filter(|value| !value.is_empty());
     // Where the person wanted to go; the server judges it.
     let next = of("next");
+    let provider = provider().map(|name| {
+        let words = format!("Sign in with {name}");
+        view! {
+            <ProviderNote name/>
+            <ProviderLink words with=next.clone().map(|next| ("next", next))/>
+        }
+    });
     let next = || next.clone().map(|next| view! { <input type="hidden" name="next" value=next/> });
     let wrong = if let Some(seconds) = of("wait").and_then(|seconds| seconds.parse().ok()) {
         Some(format!("Too many tries were wrong. What you entered was not looked at: try again in {}.", wait(seconds)))
@@ -36,6 +45,7 @@ pub fn SignInRoute() -> impl IntoView {
             <h1>"Sign in"</h1>
             {ended.map(|text| view! { <p class="about" role="status">{text}</p> })}
             {wrong.map(|text| view! { <p class="problem" role="alert">{text}</p> })}
+            {provider}
             <form class="sign-in" method="post" action="/sign-in">
                 <label for="name">"Name"</label>
                 <input id="name" type="text" name="name" autocomplete="username" autocapitalize="none" spellcheck="false" required/>

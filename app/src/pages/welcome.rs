@@ -8,7 +8,11 @@ use wire::account::{NAME_CHARS_MAX, PASSWORD_CHARS_MIN};
 
 use crate::{
     api::people::{Gives, Invited},
-    components::{grants_field::in_words, time::Time},
+    components::{
+        grants_field::in_words,
+        provider::{ProviderLink, ProviderNote, provider},
+        time::Time,
+    },
     json::Json,
 };
 
@@ -49,6 +53,13 @@ pub fn WelcomeRoute() -> impl IntoView {
     };
     let secret = |name: &'static str| of(name).map(|value| view! { <input type="hidden" name=name value=value/> });
     let (link, invitation, name) = (secret("link"), secret("invitation"), of("name").unwrap_or_default());
+    let accept = of("invitation").zip(provider()).map(|(secret, name)| {
+        let words = format!("Accept with {name}");
+        view! {
+            <ProviderNote name/>
+            <ProviderLink words with=Some(("invitation", secret))/>
+        }
+    });
     let invited = SharedValue::<Option<Invited>, Json>::new_with_encoding(told).into_inner();
     let is_gone = matches!(invited, Some(Invited(None)));
     let gives = invited.and_then(|Invited(invitation)| invitation).map(gives);
@@ -88,7 +99,7 @@ pub fn WelcomeRoute() -> impl IntoView {
             <p><a href="/sign-in">"Sign in"</a></p>
         })
     } else {
-        Either::Right(view! { {beside("link")} {gives} {form} })
+        Either::Right(view! { {beside("link")} {gives} {accept} {form} })
     };
     view! {
         <Title text="Welcome"/>

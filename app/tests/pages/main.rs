@@ -6,7 +6,7 @@ mod record;
 
 use std::sync::Arc;
 
-use app::{Assets, api::Backend};
+use app::{Assets, api::Backend, components::provider::Provider};
 use leptos::prelude::*;
 use leptos_router::location::RequestUrl;
 
@@ -26,6 +26,7 @@ async fn page(url: &str, is_empty: bool) -> String {
                 let backend: Arc<dyn Backend> = Arc::new(Record { is_empty });
                 provide_context(backend);
                 provide_context(own());
+                provide_context(Provider(record::PROVIDER.into()));
                 provide_context(meta);
                 provide_context(RequestUrl::new(&url));
                 let assets =
@@ -115,6 +116,26 @@ async fn signing_in_needs_no_scripts() {
 }
 
 #[tokio::test]
+async fn the_way_to_the_provider_is_a_link_that_stands_first() {
+    let html = page("http://x/sign-in?next=%2Fbuilds%2Fx%3Fjob%3D%22y", false).await;
+    let (before, after) = html.split_once("Sign in with Te&lt;am&gt;").unwrap();
+    assert!(before.contains(r#"href="/sign-in/openid?next=%2Fbuilds%2Fx%3Fjob%3D%22y""#), "{html}");
+    assert!(!before.contains("<form class=\"sign-in\"") && after.contains(r#"name="password""#), "{html}");
+    let html = page("http://x/sign-in?openid=stranger", false).await;
+    assert!(html.contains("Te&lt;am&gt; knows you, but you have no account here"), "{html}");
+    let html = page("http://x/sign-in?openid=not_now&reason=%3Cb%3E", false).await;
+    assert!(html.contains("Te&lt;am&gt; could not sign you in.") && !html.contains("Its reason"), "{html}");
+    let html = page("http://x/welcome?invitation=a%26b", false).await;
+    assert!(html.contains(r#"href="/sign-in/openid?invitation=a%26b""#), "{html}");
+    assert!(html.contains("Accept with Te&lt;am&gt;"), "{html}");
+    let html = page("http://x/account?openid=password", false).await;
+    assert!(html.contains("Link Te&lt;am&gt;") && html.contains(r#"action="/account/openid""#), "{html}");
+    assert!(html.contains("The password is not right."), "{html}");
+    let html = page("http://x/people", false).await;
+    assert!(html.contains(", by password or Te&lt;am&gt;"), "{html}");
+}
+
+#[tokio::test]
 async fn executors_are_shown_with_what_they_run_and_those_that_are_gone_apart() {
     let html = page("http://x/executors", false).await;
     assert!(html.contains("1 of 4 in use") && html.contains("1 of 4 slots in use"), "{html}");
@@ -194,7 +215,7 @@ async fn people_tokens_and_the_audit_log_are_told_in_words_and_names_are_text() 
     );
     let html = page("http://x/tokens", false).await;
     assert!(
-        html.contains("ci &lt;i&gt;") && html.contains("made on the server's machine") && html.contains("ended "),
+        html.contains("ci &lt;i&gt;") && html.contains("made on the server's machine") && html.contains("ended<"),
         "{html}"
     );
     let html = page("http://x/audit?name=Ada+L&action=build_cancelled", false).await;

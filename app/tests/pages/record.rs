@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use app::api::{Backend, BoxFuture};
 use wire::{
     BuildId, JobId, LogLine, Outcome, PipelineName, Position, Problem, Timestamp,
-    account::{AccountView, InvitationView, OwnView, TokenView},
+    account::{AccountView, InvitationView, OwnView, SignsIn, TokenView},
     audit::{Action, AuditEntry, AuditQuery},
     authority::{Grants, Role},
     command::BuildsQuery,
@@ -93,6 +93,7 @@ pub(crate) fn view() -> BuildView {
         reason: None,
         executor: Some("here".into()),
         isolation: None,
+        image: None,
         queued_at: None,
         started_at: Some(Timestamp(0)),
         finished_at: Some(Timestamp(4_000_000)),
@@ -193,6 +194,7 @@ impl Backend for Record {
             name: name.into(),
             grants,
             disabled,
+            signs_in: SignsIn { password: true, provider: disabled },
             created_at: Timestamp(0),
             signed_in_at: None,
         };
@@ -375,8 +377,18 @@ pub(crate) fn invitation() -> InvitationView {
     }
 }
 
+/// What people call the provider that they can sign in by.
+pub(crate) const PROVIDER: &str = "Te<am>";
+
 /// An admin of everything.
 pub(crate) fn own() -> OwnView {
     let grants = Grants::everywhere(Role::Admin);
-    OwnView { account: None, name: "Ada <b>".into(), grants, is_person: true }
+    OwnView {
+        account: None,
+        name: "Ada <b>".into(),
+        grants,
+        is_person: true,
+        signs_in: Some(SignsIn { password: true, provider: false }),
+        provider: Some(PROVIDER.into()),
+    }
 }

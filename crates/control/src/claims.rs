@@ -190,6 +190,7 @@ impl Desk {
         if known.is_some_and(|known| known.incarnation != claim.incarnation) {
             return Ok(Some(refused(REPLACED)));
         }
+        // What this process has not heard of, or has forgotten, the store decides where it grants.
         let Some(name) = self.name_of(claim.executor).await? else {
             return Ok(Some(refused("this executor is not known: it must register first")));
         };
@@ -203,6 +204,7 @@ impl Desk {
         let claimant = (claim.executor, claim.incarnation);
         match self.store.claim_job(claim, Box::new(grant)).await {
             Ok(Some(claimed)) => self.grant(&claimed, claimant, secrets_key).await.map(Some),
+            Err(ChangeError::Refused(refusal @ Refusal::Unregistered)) => Ok(Some(refused(&refusal.to_string()))),
             Ok(None) | Err(ChangeError::Refused(_) | ChangeError::NoBuild(_)) => {
                 // "Nothing" would take the hint away, and the job may well be there.
                 Ok((!patience.has_ended()).then_some(ControlReply::Nothing {}))
@@ -249,6 +251,7 @@ impl Desk {
             artifacts: plan.artifacts.clone(),
             timeout_seconds: plan.timeout_seconds,
             log_limit: plan.log_limit,
+            image: plan.image.clone(),
             network: plan.network,
             limits: plan.limits,
             event_key: self.config.key.event_key(job.id, attempt),
@@ -308,7 +311,7 @@ pub(crate) async fn take_back(
             tracing::warn!(%build, job = %lease.job, attempt = lease.attempt, reason = sentence, "an attempt was lost");
             Ok(())
         }
-        Err(ChangeError::Refused(Refusal::Stale { .. } | Refusal::State(_)) | ChangeError::NoBuild(_)) => Ok(()),
+        Err(ChangeError::Refused(_) | ChangeError::NoBuild(_)) => Ok(()),
         Err(ChangeError::Store(error)) => Err(error.into()),
     }
 }

@@ -261,6 +261,7 @@ fn job_plan(
         attempts: job.attempts,
         lost_attempts: job.lost_attempts,
         log_limit: job.log_limit,
+        image: job.image.clone(),
         network: job.network,
         limits: job.limits,
         env,

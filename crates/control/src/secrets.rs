@@ -7,7 +7,7 @@ use store::{Store, StoreError, model::secret::SecretRow};
 use vault::{Keyring, Scope, Sealed, SecretValue};
 use wire::{
     PipelineName,
-    secret::{SealedSecrets, SecretName, SecretUse, VALUES_BYTES_MAX},
+    secret::{self, SealedSecrets, SecretName, SecretUse, VALUES_BYTES_MAX, VALUES_LINES_MAX},
     task::LeaseRef,
 };
 
@@ -98,12 +98,15 @@ fn values(
     let meant = meant.collect::<Result<Vec<_>, String>>()?;
     let keyring = keys.get()?;
     let mut values = BTreeMap::new();
-    let mut left = VALUES_BYTES_MAX;
+    let (mut left, mut lines_left) = (VALUES_BYTES_MAX, VALUES_LINES_MAX);
     for (wanted, row) in meant {
         let (scope, sealed) = sealed(row);
         let value = keyring.open(&scope, &sealed).map_err(|error| error.to_string())?;
         left = left.checked_sub(value.reveal().len()).ok_or_else(|| {
             format!("the secrets of the job have more than {VALUES_BYTES_MAX} bytes together: it may not have so many")
+        })?;
+        lines_left = lines_left.checked_sub(secret::lines(value.reveal())).ok_or_else(|| {
+            format!("the secrets of the job have more than {VALUES_LINES_MAX} lines together: it may not have so many")
         })?;
         values.insert(wanted.variable.clone(), value);
     }

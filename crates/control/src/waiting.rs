@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use store::concurrency::HeldUp;
 use wire::{
     LabelSet, PipelineName,
+    image::CONTAINERS_LABEL,
     secret::MASKS_LABEL,
     view::{BuildView, ExecutorView, State},
 };
@@ -61,13 +62,16 @@ fn executor_for(labels: &LabelSet, executors: &[ExecutorView]) -> String {
     match (is_served(labels, executors), labels.labels()) {
         (true, []) => "waits for a free executor".to_owned(),
         (true, _) => format!("waits for a free executor with {labels}"),
-        (false, list)
-            if list.iter().any(|label| label == MASKS_LABEL) && is_served(&without_mask(labels), executors) =>
-        {
-            format!(
-                "no executor that offers {} masks secrets: update one to this version of Stepcast",
-                without_mask(labels)
-            )
+        (false, _) if lacks(CONTAINERS_LABEL, labels, executors) => {
+            let who = match without(CONTAINERS_LABEL, labels) {
+                others if others.labels().is_empty() => "no executor has containers".to_owned(),
+                others => format!("no executor that offers {others} has containers"),
+            };
+            format!("{who}: install Podman or Docker on one's machine, and let it use that by `--containers`")
+        }
+        (false, _) if lacks(MASKS_LABEL, labels, executors) => {
+            let others = without(MASKS_LABEL, labels);
+            format!("no executor that offers {others} masks secrets: update one to this version of Stepcast")
         }
         (false, []) => "no executor is running: start one".to_owned(),
         (false, list) => {
@@ -77,9 +81,14 @@ fn executor_for(labels: &LabelSet, executors: &[ExecutorView]) -> String {
     }
 }
 
-/// What is asked besides that secrets are masked.
-fn without_mask(labels: &LabelSet) -> LabelSet {
-    let others = labels.labels().iter().filter(|label| *label != MASKS_LABEL).cloned();
+/// Whether somebody would run the job, were it not for a label that it asks for by itself.
+fn lacks(label: &str, labels: &LabelSet, executors: &[ExecutorView]) -> bool {
+    labels.labels().iter().any(|asked| asked == label) && is_served(&without(label, labels), executors)
+}
+
+/// What is asked besides a label.
+fn without(label: &str, labels: &LabelSet) -> LabelSet {
+    let others = labels.labels().iter().filter(|other| *other != label).cloned();
     LabelSet::new(others).unwrap_or_default()
 }
 
@@ -111,6 +120,12 @@ mod tests {
             "no executor offers the labels gpu+linux: start one with `--labels gpu,linux`"
         );
         assert_eq!(executor_for(&set(&[]), &here), "waits for a free executor");
+        let lacking =
+            "has containers: install Podman or Docker on one's machine, and let it use that by `--containers`";
+        assert_eq!(executor_for(&set(&["has-containers"]), &here), format!("no executor {lacking}"));
+        let of_linux = executor_for(&set(&["linux", "has-containers"]), &here);
+        assert_eq!(of_linux, format!("no executor that offers linux {lacking}"));
+        assert!(executor_for(&set(&["gpu", "has-containers"]), &here).contains("offers the labels gpu+has-containers"));
         assert_eq!(executor_for(&set(&[]), &[]), "no executor is running: start one");
     }
 

@@ -148,8 +148,8 @@ async fn p2_a_new_incarnation_gives_back_at_once_what_the_former_one_ran() {
 }
 
 #[tokio::test]
-async fn who_only_knows_an_executors_id_can_neither_take_its_place_nor_end_its_jobs() {
-    let world = World::start(LONG).await;
+async fn who_only_knows_an_executors_id_can_neither_take_its_place_nor_end_its_jobs_nor_claim_any() {
+    let mut world = World::start(LONG).await;
     let linux = labels(&["linux"]);
     let executor = Executor::start(&world, &["linux"]).await;
     let build = world.build(ONE).await;
@@ -178,6 +178,28 @@ async fn who_only_knows_an_executors_id_can_neither_take_its_place_nor_end_its_j
     let stranger = ControlRequest::Deregister { executor: executor.id, incarnation: Uuid::new_v4() };
     executor.ask(stranger).await;
     assert!(matches!(executor.renew(&[lease]).await, ControlReply::Renewed { held, .. } if held == [lease]));
+    // Nor to a process that has heard nobody register: after its restart, or because another one was told.
+    world.build(ONE).await;
+    for restarts in [false, true] {
+        if restarts {
+            world.stop_control().await;
+            world.start_control();
+        }
+        // A claim that comes before control listens may be old, and is not answered.
+        executor.renew(&[lease]).await;
+        let claim = ControlRequest::Claim {
+            claim_id: Uuid::new_v4(),
+            executor: executor.id,
+            incarnation: Uuid::new_v4(),
+            label_set: linux.clone(),
+            patience_ms: 20_000,
+            secrets_key: None,
+        };
+        let answer = executor.ask(claim).await;
+        assert!(matches!(answer, ControlReply::Refused { .. }), "{restarts}: {answer:?}");
+    }
+    // The executor itself still can.
+    assert_ne!(executor.claim(&linux).await.lease.job, lease.job);
     assert_eq!(executor.finish(lease, Outcome::Succeeded).await, ControlReply::Done {});
     let build = world.load(&build).await;
     assert!(matches!(build.state, BuildState::Finished { outcome: Outcome::Succeeded, .. }));

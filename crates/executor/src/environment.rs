@@ -55,6 +55,12 @@ pub(crate) fn of_job(grant: &Grant, sandbox: Option<&Sandbox>) -> BTreeMap<Strin
         }
         env.extend(sandbox.environment());
     }
+    told(&mut env, grant);
+    env
+}
+
+/// What the pipeline says, and what is said of the attempt.
+fn told(env: &mut BTreeMap<String, String>, grant: &Grant) {
     env.extend(grant.env.clone());
     env.insert("CI".to_owned(), "true".to_owned());
     let about = [
@@ -66,6 +72,18 @@ pub(crate) fn of_job(grant: &Grant, sandbox: Option<&Sandbox>) -> BTreeMap<Strin
         ("STEPCAST_ATTEMPT", grant.lease.attempt.to_string()),
     ];
     env.extend(about.map(|(name, value)| (name.to_owned(), value)));
+}
+
+/// What every step of an attempt sees in a container besides what its image says (PATH among it). Of the executor's own
+/// variables only the way to the network is passed on: the rest tells of another machine.
+pub(crate) fn of_container(grant: &Grant) -> BTreeMap<String, String> {
+    let proxies = PASSED_ON.into_iter().filter(|name| name.to_ascii_uppercase().ends_with("_PROXY"));
+    let mut env = BTreeMap::from([("TERM".to_owned(), "dumb".to_owned())]);
+    // The checkout is another user's; Git is to trust it all the same.
+    let trust = [("COUNT", "1"), ("KEY_0", "safe.directory"), ("VALUE_0", "*")];
+    env.extend(trust.map(|(name, value)| (format!("GIT_CONFIG_{name}"), value.to_owned())));
+    env.extend(proxies.filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?))));
+    told(&mut env, grant);
     env
 }
 

@@ -18,6 +18,7 @@
 //!
 //! The guard is the subreaper of its tree, so no descendant escapes it by forking or by a session of its own.
 
+mod container;
 mod inside;
 mod keyring;
 mod limits;
@@ -59,6 +60,9 @@ use crate::clock::boot_millis;
 /// Names the lock file to the guard.
 pub(crate) const LOCK_VARIABLE: &str = "STEPCAST_GUARD_LOCK";
 
+/// Tells the guard where an engine listens whose containers its steps run in; absent where they run in its own tree.
+pub(crate) const ENGINE_VARIABLE: &str = "STEPCAST_GUARD_ENGINE";
+
 /// Tells the guard the soft limit of open files that steps have.
 pub(crate) const FILES_VARIABLE: &str = "STEPCAST_GUARD_FILES";
 
@@ -74,6 +78,9 @@ const TICK_WITHOUT_PIDFD_MS: u64 = 10;
 #[must_use]
 pub fn main() -> ExitCode {
     ignore_signals();
+    if let Some(engine) = std::env::var_os(ENGINE_VARIABLE) {
+        return container::main(engine.into());
+    }
     limit_files();
     match Guard::start() {
         Ok(guard) => {
@@ -105,6 +112,14 @@ fn settle() -> io::Result<()> {
     }
 }
 
+/// Takes the guard's share of the lock.
+fn share_lock() -> Result<File, String> {
+    let path = std::env::var_os(LOCK_VARIABLE).ok_or_else(|| format!("the guard needs {LOCK_VARIABLE}"))?;
+    let lock = File::open(&path).map_err(|error| format!("the guard cannot open {path:?}: {error}"))?;
+    lock.try_lock_shared().map_err(|error| format!("the guard cannot share the lock {path:?}: {error}"))?;
+    Ok(lock)
+}
+
 struct Guard {
     _lock: File,
     /// What was read of a command whose line has not ended yet.
@@ -130,9 +145,7 @@ impl Guard {
         // Fails where the guard leads its group already: then it was started by hand and keeps its session.
         let _ = setsid();
         set_child_subreaper(Some(getpid())).map_err(|error| format!("the guard cannot adopt orphans: {error}"))?;
-        let path = std::env::var_os(LOCK_VARIABLE).ok_or_else(|| format!("the guard needs {LOCK_VARIABLE}"))?;
-        let lock = File::open(&path).map_err(|error| format!("the guard cannot open {path:?}: {error}"))?;
-        lock.try_lock_shared().map_err(|error| format!("the guard cannot share the lock {path:?}: {error}"))?;
+        let lock = share_lock()?;
         // Before it becomes another user: root has room for many.
         keyring::leave().map_err(|error| format!("the guard cannot make a keyring for the job: {error}"))?;
         settle().map_err(|error| format!("the guard cannot become the user of jobs: {error}"))?;
@@ -242,6 +255,7 @@ impl Guard {
                     Err(reason) => say(&Status::NotStarted { reason }),
                 }
             }
+            Command::Contain { .. } => say(&Status::NotStarted { reason: "this guard has no engine".to_owned() }),
             Command::Limit { limits } => match Limited::set(limits) {
                 Ok(limited) => self.limited = limited,
                 Err(reason) => self.unlimited = Some(reason),

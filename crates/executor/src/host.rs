@@ -2,6 +2,7 @@
 //! business of [`warm`]; what the two say to each other stands in [`crate::guard`].
 
 mod broken;
+pub(crate) mod container;
 pub(crate) mod groups;
 pub(crate) mod sandbox;
 mod warm;
@@ -28,8 +29,9 @@ use tokio::{
 use self::groups::Group;
 pub(crate) use self::{broken::NoGuard, warm::Guards};
 use crate::{
+    engine::Engine,
     guard::{
-        FILES_VARIABLE, LOCK_VARIABLE, USER_VARIABLE,
+        ENGINE_VARIABLE, FILES_VARIABLE, LOCK_VARIABLE, USER_VARIABLE,
         protocol::{Command, Status},
     },
     workspace::Workspace,
@@ -53,6 +55,8 @@ pub(crate) struct Guard {
     pub(crate) workspace: Workspace,
     /// Its control group, where there are such.
     group: Option<Group>,
+    /// The container that it was told to make, to be removed where the guard dies.
+    container: Option<(Engine, String)>,
     child: Child,
 }
 
@@ -68,6 +72,8 @@ struct Start<'a> {
     files: Option<u64>,
     /// As whom it is to run, where that is another user.
     user: Option<u32>,
+    /// Where the engine listens whose containers its steps run in, if they do.
+    engine: Option<&'a Path>,
 }
 
 /// The control pipe.
@@ -106,6 +112,7 @@ impl Guard {
             .env_clear()
             .env(LOCK_VARIABLE, start.lock)
             .envs(start.files.map(|files| (FILES_VARIABLE, files.to_string())))
+            .envs(start.engine.map(|engine| (ENGINE_VARIABLE, engine)))
             .envs(start.user.map(|user| (USER_VARIABLE, user.to_string())))
             .current_dir("/")
             .stdin(Stdio::piped())
@@ -122,7 +129,15 @@ impl Guard {
         let mut statuses = Statuses { lines: BufReader::new(stdout).lines(), last_word: None };
         let why = match tokio::time::timeout(READY_PATIENCE, statuses.next()).await {
             Ok(Some(Status::Ready {})) => {
-                return Ok(Self { commands: Commands(stdin), statuses, output, workspace, group, child });
+                return Ok(Self {
+                    commands: Commands(stdin),
+                    statuses,
+                    output,
+                    workspace,
+                    group,
+                    container: None,
+                    child,
+                });
             }
             Ok(Some(Status::Refused { reason })) => return Err(NoGuard::Failed(reason)),
             Ok(_) => {
@@ -153,6 +168,12 @@ impl Guard {
         let of_each = if self.group.is_some() { Limits { memory: None, processes: None, ..limits } } else { limits };
         self.commands.send(&[Command::Limit { limits: of_each }]).await;
         Ok(())
+    }
+
+    /// Removes the container of a guard that cannot any more. Tells what is left; one sentence.
+    pub(crate) async fn remove_container(&self) -> Option<String> {
+        let (engine, name) = self.container.as_ref()?;
+        engine.remove(name).await.err()
     }
 
     /// Which limit the job has reached, where its control group tells; one sentence.

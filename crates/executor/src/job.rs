@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 use wire::{
     Event, Isolation, Limits, Outcome,
-    pipeline::StepSpec,
+    pipeline::{Stderr, StepSpec},
     task::{ControlReply, ControlRequest, Grant},
 };
 
@@ -14,7 +14,8 @@ use crate::{
     again::{GivenUp, UNREACHED_MAX},
     artifact::{self, Kept, Resolved},
     chunks, environment,
-    host::Guard,
+    guard::protocol::Container,
+    host::{Guard, container::Containers},
     inputs::{self, Downloads},
     lease::Lease,
     mask::Masker,
@@ -36,6 +37,9 @@ const TIMEOUT_SECONDS_MAX: u64 = 366 * 24 * 3600;
 
 /// Where artifacts may go by HTTP or over the broker, one way is tried for so long before the other.
 const TURN: Duration = Duration::from_secs(3);
+
+/// The name of the step that makes the job's container.
+const CONTAINER_STEP: &str = "container";
 
 /// How an attempt ended.
 #[derive(Debug)]
@@ -66,7 +70,10 @@ pub(crate) async fn run(
     lease: Arc<Lease>,
 ) {
     let (job, attempt) = (grant.lease.job, grant.lease.attempt);
-    let (secrets, masker) = hidden(secrets);
+    // With thousands of lines it takes a while.
+    let hidden = tokio::task::spawn_blocking(move || hidden(secrets)).await;
+    let (secrets, masker) = hidden
+        .unwrap_or_else(|panic| (Err(format!("the secrets of the job cannot be masked: {panic}")), Masker::default()));
     let publisher =
         Publisher::start(Arc::clone(&executor.broker), Arc::clone(&lease), Arc::clone(&grant), masker.clone());
     executor.running.began(grant.lease, publisher.insight());
@@ -118,12 +125,19 @@ impl Attempt<'_> {
         };
         let seconds = self.grant.timeout_seconds.min(TIMEOUT_SECONDS_MAX);
         let timeout_at = tokio::time::Instant::now() + Duration::from_secs(seconds);
+        if let (Some(image), None) = (&self.grant.image, &self.executor.containers) {
+            let reason =
+                format!("the job wants a container of {image}, and its executor has none: see `serve --containers`");
+            return (None, Ok(Verdict::failed(reason)));
+        }
         let steps = match all_steps(self.grant, &self.executor.config.git_allowed, self.executor.isolation()) {
             Ok(steps) => steps,
             Err(reason) => return (None, Ok(Verdict::failed(reason))),
         };
         let scripts: Vec<String> = steps.iter().map(|(spec, _)| spec.run.clone()).collect();
-        let guard = self.executor.guards.take(self.grant.network).await;
+        // In a container's job it has but the checkout to guard, if there is one.
+        let network = self.grant.network || (self.grant.image.is_some() && self.grant.source.is_none());
+        let guard = self.executor.guards.take(network).await;
         // The next one's guard gets ready when the steps of this job have ended, or run for longer than it takes.
         let (steps_ended, guards) = (CancellationToken::new(), Arc::clone(&self.executor.guards));
         self.executor.tasks.spawn(guards.warm_up_after(steps_ended.clone()));
@@ -210,7 +224,11 @@ impl Attempt<'_> {
         workspace: &Workspace,
         timeout_at: tokio::time::Instant,
     ) -> Result<Verdict, Dropped> {
-        let mut env = environment::of_job(self.grant, self.executor.guards.sandbox());
+        let container = self.grant.image.as_ref().zip(self.executor.containers.as_ref());
+        let mut env = match container {
+            Some(_) => environment::of_container(self.grant),
+            None => environment::of_job(self.grant, self.executor.guards.sandbox()),
+        };
         let limits = self.grant.limits.within(self.executor.limits());
         if let Err(reason) = guard.limit(limits).await {
             self.executor.tasks.spawn(guard.ended());
@@ -234,11 +252,28 @@ impl Attempt<'_> {
                 break;
             }
             let index = u32::try_from(at).unwrap_or(u32::MAX);
-            let mut env = with(&env, &spec.env);
+            let mut env = if self.is_checkout(index) {
+                with(&environment::of_job(self.grant, self.executor.guards.sandbox()), &spec.env)
+            } else {
+                with(&env, &spec.env)
+            };
             if !self.is_checkout(index) {
                 secrets.add_to(&mut env);
             }
-            let step = Planned { index, spec, command, script, env, last: at + 1 == count };
+            let container = container.filter(|_| index == u32::from(self.grant.source.is_some()));
+            let container = container
+                .map(|(image, containers)| (containers, containers.of_job(self.grant, image, limits, workspace)));
+            if let Some((containers, container)) = &container {
+                match self.change_guard(&mut run, containers, workspace, container).await {
+                    Ok(()) => {}
+                    Err(reason) => {
+                        ended = Ok(Verdict::failed(reason));
+                        break;
+                    }
+                }
+            }
+            let container = container.map(|(_, container)| container);
+            let step = Planned { index, spec, command, script, container, env, last: at + 1 == count };
             match self.run_step(&mut run, &step, limits).await {
                 Ok(Verdict { outcome: Outcome::Succeeded, .. }) => {}
                 other => {
@@ -254,6 +289,21 @@ impl Attempt<'_> {
         let job = self.grant.lease.job;
         tracing::warn!(%job, left, "not every process of a job could be ended");
         ended.map(|verdict| verdict.with_left(left))
+    }
+
+    /// Goes on under the guard of a container: what the former one guarded has ended then.
+    async fn change_guard(
+        &self,
+        run: &mut Steps<'_>,
+        containers: &Containers,
+        workspace: &Workspace,
+        container: &Container,
+    ) -> Result<(), String> {
+        let guard = containers.guard(&self.executor.guards, workspace, container).await?;
+        let mut former = std::mem::replace(&mut *run.guard, guard);
+        let left = step::tree_gone(&mut former, self.grant.lease).await;
+        self.executor.tasks.spawn(former.ended());
+        left.map_or(Ok(()), Err)
     }
 
     async fn run_step(&self, run: &mut Steps<'_>, step: &Planned, limits: Limits) -> Result<Verdict, Dropped> {
@@ -405,15 +455,26 @@ impl Attempt<'_> {
     }
 }
 
-/// The checkout, if there is one, and the pipeline's steps, each with the command that people see.
+/// The checkout, if there is one, the making of the container, if there is one, and the pipeline's steps, each with the command that people see.
 fn all_steps(
     grant: &Grant,
     git_allowed: &[GitAllowed],
     isolation: Isolation,
 ) -> Result<Vec<(StepSpec, String)>, String> {
     let checkout = grant.source.as_ref().map(|source| source::step(source, git_allowed, isolation)).transpose()?;
+    let checkout = checkout.map(|(mut spec, command)| {
+        if grant.image.is_some() {
+            // Whoever an image's steps run as may change what was checked out; nobody else comes as far.
+            spec.run.insert_str(0, "umask 0\n");
+        }
+        (spec, command)
+    });
+    let container = grant.image.as_ref().map(|image| {
+        let (name, run, env) = (CONTAINER_STEP.to_owned(), String::new(), BTreeMap::new());
+        (StepSpec { name, run, env, stderr: Stderr::Merged }, format!("container of {image}"))
+    });
     let given = grant.steps.iter().map(|spec| (spec.clone(), spec.run.clone()));
-    Ok(checkout.into_iter().chain(given).collect())
+    Ok(checkout.into_iter().chain(container).chain(given).collect())
 }
 
 fn with(env: &BTreeMap<String, String>, more: &BTreeMap<String, String>) -> BTreeMap<String, String> {

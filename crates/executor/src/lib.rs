@@ -11,6 +11,7 @@ mod artifact;
 mod chunks;
 mod claim;
 mod clock;
+mod engine;
 mod environment;
 pub mod guard;
 mod host;
@@ -35,6 +36,7 @@ use broker::Broker;
 use tokio_util::sync::CancellationToken;
 use wire::{ExecutorId, LabelSet, Limits, task::ExecutorSecret};
 
+pub use host::container::{ContainersChoice, containers_work};
 pub use host::sandbox::{IsolationChoice, SandboxOptions, sandbox_works};
 pub use lease::trusted_until;
 #[doc(hidden)]
@@ -48,7 +50,7 @@ pub const KILL_AFTER: Duration = Duration::from_secs(10);
 /// Bytes of log that one attempt keeps unless the executor is told otherwise: 1 GiB.
 pub const LOG_LIMIT: u64 = 1 << 30;
 
-/// Processes and threads that a job in a sandbox has at most unless the executor is told otherwise: enough for what builds
+/// Processes and threads that a job in a sandbox or a container has at most unless the executor is told otherwise: enough for what builds
 /// start side by side, and too few for a fork bomb to be felt.
 pub const SANDBOX_PROCESSES: u64 = 2048;
 
@@ -71,6 +73,8 @@ pub struct ExecutorConfig {
     pub upload: UploadBy,
     /// What is wanted between steps and machine.
     pub isolation: IsolationChoice,
+    /// Where jobs that name an image get their containers from.
+    pub containers: ContainersChoice,
     /// What gets into sandboxes, and what does not.
     pub sandbox: SandboxOptions,
     /// What a job may use at most; a job may ask for less. Where it names no number of processes, a sandbox has
@@ -112,6 +116,9 @@ pub enum ExecutorError {
     /// A sandbox is wanted, and none works.
     #[error("`--isolation sandbox` is wanted, but no sandbox works here: {0}")]
     NoSandbox(String),
+    /// Containers are wanted, and there are none.
+    #[error("`--containers {0}` is wanted, but {1}")]
+    NoContainers(PathBuf, String),
     /// Whether a sandbox works could not be found out. To run without one for that would be the wrong way round.
     #[error("whether a sandbox works here could not be found out: {0}; start again, or say `--isolation plain`")]
     Untried(String),

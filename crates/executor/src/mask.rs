@@ -48,7 +48,7 @@ impl Masker {
         let mut forms = Forms::default();
         for value in values {
             secret::check_value(value)?;
-            forms.add(&secret::core(value));
+            forms.add(value);
         }
         if forms.forms.is_empty() {
             return Ok(Self(None));

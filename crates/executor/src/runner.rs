@@ -33,12 +33,13 @@ use crate::{
     ExecutorConfig, ExecutorError, IsolationChoice, SANDBOX_PROCESSES, claim,
     host::{
         Guards, NoGuard,
+        container::Containers,
         groups::Groups,
         sandbox::{self, Sandbox},
     },
     lockfile,
     now::{self, Asked},
-    workspace,
+    workspace::Jobs,
 };
 
 /// The pause before a broker that could not be reached is tried again.
@@ -59,6 +60,8 @@ pub(crate) struct Executor {
     /// Between SIGTERM and SIGKILL.
     pub(crate) kill_after: Duration,
     pub(crate) guards: Arc<Guards>,
+    /// Where jobs that name an image get theirs from; none: such jobs are not taken.
+    pub(crate) containers: Option<Containers>,
     limits: Limits,
     pub(crate) slots: Arc<Semaphore>,
     pub(crate) running: Arc<Running>,
@@ -104,12 +107,12 @@ async fn start(
         config.work_dir.canonicalize().map_err(|error| ExecutorError::WorkDir(config.work_dir.clone(), error))?;
     let lock = lockfile::own(&work_dir).await?;
     lockfile::former_guards_gone(&work_dir).await?;
+    // Its former guards have ended their containers, unless they were killed themselves.
+    let containers = Containers::found(&config.containers, config.id).await?;
     let (incarnation, tasks) = (Uuid::new_v4(), TaskTracker::new());
-    let removed = tasks.spawn_blocking({
-        let work_dir = work_dir.clone();
-        move || workspace::remove_former(&work_dir, incarnation)
-    });
-    let jobs_dir = workspace::of_incarnation(&work_dir, incarnation);
+    let jobs = Jobs::new(&work_dir);
+    let jobs_dir = jobs.path.clone();
+    let removed = tasks.spawn_blocking(move || jobs.remove_former());
     let sandbox = isolation(&config, &work_dir, &jobs_dir, removed).await?;
     let limits = own_limits(&config, sandbox.is_some());
     let (program, lock_of_guards) = (config.guard_program.clone(), lockfile::of_guards(&work_dir));
@@ -136,6 +139,7 @@ async fn start(
         incarnation,
         kill_after,
         guards,
+        containers,
         slots: Arc::new(Semaphore::new(usize::try_from(config.slots).unwrap_or(Semaphore::MAX_PERMITS))),
         running: Running::new(tasks.clone()),
         renew_now: Notify::new(),

@@ -17,7 +17,7 @@ use crate::{
     clock::now,
     environment,
     guard::{
-        protocol::{Command, EndReason, Status},
+        protocol::{Command, Container, EndReason, Status},
         tree,
     },
     host::{Guard, LastWord, Output},
@@ -95,6 +95,8 @@ pub(crate) struct Planned {
     /// What people see.
     pub(crate) command: String,
     pub(crate) script: PathBuf,
+    /// It makes this container, instead of running its script.
+    pub(crate) container: Option<Container>,
     pub(crate) env: std::collections::BTreeMap<String, String>,
     /// No step follows.
     pub(crate) last: bool,
@@ -144,7 +146,11 @@ impl<'a> Steps<'a> {
             Err(reason) => return Ok((Exit::NotStarted(reason), None)),
         };
         let (script, cwd, env) = (step.script.clone(), self.workspace.clone(), step.env.clone());
-        self.guard.commands.send(&[extend, Command::Start { script, cwd, env, stderr }]).await;
+        let begin = match &step.container {
+            Some(container) => Command::Contain { container: container.clone() },
+            None => Command::Start { script, cwd, env, stderr },
+        };
+        self.guard.commands.send(&[extend, begin]).await;
         let (mut exit, mut tree_ended, mut readable) = (None, false, true);
         // The two streams take turns, or one that floods would keep the other waiting.
         let mut errors_first = false;
@@ -335,6 +341,9 @@ pub(crate) async fn tree_gone(guard: &mut Guard, attempt: LeaseRef) -> Option<St
         Some(LastWord { left }) => left,
         // Its guard was killed: nobody else ends it.
         None => {
+            if let Some(reason) = guard.remove_container().await {
+                return Some(reason);
+            }
             let sweep = move || tree::end_marked(&environment::marks(attempt));
             let swept = tokio::task::spawn_blocking(sweep).await;
             swept.unwrap_or_else(|panic| Some(format!("what the job left behind could not be looked for: {panic}")))

@@ -1,4 +1,4 @@
-//! The directories of one attempt. `<work_dir>/jobs/<incarnation>/<n>/` holds `workspace`, where the steps run, `private`
+//! The directories of one attempt. `<work_dir>/jobs/<start>/<n>/` holds `workspace`, where the steps run, `private`
 //! with their scripts, `inputs`, and what a sandbox shows as home and temporary folders. They are made before it is known
 //! whose they will be: a guard that is kept warm has them in its sandbox already. Blocking code.
 
@@ -53,6 +53,14 @@ impl Workspace {
         Ok(made)
     }
 
+    /// Lets whoever an image's steps run as write where they run. Nobody else comes as far: the way there is closed.
+    ///
+    /// # Errors
+    /// One sentence, when the disk does not take it.
+    pub(crate) fn open(&self) -> Result<(), String> {
+        fs::set_permissions(&self.path, Permissions::from_mode(0o777)).map_err(|error| self.not_made(&error))
+    }
+
     /// Writes the scripts. Tells where they are, in order.
     ///
     /// # Errors
@@ -97,17 +105,27 @@ impl Workspace {
     }
 }
 
-/// The directory of all workspaces of one start of the executor.
-pub(crate) fn of_incarnation(work_dir: &Path, incarnation: Uuid) -> PathBuf {
-    work_dir.join("jobs").join(incarnation.to_string())
+/// The directory of all workspaces of one start of the executor: under a name of its own. The start's incarnation, which ends
+/// and renews what the executor holds, is nothing that steps may see.
+pub(crate) struct Jobs {
+    name: String,
+    /// The directory.
+    pub(crate) path: PathBuf,
 }
 
-/// Removes what former starts of the executor left.
-pub(crate) fn remove_former(work_dir: &Path, incarnation: Uuid) {
-    let mine = incarnation.to_string();
-    let former = fs::read_dir(work_dir.join("jobs")).into_iter().flatten().flatten();
-    for entry in former.filter(|entry| entry.file_name().to_str() != Some(&mine)) {
-        remove(&entry.path());
+impl Jobs {
+    /// A new one; it is not made yet.
+    pub(crate) fn new(work_dir: &Path) -> Self {
+        let name = Uuid::new_v4().to_string();
+        Self { path: work_dir.join("jobs").join(&name), name }
+    }
+
+    /// Removes what former starts of the executor left.
+    pub(crate) fn remove_former(self) {
+        let former = self.path.parent().map(fs::read_dir).into_iter().flatten().flatten().flatten();
+        for entry in former.filter(|entry| entry.file_name().to_str() != Some(&self.name)) {
+            remove(&entry.path());
+        }
     }
 }
 

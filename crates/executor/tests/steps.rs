@@ -134,6 +134,20 @@ async fn a_job_whose_time_is_up_ends_as_timed_out() {
 }
 
 #[tokio::test]
+async fn a_step_sees_nothing_of_the_incarnation_that_ends_and_renews_its_job() {
+    let mut stage = Stage::start().await;
+    let seen = r#"pwd; echo "$0"; env; tr '\0' '\n' < /proc/$PPID/cmdline; ls -d ../*; cat /proc/self/mountinfo"#;
+    let (events, finished) = stage.run(job(&[seen])).await;
+    assert_eq!((finished.outcome, finished.reason), (Outcome::Succeeded, None));
+    let incarnation = stage.registered.recv().await.unwrap();
+    let texts = texts(&events);
+    assert!(texts[0].contains("/jobs/"), "{texts:?}");
+    for form in [incarnation.to_string(), incarnation.simple().to_string()] {
+        assert!(!texts.iter().any(|text| text.contains(&form)), "{form} stands in {texts:?}");
+    }
+}
+
+#[tokio::test]
 async fn environment_is_never_read_as_a_command_and_holds_nothing_of_the_server() {
     let mut stage = Stage::start().await;
     let mut grant = job(&[

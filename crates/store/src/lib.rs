@@ -215,6 +215,7 @@ pub trait Leases: Send + Sync + 'static {
     /// the one that has waited longest. Grants it under a new
     /// lease (the term, its attempt, rises: [`model::Job::next_attempt`]) and lets `grant` change the build and say what is to be announced. A
     /// claim id that was granted before, and whose lease still holds, gets the same answer. None when no job waits.
+    /// [`model::Refusal::Unregistered`] unless `claim.incarnation` is the executor's present start.
     fn claim_job(&self, claim: Claim, grant: Grant) -> BoxFuture<'_, Result<Option<Claimed>, ChangeError>>;
     /// Extends what `executor` still holds in this incarnation; tells what it lost and what is to be cancelled.
     fn renew_jobs<'a>(

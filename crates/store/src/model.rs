@@ -12,8 +12,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use wire::{
-    AccountId, BuildId, ClientId, Event, EventMessage, ExecutorId, JobId, LabelSet, Limits, Outcome, PayloadId,
-    PipelineName, ServerId, Timestamp,
+    AccountId, BuildId, ClientId, Event, EventMessage, ExecutorId, ImageName, JobId, LabelSet, Limits, Outcome,
+    PayloadId, PipelineName, ServerId, Timestamp,
     authority::Grants,
     concurrency::ConcurrencySpec,
     event::Recorded,
@@ -184,6 +184,9 @@ pub struct JobPlan {
     /// Bytes of log that one attempt keeps at most; none: as many as its executor keeps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_limit: Option<u64>,
+    /// The image whose containers its steps run in; none: they run on the executor's machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageName>,
     /// Whether its steps may use the network.
     #[serde(default = "wire::isolation::network_by_default", skip_serializing_if = "wire::isolation::is_network_on")]
     pub network: bool,
@@ -300,6 +303,9 @@ pub enum Refusal {
         /// The attempt that was named.
         attempt: u32,
     },
+    /// A claim by a start of an executor that has not registered, has left, or was replaced by another one.
+    #[error("this start of the executor is not known: it must register first")]
+    Unregistered,
     /// It makes no sense in the state that the build is in. One sentence.
     #[error("{0}")]
     State(String),

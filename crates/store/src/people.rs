@@ -17,8 +17,8 @@ pub struct Account {
     pub id: AccountId,
     /// As it was chosen.
     pub name: String,
-    /// The password's hash, in the PHC format.
-    pub password: String,
+    /// The password's hash, in the PHC format; none for who signs in by a provider alone.
+    pub password: Option<String>,
     /// What it may do.
     pub grants: Grants,
     /// It cannot sign in, and what it made cannot be used.
@@ -34,8 +34,26 @@ pub struct NewAccount {
     pub id: AccountId,
     /// Valid ([`wire::account::name`]).
     pub name: String,
-    /// The password's hash.
-    pub password: String,
+    /// By what it signs in.
+    pub by: By,
+}
+
+/// By what a new account signs in: never by nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum By {
+    /// A password, by its hash.
+    Password(String),
+    /// Somebody whom a provider of OpenID Connect knows.
+    Identity(Identity),
+}
+
+/// Somebody, as a provider of OpenID Connect knows them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The provider: the address by which it calls itself.
+    pub issuer: String,
+    /// What it calls somebody, and nobody else ever.
+    pub subject: String,
 }
 
 /// What entitles somebody to an account.
@@ -47,6 +65,8 @@ pub enum Way {
     Invitation(String),
     /// A command on the server's machine, with what is granted.
     Machine(Grants),
+    /// The installation takes whom its provider of OpenID Connect knows, and grants this.
+    Provider(Grants),
 }
 
 /// What became of an account that was to be made.
@@ -58,6 +78,32 @@ pub enum Made {
     NameTaken,
     /// The link was used, taken back, or has expired.
     NoLink,
+    /// Another account belongs to this identity. The link was not used up.
+    IdentityTaken,
+}
+
+/// What became of an identity that was to be linked to an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Linked {
+    /// It was linked, or was so already.
+    Done,
+    /// There is no such account.
+    Nobody,
+    /// Another account belongs to this identity.
+    Taken,
+    /// The account belongs to another identity of this provider.
+    Another,
+}
+
+/// What became of an identity that was to be unlinked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unlinked {
+    /// It was unlinked.
+    Done,
+    /// The account has none of this provider, or is not there.
+    Nothing,
+    /// Without it nobody could sign in to the account: it has no password.
+    OnlyWay,
 }
 
 /// A change of an account by an admin.
@@ -130,6 +176,17 @@ pub trait People: Send + Sync + 'static {
         password: &'a str,
         entry: NewEntry,
     ) -> Answer<'a, Option<u64>>;
+    /// The account that belongs to an identity.
+    fn account_of<'a>(&'a self, identity: &'a Identity) -> Answer<'a, Option<Account>>;
+    /// Whether an account belongs to an identity of this provider.
+    fn is_linked<'a>(&'a self, id: AccountId, issuer: &'a str) -> Answer<'a, bool>;
+    /// Has an account belong to an identity.
+    fn link(&self, id: AccountId, identity: Identity, entry: NewEntry) -> Answer<'_, Linked>;
+    /// Ends that for this provider, if the account has a password.
+    fn unlink<'a>(&'a self, id: AccountId, issuer: &'a str, entry: NewEntry) -> Answer<'a, Unlinked>;
+    /// Writes that an answer of a provider was looked at, by its hash, which it is remembered by until it expires. Whether it
+    /// was the first time.
+    fn use_answer<'a>(&'a self, sha256: &'a str, expires_at: Timestamp) -> Answer<'a, bool>;
     /// Ends all sessions of an account. The new generation.
     fn end_sessions(&self, id: AccountId, entry: NewEntry) -> Answer<'_, Option<u64>>;
 

@@ -61,11 +61,23 @@ pub struct AccountView {
     pub grants: Grants,
     /// It cannot sign in.
     pub disabled: bool,
+    /// By what it signs in.
+    pub signs_in: SignsIn,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it signed in last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signed_in_at: Option<Timestamp>,
+}
+
+/// By what an account signs in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignsIn {
+    /// By its name and a password.
+    pub password: bool,
+    /// By a provider of OpenID Connect.
+    pub provider: bool,
 }
 
 /// Who asks, as they see themselves.
@@ -79,8 +91,14 @@ pub struct OwnView {
     pub name: String,
     /// What may be done.
     pub grants: Grants,
-    /// Whether a person has signed in by name and password: the password can be changed, and all sessions ended.
+    /// Whether a person has signed in: all sessions can be ended, and a password that there is can be changed.
     pub is_person: bool,
+    /// By what the person signs in; none unless it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signs_in: Option<SignsIn>,
+    /// Name of the provider of OpenID Connect that people can sign in by, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
 }
 
 /// An invitation, as admins see it. The link itself is shown once, when it is made.

@@ -37,12 +37,16 @@ macro_rules! actions {
 actions! {
     /// A session began.
     SignedIn = "signed_in",
-    /// A name with a wrong password, or an unknown link or token.
+    /// A name with a wrong password, an unknown link or token, or an answer of a provider that lets nobody in.
     SignInRefused = "sign_in_refused",
     /// A session was ended by its person.
     SignedOut = "signed_out",
     /// All sessions of an account were ended.
     SignedOutEverywhere = "signed_out_everywhere",
+    /// An account may be signed in to by a provider of OpenID Connect.
+    OpenidLinked = "openid_linked",
+    /// And can be no more.
+    OpenidUnlinked = "openid_unlinked",
     /// A person chose another password.
     PasswordChanged = "password_changed",
     /// An account was made.

@@ -23,6 +23,7 @@ pub mod git;
 pub mod group;
 pub mod hook;
 pub mod id;
+pub mod image;
 pub mod isolation;
 pub mod log;
 pub mod mac;
@@ -50,6 +51,7 @@ pub use frame::{ClientFrame, CloseCode, ServerFrame};
 pub use id::{
     AccountId, ArtifactId, BuildId, ClientId, DeadLetterId, ExecutorId, HookId, JobId, PayloadId, ServerId, SocketMeta,
 };
+pub use image::ImageName;
 pub use isolation::{Isolation, Limits};
 pub use log::LogLine;
 pub use payload::ClaimCheck;

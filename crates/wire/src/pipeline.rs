@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    Limits,
+    ImageName, Limits,
     concurrency::ConcurrencySpec,
     isolation::{is_network_on, network_by_default},
     secret::SecretUse,
@@ -382,6 +382,9 @@ pub struct JobSpec {
     /// Bytes of log that one attempt keeps at most; none: as many as its executor keeps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_limit: Option<u64>,
+    /// The image whose containers its steps run in, its own or the pipeline's; none: they run on the executor's machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageName>,
     /// Whether its steps may use the network.
     #[serde(default = "network_by_default", skip_serializing_if = "is_network_on")]
     pub network: bool,

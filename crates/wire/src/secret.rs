@@ -11,10 +11,14 @@ use crate::{PipelineName, Timestamp};
 pub const VALUE_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of a value without the white space around it: a shorter one would be found everywhere.
 pub const VALUE_BYTES_MIN: usize = 4;
+/// Lines of a value: each of them is looked for by itself, in all that the job prints.
+pub const VALUE_LINES_MAX: usize = 2_000;
 /// Secrets that one job may have.
 pub const SECRETS_MAX: usize = 100;
 /// Bytes of the values of one job's secrets together: they travel in one message, and stand in the environment of each step.
 pub const VALUES_BYTES_MAX: usize = 512 * 1024;
+/// Lines of the values of one job's secrets together.
+pub const VALUES_LINES_MAX: usize = 5_000;
 /// Bytes of a name.
 const NAME_BYTES_MAX: usize = 100;
 
@@ -75,6 +79,12 @@ pub fn core(value: &str) -> String {
     value.trim().replace("\r\n", "\n")
 }
 
+/// Lines of a value: what [`VALUE_LINES_MAX`] and [`VALUES_LINES_MAX`] count.
+#[must_use]
+pub fn lines(value: &str) -> usize {
+    value.trim().lines().count()
+}
+
 /// Whether a value can be kept and masked.
 ///
 /// # Errors
@@ -83,6 +93,13 @@ pub fn check_value(value: &str) -> Result<(), String> {
     let bytes = value.len();
     if bytes > VALUE_BYTES_MAX {
         return Err(format!("the value has {bytes} bytes: a secret may have {VALUE_BYTES_MAX} at most"));
+    }
+    let count = lines(value);
+    if count > VALUE_LINES_MAX {
+        return Err(format!(
+            "the value has {count} lines: a secret may have {VALUE_LINES_MAX} at most, since each is masked by itself; encode it, \
+             with `base64 -w 0` say"
+        ));
     }
     if value.contains('\0') {
         return Err(
@@ -164,7 +181,8 @@ pub struct SecretUse {
     pub secret: SecretName,
 }
 
-/// Values on their way to one executor, readable by nobody else: neither by the broker nor by who reads its disk.
+/// Values on their way to one executor. Who only reads what passes the broker, or its disk, does not see them; who can write
+/// to it can make a claim of their own.
 ///
 /// With each claim an executor makes a key pair of X25519 (RFC 7748) and sends the public half. Control makes one of its own,
 /// derives a key of both (HKDF-SHA-256, RFC 5869; no salt; info `stepcast claim secrets 1`, the executor's public key,
@@ -200,5 +218,8 @@ mod tests {
         }
         assert!(check_value("s3cr").is_ok());
         assert!(check_value(&"x".repeat(VALUE_BYTES_MAX + 1)).is_err());
+        assert!(check_value(&"line\n".repeat(VALUE_LINES_MAX)).is_ok());
+        let sentence = check_value(&"line\r\n".repeat(VALUE_LINES_MAX + 1)).unwrap_err();
+        assert!(sentence.contains("2001 lines") && sentence.contains("2000 at most"), "{sentence}");
     }
 }

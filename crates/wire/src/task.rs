@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
-    AccountId, BuildId, ClientId, DecodeError, ExecutorId, Isolation, JobId, LabelSet, Limits, Outcome, PipelineName,
-    ServerId, VERSION,
+    AccountId, BuildId, ClientId, DecodeError, ExecutorId, ImageName, Isolation, JobId, LabelSet, Limits, Outcome,
+    PipelineName, ServerId, VERSION,
     event::encode,
     isolation::{is_network_on, network_by_default},
     mac::EventKey,
@@ -283,6 +283,10 @@ pub struct Grant {
     /// Bytes of log that the attempt keeps at most, where the pipeline says so. An executor may have a lower limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_limit: Option<u64>,
+    /// The image whose containers its steps run in. An executor that has no containers must refuse the job; the checkout is
+    /// the executor's own business and needs nothing of the image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageName>,
     /// Whether its steps may use the network. An executor that cannot keep them from it must refuse the job.
     #[serde(default = "network_by_default", skip_serializing_if = "is_network_on")]
     pub network: bool,
@@ -364,6 +368,7 @@ mod tests {
             artifacts: Vec::new(),
             timeout_seconds: 60,
             log_limit: Some(1 << 20),
+            image: Some("rust:1.95".parse().unwrap()),
             network: false,
             limits: Limits { processes: Some(500), ..Limits::default() },
             event_key: key.event_key(lease.job, 2),

@@ -17,7 +17,7 @@ pub enum TriggeredBy {
     },
     /// A program, the command line among them.
     Token {
-        /// What its token is called.
+        /// What its token is called, said so that it cannot be read as a person's name: `token nightly of Ada`.
         name: String,
     },
     /// A delivery to a hook.
@@ -61,8 +61,7 @@ impl fmt::Display for TriggeredBy {
     /// In the few words that a list has room for.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Person { name } => f.write_str(name),
-            Self::Token { name } => write!(f, "token {name}"),
+            Self::Person { name } | Self::Token { name } => f.write_str(name),
             Self::Hook(pushed) => pushed.fmt(f),
         }
     }
@@ -85,7 +84,6 @@ mod tests {
 
     #[test]
     fn a_list_says_in_few_words_what_triggered_a_build() {
-        let name = || "Ada".to_owned();
         let mut pushed = Pushed {
             provider: Provider::Gitea,
             event: HookEvent::Push,
@@ -96,8 +94,8 @@ mod tests {
             by: None,
         };
         let hook = |pushed: &Pushed| TriggeredBy::Hook(pushed.clone()).to_string();
-        assert_eq!(TriggeredBy::Person { name: name() }.to_string(), "Ada");
-        assert_eq!(TriggeredBy::Token { name: name() }.to_string(), "token Ada");
+        assert_eq!(TriggeredBy::Person { name: "Ada".to_owned() }.to_string(), "Ada");
+        assert_eq!(TriggeredBy::Token { name: "token ci of Ada".to_owned() }.to_string(), "token ci of Ada");
         assert_eq!(hook(&pushed), "push to main");
         pushed.event = HookEvent::Tag;
         assert_eq!(hook(&pushed), "tag main");

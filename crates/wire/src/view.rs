@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::group::GroupView;
 use crate::{
-    ArtifactId, BuildId, ExecutorId, Isolation, JobId, Outcome, PipelineName, Position, Timestamp,
+    ArtifactId, BuildId, ExecutorId, ImageName, Isolation, JobId, Outcome, PipelineName, Position, Timestamp,
     pipeline::{Condition, InputSpec, LabelSet},
 };
 
@@ -135,6 +135,9 @@ pub struct JobView {
     /// How that executor, as it last told, keeps steps from the rest of its machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub isolation: Option<Isolation>,
+    /// The image whose containers its steps run in; absent where they run on the executor's machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageName>,
     /// When its needs were met.
     pub queued_at: Option<Timestamp>,
     /// When its last attempt began.

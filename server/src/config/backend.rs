@@ -69,8 +69,8 @@ fn decoded(value: &str) -> String {
 
 /// What may be read from a file.
 pub(crate) trait Backend: FromStr<Err = String> {
-    /// The URL, if it has one.
-    fn url(&mut self) -> Option<&mut SecretUrl>;
+    /// It was read from this one, which is kept from steps.
+    fn came_from(&mut self, file: PathBuf);
 }
 
 impl fmt::Debug for SecretUrl {
@@ -122,14 +122,18 @@ impl FromStr for StoreChoice {
 }
 
 impl Backend for BrokerChoice {
-    fn url(&mut self) -> Option<&mut SecretUrl> {
-        if let Self::Rabbit(url) = self { Some(url) } else { None }
+    fn came_from(&mut self, file: PathBuf) {
+        if let Self::Rabbit(url) = self {
+            url.file = Some(file);
+        }
     }
 }
 
 impl Backend for StoreChoice {
-    fn url(&mut self) -> Option<&mut SecretUrl> {
-        if let Self::Postgres(url) = self { Some(url) } else { None }
+    fn came_from(&mut self, file: PathBuf) {
+        if let Self::Postgres(url) = self {
+            url.file = Some(file);
+        }
     }
 }
 
@@ -140,9 +144,7 @@ pub(crate) fn parse<T: Backend>(text: &str) -> Result<T, String> {
     let held = std::fs::read_to_string(path).map_err(|failure| format!("{path} cannot be read: {failure}"))?;
     let parsed = held.lines().next().unwrap_or_default().trim().parse();
     let mut choice: T = parsed.map_err(|wrong| format!("the first line of {path}: {wrong}"))?;
-    if let Some(url) = choice.url() {
-        url.file = Some(path.into());
-    }
+    choice.came_from(path.into());
     Ok(choice)
 }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use executor::{IsolationChoice, SandboxOptions};
+use executor::{ContainersChoice, IsolationChoice, SandboxOptions};
 use wire::{Limits, size};
 
 /// See [`Limits`]; a job in a sandbox has this many processes unless it is told otherwise.
@@ -16,6 +16,11 @@ pub(crate) struct IsolationOptions {
     /// where it does not work), `plain`, or `auto`: in a sandbox where that works.
     #[arg(long, env = "STEPCAST_ISOLATION", default_value = "auto")]
     pub(crate) isolation: Choice,
+    /// Where jobs that name an `image` get their containers from: the socket of Podman or Docker (the server does not start
+    /// where none answers), `off`, or `auto`: the first that answers of /run/podman/podman.sock, /var/run/docker.sock and
+    /// $XDG_RUNTIME_DIR/podman/podman.sock, if any does.
+    #[arg(long, env = "STEPCAST_CONTAINERS", value_name = "SOCKET", default_value = "auto", value_parser = containers)]
+    pub(crate) containers: ContainersChoice,
     /// A path that all jobs can read in their sandboxes; can be given more than once (the variable: with `:` between).
     #[arg(long, env = "STEPCAST_SANDBOX_READ", value_name = "PATH", value_delimiter = ':', value_parser = inside)]
     pub(crate) sandbox_read: Vec<PathBuf>,
@@ -25,7 +30,7 @@ pub(crate) struct IsolationOptions {
     /// Memory that a job may use at most, such as 2GiB; jobs may ask for less by `limits` [default: no limit].
     #[arg(long, env = "STEPCAST_JOB_MEMORY", value_name = "SIZE", value_parser = memory)]
     pub(crate) job_memory: Option<u64>,
-    /// Processes and threads that a job may have at one time [default: 2048 in a sandbox, else no limit].
+    /// Processes and threads that a job may have at one time [default: 2048 in a sandbox or a container, else no limit].
     #[arg(long, env = "STEPCAST_JOB_PROCESSES", value_name = "COUNT", value_parser = clap::value_parser!(u64).range(8..=1_000_000))]
     pub(crate) job_processes: Option<u64>,
     /// Size of a file that a job may write, such as 5GiB [default: no limit].
@@ -55,12 +60,16 @@ impl From<Choice> for IsolationChoice {
 }
 
 impl IsolationOptions {
-    /// `--isolation sandbox` where none works: the server does not start, and nothing of it is touched. The executor tries
-    /// once more with its own folders.
+    /// `--isolation sandbox` where none works, or an engine that is named and does not answer: the server does not start, and
+    /// nothing of it is touched. The executor tries once more with its own folders.
     ///
     /// # Errors
     /// Why none works, and what to do about it.
     pub(crate) async fn check(&self, runs_jobs: bool) -> Result<(), String> {
+        if let (ContainersChoice::Socket(socket), true) = (&self.containers, runs_jobs) {
+            let works = executor::containers_work(&self.containers).await;
+            works.map_err(|reason| format!("`--containers {}` is wanted, but {reason}", socket.display()))?;
+        }
         if self.isolation != Choice::Sandbox || !runs_jobs {
             return Ok(());
         }
@@ -107,6 +116,18 @@ fn inside(text: &str) -> Result<PathBuf, String> {
     Ok(path)
 }
 
+fn containers(text: &str) -> Result<ContainersChoice, String> {
+    match text {
+        "auto" => Ok(ContainersChoice::Auto),
+        "off" => Ok(ContainersChoice::Off),
+        _ => {
+            let path = PathBuf::from(text.strip_prefix("unix://").unwrap_or(text));
+            let right = "it must be `auto`, `off` or the whole path of a socket, such as /run/podman/podman.sock";
+            path.is_absolute().then_some(ContainersChoice::Socket(path)).ok_or_else(|| right.to_owned())
+        }
+    }
+}
+
 fn memory(text: &str) -> Result<u64, String> {
     let right = || "it must be a size of 16MiB at least, such as 500MB or 2GiB".to_owned();
     size::parse(text).filter(|bytes| *bytes >= 16 << 20).ok_or_else(right)
@@ -120,6 +141,16 @@ fn file_size(text: &str) -> Result<u64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn containers_come_from_a_socket_by_its_whole_path() {
+        let socket = Ok(ContainersChoice::Socket("/run/x.sock".into()));
+        assert_eq!((containers("/run/x.sock"), containers("unix:///run/x.sock")), (socket.clone(), socket));
+        assert_eq!((containers("auto"), containers("off")), (Ok(ContainersChoice::Auto), Ok(ContainersChoice::Off)));
+        for bad in ["", "podman", "tcp://127.0.0.1:2375", "http://host"] {
+            assert!(containers(bad).unwrap_err().contains("whole path of a socket"), "{bad}");
+        }
+    }
 
     #[test]
     fn a_path_for_sandboxes_is_whole_and_there() {

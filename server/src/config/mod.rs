@@ -4,6 +4,8 @@
 pub(crate) mod backend;
 pub(crate) mod data_dir;
 pub(crate) mod isolation;
+pub(crate) mod key_file;
+pub(crate) mod openid;
 pub(crate) mod retention;
 pub(crate) mod roles;
 pub(crate) mod secrets_key;
@@ -21,6 +23,7 @@ use wire::{LabelSet, size};
 use self::{
     backend::{BrokerChoice, StoreChoice},
     isolation::IsolationOptions,
+    openid::OpenidOptions,
     retention::RetentionOptions,
     roles::{Role, Roles},
     secrets_key::SecretsKeyOptions,
@@ -119,6 +122,9 @@ pub(crate) struct ServeOptions {
     /// commas [default: nothing].
     #[arg(long, env = "STEPCAST_WEBHOOK_ALLOW", value_delimiter = ',')]
     pub(crate) webhook_allow: Vec<Allowed>,
+    /// Who signs people in besides their passwords.
+    #[command(flatten)]
+    pub(crate) openid: OpenidOptions,
     /// What stands between steps and machine.
     #[command(flatten)]
     pub(crate) isolation: IsolationOptions,
@@ -163,6 +169,7 @@ impl ServeOptions {
         if self.broker == BrokerChoice::Embedded && self.store != StoreChoice::Sqlite {
             return Err("the embedded broker keeps its messages in SQLite: for PostgreSQL name a RabbitMQ too, by --broker amqp://…".to_owned());
         }
+        self.openid.settings()?;
         if self.roles.has(Role::Control) && !self.roles.has(Role::Gateway) && self.public_url.is_none() {
             return Err(
                 "control tells executors where artifacts go: name the gateways' address by --public-url".to_owned()
@@ -188,7 +195,11 @@ impl ServeOptions {
     fn credentials(&self) -> impl Iterator<Item = PathBuf> {
         let broker = if let BrokerChoice::Rabbit(url) = &self.broker { url.files() } else { Vec::new() };
         let store = if let StoreChoice::Postgres(url) = &self.store { url.files() } else { Vec::new() };
-        broker.into_iter().chain(store).chain(self.secrets_key.secrets_key_file.clone())
+        broker
+            .into_iter()
+            .chain(store)
+            .chain(self.secrets_key.secrets_key_file.clone())
+            .chain(self.openid.secret_file())
     }
 
     /// See [`ServeOptions::webhook_allow`].

@@ -2,23 +2,25 @@
 //! process of the machine can read.
 
 use std::{
-    fs,
-    io::{self, Read as _, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use clap::Args;
 use control::secrets::SecretKeys;
-use vault::{KEYS_BYTES_MAX, Keyring, Zeroizing};
+use vault::{Keyring, Zeroizing};
 
-use super::{backend::StoreChoice, data_dir::DataDir};
+use super::{
+    backend::StoreChoice,
+    data_dir::DataDir,
+    key_file::{self, KeyFile},
+};
 
 /// Holds the keys themselves, separated by line breaks, spaces or commas, the newest first.
 const VARIABLE: &str = "STEPCAST_SECRETS_KEY";
 /// How people make one.
-const MAKE: &str = "`openssl rand -base64 32` makes a key";
+pub(crate) const MAKE: &str = "`openssl rand -base64 32` makes a key";
 
 /// Which file holds the keys.
 #[derive(Clone, Debug, Default, Args)]
@@ -75,7 +77,7 @@ impl SecretsKey {
             Place::Variable(text) => {
                 Keyring::parse(text).map_err(|wrong| format!("{VARIABLE} is no secrets key: {wrong}"))
             }
-            Place::Named(path) | Place::Own(path) => read(path),
+            Place::Named(path) | Place::Own(path) => key_file::read(path),
             Place::Nowhere => Err(format!(
                 "no secrets key is named, and with PostgreSQL each process must be told the same one: put it into a file and name that \
                  by --secrets-key-file, or into {VARIABLE}; {MAKE}"
@@ -91,9 +93,7 @@ impl SecretsKey {
         if let Place::Own(path) = &*self.0
             && !path.exists()
         {
-            let key = Keyring::new_key().map_err(|error| error.to_string())?;
-            let text = Zeroizing::new(format!("{}{}\n", HEAD, *key));
-            match write(path, &text, false) {
+            match key_file::make(path) {
                 Ok(()) => tracing::info!(
                     file = %path.display(),
                     "a key for secrets was made: keep a copy of it apart from backups, which do not hold it"
@@ -120,60 +120,18 @@ impl SecretsKey {
         }
     }
 
-    /// Puts a new key in front of those in `file`, for all to see at once or not at all.
+    /// The same, for this process alone to add a key to. None where the keys are not in a file.
     ///
     /// # Errors
-    /// When the file cannot be written.
-    pub(crate) fn add(file: &Path, former: &Keyring) -> Result<Keyring, String> {
-        let key = Keyring::new_key().map_err(|error| error.to_string())?;
-        let text = Zeroizing::new(format!("{HEAD}{}\n{}", *key, *former.text()));
-        write(file, &text, true)
-            .map_err(|failure| format!("the secrets key {} cannot be written: {failure}", file.display()))?;
-        read(file)
-    }
-}
-
-const HEAD: &str = "# Keys that Stepcast encrypts secrets with, the newest first. Keep a copy apart from backups.\n";
-
-fn read(path: &Path) -> Result<Keyring, String> {
-    let shown = path.display();
-    let failed = |failure: io::Error| match failure.kind() {
-        io::ErrorKind::NotFound => format!(
-            "the secrets key {shown} is not there: put it back, or if it is lost, set the secrets again; {MAKE}"
-        ),
-        _ => format!("the secrets key {shown} cannot be read: {failure}"),
-    };
-    let mut text = Zeroizing::new(String::new());
-    let file = fs::File::open(path).map_err(failed)?;
-    file.take(KEYS_BYTES_MAX).read_to_string(&mut text).map_err(failed)?;
-    Keyring::parse(&text).map_err(|wrong| format!("{shown} is no secrets key: {wrong}"))
-}
-
-/// Writes a file that is there with its whole text or not at all, for its owner alone.
-fn write(path: &Path, text: &str, replaces: bool) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let draft = folder.join(format!("draft-{}", uuid::Uuid::new_v4().simple()));
-    let written = (|| {
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        // Unlike a rename, a link never takes the place of what is there.
-        if replaces {
-            fs::rename(&draft, path)?
-        } else {
-            fs::hard_link(&draft, path)?
-        }
-        fs::File::open(folder)?.sync_all()
-    })();
-    match fs::remove_file(&draft) {
-        Err(failure) if failure.kind() != io::ErrorKind::NotFound => written.and(Err(failure)),
-        _ => written,
+    /// As [`KeyFile::lock`].
+    pub(crate) fn lock(&self) -> Result<Option<KeyFile>, String> {
+        self.file().map(KeyFile::lock).transpose()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::{fs, os::unix::fs::PermissionsExt as _};
 
     use super::*;
 
@@ -191,17 +149,6 @@ mod tests {
         let mode = fs::metadata(folder.path().join("secrets.key")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn a_new_key_stands_before_the_former_ones() {
-        let folder = tempfile::tempdir().unwrap();
-        let key = own(folder.path());
-        let former = key.keyring_or_new().unwrap();
-        let both = SecretsKey::add(key.file().unwrap(), &former).unwrap();
-        assert_eq!(both.ids().count(), 2);
-        assert_ne!(both.newest(), former.newest());
-        assert_eq!(key.keyring().unwrap().newest(), both.newest());
     }
 
     #[test]

@@ -25,8 +25,8 @@ use crate::{
 };
 
 /// `GET /account`
-pub(crate) async fn own(Who(who): Who, shown: Shown) -> Json<OwnView> {
-    Json(accounts::own(&who, shown.credential()))
+pub(crate) async fn own(State(core): State<Arc<Core>>, Who(who): Who, shown: Shown) -> Answer<Json<OwnView>> {
+    Ok(Json(accounts::own(&core, &who, shown.credential()).await?))
 }
 
 /// `PUT /account/password`: the session that asks goes on under a new id, all others have ended.

@@ -231,7 +231,11 @@ mod tests {
         ] {
             assert!(has("query", what), "{what}");
         }
-        let pages = concat!(include_str!("../../../app/src/api.rs"), include_str!("../../../app/src/api/people.rs"));
+        let pages = concat!(
+            include_str!("../../../app/src/api.rs"),
+            include_str!("../../../app/src/api/admin.rs"),
+            include_str!("../../../app/src/api/people.rs")
+        );
         let read: BTreeSet<&str> = pages
             .split("endpoint = \"")
             .skip(1)

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use app::{
     Assets,
     api::{Backend, BoxFuture, people::Invited},
+    components::provider::Provider,
     pages::not_found::Missing,
     parts::Part,
 };
@@ -57,19 +58,23 @@ pub(crate) async fn render(
     request: Request<Body>,
 ) -> Response {
     let invited = invited(&core, request.uri().clone()).await;
+    let provider = core.openid.as_ref().map(|openid| Provider(openid.name().to_owned()));
     let Some((Who(who), shown)) = who.zip(shown) else {
         if !matches!(request.uri().path(), "/sign-in" | "/welcome") {
             let wanted = request.uri().path_and_query().map_or("/", |wanted| wanted.as_str());
             return Redirect::to(&sign_in::address(wanted, &[])).into_response();
         }
-        return page(request, move || provide_invited(invited.as_ref())).await;
+        return page(request, move || provide_told(invited.as_ref(), provider.as_ref())).await;
     };
-    let own = accounts::own(&who, shown.credential());
+    let own = match accounts::own(&core, &who, shown.credential()).await {
+        Ok(own) => own,
+        Err(problem) => return Rejection(problem).into_response(),
+    };
     let (health, context) = (queries::health(&core, &who).await, context(core, who, shown));
     page(request, move || {
         provide_context(health.clone());
         provide_context(own.clone());
-        provide_invited(invited.as_ref());
+        provide_told(invited.as_ref(), provider.as_ref());
         context();
     })
     .await
@@ -89,9 +94,12 @@ async fn invited(core: &Core, address: Uri) -> Option<Invited> {
     }
 }
 
-fn provide_invited(invited: Option<&Invited>) {
+fn provide_told(invited: Option<&Invited>, provider: Option<&Provider>) {
     if let Some(invited) = invited {
         provide_context(invited.clone());
+    }
+    if let Some(provider) = provider {
+        provide_context(provider.clone());
     }
 }
 

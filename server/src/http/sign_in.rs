@@ -83,7 +83,7 @@ pub(crate) fn invalid_form(refused: &FormRejection, fields: &str) -> Response {
 }
 
 /// Whether it is a path of this site. Browsers take `//x` and `/\x` for another one, and leave out tabs and line ends.
-fn is_here(next: &str) -> bool {
+pub(crate) fn is_here(next: &str) -> bool {
     next.starts_with('/') && !next.starts_with("//") && next.bytes().all(|b| b.is_ascii_graphic() && b != b'\\')
 }
 

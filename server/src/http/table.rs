@@ -14,7 +14,7 @@ pub(crate) enum Needs {
     Signature,
     /// To be signed in. What is listed is what may be seen.
     SignedIn,
-    /// To be signed in as a person, by name and password.
+    /// To be signed in as a person, and not by a token.
     Person,
     /// To see the pipeline.
     See(Of),
@@ -60,6 +60,11 @@ pub(crate) const ROUTES: &[Row] = &[
     ("POST", "/sign-in", Public),
     ("GET", "/welcome", Public),
     ("POST", "/welcome", Public),
+    ("GET", "/sign-in/openid", Public),
+    // Begins a session, by the sealed ticket that the browser has and what the provider says.
+    ("GET", "/sign-in/openid/answer", Public),
+    ("POST", "/account/openid", Person),
+    ("POST", "/account/openid/unlink", Person),
     ("POST", "/sign-out", Public),
     ("POST", "/sign-out-everywhere", Person),
     // Each of FUNCTIONS has a need of its own.

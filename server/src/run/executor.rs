@@ -33,6 +33,7 @@ fn config(parts: &Parts) -> Result<ExecutorConfig, String> {
         log_limit: options.log_limit,
         upload: options.upload.into(),
         isolation: options.isolation.isolation.into(),
+        containers: options.isolation.containers.clone(),
         sandbox: options.sandbox([Some(data_dir.path()), options.artifacts.as_deref()]),
         limits: options.isolation.limits(),
         git_allowed: options.git_allow.clone(),

@@ -83,8 +83,11 @@ fn what_was_done_stands_in_the_audit_log_with_who_did_it() {
     }
     let entries = world.get(&admin, "/api/v1/audit?pipeline=site");
     let of = |action: &str| {
-        let found =
-            entries.as_array().unwrap().iter().find(|entry| entry["action"] == action && entry["name"] == "builder");
+        let found = entries
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|entry| entry["action"] == action && entry["name"] == "token builder");
         found.unwrap_or_else(|| panic!("{action} is not in {entries}")).clone()
     };
     for action in ["build_triggered", "build_retried"] {

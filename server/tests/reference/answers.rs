@@ -130,10 +130,37 @@ fn real_answers_are_what_the_reference_says() {
     assert_eq!(reader.refused("POST", "/builds/{id}/cancel", &[idle], &[], ""), 409);
     assert_eq!(reader.ask("DELETE", "/builds/{id}", &[idle], &[], "").status, 204);
     accounts_are_what_the_reference_says(&reader);
+    sign_in_by_a_provider_is_what_the_reference_says(&reader);
     let signed = reader.ask_as("POST", "/sign-in", &[], &FORM, &format!("token={}", server.token));
     assert!(signed.status == 303 && signed.headers.contains_key("set-cookie"));
     assert_eq!(reader.ask_as("POST", "/sign-in", &[], &FORM, "token=wrong").status, 303);
     assert_eq!(reader.ask_as("POST", "/sign-out", &[], &[], "").status, 303);
+}
+
+/// Of a provider that does not answer, and of answers that nobody has asked for.
+fn sign_in_by_a_provider_is_what_the_reference_says(reader: &Reader) {
+    let people = [("accept", "text/html")];
+    for path in ["/sign-in/openid", "/sign-in/openid/answer"] {
+        assert_eq!(reader.ask_as("GET", path, &[], &[], "").status, 409, "there is no provider");
+    }
+    let there = Reader {
+        server: Server::start(&["--openid-issuer", "http://127.0.0.1:9", "--openid-client-id", "stepcast"]),
+        reference: Reference::read(),
+    };
+    assert_eq!(there.ask_as("GET", "/sign-in/openid", &[], &[], "").status, 503);
+    let back = there.ask_as("GET", "/sign-in/openid", &["?next=/tokens"], &people, "");
+    assert_eq!((back.status, back.headers["location"].as_str()), (303, "/sign-in?openid=unreachable&next=/tokens"));
+    let answer =
+        |headers: &[(&str, &str)]| there.ask_as("GET", "/sign-in/openid/answer", &["?state=a&code=b"], headers, "");
+    assert_eq!(answer(&[]).status, 400);
+    let back = answer(&people);
+    assert_eq!((back.status, back.headers["location"].as_str()), (303, "/sign-in?openid=late"));
+    for path in ["/account/openid", "/account/openid/unlink"] {
+        assert_eq!(there.ask_as("POST", path, &[], &FORM, "").status, 401);
+        assert_eq!(there.ask("POST", path, &[], &FORM, "").status, 403, "a token is no person");
+    }
+    let waits = (0..40).any(|_| answer(&[]).status == 429);
+    assert!(waits, "forty answers that nobody asked for were all looked at");
 }
 
 /// What is asked of people, invitations, tokens and the audit log.

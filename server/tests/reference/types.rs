@@ -10,7 +10,7 @@ use wire::{
     Problem, Timestamp,
     account::{
         AccountView, ChangeAccount, ChangePassword, InvitationView, MadeInvitation, MadeToken, NewInvitation, NewToken,
-        OwnView, TokenView,
+        OwnView, SignsIn, TokenView,
     },
     audit::{Action, AuditEntry},
     authority::{Grants, Role},
@@ -73,6 +73,7 @@ fn no_member_of_what_is_answered_is_missing_in_the_reference() {
         reason: Some(text()),
         executor: Some(text()),
         isolation: Some(wire::Isolation::Plain),
+        image: Some("rust:1.95".parse().unwrap()),
         queued_at: Some(at),
         started_at: Some(at),
         finished_at: Some(at),
@@ -260,11 +261,19 @@ fn no_member_of_what_is_answered_is_missing_in_the_reference() {
         name: text(),
         grants: grants.clone(),
         disabled: false,
+        signs_in: SignsIn { password: true, provider: true },
         created_at: at,
         signed_in_at: Some(at),
     };
     is("AccountView", json!(view));
-    let own = OwnView { account: Some(account), name: text(), grants: grants.clone(), is_person: true };
+    let own = OwnView {
+        account: Some(account),
+        name: text(),
+        grants: grants.clone(),
+        is_person: true,
+        signs_in: Some(SignsIn { password: true, provider: true }),
+        provider: Some(text()),
+    };
     is("OwnView", json!(own));
     let invitation = InvitationView {
         id: text(),

@@ -38,6 +38,7 @@ fn job(n: usize, needs: &[usize], condition: Condition, attempts: u32, lost_atte
         attempts,
         lost_attempts,
         log_limit: None,
+        image: None,
         network: true,
         limits: wire::Limits::default(),
         env: BTreeMap::new(),

@@ -7,7 +7,7 @@ use std::{
 };
 
 use wire::{
-    Problem,
+    ImageName, Problem,
     pipeline::{Condition, JobSpec, LabelSet, Stderr, StepSpec},
     size,
     text::is_invisible,
@@ -16,12 +16,12 @@ use wire::{
 use super::{
     Axes, COMBINATIONS_MAX, Holes, JOBS_MAX, NAMES_MAX, PLANS_BYTES_MAX, STEPS_MAX, check_value, duration,
     fields::{Fields, shown, text},
-    limits, needs, queueing, secrets,
+    image, limits, needs, queueing, secrets,
     yaml::{Key, Node, Place, Value},
 };
 use crate::expression;
 
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 17] = [
     "labels",
     "needs",
     "if",
@@ -32,6 +32,7 @@ const KEYS: [&str; 16] = [
     "priority",
     "concurrency",
     "log_limit",
+    "image",
     "network",
     "limits",
     "env",
@@ -64,6 +65,7 @@ pub(super) struct Shared {
     pub(super) env: Env,
     pub(super) secrets: Vec<secrets::Named>,
     pub(super) priority: i32,
+    pub(super) image: Option<ImageName>,
 }
 
 /// All jobs, in the order of the file.
@@ -126,7 +128,10 @@ fn job<'n>(
         queueing::concurrency(&fields, &mut |node, text, what| holes.read(node, text, what, Some(&matrix)))?;
     let steps = steps(&fields, &what, &matrix, holes)?;
     let secrets = secrets::of_job(&shared.secrets, &secrets::read(&fields)?, &key.name, &env, &steps)?;
-    let labels = secrets::with_label(labels, &secrets, fields.get("labels").map_or(key.at, |node| node.at))?;
+    let image = image::read(&fields)?.or_else(|| shared.image.clone());
+    let labels_at = fields.get("labels").map_or(key.at, |node| node.at);
+    let labels = secrets::with_label(labels, &secrets, labels_at)?;
+    let labels = image::with_label(labels, image.as_ref(), labels_at)?;
     let spec = JobSpec {
         name: key.name.clone(),
         labels,
@@ -138,6 +143,7 @@ fn job<'n>(
         priority: queueing::priority(&fields, shared.priority)?,
         concurrency,
         log_limit: log_limit(&fields)?,
+        image,
         network: limits::network(&fields)?,
         limits: limits::read(&fields)?,
         artifacts: artifacts(&fields)?,

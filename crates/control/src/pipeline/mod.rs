@@ -3,6 +3,7 @@
 
 mod duration;
 mod fields;
+mod image;
 mod jobs;
 mod limits;
 mod needs;
@@ -40,8 +41,20 @@ pub const VALUE_BYTES_MAX: usize = 64 * 1024;
 /// and written as a whole at every step that it takes, so its size is everybody's waiting time.
 pub const PLANS_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-const KEYS: [&str; 11] =
-    ["name", "description", "on", "inputs", "source", "env", "secrets", "retention", "priority", "concurrency", "jobs"];
+const KEYS: [&str; 12] = [
+    "name",
+    "description",
+    "on",
+    "inputs",
+    "source",
+    "image",
+    "env",
+    "secrets",
+    "retention",
+    "priority",
+    "concurrency",
+    "jobs",
+];
 
 /// Reads a pipeline from YAML, or JSON, which is YAML.
 ///
@@ -72,7 +85,8 @@ pub fn parse(text: &str) -> Result<PipelineSpec, Problem> {
     // A build has no combination of its own.
     let concurrency =
         queueing::concurrency(&fields, &mut |node, text, what| holes.read(node, text, what, Some(&[][..])))?;
-    let shared = jobs::Shared { env, secrets: secrets::read(&fields)?, priority: queueing::priority(&fields, 0)? };
+    let (image, priority) = (image::read(&fields)?, queueing::priority(&fields, 0)?);
+    let shared = jobs::Shared { env, secrets: secrets::read(&fields)?, priority, image };
     let jobs = jobs::read(&fields, &shared, &mut holes)?;
     holes.check_shared(&jobs)?;
     let on = fields.get("on").map(on::read).transpose()?;

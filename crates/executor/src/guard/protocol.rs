@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
-use wire::Limits;
+use wire::{ImageName, Limits};
 
 /// From the executor, on the guard's stdin.
 #[derive(Debug, Serialize, Deserialize)]
@@ -20,6 +20,12 @@ pub(crate) enum Command {
         /// A named pipe for its standard error; the job's output pipe otherwise.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         stderr: Option<PathBuf>,
+    },
+    /// Make the container that every script runs in from now on. It is answered as a script is: the container is there, or
+    /// not. Only to a guard that was told of an engine ([`super::container`]).
+    Contain {
+        /// Which.
+        container: Container,
     },
     /// The lease is trusted until this point of the boot clock, in milliseconds. A point and not a span, so that a
     /// command that was read late extends nothing.
@@ -39,6 +45,27 @@ pub(crate) enum Command {
     },
     /// SIGKILL to every process of the tree; then the guard ends.
     End {},
+}
+
+/// The container of a job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Container {
+    /// No other one's; known before it is there, so that it can be removed whatever is known of its making.
+    pub(crate) name: String,
+    /// What it is made of.
+    pub(crate) image: ImageName,
+    /// Tell whose it is.
+    pub(crate) labels: BTreeMap<String, String>,
+    /// Mounted by the same path, to be written. Steps start there.
+    pub(crate) workspace: PathBuf,
+    /// Mounted by the same paths, to be read.
+    pub(crate) read: Vec<PathBuf>,
+    /// A named pipe below one of these, which its steps print into.
+    pub(crate) output: PathBuf,
+    /// Whether it has a network.
+    pub(crate) network: bool,
+    /// What it may use.
+    pub(crate) limits: Limits,
 }
 
 /// From the guard, on its stdout.

@@ -177,7 +177,7 @@ impl Guards {
         let (workspace, words, group) = prepared.map_err(|panic| format!("the guard was not prepared: {panic}"))??;
         let lock = if self.sandbox.is_some() { Path::new(sandbox::LOCK) } else { &self.lock };
         let user = user.map(|account| account.id);
-        let start = Start { words: &words, program: &self.program, lock, files: self.files, user };
+        let start = Start { words: &words, program: &self.program, lock, files: self.files, user, engine: None };
         let started = Guard::start(start, workspace.clone(), group.clone()).await;
         if started.is_err() {
             let remove = move || {
@@ -190,6 +190,18 @@ impl Guards {
             let _ = tokio::task::spawn_blocking(remove).await;
         }
         started
+    }
+
+    /// A guard whose steps run in containers of an engine, over directories that are there. It is plain itself: it starts no
+    /// program.
+    ///
+    /// # Errors
+    /// When none can be started; one sentence.
+    pub(crate) async fn of_container(&self, engine: &Path, workspace: Workspace) -> Result<Guard, String> {
+        let words = [OsString::from(&self.program), "guard".into()];
+        let (program, lock) = (&*self.program, &*self.lock);
+        let start = Start { words: &words, program, lock, files: None, user: None, engine: Some(engine) };
+        Guard::start(start, workspace, None).await.map_err(NoGuard::into_reason)
     }
 
     /// Makes sure that one is warm. Where one is, or gets ready, nothing is done.

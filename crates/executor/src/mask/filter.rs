@@ -3,7 +3,7 @@
 //! No form is shorter than four bytes. The pair at the third and fourth byte of a place is looked up first: where no form
 //! has it anywhere in its first four bytes, none begins at this place or the next two (as Wu and Manber's algorithm does it).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{class::Class, forms::Forms, states::State};
 
@@ -53,29 +53,35 @@ impl Filter {
         let (front, back, any) = (Pairs::new(), Pairs::new(), Pairs::new());
         let (first, starts, begun) = (Class::of(b""), vec![Vec::new(); 256], HashMap::new());
         let mut filter = Self { first, front, back, any, starts, begun };
+        let mut ways = HashSet::new();
         for index in 0..forms.forms.len() {
             let start = State::start(index);
             let mut first = Class::of(b"");
             start.next(forms, &mut |class, _| first = first.or(class));
             filter.first = filter.first.or(first);
             first.bytes().for_each(|byte| filter.starts[usize::from(byte)].push(start));
-            filter.descend(forms, start, &mut Vec::with_capacity(DEPTH));
+            filter.descend(forms, start, &mut Vec::with_capacity(DEPTH), &mut ways);
+        }
+        for states in filter.begun.values_mut() {
+            states.sort_unstable();
+            states.dedup();
         }
         filter
     }
 
-    fn descend(&mut self, forms: &Forms, state: State, path: &mut Vec<Class>) {
+    /// Follows a form through its first bytes. `ways` are those of which all pairs are known.
+    fn descend(&mut self, forms: &Forms, state: State, path: &mut Vec<Class>, ways: &mut HashSet<[Class; DEPTH]>) {
         if let [a, b, c, d] = path[..] {
-            self.front.add(a, b);
-            self.back.add(c, d);
-            [(a, b), (b, c), (c, d)].into_iter().for_each(|(one, two)| self.any.add(one, two));
+            let is_new = ways.insert([a, b, c, d]);
+            if is_new {
+                self.front.add(a, b);
+                self.back.add(c, d);
+                [(a, b), (b, c), (c, d)].into_iter().for_each(|(one, two)| self.any.add(one, two));
+            }
             let pairs = |one: Class, two: Class| one.bytes().flat_map(move |x| two.bytes().map(move |y| [x, y]));
             for [a, b] in pairs(a, b) {
                 for [c, d] in pairs(c, d) {
-                    let states = self.begun.entry([a, b, c, d]).or_default();
-                    if !states.contains(&state) {
-                        states.push(state);
-                    }
+                    self.begun.entry([a, b, c, d]).or_default().push(state);
                 }
             }
             return;
@@ -84,7 +90,7 @@ impl Filter {
         state.next(forms, &mut |class, next| nexts.push((class, next)));
         for (class, next) in nexts {
             path.push(class);
-            self.descend(forms, next, path);
+            self.descend(forms, next, path, ways);
             path.pop();
         }
     }

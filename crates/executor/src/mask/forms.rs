@@ -4,7 +4,9 @@
 //! percent-encoded, escaped for JSON, a shell, HTML or a log. They may be mixed at will. Base64 has a unit for each of its
 //! digits, hex one for each byte. Between units something may stand that is not the secret's: see [`super::states`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+
+use wire::secret;
 
 use super::class::Class;
 
@@ -19,7 +21,7 @@ pub(super) const UNWRAPPED_DIGITS: usize = 3;
 const DIGITS_MIN: usize = 4;
 
 /// What may stand between the units of a form.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Gap {
     /// Colours and the like.
     Text,
@@ -47,6 +49,8 @@ pub(super) struct Forms {
     pub(super) units: Vec<Vec<u32>>,
     pub(super) ways: Vec<Box<[Class]>>,
     known: HashMap<Kind, u32>,
+    /// The forms that are there.
+    added: HashSet<(Gap, Box<[u32]>)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -58,14 +62,23 @@ enum Kind {
 }
 
 impl Forms {
-    /// Adds what `core` ([`wire::secret::core`]) may look like.
-    pub(super) fn add(&mut self, core: &str) {
-        self.add_text(core);
+    /// Adds what a value may look like: its core ([`secret::core`]) and, where that has other line ends, the value as steps
+    /// get it. In base64 and hex each of its bytes counts, so that the one is not known by the other.
+    pub(super) fn add(&mut self, value: &str) {
+        let (core, whole) = (secret::core(value), value.trim());
+        self.add_text(&core);
         if core.contains('\n') {
             let lines = core.lines().map(str::trim).filter(|line| line.len() >= LINE_BYTES_MIN);
             lines.for_each(|line| self.add_text(line));
         }
-        let bytes = core.as_bytes();
+        self.add_bytes(core.as_bytes());
+        if whole != core {
+            self.add_text(whole);
+            self.add_bytes(whole.as_bytes());
+        }
+    }
+
+    fn add_bytes(&mut self, bytes: &[u8]) {
         for alignment in 0..3 {
             let digits = base64_digits(bytes, alignment);
             for from in 0..UNWRAPPED_DIGITS {
@@ -85,8 +98,7 @@ impl Forms {
     }
 
     fn push(&mut self, units: Box<[u32]>, gap: Gap) {
-        let is_known = self.forms.iter().any(|form| form.gap == gap && form.units == units);
-        if !is_known {
+        if self.added.insert((gap, units.clone())) {
             let head = units.len().min(HEAD_UNITS);
             self.forms.push(Form { units, gap, head });
         }

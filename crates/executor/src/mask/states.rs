@@ -1,7 +1,8 @@
 //! How a form is read, byte by byte: where a reading stands, and where the next byte may lead.
 //!
 //! Between two units may stand: an ANSI control sequence (colours that `grep` puts into a match); in base64 a line break,
-//! also an escaped one, and the white space around it; in hex one of the separators of common dumps.
+//! also an escaped one, and the white space around it; in hex one of the separators of common dumps. Of these a few in a row
+//! ([`GAPS_MAX`]): what may stand there without end would be held back without end.
 
 use super::{
     class::Class,
@@ -12,6 +13,9 @@ use super::{
 const SEQUENCE_BYTES_MAX: u8 = 32;
 /// White space around a line break, in bytes.
 const BREAK_BYTES_MAX: u8 = 64;
+/// Sequences, line breaks and rows of separators between two units, all together. `grep` puts up to four, and a wrapped line
+/// two or three.
+const GAPS_MAX: u8 = 16;
 /// Separators between two bytes in hex.
 const SEPARATORS_MAX: u8 = 4;
 /// Bytes in hex before the first line break that may stand within: a line of a dump is longer.
@@ -32,6 +36,8 @@ const SEPARATOR: Class = Class::of(b" \t:-,");
 pub(super) struct State {
     pub(super) form: u32,
     pub(super) unit: u32,
+    /// How many of what is not the secret's were begun since the last unit.
+    gaps: u8,
     place: Place,
 }
 
@@ -52,7 +58,7 @@ enum Place {
 impl State {
     /// The beginning of a form.
     pub(super) fn start(form: usize) -> Self {
-        Self { form: number(form), unit: 0, place: Place::Between }
+        Self { form: number(form), unit: 0, gaps: 0, place: Place::Between }
     }
 
     /// Whether what was read is to be masked.
@@ -69,7 +75,7 @@ impl State {
     pub(super) fn next(self, forms: &Forms, told: &mut impl FnMut(Class, State)) {
         let form = &forms.forms[self.form as usize];
         let at = |place| State { place, ..self };
-        let behind_unit = State { unit: self.unit + 1, place: Place::Between, ..self };
+        let behind_unit = State { unit: self.unit + 1, gaps: 0, place: Place::Between, ..self };
         match self.place {
             Place::Between | Place::Break(_) => {
                 let Some(unit) = form.units.get(self.unit as usize) else { return };
@@ -102,21 +108,30 @@ impl State {
     /// What may begin or go on between two units.
     fn gap(self, gap: Gap, told: &mut impl FnMut(Class, State)) {
         let at = |place| State { place, ..self };
-        let read = if let Place::Break(read) = self.place { read } else { 0 };
-        told(ESCAPE, at(Place::Sequence(0)));
+        // What begins counts.
+        let begun = |place| State { gaps: self.gaps + 1, place, ..self };
+        let (may_begin, read) = (self.gaps < GAPS_MAX, if let Place::Break(read) = self.place { read } else { 0 });
+        if may_begin {
+            told(ESCAPE, begun(Place::Sequence(0)));
+        }
         match gap {
             Gap::Text => {}
             Gap::Base64 if (self.unit as usize) < UNWRAPPED_DIGITS => {}
             Gap::Base64 => {
-                if read < BREAK_BYTES_MAX {
-                    told(if read == 0 { BREAK } else { SPACE }, at(Place::Break(read + 1)));
+                if read == 0 && may_begin {
+                    told(BREAK, begun(Place::Break(1)));
+                } else if read > 0 && read < BREAK_BYTES_MAX {
+                    told(SPACE, at(Place::Break(read + 1)));
                 }
-                told(BACKSLASH, at(Place::Backslash));
+                if may_begin {
+                    told(BACKSLASH, begun(Place::Backslash));
+                }
             }
-            Gap::Hex if read >= SEPARATORS_MAX => {}
+            Gap::Hex if read >= SEPARATORS_MAX || (read == 0 && !may_begin) => {}
             Gap::Hex => {
                 let is_long = self.unit >= UNBROKEN_BYTES;
-                told(if is_long { SEPARATOR.or(BREAK) } else { SEPARATOR }, at(Place::Break(read + 1)));
+                let next = if read == 0 { begun(Place::Break(1)) } else { at(Place::Break(read + 1)) };
+                told(if is_long { SEPARATOR.or(BREAK) } else { SEPARATOR }, next);
             }
         }
     }

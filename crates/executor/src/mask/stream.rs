@@ -1,20 +1,41 @@
 //! Masking what comes bit by bit. It knows forms and bytes, no lines and no logs.
 //!
 //! What may be the beginning of a form is held back until it is known for one or for something else. So the result is the same
-//! wherever the bytes are cut.
+//! wherever the bytes are cut. What is known for a secret already is not held: it may become longer, and what it becomes
+//! longer by vanishes behind the same [`MASK`]. So however long a secret is and whatever is printed, no more than
+//! [`HELD_BYTES_MAX`] is held.
 
-use std::sync::Arc;
+use std::{cmp::Ordering, collections::HashSet, sync::Arc};
 
 use super::{MASK, Patterns, filter::DEPTH, states::State};
 
-/// Readings of what is known for a secret already and only becomes longer: more than these are the same bytes, repeated.
+/// Readings of what is known for a secret already and only becomes longer. Each form keeps the one that began first; more
+/// than these are the same bytes, repeated.
 const LONGER_MAX: usize = 256;
 
-/// One reading of a form: where it began, in bytes of what is held, and where it stands.
+/// The most that is held of one stream, in bytes: 32 units, each of up to 20 bytes (a character of four, percent-encoded
+/// twice) with 16 gaps of up to 65 bytes behind it.
+pub const HELD_BYTES_MAX: usize = 32 * (20 + 16 * 65);
+
+/// One reading of a form, and where it stands.
 #[derive(Clone, Copy, Debug)]
 struct Reading {
     state: State,
+    /// Where in what is held it began; of one that is known for a secret, where that ends so far.
     start: usize,
+    /// It is known for a secret, and only becomes longer.
+    goes_on: bool,
+    /// Where in the stream it began.
+    since: u64,
+}
+
+/// What is to be masked of what is held.
+#[derive(Clone, Copy, Debug)]
+struct Hit {
+    start: usize,
+    end: usize,
+    /// It belongs to what ends where it starts.
+    goes_on: bool,
 }
 
 /// The masking of one stream of bytes.
@@ -27,7 +48,9 @@ pub(crate) struct MaskedStream {
     readings: Vec<Reading>,
     next: Vec<Reading>,
     /// What is to be masked of `held`: in order, apart.
-    hits: Vec<(usize, usize)>,
+    hits: Vec<Hit>,
+    /// Where in the stream what is held begins.
+    given: u64,
 }
 
 impl MaskedStream {
@@ -61,8 +84,7 @@ impl MaskedStream {
     }
 
     /// Bytes that are held back.
-    #[cfg(test)]
-    pub(crate) fn held(&self) -> usize {
+    pub(super) fn held(&self) -> usize {
         self.held.len()
     }
 
@@ -77,6 +99,8 @@ impl MaskedStream {
     fn read(&mut self, patterns: &Patterns, bytes: &[u8], mut at: usize) {
         // Which of the last places may begin a form, the last one in the lowest bit: it is looked up when four bytes are read.
         let mut recent = 0_u8;
+        let given = self.given;
+        let begun = |state, start| Reading { state, start, goes_on: false, since: given + start as u64 };
         loop {
             if self.readings.is_empty() && recent & 0b111 == 0 {
                 let Some(found) = patterns.filter.find(bytes, at) else { return };
@@ -92,18 +116,19 @@ impl MaskedStream {
             recent = recent << 1 | u8::from(may_begin && is_whole);
             if may_begin && !is_whole {
                 for state in patterns.filter.starts(*byte) {
-                    step(patterns, Reading { state: *state, start: at }, *byte, &mut self.next);
+                    step(patterns, begun(*state, at), *byte, &mut self.next);
                 }
             }
             at += 1;
             if recent & 0b1000 != 0 {
                 let start = at - DEPTH;
-                let begun = patterns.filter.begun(&bytes[start..at]).iter();
-                self.next.extend(begun.map(|state| Reading { state: *state, start }));
+                let states = patterns.filter.begun(&bytes[start..at]).iter();
+                self.next.extend(states.map(|state| begun(*state, start)));
             }
-            for reading in &self.next {
+            for reading in &mut self.next {
                 if reading.state.is_hit(&patterns.forms) {
-                    hit(&mut self.hits, reading.start, at);
+                    hit(&mut self.hits, Hit { start: reading.start, end: at, goes_on: reading.goes_on });
+                    (reading.start, reading.goes_on) = (at, true);
                 }
             }
             thin_out(patterns, &mut self.next);
@@ -113,30 +138,31 @@ impl MaskedStream {
 
     /// How many bytes nobody reads any more.
     fn free(&self, len: usize) -> usize {
-        let free = self.readings.iter().map(|reading| reading.start).min().unwrap_or(len);
-        // A hit that may become longer is given out as a whole.
-        self.hits.iter().find(|(_, end)| *end > free).map_or(free, |(start, _)| free.min(*start))
+        self.readings.iter().map(|reading| reading.start).min().unwrap_or(len)
     }
 
     /// Gives out the first `free` bytes, and counts on from there.
     fn give(&mut self, bytes: &[u8], free: usize, out: &mut impl FnMut(Masked<'_>)) -> usize {
         let mut from = 0;
-        let mut given = 0;
-        for (start, end) in self.hits.iter().take_while(|(_, end)| *end <= free) {
-            if *start > from {
-                out(Masked(&bytes[from..*start]));
+        for hit in self.hits.iter().take_while(|hit| hit.start < free) {
+            if hit.start > from {
+                out(Masked(&bytes[from..hit.start]));
             }
-            out(Masked(MASK.as_bytes()));
-            from = *end;
-            given += 1;
+            if !hit.goes_on {
+                out(Masked(MASK.as_bytes()));
+            }
+            from = hit.end.min(free);
         }
         if free > from {
             out(Masked(&bytes[from..free]));
         }
-        self.hits.drain(..given);
-        for (start, end) in &mut self.hits {
-            (*start, *end) = (*start - free, *end - free);
+        self.hits.retain(|hit| hit.end > free);
+        for hit in &mut self.hits {
+            // What is left of one goes on.
+            hit.goes_on |= hit.start < free;
+            (hit.start, hit.end) = (hit.start.saturating_sub(free), hit.end - free);
         }
+        self.given += free as u64;
         for reading in &mut self.readings {
             reading.start -= free;
         }
@@ -167,12 +193,19 @@ fn step(patterns: &Patterns, reading: Reading, byte: u8, next: &mut Vec<Reading>
     });
 }
 
-/// Adds what ends last, together with what it overlaps.
-fn hit(hits: &mut Vec<(usize, usize)>, mut start: usize, end: usize) {
-    while let Some((other, _)) = hits.pop_if(|(_, other_end)| *other_end > start) {
-        start = start.min(other);
+/// Adds what ends last, together with what it overlaps or goes on with.
+fn hit(hits: &mut Vec<Hit>, mut added: Hit) {
+    let belongs = |other: &Hit, added: &Hit| other.end > added.start || (added.goes_on && other.end == added.start);
+    while let Some(other) = hits.pop_if(|other| belongs(other, &added)) {
+        // Where both start at one place, what ended there is the added one's as well.
+        added.goes_on = match other.start.cmp(&added.start) {
+            Ordering::Less => other.goes_on,
+            Ordering::Equal => other.goes_on || added.goes_on,
+            Ordering::Greater => added.goes_on,
+        };
+        added.start = added.start.min(other.start);
     }
-    hits.push((start, end));
+    hits.push(added);
 }
 
 /// Of readings that stand at the same place the one that began first covers the others.
@@ -183,12 +216,13 @@ fn thin_out(patterns: &Patterns, readings: &mut Vec<Reading>) {
     readings.sort_unstable_by_key(|reading| (reading.state, reading.start));
     readings.dedup_by_key(|reading| reading.state);
     if readings.len() > LONGER_MAX {
-        let mut longer = 0;
-        readings.sort_unstable_by_key(|reading| (reading.start, reading.state));
+        let (mut longer, mut forms) = (0, HashSet::new());
+        readings.sort_unstable_by_key(|reading| (reading.since, reading.state));
         readings.retain(|reading| {
             let is_longer = reading.state.is_behind_head(&patterns.forms);
+            let is_first = is_longer && forms.insert(reading.state.form);
             longer += usize::from(is_longer);
-            !is_longer || longer <= LONGER_MAX
+            !is_longer || is_first || longer <= LONGER_MAX
         });
     }
 }

@@ -128,16 +128,33 @@ fn a_secret_of_many_lines_is_known_as_a_whole_line_by_line_and_wrapped() {
         all(&[key], r#""-----BEGIN KEY-----\nMIIEpAIBAAKCAQEA7bq0\nq8RZ2yWcLw==\n-----END KEY-----\n""#),
         r#""***\n""#
     );
-    let encoded = STANDARD.encode(secret::core(key));
-    // A digit holds the last bits alone, and padding nothing: they may be left.
-    assert!(all(&[key], &encoded).len() <= MASK.len() + 2);
-    for width in [64, 76] {
-        let lines: Vec<&str> =
-            encoded.as_bytes().chunks(width).map(|part| std::str::from_utf8(part).unwrap()).collect();
-        assert!(lines.len() > 1, "{encoded}");
-        let shown = all(&[key], &lines.join("\n"));
-        assert!(shown.starts_with(MASK) && shown.len() <= MASK.len() + 2, "wrapped at {width}: {shown}");
+    // As steps get it, and as it is where something has changed its line ends.
+    for text in [key.to_owned(), secret::core(key)] {
+        let encoded = STANDARD.encode(text.trim());
+        // A digit holds the last bits alone, and padding nothing: they may be left.
+        assert!(all(&[key], &encoded).len() <= MASK.len() + 2);
+        // Behind bytes of something else, and with the line break that is not its own.
+        for before in ["u", "us", "use"] {
+            let shown = all(&[key], &STANDARD.encode(format!("{before}{text}")));
+            assert!(shown.contains(MASK) && shown.len() <= MASK.len() + 12, "{before}: {shown}");
+        }
+        for width in [64, 76] {
+            let lines: Vec<&str> =
+                encoded.as_bytes().chunks(width).map(|part| std::str::from_utf8(part).unwrap()).collect();
+            assert!(lines.len() > 1, "{encoded}");
+            let shown = all(&[key], &lines.join("\n"));
+            assert!(shown.starts_with(MASK) && shown.len() <= MASK.len() + 2, "wrapped at {width}: {shown}");
+        }
+        assert_eq!(all(&[key], &hex(text.trim(), "")), MASK);
+        assert_eq!(all(&[key], &hex(text.trim(), ":")), ":***");
+        assert_eq!(all(&[key], &hex(text.trim(), "%")), "***");
+        assert_eq!(all(&[key], &hex(text.trim(), r"\x")), "***");
     }
+}
+
+/// Each byte in hex, `before` in front of it.
+fn hex(text: &str, before: &str) -> String {
+    text.bytes().map(|byte| format!("{before}{byte:02x}")).collect()
 }
 
 #[test]
@@ -148,11 +165,78 @@ fn secrets_that_overlap_leave_nothing_of_each_other() {
     assert_eq!(all(&["aaaab"], "aaaaaaaab"), "aaaa***");
 }
 
+/// Feeds `first`, then more of `again` than may be held; tells how many bytes were held at most.
+fn held(masker: &Masker, first: &str, again: &str) -> usize {
+    let (mut stream, mut held) = (masker.stream(), 0);
+    stream.feed(first.as_bytes(), &mut |_| {});
+    let printed = again.repeat((stream::HELD_BYTES_MAX * 3 / 2).div_ceil(again.len()));
+    for chunk in printed.as_bytes().chunks(500) {
+        stream.feed(chunk, &mut |_| {});
+        held = held.max(stream.held());
+    }
+    held
+}
+
+#[test]
+fn what_is_held_back_has_a_limit_whatever_is_printed() {
+    let long: String = (0..40_000).map(|n| char::from(b'!' + (n * 7 % 90) as u8)).collect();
+    let secrets = ["aaaaaaaa", "s3cret-value", "Zq9 x", &long];
+    let masker = masker(&secrets);
+    let encoded = STANDARD.encode("s3cret-value");
+    for (first, again) in [
+        ("s3", "\x1b[m"),
+        (&encoded[..6], "\x1b[m"),
+        (&encoded[..6], r"\n"),
+        (&encoded[..6], "\r\n\t "),
+        (&encoded[..6], "\\n\x1b[0m\n"),
+        ("7333 63", "\x1b[m "),
+        ("7333", " : "),
+        ("", "a"),
+        ("", "abcaaaaaaaaaaaaaaaaaaaaaa"),
+        ("", &long),
+        ("", &STANDARD.encode(&long)),
+        ("", &long.replace('a', "a\x1b[m")),
+        ("", "YWFhYWFhYWFh\n"),
+    ] {
+        let most = held(&masker, first, again);
+        assert!(most <= stream::HELD_BYTES_MAX, "{again:?} behind {first:?}: {most} bytes");
+    }
+    // A reading that is given up for it leaves what may stand in between.
+    let grep = |gap: &str| format!("s3{gap}cret-value");
+    assert_eq!(all(&secrets, &grep(&"\x1b[m\x1b[K".repeat(8))), MASK);
+    assert_eq!(all(&["s3cret-value"], &grep(&"\x1b[m".repeat(17))), grep(&"\x1b[m".repeat(17)));
+}
+
+#[test]
+fn one_mask_stands_for_what_goes_on_though_it_is_given_out_before_its_end() {
+    let masker = masker(&["aaaaaaaa", &"0123456789abcdef".repeat(8)]);
+    let (mut stream, mut out) = (masker.stream(), Vec::new());
+    for _ in 0..100 {
+        stream.feed(b"aaa", &mut |part| out.extend_from_slice(part.bytes()));
+    }
+    assert_eq!(String::from_utf8_lossy(&out), MASK);
+    stream.feed(b"b", &mut |part| out.extend_from_slice(part.bytes()));
+    assert_eq!(String::from_utf8_lossy(&out), "***b");
+    let long = "0123456789abcdef".repeat(8);
+    assert_eq!(all_by(&masker, &format!("<{long}><{}>", &long[..100])), "<***><***>");
+    assert_eq!(all_by(&masker, &format!("{}{long}", &long[..48])), "***");
+}
+
 #[test]
 fn a_long_secret_that_was_cut_short_is_known_too() {
     let secret: String = (0..200).map(|n| char::from(b'!' + (n * 7 % 90) as u8)).collect();
     assert_eq!(all(&[&secret], &format!("{}\n", &secret[..150])), "***\n");
     assert_eq!(all(&[&secret], &format!("{}\n", &secret[..31])), format!("{}\n", &secret[..31]));
+}
+
+#[test]
+fn of_many_secrets_that_begin_alike_each_is_masked_to_its_end() {
+    let alike = "they-all-begin-with-these-forty-characters";
+    let lines: Vec<String> = (0..400).map(|n| format!("{alike}-{n:03}-{}", n * 7919)).collect();
+    let masker = masker(&[&lines.join("\n")]);
+    for line in [&lines[0], &lines[255], &lines[399]] {
+        assert_eq!(masker.owned(format!("is {line}.")), "is ***.");
+    }
 }
 
 #[test]
@@ -229,7 +313,8 @@ fn any_way_to_cut_the_text_gives_the_same_and_no_form_of_a_secret_survives() {
         for _ in 0..12 {
             (0..dice.below(6)).for_each(|_| text.push_str(ALPHABET[dice.below(ALPHABET.len())]));
             let Some(value) = secrets.get(dice.below(4)) else { continue };
-            let core = secret::core(value);
+            // As steps get it, or with other line ends.
+            let core = if dice.below(2) == 0 { secret::core(value) } else { value.trim().to_owned() };
             let form = match dice.below(7) {
                 0 => core.clone(),
                 1 => json(&core),
@@ -296,4 +381,28 @@ fn a_log_is_whole_with_and_without_secrets_and_tells_its_throughput() {
         log.close(wire::Timestamp(1), begun, &mut |lines| seen += lines.len());
         assert!(seen == count_of_lines && bytes > 0, "{seen} lines");
     }
+}
+
+/// Prints what making a masker costs; for figures that mean something, optimised and with `--nocapture`.
+#[test]
+fn making_a_masker_grows_with_the_lines_of_secrets_and_no_faster() {
+    let cpu = || {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+    };
+    // Different lines that begin alike are the worst. More than a job may have, for the difference to show.
+    let made = [250, 8_000].map(|lines| {
+        let value: String = (0..lines).map(|n| format!("AAAA-{n}\n")).collect();
+        let begun = cpu();
+        let mut forms = Forms::default();
+        forms.add(&value);
+        let filter = Filter::new(&forms);
+        let seconds = cpu() - begun;
+        println!("{lines} lines: {seconds:.3} s of the processor");
+        // Each state of a place stands there once.
+        let begun = filter.begun(b"AAAA").len();
+        assert!((lines..lines + 20).contains(&begun), "{lines} lines: {begun} states");
+        seconds / lines as f64
+    });
+    assert!(made[1] < made[0] * 4.0, "{made:?} s a line");
 }

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use wire::{
     LabelSet,
+    image::CONTAINERS_LABEL,
     secret::MASKS_LABEL,
     task::{ControlReply, ControlRequest, LeaseRef},
 };
@@ -54,11 +55,13 @@ pub(super) async fn keep(executor: Arc<Executor>) {
     }
 }
 
-/// What this executor offers: what it was told to, and that it masks secrets.
-fn labels(configured: &LabelSet) -> LabelSet {
-    let all = configured.labels().iter().cloned().chain([MASKS_LABEL.to_owned()]);
-    // With as many labels as there may be, it serves no jobs that have secrets.
-    LabelSet::new(all).unwrap_or_else(|_| configured.clone())
+/// What this executor offers: what it was told to, that it masks secrets, and that it has containers, if so.
+fn labels(configured: &LabelSet, has_containers: bool) -> LabelSet {
+    let own = [Some(MASKS_LABEL), has_containers.then_some(CONTAINERS_LABEL)];
+    own.into_iter().flatten().fold(configured.clone(), |labels, own| {
+        // With as many labels as there may be, it serves no jobs that ask for one more.
+        LabelSet::new(labels.labels().iter().cloned().chain([own.to_owned()])).unwrap_or(labels)
+    })
 }
 
 /// Tells how long a lease is.
@@ -69,7 +72,7 @@ async fn ask(executor: &Arc<Executor>, lease: Duration) -> Result<Duration, Stri
         executor: id,
         incarnation,
         name: config.name.clone(),
-        labels: labels(&config.labels),
+        labels: labels(&config.labels, executor.containers.is_some()),
         slots: config.slots,
         isolation: executor.isolation(),
         secret: config.secret.clone(),

@@ -110,6 +110,7 @@ pub(crate) fn config(id: ExecutorId, work_dir: PathBuf) -> ExecutorConfig {
         git_allowed: vec![executor::GitAllowed::Folder(std::env::temp_dir())],
         step_files: None,
         isolation: if in_sandbox() { IsolationChoice::Sandbox } else { IsolationChoice::Plain },
+        containers: executor::ContainersChoice::Off,
         sandbox: SandboxOptions::default(),
         limits: wire::Limits::default(),
         work_dir,
@@ -152,6 +153,13 @@ impl Stage {
     pub(crate) async fn configured(change: impl FnOnce(&mut ExecutorConfig)) -> Self {
         let guard = env!("CARGO_BIN_EXE_executor-guard").into();
         Self::build_with(10_000, |_| false, tempfile::tempdir().unwrap(), guard, change).await
+    }
+
+    /// Leases last `lease_ms`; containers come from the engine at `socket`.
+    pub(crate) async fn with_engine(lease_ms: u64, socket: PathBuf) -> Self {
+        let guard = env!("CARGO_BIN_EXE_executor-guard").into();
+        let change = |config: &mut ExecutorConfig| config.containers = executor::ContainersChoice::Socket(socket);
+        Self::build_with(lease_ms, |_| false, tempfile::tempdir().unwrap(), guard, change).await
     }
 
     async fn build(lease_ms: u64, loses: fn(usize) -> bool, dir: tempfile::TempDir, guard_program: PathBuf) -> Self {
@@ -392,6 +400,7 @@ pub(crate) fn job(steps: &[&str]) -> Grant {
         artifacts: Vec::new(),
         timeout_seconds: 3600,
         log_limit: None,
+        image: None,
         network: true,
         limits: wire::Limits::default(),
         event_key: KEY.event_key(lease.job, lease.attempt),

@@ -88,6 +88,7 @@ fn job(build: u128, place: usize, dice: &mut Dice) -> Job {
         attempts: u32::try_from(dice.between(1, 2)).unwrap(),
         lost_attempts: u32::try_from(dice.between(1, 3)).unwrap(),
         log_limit: None,
+        image: None,
         network: true,
         limits: wire::Limits::default(),
         env: BTreeMap::new(),

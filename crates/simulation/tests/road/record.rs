@@ -162,6 +162,7 @@ impl Record {
             waiting_for: None,
             reason,
             isolation: None,
+            image: None,
             executor: executor.map(|_| "executor".to_owned()),
             queued_at: control.queued_at.get(&job.id).copied(),
             started_at,

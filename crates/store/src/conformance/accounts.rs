@@ -11,7 +11,7 @@ use wire::{
 
 use super::{
     Fixture,
-    samples::{LONG, build, claim, create, granted, job, labels, pipeline, until},
+    samples::{LONG, build, claim, create, grant, job, labels, pipeline, until},
 };
 use crate::{
     FORMER_STARTS_MAX, MayPut,
@@ -150,9 +150,8 @@ pub async fn gateways_are_shown_until_they_leave(fixture: &dyn Fixture) {
 /// Alive while heard within the lease and not gone; shown with what they run.
 pub async fn executors_are_alive_while_they_are_heard(fixture: &dyn Fixture) {
     let store = fixture.open().await;
-    let mut claim = claim("linux", LONG);
-    let (id, incarnation) = (ExecutorId(Uuid::new_v4()), Uuid::new_v4());
-    (claim.executor, claim.incarnation) = (id, incarnation);
+    let claim = claim("linux", LONG);
+    let (id, incarnation) = (claim.executor, claim.incarnation);
     let row = ExecutorRow {
         id,
         incarnation,
@@ -164,7 +163,7 @@ pub async fn executors_are_alive_while_they_are_heard(fixture: &dyn Fixture) {
     };
     assert_eq!(store.put_executor(&row).await.unwrap(), Registration::Heard);
     let made = create(&*store, build("p", vec![job("a")])).await;
-    granted(&*store, &claim).await;
+    store.claim_job(claim, grant()).await.unwrap().expect("a job waits");
     let views = store.executors(LONG).await.unwrap();
     assert_eq!(views.len(), 1);
     assert_eq!((views[0].id, views[0].name.as_str(), &views[0].labels, views[0].slots), (id, "north", &row.labels, 4));

@@ -12,7 +12,7 @@ use wire::{
 
 use super::{
     Fixture,
-    samples::{LONG, build, claim, create, job_of, record},
+    samples::{LONG, build, claim, create, job_of, record, registered},
 };
 use crate::{
     Store, StoreError,
@@ -58,7 +58,11 @@ impl Told {
 
     /// A claim, and a step that takes `millis`.
     async fn runs(&mut self, store: &dyn Store, label: &str, millis: i64) -> Claimed {
-        let granted = store.claim_job(claim(label, LONG), granted()).await.unwrap().expect("a job waits");
+        let granted = store
+            .claim_job(registered(store, claim(label, LONG)).await, granted())
+            .await
+            .unwrap()
+            .expect("a job waits");
         self.hear(store).await;
         let attempt = (granted.job, granted.build.jobs.iter().find(|job| job.id == granted.job).unwrap().attempt);
         let begun = store.now().await.unwrap();

@@ -10,7 +10,7 @@ use wire::{
 
 use super::{
     Fixture,
-    samples::{LONG, build, claim, create, find, grant, granted, job, job_of, requeue, until},
+    samples::{LONG, asked, build, claim, create, find, granted, job, job_of, requeue, until},
 };
 use crate::{
     Store,
@@ -41,7 +41,7 @@ pub(super) fn waits_behind(group: &str, limit: u32) -> NewBuild {
 
 /// What a claim of this label set gets, if anything.
 async fn claimed(store: &dyn Store) -> Option<u64> {
-    let claimed = store.claim_job(claim("linux", LONG), grant()).await.unwrap();
+    let claimed = asked(store, claim("linux", LONG)).await.unwrap();
     claimed.map(|claimed| claimed.build.number)
 }
 
@@ -110,7 +110,7 @@ pub async fn jobs_of_a_group_share_its_places(fixture: &dyn Fixture) {
     let second = create(&*store, build("two", vec![job_in("prod")])).await;
     let third = create(&*store, build("three", vec![job_in("prod"), job_in("stage")])).await;
     let mut given = Vec::new();
-    while let Some(claimed) = store.claim_job(claim("linux", LONG), grant()).await.unwrap() {
+    while let Some(claimed) = asked(&*store, claim("linux", LONG)).await.unwrap() {
         given.push((claimed.build.pipeline.to_string(), find(&claimed.build, claimed.job).id));
     }
     given.sort();
@@ -123,7 +123,7 @@ pub async fn jobs_of_a_group_share_its_places(fixture: &dyn Fixture) {
     assert_eq!(given, expected);
     requeue(&*store, first.id, first.jobs[0].id).await;
     assert_eq!(granted(&*store, &claim("linux", LONG)).await.job, first.jobs[0].id, "its next attempt");
-    assert_eq!(store.claim_job(claim("linux", LONG), grant()).await.unwrap(), None);
+    assert_eq!(asked(&*store, claim("linux", LONG)).await.unwrap(), None);
     end(&*store, first.id, first.jobs[0].id).await;
     assert_eq!(granted(&*store, &claim("linux", LONG)).await.job, second.jobs[0].id);
     end(&*store, second.id, second.jobs[0].id).await;
@@ -137,7 +137,7 @@ pub async fn p2_concurrent_claims_never_exceed_a_group(fixture: &dyn Fixture) {
         create(&*store, waits_behind("three at a time", 3)).await;
     }
     for wanted in [3, 3, 2] {
-        let asked = (0..20).map(|_| store.claim_job(claim("linux", LONG), grant()));
+        let asked = (0..20).map(|_| asked(&*store, claim("linux", LONG)));
         let given = futures_util::future::join_all(asked).await;
         let given: Vec<_> = given.into_iter().filter_map(Result::unwrap).collect();
         assert_eq!(given.len(), wanted);

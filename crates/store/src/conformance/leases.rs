@@ -7,11 +7,13 @@ use wire::{ExecutorId, task::LeaseRef};
 
 use super::{
     Fixture,
-    samples::{LONG, build, claim, create, find, grant, granted, job, job_of, labels, requeue, until},
+    samples::{
+        LONG, asked, build, claim, create, find, grant, granted, job, job_of, labels, registered, requeue, until,
+    },
 };
 use crate::{
     ChangeError,
-    model::{Build, Expired, JobState, Refusal},
+    model::{Build, Claim, Expired, JobState, Refusal},
 };
 
 /// A lease that runs out while a test looks on.
@@ -24,7 +26,7 @@ pub async fn claims_go_by_priority_then_by_time(fixture: &dyn Fixture) {
     create(&*store, build("p", jobs(&[("low", "linux", -1), ("first", "linux", 0), ("mac", "mac", 9)]))).await;
     create(&*store, build("p", jobs(&[("urgent", "linux", 5), ("second", "linux", 0)]))).await;
     let mut order = Vec::new();
-    while let Some(claimed) = store.claim_job(claim("linux", LONG), grant()).await.unwrap() {
+    while let Some(claimed) = asked(&*store, claim("linux", LONG)).await.unwrap() {
         order.push(find(&claimed.build, claimed.job).plan.name.clone());
     }
     assert_eq!(order, ["urgent", "first", "second", "low"]);
@@ -39,7 +41,7 @@ pub async fn claims_go_by_priority_then_by_time(fixture: &dyn Fixture) {
     assert_eq!(find(&first.build, first.job).plan.name, "lost");
     let mac = granted(&*store, &claim("mac", LONG)).await;
     assert_eq!(find(&mac.build, mac.job).plan.name, "mac");
-    assert_eq!(store.claim_job(claim("any", LONG), grant()).await.unwrap(), None);
+    assert_eq!(asked(&*store, claim("any", LONG)).await.unwrap(), None);
 }
 
 /// The same claim gets the same job under the same term, and nothing is announced twice.
@@ -56,13 +58,32 @@ pub async fn p2_a_repeated_claim_gets_the_same_answer(fixture: &dyn Fixture) {
     assert_ne!(other.job, first.job);
 }
 
+/// A start that has not registered, was replaced or has left gets nothing, whoever knows its executor's id.
+pub async fn only_the_present_start_of_an_executor_can_claim(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let made = create(&*store, build("p", vec![job("a")])).await;
+    let refused = Err(ChangeError::Refused(Refusal::Unregistered));
+    let unknown = claim("linux", LONG);
+    assert_eq!(store.claim_job(unknown.clone(), grant()).await, refused);
+    let known = registered(&*store, unknown).await;
+    let stranger = Claim { incarnation: Uuid::new_v4(), ..known.clone() };
+    assert_eq!(store.claim_job(stranger.clone(), grant()).await, refused);
+    // The next start takes the place of the former one.
+    let younger = registered(&*store, stranger).await;
+    assert_eq!(store.claim_job(known, grant()).await, refused);
+    store.executor_left(younger.executor, younger.incarnation).await.unwrap();
+    assert_eq!(store.claim_job(younger.clone(), grant()).await, refused);
+    assert_eq!(store.load_build(made.id).await.unwrap(), Some(made));
+    assert_eq!(granted(&*store, &younger).await.job, store.claim_job(younger, grant()).await.unwrap().unwrap().job);
+}
+
 /// However many ask at once, no job is given twice.
 pub async fn p2_concurrent_claims_get_different_jobs(fixture: &dyn Fixture) {
     let store = fixture.open().await;
     for _ in 0..10 {
         create(&*store, build("p", vec![job("a"), job("b")])).await;
     }
-    let asked = (0..30).map(|_| store.claim_job(claim("linux", LONG), grant()));
+    let asked = (0..30).map(|_| asked(&*store, claim("linux", LONG)));
     let given: Vec<_> = futures_util::future::join_all(asked).await.into_iter().filter_map(Result::unwrap).collect();
     let different: BTreeSet<_> = given.iter().map(|claimed| claimed.job).collect();
     assert_eq!((given.len(), different.len()), (20, 20));
@@ -107,7 +128,7 @@ pub async fn p2_a_lease_that_ran_out_is_lost_before_it_is_reaped(fixture: &dyn F
     assert_eq!((renewed.held, renewed.lost), (vec![], vec![lease(&gone)]));
     let renewed = store.renew_jobs(long.executor, long.incarnation, &[lease(&stays)], LONG).await.unwrap();
     assert_eq!(renewed.held, [lease(&stays)]);
-    let again = store.claim_job(brief.clone(), grant()).await.unwrap();
+    let again = asked(&*store, brief.clone()).await.unwrap();
     assert_eq!(again, None, "a repeat of the claim does not bring the lease back");
     assert!(store.expired_jobs(0).await.unwrap().is_empty());
     requeue(&*store, made.id, gone.job).await;
@@ -119,7 +140,8 @@ pub async fn a_refused_grant_leaves_the_job_queued(fixture: &dyn Fixture) {
     let store = fixture.open().await;
     let made = create(&*store, build("p", vec![job("a")])).await;
     let no = || Refusal::State("the recorder lags".to_owned());
-    let refused = store.claim_job(claim("linux", LONG), Box::new(move |_, _, _| Err(no()))).await;
+    let refused =
+        store.claim_job(registered(&*store, claim("linux", LONG)).await, Box::new(move |_, _, _| Err(no()))).await;
     assert_eq!(refused, Err(ChangeError::Refused(no())));
     assert_eq!(store.load_build(made.id).await.unwrap(), Some(made));
     let claimed = granted(&*store, &claim("linux", LONG)).await;

@@ -90,6 +90,7 @@ macro_rules! store_conformance {
         $crate::store_conformance!(@ $fixture, leases:
             claims_go_by_priority_then_by_time
             p2_a_repeated_claim_gets_the_same_answer
+            only_the_present_start_of_an_executor_can_claim
             p2_concurrent_claims_get_different_jobs
             p2_terms_rise_and_an_old_term_is_lost
             p2_a_lease_that_ran_out_is_lost_before_it_is_reaped
@@ -191,6 +192,9 @@ macro_rules! store_conformance {
             an_invitation_gives_no_more_than_who_made_it_may_do
             two_who_change_an_account_do_not_overwrite_each_other
             a_changed_password_ends_sessions
+            an_identity_belongs_to_one_account
+            an_account_is_linked_and_unlinked
+            an_answer_of_a_provider_is_used_once
             tokens_are_listed_and_taken_back
         );
         $crate::store_conformance!(@ $fixture, anew:

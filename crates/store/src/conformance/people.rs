@@ -12,11 +12,11 @@ use crate::{
     Store,
     audit::NewEntry,
     model::TokenRow,
-    people::{Account, AccountChange, Changed, Made, NewAccount, NewInvitation, Way},
+    people::{Account, AccountChange, By, Changed, Identity, Linked, Made, NewAccount, NewInvitation, Unlinked, Way},
 };
 
 fn new(name: &str) -> NewAccount {
-    NewAccount { id: AccountId(Uuid::new_v4()), name: name.to_owned(), password: format!("hash of {name}") }
+    NewAccount { id: AccountId(Uuid::new_v4()), name: name.to_owned(), by: By::Password(format!("hash of {name}")) }
 }
 
 fn entry(action: Action) -> NewEntry {
@@ -213,11 +213,11 @@ pub async fn a_changed_password_ends_sessions(fixture: &dyn Fixture) {
     let store = fixture.open().await;
     let ada = made(&*store, "Ada", Role::Admin).await;
     let set = |former, password| store.set_password(ada.id, former, password, entry(Action::PasswordChanged));
-    let first = set(Some(ada.password.as_str()), "second").await.unwrap().unwrap();
+    let first = set(ada.password.as_deref(), "second").await.unwrap().unwrap();
     assert!(first > ada.generation);
-    assert_eq!(set(Some(ada.password.as_str()), "third").await.unwrap(), None);
+    assert_eq!(set(ada.password.as_deref(), "third").await.unwrap(), None);
     let found = store.account(ada.id).await.unwrap().unwrap();
-    assert_eq!((found.password.as_str(), found.generation), ("second", first));
+    assert_eq!((found.password.as_deref(), found.generation), (Some("second"), first));
     assert!(set(None, "fourth").await.unwrap().is_some());
     let ended = store.end_sessions(ada.id, entry(Action::SignedOutEverywhere)).await.unwrap();
     assert_eq!(ended, Some(first + 2));
@@ -261,4 +261,107 @@ pub async fn tokens_are_listed_and_taken_back(fixture: &dyn Fixture) {
     store.remove_account(grace.id, entry(Action::AccountRemoved)).await.unwrap();
     assert_eq!(names(store.tokens(None).await.unwrap()), ["three"]);
     assert_eq!(store.account(admin.id).await.unwrap(), Some(admin));
+}
+
+fn identity(issuer: &str, subject: &str) -> Identity {
+    Identity { issuer: issuer.to_owned(), subject: subject.to_owned() }
+}
+
+fn known(name: &str, identity: &Identity) -> NewAccount {
+    NewAccount { id: AccountId(Uuid::new_v4()), name: name.to_owned(), by: By::Identity(identity.clone()) }
+}
+
+/// However often and at the same time somebody comes for the first time, they get one account, without a password, and an
+/// invitation that they brought is used up by it.
+pub async fn an_identity_belongs_to_one_account(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let ada = made(&*store, "Ada", Role::Admin).await;
+    let grace = identity("https://one.example", "grace");
+    assert_eq!(store.account_of(&grace).await.unwrap(), None);
+    let invitation = NewInvitation {
+        sha256: "0123456789abcdef0123".to_owned(),
+        grants: Grants::in_pipelines(Role::Builder, ["site".parse().unwrap()]),
+        invited_by: "Ada".to_owned(),
+        account: Some(ada.id),
+        note: String::new(),
+        expires_at: store.now().await.unwrap().plus_micros(600_000_000),
+    };
+    store.invite(invitation.clone(), entry(Action::Invited)).await.unwrap();
+    let create = |name: &str, way| store.create_account(known(name, &grace), way, entry(Action::AccountCreated));
+    let by = || Way::Invitation(invitation.sha256.clone());
+    assert_eq!(create("ada", by()).await.unwrap(), Made::NameTaken);
+    let names: Vec<String> = (0..8).map(|n| format!("Grace {n}")).collect();
+    let all = names.iter().map(|name| create(name, by()));
+    let all: Vec<Made> = futures_util::future::join_all(all).await.into_iter().map(Result::unwrap).collect();
+    let accounts: Vec<&Account> =
+        all.iter().filter_map(|made| if let Made::Done(account) = made { Some(&**account) } else { None }).collect();
+    assert_eq!(accounts.len(), 1, "{all:?}");
+    assert_eq!(all.iter().filter(|made| **made == Made::IdentityTaken).count(), 7, "{all:?}");
+    let account = accounts[0];
+    assert_eq!((account.password.as_deref(), &account.grants), (None, &invitation.grants));
+    assert_eq!(store.account_of(&grace).await.unwrap().as_ref(), Some(account));
+    let granted = Way::Provider(Grants::everywhere(Role::Viewer));
+    assert_eq!(create("Grace again", granted.clone()).await.unwrap(), Made::IdentityTaken);
+    for other in [identity("https://two.example", "grace"), identity("https://one.example", "Grace")] {
+        assert_eq!(store.account_of(&other).await.unwrap(), None, "{other:?} is somebody else");
+    }
+    let eve = identity("https://one.example", "eve");
+    let eves = store.create_account(known("Eve", &eve), granted, entry(Action::AccountCreated)).await.unwrap();
+    let Made::Done(eves) = eves else { panic!("{eves:?}") };
+    assert_eq!(eves.grants, Grants::everywhere(Role::Viewer));
+    let ways: Vec<(bool, bool)> =
+        store.accounts().await.unwrap().iter().map(|one| (one.signs_in.password, one.signs_in.provider)).collect();
+    assert_eq!(ways, [(true, false), (false, true), (false, true)]);
+    let store = fixture.after_kill().await;
+    assert_eq!(store.account_of(&grace).await.unwrap().as_ref(), Some(account));
+    store.remove_account(eves.id, entry(Action::AccountRemoved)).await.unwrap();
+    assert_eq!(store.account_of(&eve).await.unwrap(), None);
+}
+
+/// Nobody's identity becomes another one's, an account has one of each provider, and the only way in stays.
+pub async fn an_account_is_linked_and_unlinked(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let (ada, bob) = (made(&*store, "Ada", Role::Admin).await, made(&*store, "Bob", Role::Viewer).await);
+    let (one, two) = (identity("https://one.example", "a"), identity("https://one.example", "b"));
+    let link = |id, identity: &Identity| store.link(id, identity.clone(), entry(Action::OpenidLinked));
+    let unlink = |id, issuer| store.unlink(id, issuer, entry(Action::OpenidUnlinked));
+    assert_eq!(link(ada.id, &one).await.unwrap(), Linked::Done);
+    assert_eq!(link(ada.id, &one).await.unwrap(), Linked::Done);
+    assert_eq!(link(bob.id, &one).await.unwrap(), Linked::Taken);
+    assert_eq!(link(ada.id, &two).await.unwrap(), Linked::Another);
+    assert_eq!(link(ada.id, &identity("https://two.example", "a")).await.unwrap(), Linked::Done);
+    assert_eq!(link(AccountId(Uuid::new_v4()), &two).await.unwrap(), Linked::Nobody);
+    let both = tokio::join!(link(bob.id, &two), link(bob.id, &identity("https://one.example", "c")));
+    let both = [both.0.unwrap(), both.1.unwrap()];
+    assert!(both.contains(&Linked::Done) && both.contains(&Linked::Another), "{both:?}");
+    assert_eq!(store.account_of(&one).await.unwrap().as_ref(), Some(&ada));
+    assert!(store.is_linked(ada.id, "https://one.example").await.unwrap());
+    assert_eq!(unlink(ada.id, "https://one.example").await.unwrap(), Unlinked::Done);
+    assert_eq!(unlink(ada.id, "https://one.example").await.unwrap(), Unlinked::Nothing);
+    assert!(!store.is_linked(ada.id, "https://one.example").await.unwrap());
+    assert!(store.is_linked(ada.id, "https://two.example").await.unwrap());
+    assert_eq!(store.account_of(&one).await.unwrap(), None);
+    let way = Way::Provider(Grants::everywhere(Role::Viewer));
+    let eve = store.create_account(known("Eve", &one), way, entry(Action::AccountCreated)).await.unwrap();
+    let Made::Done(eve) = eve else { panic!("{eve:?}") };
+    assert_eq!(unlink(eve.id, "https://one.example").await.unwrap(), Unlinked::OnlyWay);
+    assert_eq!(store.account_of(&one).await.unwrap().as_ref(), Some(&*eve));
+    use Action::{AccountCreated, OpenidLinked, OpenidUnlinked};
+    let all =
+        [AccountCreated, AccountCreated, OpenidLinked, OpenidLinked, OpenidLinked, OpenidUnlinked, AccountCreated];
+    assert_eq!(actions(&*store).await, all, "what changed nothing has no entry");
+}
+
+/// Of many that bring the same answer at once, one is the first; it is remembered until it has expired.
+pub async fn an_answer_of_a_provider_is_used_once(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let now = store.now().await.unwrap();
+    let late = now.plus_micros(600_000_000);
+    let uses = (0..8).map(|_| store.use_answer("answer", late));
+    let used = futures_util::future::join_all(uses).await;
+    assert_eq!(used.into_iter().filter(|used| *used == Ok(true)).count(), 1);
+    assert!(store.use_answer("past", now.plus_micros(-1)).await.unwrap());
+    assert!(store.use_answer("another", late).await.unwrap());
+    assert!(store.use_answer("past", late).await.unwrap(), "what has expired is forgotten");
+    assert!(!fixture.after_kill().await.use_answer("answer", late).await.unwrap());
 }

@@ -9,7 +9,7 @@ use wire::{Event, JobId, Topic, dead_letter::DeadLettersQuery};
 use super::{
     concurrency::{end, waits_behind},
     dead_letters::letter,
-    samples::{LONG, build, claim, create, find, grant, granted, job, line, log, message, record, step_started},
+    samples::{LONG, asked, build, claim, create, find, granted, job, line, log, message, record, step_started},
 };
 use crate::{
     Store,
@@ -21,7 +21,7 @@ pub async fn p2_a_job_is_given_to_one_process(one: &dyn Store, other: &dyn Store
     for _ in 0..10 {
         create(one, build("p", vec![job("a"), job("b")])).await;
     }
-    let asked = (0..30).map(|n| if n % 2 == 0 { one } else { other }.claim_job(claim("linux", LONG), grant()));
+    let asked = (0..30).map(|n| asked(if n % 2 == 0 { one } else { other }, claim("linux", LONG)));
     let given: Vec<_> = futures_util::future::join_all(asked).await.into_iter().filter_map(Result::unwrap).collect();
     let different: BTreeSet<_> = given.iter().map(|claimed| claimed.job).collect();
     assert_eq!((given.len(), different.len()), (20, 20));
@@ -34,7 +34,7 @@ pub async fn p2_a_place_in_a_group_is_given_by_one_process(one: &dyn Store, othe
     let made = (0..6).map(|n| create(either(n), waits_behind("deploy", 1)));
     futures_util::future::join_all(made).await;
     for _ in 0..6 {
-        let asked = (0..10).map(|n| either(n).claim_job(claim("linux", LONG), grant()));
+        let asked = (0..10).map(|n| asked(either(n), claim("linux", LONG)));
         let given: Vec<_> =
             futures_util::future::join_all(asked).await.into_iter().filter_map(Result::unwrap).collect();
         assert_eq!(given.len(), 1);

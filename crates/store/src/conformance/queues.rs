@@ -6,7 +6,7 @@ use wire::{BuildId, JobId, Outcome, Timestamp};
 
 use super::{
     Fixture,
-    samples::{LONG, build, claim, create, find, grant, granted, job_of, requeue, until},
+    samples::{LONG, asked, build, claim, create, find, granted, job_of, requeue, until},
 };
 use crate::{
     Store,
@@ -116,7 +116,7 @@ pub async fn what_waits_is_counted_whatever_becomes_of_it(fixture: &dyn Fixture)
     assert_eq!(waiting().await, 1);
     let last = next(&*store).await;
     assert_eq!((last.job, waiting().await), (one.jobs[0].id, 0));
-    assert_eq!(store.claim_job(claim("linux", LONG), grant()).await.unwrap(), None);
+    assert_eq!(asked(&*store, claim("linux", LONG)).await.unwrap(), None);
     // It runs one job: who runs none goes first, and with its end it is even again.
     create(&*store, build("one", jobs(2, 0))).await;
     create(&*store, build("two", jobs(2, 0))).await;

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use uuid::Uuid;
 use wire::{
-    BuildId, ClientId, Event, EventMessage, ExecutorId, JobId, LabelSet, LogLine, Outcome, ServerId, Timestamp, Topic,
-    VERSION,
+    BuildId, ClientId, Event, EventMessage, ExecutorId, Isolation, JobId, LabelSet, LogLine, Outcome, ServerId,
+    Timestamp, Topic, VERSION,
     audit::{Action, AuditQuery},
     event::raw,
     pipeline::{Condition, PipelineSpec, Stderr, StepSpec},
@@ -13,11 +13,11 @@ use wire::{
 };
 
 use crate::{
-    Grant, Store,
+    ChangeError, Grant, Store,
     audit::NewEntry,
     model::{
-        Announcement, Build, BuildState, Claim, Claimed, Created, Job, JobPlan, JobState, NewBuild, RecordBatch,
-        Recording,
+        Announcement, Build, BuildState, Claim, Claimed, Created, ExecutorRow, Job, JobPlan, JobState, NewBuild,
+        RecordBatch, Recording, Registration,
     },
 };
 
@@ -40,6 +40,7 @@ pub(super) fn job(name: &str) -> Job {
         attempts: 2,
         lost_attempts: 3,
         log_limit: None,
+        image: None,
         network: true,
         limits: wire::Limits::default(),
         env: BTreeMap::from([("A".to_owned(), "ä".to_owned())]),
@@ -79,7 +80,7 @@ pub(super) fn build(pipeline: &str, jobs: Vec<Job>) -> NewBuild {
         queued_at: Timestamp(0),
         cancelling: false,
         concurrency: None,
-        triggered_by: Some(Box::new(wire::trigger::TriggeredBy::Token { name: "ci".to_owned() })),
+        triggered_by: Some(Box::new(wire::trigger::TriggeredBy::Token { name: "token ci".to_owned() })),
         state: BuildState::Queued,
         jobs,
     };
@@ -111,9 +112,29 @@ pub(super) fn grant() -> Grant {
     })
 }
 
+/// The claim, by an executor that has registered.
+pub(super) async fn registered(store: &dyn Store, claim: Claim) -> Claim {
+    let row = ExecutorRow {
+        id: claim.executor,
+        incarnation: claim.incarnation,
+        name: "e".to_owned(),
+        labels: claim.label_set.clone(),
+        slots: 1,
+        isolation: Isolation::Plain,
+        secret_sha256: None,
+    };
+    assert_eq!(store.put_executor(&row).await.unwrap(), Registration::Heard);
+    claim
+}
+
+/// What becomes of a claim by an executor that has registered.
+pub(super) async fn asked(store: &dyn Store, claim: Claim) -> Result<Option<Claimed>, ChangeError> {
+    store.claim_job(registered(store, claim).await, grant()).await
+}
+
 /// A claim that must be granted.
 pub(super) async fn granted(store: &dyn Store, claim: &Claim) -> Claimed {
-    store.claim_job(claim.clone(), grant()).await.unwrap().expect("a job waits")
+    asked(store, claim.clone()).await.unwrap().expect("a job waits")
 }
 
 pub(super) fn find(build: &Build, job: JobId) -> &Job {

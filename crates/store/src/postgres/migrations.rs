@@ -16,7 +16,7 @@ enum Step {
 }
 
 /// In order; the first makes version 1. A step that was released is never changed.
-const STEPS: [Step; 26] = [
+const STEPS: [Step; 27] = [
     Step::Shared(include_str!("../migrations/0001_start.sql")),
     Step::Shared(include_str!("../migrations/0002_outbox_unreadable.sql")),
     Step::Shared(include_str!("../migrations/0003_stderr_lines.sql")),
@@ -42,6 +42,7 @@ const STEPS: [Step; 26] = [
     Step::Shared(include_str!("../migrations/0020_hooks.sql")),
     Step::Shared(include_str!("../migrations/0021_executor_secrets.sql")),
     Step::Shared(include_str!("../migrations/0022_isolation.sql")),
+    Step::Shared(include_str!("../migrations/0023_openid.sql")),
     Step::Shared(include_str!("../migrations/0024_triggered_by.sql")),
 ];
 

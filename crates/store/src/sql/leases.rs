@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     Answer, BoxFuture, ChangeError, Grant, Leases, StoreError,
-    model::{Claim, Claimed, Expired, JobLease, JobState, NamedLease, QueuedJobs, Renewal},
+    model::{Claim, Claimed, Expired, JobLease, JobState, NamedLease, QueuedJobs, Refusal, Renewal},
 };
 
 impl<D: Details> Leases for SqlStore<D> {
@@ -149,6 +149,9 @@ const CHOOSE: &str = "SELECT id, build, CAST(1 AS BIGINT) AS again FROM jobs WHE
     queues.since, queues.pipeline LIMIT 8) AS first WHERE id IS NOT NULL LIMIT 1) ORDER BY again DESC LIMIT 1";
 
 async fn claim_job(connection: &mut Connection, claim: Claim, grant: Grant) -> Result<Option<Claimed>, ChangeError> {
+    if !is_registered(connection, &claim).await? {
+        return Err(Refusal::Unregistered.into());
+    }
     let Some((job, build, again)) = choose(connection, &claim).await? else { return Ok(None) };
     let (before, now) = builds::load_known(connection, build).await?;
     if again {
@@ -168,6 +171,17 @@ async fn claim_job(connection: &mut Connection, claim: Claim, grant: Grant) -> R
     let announcements = grant(&mut build, job, now)?;
     builds::write_change(connection, &before, &mut build, announcements, now).await?;
     Ok(Some(Claimed { build, job }))
+}
+
+/// Whether the start that claims is its executor's present one. Ids are on every page, an incarnation is not: who does not
+/// know it gets no job and none of its secrets.
+async fn is_registered(connection: &mut Connection, claim: &Claim) -> Result<bool, StoreError> {
+    let found = query("SELECT 1 FROM executors WHERE id = ? AND incarnation = ? AND has_left = 0")
+        .bind(bytes(&claim.executor.0))
+        .bind(bytes(&claim.incarnation))
+        .fetch_optional(connection)
+        .await?;
+    Ok(found.is_some())
 }
 
 async fn choose(connection: &mut Connection, claim: &Claim) -> Result<Option<(JobId, Uuid, bool)>, StoreError> {

@@ -17,6 +17,7 @@ mod failure;
 mod gateways;
 mod groups;
 mod hooks;
+mod identities;
 mod insert;
 mod invitations;
 mod journal;

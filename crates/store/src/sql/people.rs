@@ -1,15 +1,15 @@
 //! Accounts in SQL, and what is written with them. Tokens stand in [`super::tokens`], invitations in [`super::invitations`].
 
 use wire::{
-    AccountId,
-    account::{AccountView, InvitationView, TokenView},
+    AccountId, Timestamp,
+    account::{AccountView, InvitationView, SignsIn, TokenView},
     authority::{Grants, Role},
 };
 
 use super::{
     Details, SqlStore, audit,
     connection::{Connection, Row, query},
-    invitations, now,
+    identities, invitations, now,
     rows::{self, bytes},
     tokens,
     writer::Rank,
@@ -18,13 +18,19 @@ use crate::{
     Answer, StoreError,
     audit::NewEntry,
     model::TokenRow,
-    people::{Account, AccountChange, Changed, Made, NewAccount, NewInvitation, People, Way},
+    people::{
+        Account, AccountChange, By, Changed, Identity, Linked, Made, NewAccount, NewInvitation, People, Unlinked, Way,
+    },
 };
 
+/// Stands for the hash of no password: who signs in by a provider alone has it.
+const NO_PASSWORD: &str = "";
 /// Columns of [`account`].
 const ACCOUNT: &str = "SELECT id, name, password, grants, disabled, generation FROM accounts";
 /// Columns of [`account_view`].
-const VIEW: &str = "SELECT id, name, grants, disabled, created_at, signed_in_at FROM accounts";
+const VIEW: &str = "SELECT id, name, grants, disabled, created_at, signed_in_at, \
+    CAST(CASE WHEN password = '' THEN 0 ELSE 1 END AS BIGINT), \
+    (SELECT COUNT(*) FROM identities WHERE account = accounts.id) FROM accounts";
 
 impl<D: Details> People for SqlStore<D> {
     fn create_account(&self, new: NewAccount, way: Way, entry: NewEntry) -> Answer<'_, Made> {
@@ -121,6 +127,7 @@ impl<D: Details> People for SqlStore<D> {
                 for sql in [
                     "DELETE FROM program_tokens WHERE account = ?",
                     "DELETE FROM invitations WHERE account = ?",
+                    "DELETE FROM identities WHERE account = ?",
                     "DELETE FROM accounts WHERE id = ?",
                 ] {
                     query(sql).bind(bytes(&id.0)).execute(&mut *connection).await?;
@@ -142,7 +149,7 @@ impl<D: Details> People for SqlStore<D> {
         Box::pin(self.writer.run(Rank::Command, move |connection| {
             Box::pin(async move {
                 let Some(found) = find(connection, id).await? else { return Ok(None) };
-                if former.is_some_and(|former| former != found.password) {
+                if former.is_some_and(|former| found.password.as_ref() != Some(&former)) {
                     return Ok(None);
                 }
                 let write = query("UPDATE accounts SET password = ? WHERE id = ?").bind(password);
@@ -155,6 +162,34 @@ impl<D: Details> People for SqlStore<D> {
     fn end_sessions(&self, id: AccountId, entry: NewEntry) -> Answer<'_, Option<u64>> {
         Box::pin(self.writer.run(Rank::Command, move |connection| {
             Box::pin(async move { next_generation(connection, id, &entry).await })
+        }))
+    }
+
+    fn account_of<'a>(&'a self, identity: &'a Identity) -> Answer<'a, Option<Account>> {
+        Box::pin(async move { identities::account_of(&mut self.reader().await?, identity).await })
+    }
+
+    fn is_linked<'a>(&'a self, id: AccountId, issuer: &'a str) -> Answer<'a, bool> {
+        Box::pin(async move { identities::is_linked(&mut self.reader().await?, id, issuer).await })
+    }
+
+    fn link(&self, id: AccountId, identity: Identity, entry: NewEntry) -> Answer<'_, Linked> {
+        Box::pin(self.writer.run(Rank::Command, move |connection| {
+            Box::pin(async move { identities::link(connection, id, &identity, &entry).await })
+        }))
+    }
+
+    fn unlink<'a>(&'a self, id: AccountId, issuer: &'a str, entry: NewEntry) -> Answer<'a, Unlinked> {
+        let issuer = issuer.to_owned();
+        Box::pin(self.writer.run(Rank::Command, move |connection| {
+            Box::pin(async move { identities::unlink(connection, id, &issuer, &entry).await })
+        }))
+    }
+
+    fn use_answer<'a>(&'a self, sha256: &'a str, expires_at: Timestamp) -> Answer<'a, bool> {
+        let sha256 = sha256.to_owned();
+        Box::pin(self.writer.run(Rank::Command, move |connection| {
+            Box::pin(async move { identities::use_answer(connection, &sha256, expires_at).await })
         }))
     }
 
@@ -259,9 +294,14 @@ async fn create(connection: &mut Connection, new: &NewAccount, way: &Way, entry:
     if taken.fetch_optional(&mut *connection).await?.is_some() {
         return Ok(Made::NameTaken);
     }
+    if let By::Identity(identity) = &new.by
+        && identities::owner(connection, identity).await?.is_some()
+    {
+        return Ok(Made::IdentityTaken);
+    }
     let now = now(&mut *connection).await?;
     let grants = match way {
-        Way::Machine(grants) => grants.clone(),
+        Way::Machine(grants) | Way::Provider(grants) => grants.clone(),
         // It is for the first one: a start that saw nobody may write a link when there is somebody.
         Way::Link(_) if anybody(&mut *connection).await? => return Ok(Made::NoLink),
         Way::Link(sha256) => {
@@ -276,6 +316,10 @@ async fn create(connection: &mut Connection, new: &NewAccount, way: &Way, entry:
             None => return Ok(Made::NoLink),
         },
     };
+    let password = match &new.by {
+        By::Password(hash) => Some(hash.clone()),
+        By::Identity(_) => None,
+    };
     query(
         "INSERT INTO accounts (id, name, name_key, password, grants, runs, disabled, generation, created_at) \
          VALUES (?, ?, ?, ?, ?, ?, 0, 0, ?)",
@@ -283,16 +327,19 @@ async fn create(connection: &mut Connection, new: &NewAccount, way: &Way, entry:
     .bind(bytes(&new.id.0))
     .bind(&new.name)
     .bind(key)
-    .bind(&new.password)
+    .bind(password.as_deref().unwrap_or(NO_PASSWORD))
     .bind(rows::to_json(&grants)?)
     .bind(i64::from(runs(&grants)))
     .bind(now.0)
     .execute(&mut *connection)
     .await?;
+    if let By::Identity(identity) = &new.by {
+        identities::insert(connection, new.id, identity).await?;
+    }
     // There is somebody now: what was printed at starts without an account lets nobody in any more.
     query("DELETE FROM sign_in_links").execute(&mut *connection).await?;
     audit::insert(connection, &NewEntry { account: Some(new.id), name: new.name.clone(), ..entry }).await?;
-    let (id, name, password) = (new.id, new.name.clone(), new.password.clone());
+    let (id, name) = (new.id, new.name.clone());
     Ok(Made::Done(Box::new(Account { id, name, password, grants, disabled: false, generation: 0 })))
 }
 
@@ -301,7 +348,8 @@ async fn anybody(connection: &mut Connection) -> Result<bool, StoreError> {
     Ok(query("SELECT 1 FROM accounts LIMIT 1").fetch_optional(connection).await?.is_some())
 }
 
-async fn find(connection: &mut Connection, id: AccountId) -> Result<Option<Account>, StoreError> {
+/// One, by its id.
+pub(super) async fn find(connection: &mut Connection, id: AccountId) -> Result<Option<Account>, StoreError> {
     let sql = format!("{ACCOUNT} WHERE id = ?");
     let found = query(&sql).bind(bytes(&id.0)).fetch_optional(connection).await?;
     found.as_ref().map(account).transpose()
@@ -341,7 +389,7 @@ fn account(row: &Row) -> Result<Account, StoreError> {
     Ok(Account {
         id: AccountId(rows::uuid(row, 0)?),
         name: row.try_get(1)?,
-        password: row.try_get(2)?,
+        password: Some(row.try_get::<String>(2)?).filter(|hash| hash != NO_PASSWORD),
         grants: rows::json(row, 3)?,
         disabled: rows::flag(row, 4)?,
         generation: rows::number(row, 5)?,
@@ -356,5 +404,6 @@ fn account_view(row: &Row) -> Result<AccountView, StoreError> {
         disabled: rows::flag(row, 3)?,
         created_at: rows::time(row, 4)?,
         signed_in_at: rows::time_if(row, 5)?,
+        signs_in: SignsIn { password: rows::flag(row, 6)?, provider: rows::flag(row, 7)? },
     })
 }

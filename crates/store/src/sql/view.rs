@@ -188,6 +188,7 @@ fn view(job: Job, row: &Row, names: &[String]) -> Result<JobView, StoreError> {
         waiting_for: None,
         reason,
         isolation: executor.and(isolation),
+        image: job.plan.image.clone(),
         executor: executor.map(|id| name.unwrap_or_else(|| id.to_string())),
         queued_at: rows::time_if(row, 6)?,
         started_at,

@@ -5,7 +5,7 @@ use sqlx::{Connection, Executor, Row, SqliteConnection};
 use crate::StoreError;
 
 /// In order; the first makes version 1. A step that was released is never changed.
-const STEPS: [&str; 25] = [
+const STEPS: [&str; 26] = [
     include_str!("../migrations/0001_start.sql"),
     include_str!("../migrations/0002_outbox_unreadable.sql"),
     include_str!("../migrations/0003_stderr_lines.sql"),
@@ -30,6 +30,7 @@ const STEPS: [&str; 25] = [
     include_str!("../migrations/0020_hooks.sql"),
     include_str!("../migrations/0021_executor_secrets.sql"),
     include_str!("../migrations/0022_isolation.sql"),
+    include_str!("../migrations/0023_openid.sql"),
     include_str!("../migrations/0024_triggered_by.sql"),
 ];
 
