@@ -102,14 +102,14 @@ pub(crate) async fn change_password(
     core.backoff.begin(Some(&who.name), from, Instant::now()).map_err(crate::entry::wait_problem)?;
     let judged = async {
         let found = core.store.account(id).await.map_err(store_problem)?.ok_or_else(|| not_found("account", id))?;
-        let Some(former) = found.password else {
+        let Some(former) = found.password.clone() else {
             let sentence = "The account has no password: its person signs in by the provider.";
             return Err(Problem::new(409, "No password", sentence));
         };
         let right = password::verify(change.old, Some(former.clone())).await?;
-        Ok::<_, Problem>((found.name, former, right))
+        Ok((found, former, right))
     };
-    let (name, former, right) = match judged.await {
+    let (found, former, right) = match judged.await {
         Ok(judged) => judged,
         Err(problem) => {
             core.backoff.not_judged(Some(&who.name), from);

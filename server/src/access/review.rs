@@ -294,10 +294,13 @@ mod tests {
         Credential::Session(row.to_owned(), SignedIn { id: Uuid::from_u128(7), holder })
     }
 
+    /// What a store says.
+    type Says = fn() -> Now;
+
     /// A session at another gateway: what this one knows of it is of before.
     struct Moved {
         access: Arc<Access>,
-        now: fn() -> Now,
+        now: Says,
         /// Done while the store is asked.
         meanwhile: fn(&Arc<Access>),
         closed: Mutex<Vec<bool>>,
@@ -315,7 +318,7 @@ mod tests {
         }
     }
 
-    async fn closed(now: fn() -> Now, meanwhile: fn(&Arc<Access>), changed: Option<AccessChanged>) -> Vec<bool> {
+    async fn closed(now: Says, meanwhile: fn(&Arc<Access>), changed: Option<AccessChanged>) -> Vec<bool> {
         let access = Arc::new(Access::default());
         let held = access.hold(session("former", 0), &authority(&session("former", 0), 1), 0);
         let eyes = Moved { access: access.clone(), now, meanwhile, closed: Mutex::default() };
@@ -333,7 +336,7 @@ mod tests {
         let account = AccountId(Uuid::from_u128(1));
         let password = |session| Some(AccessChanged::Password { account, session: Uuid::from_u128(session) });
         let session = |id| Some(AccessChanged::Session(Uuid::from_u128(id)));
-        let (ended, replaced): (Worth, Worth) = (|| Now::Ended, || Now::Replaced);
+        let (ended, replaced): (Says, Says) = (|| Now::Ended, || Now::Replaced);
         let nothing = |_: &Arc<Access>| {};
         // It was signed in again elsewhere, and what said so is lost or still on its way.
         assert_eq!(closed(replaced, nothing, None).await, [false]);
@@ -349,7 +352,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_session_that_moves_while_it_is_looked_at_stays_open() {
-        let (ended, replaced): (Worth, Worth) = (|| Now::Ended, || Now::Replaced);
+        let (ended, replaced): (Says, Says) = (|| Now::Ended, || Now::Replaced);
         let subject = session("former", 0).subject();
         // Its new row is known by the time that the store has said that the former one is gone.
         let moved = |access: &Arc<Access>| access.replace(&session("", 0).subject(), session("later", 1));

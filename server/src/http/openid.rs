@@ -15,7 +15,7 @@ use tower_sessions::Session;
 use wire::Problem;
 
 use crate::{
-    access::{Credential, SignedIn},
+    access::SignedIn,
     core::Core,
     entry::{self, NotIn, wait_seconds},
     http::{
@@ -121,10 +121,7 @@ pub(crate) async fn answer(
         Some((Purpose::SignIn, next)) => Back::of(None, next),
         None => Back::of(None, "/"),
     };
-    let former = former.as_ref().and_then(|shown| match shown.credential() {
-        Credential::Session(_, signed_in) => Some(signed_in),
-        Credential::Token(_) => None,
-    });
+    let former = former.as_ref().and_then(Shown::signed_in);
     let response = match arrival::answered(&core, openid, ticket.as_ref(), answer, from, former).await {
         Ok(Arrived::In(signed_in)) => {
             go_in(&core, &session, former, signed_in).await?;
@@ -144,6 +141,8 @@ pub(crate) async fn answer(
 
 /// The session of who came in begins, under a new id.
 async fn go_in(core: &Core, session: &Session, former: Option<&SignedIn>, signed_in: SignedIn) -> Result<(), Problem> {
+    let goes_on = former.filter(|former| former.id == signed_in.id);
+    let _moves = goes_on.map(|former| core.access.moves(&former.subject()));
     who::begin(session, &signed_in).await?;
     if let Some((former, id)) = former.zip(session.id()) {
         entry::session_replaced(core, former, signed_in, sessions::key(&id));
