@@ -218,7 +218,7 @@ async fn still(store: &Arc<dyn Store>, credential: &Credential) -> Result<Now, S
 mod tests {
     use std::sync::Mutex;
 
-    use tokio::sync::watch;
+    use tokio::{sync::watch, time::timeout};
     use uuid::Uuid;
     use wire::{
         AccountId,
@@ -281,8 +281,7 @@ mod tests {
         tokio::select! {
             () = access.hear(heard, &eyes) => unreachable!("it is told more"),
             () = access.look(&eyes) => unreachable!("it looks for ever"),
-            () = tokio::time::sleep(Duration::from_secs(600)) => panic!("the change waits"),
-            () = change => {}
+            heard = timeout(Duration::from_secs(600), change) => heard.expect("the change waits"),
         }
         assert_eq!(*eyes.closed.lock().unwrap(), [(token('a').subject(), true)]);
         assert_eq!(*eyes.waits.borrow(), LOOK_UPS_MAX, "so many are looked up at once, and no more");
@@ -328,8 +327,6 @@ mod tests {
         assert_eq!(held.ended.is_cancelled(), !closed.is_empty());
         closed
     }
-
-    type Worth = fn() -> Now;
 
     #[tokio::test]
     async fn a_session_that_goes_on_under_another_row_is_never_closed_for_good() {
