@@ -121,7 +121,8 @@ pub(crate) async fn change_password(
         return Err(Problem::new(403, "Wrong password", "The old password is not right."));
     }
     core.backoff.succeeded(Some(&who.name), from);
-    account::check_password(&change.new, &name).map_err(|sentence| Problem::new(422, "Invalid password", sentence))?;
+    account::check_password(&change.new, &found.name)
+        .map_err(|sentence| Problem::new(422, "Invalid password", sentence))?;
     let hash = password::hash(change.new).await?;
     let entry = NewEntry::by(who, Action::PasswordChanged);
     let changed = core.store.set_password(id, Some(&former), &hash, entry).await.map_err(store_problem)?;
