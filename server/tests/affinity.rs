@@ -11,8 +11,9 @@ mod support;
 use std::{
     collections::BTreeSet,
     io::{Read as _, Write as _},
-    net::{Ipv4Addr, TcpListener, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     process::{Child, Command},
+    sync::{Mutex, PoisonError},
     time::Instant,
 };
 
@@ -77,9 +78,16 @@ impl Drop for Site {
     }
 }
 
+/// None is given twice: HAProxy shares a port with another one that has it, and tests run side by side.
 fn free_addresses<const N: usize>() -> [String; N] {
-    let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap().to_string())
+    static GIVEN: Mutex<Vec<SocketAddr>> = Mutex::new(Vec::new());
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+    [(); N].map(|()| {
+        let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = std::iter::repeat_with(free).find(|address| !given.contains(address)).unwrap();
+        given.push(address);
+        address.to_string()
+    })
 }
 
 struct Person {
