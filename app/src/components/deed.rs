@@ -45,11 +45,16 @@ impl Deed {
         });
     }
 
-    /// Asks, and tells the list that shows it.
+    /// Asks, and tells the list that shows it: also when its row has gone before the answer came, by what the socket told.
     pub fn then<T: 'static>(self, asked: impl Future<Output = Result<T, Problem>> + 'static, on_done: Callback<()>) {
-        self.ask(asked, move |_| {
-            let _ = on_done.try_run(());
-        });
+        let told = async move {
+            let answer = asked.await;
+            if answer.is_ok() {
+                let _ = on_done.try_run(());
+            }
+            answer
+        };
+        self.ask(told, drop);
     }
 
     /// Why it was refused, where that is to be read.
