@@ -177,7 +177,7 @@ pub(crate) fn ask(program: &Path) -> Result<()> {
     // These are not below `/api/v1`; the tests of the server ask for them.
     ask.args([
         "--exclude-path-regex",
-        "^/(healthz|readyz|metrics|ws|welcome|sign-in|sign-out|sign-out-everywhere)$",
+        "^/(healthz|readyz|metrics|ws|welcome|sign-in(/.*)?|sign-out|sign-out-everywhere|account/openid(/.*)?)$",
         "--no-color",
     ]);
     run(ask.current_dir(&folder).env("HYPOTHESIS_STORAGE_DIRECTORY", folder.join("hypothesis")))

@@ -10,7 +10,7 @@ use std::{
     rc::Rc,
 };
 
-use leptos::prelude::*;
+use leptos::{prelude::*, task::spawn_local};
 use wasm_bindgen::{JsCast, closure::Closure};
 use web_sys::{CloseEvent, MessageEvent, WebSocket};
 use wire::{BuildId, ClientFrame, CloseCode, Position, SUBPROTOCOL, SocketMeta, Topic, topic::TopicPosition};
@@ -23,7 +23,7 @@ use super::{
     refusals::{Refusal, Refusals},
     stray::Stray,
 };
-use crate::browser;
+use crate::{browser, rest};
 
 mod pill;
 mod query;
@@ -241,15 +241,21 @@ fn connect(live: Live) {
 
 /// The socket is gone, or is given up. Its closures are dropped later: one of them may be what runs now.
 fn lose(live: Live, code: u16) {
-    let (socket, watches, first) = with(|link| {
-        let first = link.lost_at.is_none() && link.ready;
+    let (socket, watches, first, was_ready) = with(|link| {
+        let was_ready = link.ready;
+        let first = link.lost_at.is_none() && was_ready;
         (link.ready, link.attaching) = (false, false);
         link.lost_at.get_or_insert_with(|| browser::now_millis() as i64);
         if first {
             link.away = link.watches.keys().copied().collect();
         }
         link.refused |= !CloseCode::may_return(code);
-        (link.socket.take(), link.watches.values().map(|known| known.watch.clone()).collect::<Vec<_>>(), first)
+        (
+            link.socket.take(),
+            link.watches.values().map(|known| known.watch.clone()).collect::<Vec<_>>(),
+            first,
+            was_ready,
+        )
     });
     if let Some(socket) = socket {
         socket.socket.set_onmessage(None);
@@ -278,7 +284,20 @@ fn lose(live: Live, code: u16) {
         browser::sign_in_again();
         return;
     }
+    if !was_ready && browser::is_online() {
+        is_anybody();
+    }
     retry(live);
+}
+
+/// A socket that never opened does not say why: that the session has ended meanwhile is asked for.
+fn is_anybody() {
+    spawn_local(async {
+        let has_ended = rest::own().await.is_err_and(|refused| refused.status == 401);
+        if has_ended && !with(|link| link.leaving) {
+            browser::sign_in_again();
+        }
+    });
 }
 
 fn retry(live: Live) {

@@ -100,6 +100,21 @@ test("who signs out everywhere is asked to sign in on the open page, and goes on
   for (const page of [here, there]) await page.context().close();
 });
 
+test("whose session ended while the page was cut off is asked to sign in when it comes back", async ({ api, browser, stepcast }) => {
+  await api.apply("site", pipeline("site", { build: "echo hi" }));
+  await stepcast.account("Bob", "builder");
+  const [here, there] = [await pageOf(browser, stepcast, "Bob"), await pageOf(browser, stepcast, "Bob")];
+  await open(here, "/pipelines/site");
+  await here.context().setOffline(true);
+  await expect(here.getByRole("banner").getByRole("status")).toHaveText(/offline/);
+  await there.goto("/account");
+  await there.getByRole("button", { name: "Sign out everywhere" }).click();
+  await expect(there).toHaveURL(/\/sign-in$/);
+  await here.context().setOffline(false);
+  await expect(here).toHaveURL(/\/sign-in\?ended=1&next=/);
+  for (const page of [here, there]) await page.context().close();
+});
+
 test.describe("too many tries", () => {
   test.use({ signedIn: false });
 
