@@ -137,8 +137,10 @@ pub fn ProviderSection(
     let (link, unlink) = (format!("Link {name}"), format!("Unlink {name}"));
     let password = signs_in.password.then(|| {
         view! {
-            <label for="link-password">"Your password"</label>
-            <input id="link-password" name="password" type="password" autocomplete="current-password" required/>
+            <div class="field">
+                <label for="link-password">"Your password"</label>
+                <input id="link-password" name="password" type="password" autocomplete="current-password" required/>
+            </div>
         }
     });
     let body = match (signs_in.provider, signs_in.password) {
@@ -153,7 +155,7 @@ pub fn ProviderSection(
         })),
         (false, _) => Either::Right(view! {
             <p class="about">{format!("Link it, and you can sign in by {name}, too.")}</p>
-            <form class="sign-in" method="post" action="/account/openid">
+            <form class="trigger" method="post" action="/account/openid">
                 {password}
                 <button class="primary" type="submit">{link}</button>
             </form>

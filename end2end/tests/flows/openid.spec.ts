@@ -116,6 +116,7 @@ test.describe("only who was invited", () => {
 
   test("links their account, signs in by it, and unlinks it", async ({ page, browser, stepcast }) => {
     await open(page, "/account");
+    await expect(page.getByRole("navigation", { name: "Installation" })).toBeVisible();
     await page.getByLabel("Your password").fill("not it at all");
     await page.getByRole("button", { name: "Link Team" }).click();
     await expect(page.getByRole("alert")).toHaveText("The password is not right.");
