@@ -29,6 +29,7 @@ mod objects;
 mod open_files;
 mod openid;
 mod outbox;
+mod outgoing;
 mod password;
 mod payloads;
 mod people;

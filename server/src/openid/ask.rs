@@ -7,14 +7,15 @@ use openidconnect::{HttpRequest, HttpResponse, SyncHttpClient, url::Url};
 use tokio::sync::{Semaphore, oneshot};
 use ureq::Agent;
 
-use crate::config::openid::{is_loopback, is_private};
+use crate::{
+    config::openid::{is_loopback, is_private},
+    outgoing,
+};
 
 /// One request may take so long.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// An answer may be so long: a set of keys has some kB.
 const ANSWER_BYTES_MAX: u64 = 512 * 1024;
-/// And its head.
-const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Series of requests at work at once; more wait for their turn.
 const AT_ONCE: usize = 8;
 
@@ -31,20 +32,13 @@ pub(super) enum AskError {
     Http(#[from] ureq::Error),
 }
 
-/// How the provider is asked. No redirect is followed: a provider that is asked for keys and tokens answers itself.
+/// How the provider is asked: one that is asked for keys and tokens answers itself.
 pub(super) struct Asker(Agent);
 
 impl Asker {
     /// For a provider at this address. One on this machine is asked directly, whatever proxy the environment names.
     pub(super) fn new(issuer: &Url) -> Self {
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .timeout_global(Some(PATIENCE))
-            .max_idle_connections(0)
-            .max_response_header_size(HEAD_BYTES_MAX)
-            .user_agent(concat!("Stepcast/", env!("CARGO_PKG_VERSION")));
+        let config = outgoing::config(PATIENCE);
         let config = if is_loopback(issuer) { config.proxy(None) } else { config };
         Self(Agent::new_with_config(config.build()))
     }

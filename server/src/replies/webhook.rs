@@ -12,6 +12,8 @@ use wire::{
     webhook::{self, WebhookSecret},
 };
 
+use crate::outgoing;
+
 use super::{
     Failure,
     destination::{Destinations, JudgedResolver, NotAllowed},
@@ -22,21 +24,10 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// The receiver wants to hear no more of it.
 const GONE: u16 = 410;
 
-/// The head of an answer may be so long; more is not read.
-const HEAD_BYTES_MAX: usize = 16 * 1024;
-
-/// Redirects are not followed: a signed message goes to who was named, and nowhere else. Of an answer the head alone is read.
+/// A signed message goes to who was named, and nowhere else. Of an answer the head alone is read.
 /// No proxy of the environment is asked: it would look names up itself, and connect to what was never judged.
 pub(super) fn agent(destinations: Destinations) -> Agent {
-    let config = Agent::config_builder()
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        .timeout_global(Some(PATIENCE))
-        .max_idle_connections(0)
-        .max_response_header_size(HEAD_BYTES_MAX)
-        .proxy(None)
-        .user_agent(concat!("Stepcast/", env!("CARGO_PKG_VERSION")));
+    let config = outgoing::config(PATIENCE).proxy(None);
     Agent::with_parts(config.build(), DefaultConnector::default(), JudgedResolver::new(destinations))
 }
 
