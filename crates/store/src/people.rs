@@ -184,9 +184,9 @@ pub trait People: Send + Sync + 'static {
     fn link(&self, id: AccountId, identity: Identity, entry: NewEntry) -> Answer<'_, Linked>;
     /// Ends that for this provider, if the account has a password.
     fn unlink<'a>(&'a self, id: AccountId, issuer: &'a str, entry: NewEntry) -> Answer<'a, Unlinked>;
-    /// Writes that an answer of a provider was looked at, by its hash, which it is remembered by until it expires. Whether it
-    /// was the first time.
-    fn use_answer<'a>(&'a self, sha256: &'a str, expires_at: Timestamp) -> Answer<'a, bool>;
+    /// Writes that an answer of a provider was looked at, by its hash, which it is remembered by for so many seconds. Whether
+    /// it was the first time.
+    fn use_answer<'a>(&'a self, sha256: &'a str, seconds: i64) -> Answer<'a, bool>;
     /// Ends all sessions of an account. The new generation.
     fn end_sessions(&self, id: AccountId, entry: NewEntry) -> Answer<'_, Option<u64>>;
 

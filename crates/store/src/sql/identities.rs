@@ -1,6 +1,6 @@
 //! Accounts that belong to identities of a provider of OpenID Connect, in SQL.
 
-use wire::{AccountId, Timestamp};
+use wire::AccountId;
 
 use super::{
     audit,
@@ -96,13 +96,9 @@ pub(super) async fn unlink(
 }
 
 /// See [`crate::People::use_answer`].
-pub(super) async fn use_answer(
-    connection: &mut Connection,
-    sha256: &str,
-    expires_at: Timestamp,
-) -> Result<bool, StoreError> {
+pub(super) async fn use_answer(connection: &mut Connection, sha256: &str, seconds: i64) -> Result<bool, StoreError> {
     let now = now(&mut *connection).await?;
     query("DELETE FROM openid_answers WHERE expires_at <= ?").bind(now.0).execute(&mut *connection).await?;
     let write = query("INSERT INTO openid_answers (sha256, expires_at) VALUES (?, ?) ON CONFLICT (sha256) DO NOTHING");
-    Ok(write.bind(sha256).bind(expires_at.0).execute(connection).await? > 0)
+    Ok(write.bind(sha256).bind(now.plus_micros(seconds * 1_000_000).0).execute(connection).await? > 0)
 }

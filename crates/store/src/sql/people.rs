@@ -1,7 +1,7 @@
 //! Accounts in SQL, and what is written with them. Tokens stand in [`super::tokens`], invitations in [`super::invitations`].
 
 use wire::{
-    AccountId, Timestamp,
+    AccountId,
     account::{AccountView, InvitationView, SignsIn, TokenView},
     authority::{Grants, Role},
 };
@@ -186,10 +186,10 @@ impl<D: Details> People for SqlStore<D> {
         }))
     }
 
-    fn use_answer<'a>(&'a self, sha256: &'a str, expires_at: Timestamp) -> Answer<'a, bool> {
+    fn use_answer<'a>(&'a self, sha256: &'a str, seconds: i64) -> Answer<'a, bool> {
         let sha256 = sha256.to_owned();
         Box::pin(self.writer.run(Rank::Command, move |connection| {
-            Box::pin(async move { identities::use_answer(connection, &sha256, expires_at).await })
+            Box::pin(async move { identities::use_answer(connection, &sha256, seconds).await })
         }))
     }
 
