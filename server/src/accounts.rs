@@ -23,6 +23,7 @@ use wire::{
 use crate::{
     access::{Credential, Holder, SignedIn},
     core::Core,
+    entry::{NotIn, wait_problem},
     password,
     queries::{not_found, store_problem},
     secret,
@@ -90,6 +91,34 @@ pub(crate) async fn sign_out_everywhere(core: &Core, who: &Authority, credential
     Ok(())
 }
 
+/// Demands that the person who asks knows their password, whose hash this is: a session may be somebody else's by now. What
+/// is wrong is in the audit log, with `told`.
+pub(crate) async fn show_password(
+    core: &Core,
+    who: &Authority,
+    password: String,
+    hash: String,
+    from: IpAddr,
+    told: &str,
+) -> Result<(), NotIn> {
+    core.backoff.begin(Some(&who.name), from, Instant::now()).map_err(NotIn::Wait)?;
+    let password: String = password.chars().take(account::PASSWORD_BYTES_MAX + 1).collect();
+    match password::verify(password, Some(hash)).await {
+        Ok(true) => {
+            core.backoff.succeeded(Some(&who.name), from);
+            Ok(())
+        }
+        Ok(false) => {
+            note(core, NewEntry::by(who, Action::SignInRefused).detail(told)).await?;
+            Err(NotIn::Wrong)
+        }
+        Err(problem) => {
+            core.backoff.not_judged(Some(&who.name), from);
+            Err(problem.into())
+        }
+    }
+}
+
 /// Changes the password of the person who asks, which ends their other sessions; the session that goes on.
 pub(crate) async fn change_password(
     core: &Core,
@@ -99,28 +128,17 @@ pub(crate) async fn change_password(
     from: IpAddr,
 ) -> Result<SignedIn, Problem> {
     let id = person(credential)?;
-    core.backoff.begin(Some(&who.name), from, Instant::now()).map_err(crate::entry::wait_problem)?;
-    let judged = async {
-        let found = core.store.account(id).await.map_err(store_problem)?.ok_or_else(|| not_found("account", id))?;
-        let Some(former) = found.password.clone() else {
-            let sentence = "The account has no password: its person signs in by the provider.";
-            return Err(Problem::new(409, "No password", sentence));
-        };
-        let right = password::verify(change.old, Some(former.clone())).await?;
-        Ok((found, former, right))
+    let found = core.store.account(id).await.map_err(store_problem)?.ok_or_else(|| not_found("account", id))?;
+    let Some(former) = found.password.clone() else {
+        let sentence = "The account has no password: its person signs in by the provider.";
+        return Err(Problem::new(409, "No password", sentence));
     };
-    let (found, former, right) = match judged.await {
-        Ok(judged) => judged,
-        Err(problem) => {
-            core.backoff.not_judged(Some(&who.name), from);
-            return Err(problem);
-        }
-    };
-    if !right {
-        note(core, NewEntry::by(who, Action::SignInRefused).detail("Another password, with a wrong old one.")).await?;
-        return Err(Problem::new(403, "Wrong password", "The old password is not right."));
-    }
-    core.backoff.succeeded(Some(&who.name), from);
+    let wrong = "Another password, with a wrong old one.";
+    show_password(core, who, change.old, former.clone(), from, wrong).await.map_err(|refused| match refused {
+        NotIn::Wait(wait) => wait_problem(wait),
+        NotIn::Wrong => Problem::new(403, "Wrong password", "The old password is not right."),
+        NotIn::Problem(problem) => problem,
+    })?;
     account::check_password(&change.new, &found.name)
         .map_err(|sentence| Problem::new(422, "Invalid password", sentence))?;
     let hash = password::hash(change.new).await?;

@@ -55,6 +55,8 @@ pub(crate) struct Core {
     pub(crate) access: Arc<Access>,
     /// Sign-ins that fail.
     pub(crate) backoff: Backoff,
+    /// Answers of the provider that were refused. They keep nobody from signing in by a password.
+    pub(crate) answers: Backoff,
     /// The provider of OpenID Connect that people may sign in by.
     pub(crate) openid: Option<Openid>,
     /// Which pipelines builds and jobs are of.

@@ -162,20 +162,22 @@ impl Openid {
     /// # Errors
     /// Why that is not known.
     pub(crate) async fn exchange(&self, ticket: &Ticket, code: String) -> Result<Person, Failed> {
-        let metadata = self.metadata(None).await?;
+        let mut metadata = self.metadata(None).await?;
         let read = Instant::now();
         let (client, asker) = (self.client(&metadata), Arc::clone(&self.asker));
         let verifier = PkceCodeVerifier::new(ticket.verifier.clone());
         let answered = apart(move || exchange(&client, &asker, code, verifier)).await;
         let answered = answered.ok_or(Failed::Unreachable)??;
         let nonce = Nonce::new(ticket.nonce.clone());
-        let metadata = match self.judge(&metadata, &answered, &nonce) {
-            Ok(_) => metadata,
+        let judged = match self.judge(&metadata, &answered, &nonce) {
             // It may sign with another key by now.
-            Err(ClaimsVerificationError::SignatureVerification(_)) => self.metadata(Some(read)).await?,
-            Err(wrong) => return Err(untrusted(&wrong)),
+            Err(ClaimsVerificationError::SignatureVerification(_)) => {
+                metadata = self.metadata(Some(read)).await?;
+                self.judge(&metadata, &answered, &nonce)
+            }
+            judged => judged,
         };
-        let claims = self.judge(&metadata, &answered, &nonce).map_err(|wrong| untrusted(&wrong))?;
+        let claims = judged.map_err(|wrong| untrusted(&wrong))?;
         let subject = claims.subject().as_str().to_owned();
         if subject.is_empty() || subject.len() > SUBJECT_BYTES_MAX {
             tracing::warn!(bytes = subject.len(), "the provider's name of a person is empty or too long");

@@ -354,6 +354,7 @@ async fn start_gateway(
         attachments: Attachments::new(broker.clone()),
         access: Arc::default(),
         backoff: Backoff::default(),
+        answers: Backoff::default(),
         openid,
         places: Places::default(),
         stream_end: shared.stream_end.clone(),

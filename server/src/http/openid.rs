@@ -131,10 +131,12 @@ pub(crate) async fn answer(
         Ok(Arrived::Linked) => Redirect::to("/account?openid=linked").into_response(),
         Err(NotArrived::Refused(refused)) => tell(&headers, openid, refused, &back),
         Err(NotArrived::Wait(wait)) if for_people(&headers) => {
-            Redirect::to(&address("/", &[&format!("wait={}", wait_seconds(wait))])).into_response()
+            let next = ticket.as_ref().map_or("/", |ticket| ticket.next.as_str());
+            Redirect::to(&address(next, &[&format!("wait={}", wait_seconds(wait))])).into_response()
         }
         Err(NotArrived::Wait(wait)) => limited(wait),
-        Err(NotArrived::Problem(problem)) => Rejection(problem).into_response(),
+        // It may not have been looked at: the same answer is good a moment later.
+        Err(NotArrived::Problem(problem)) => return Err(problem.into()),
     };
     Ok(forget(&core, response))
 }
@@ -155,6 +157,7 @@ async fn go_in(core: &Core, session: &Session, former: Option<&SignedIn>, signed
 pub(crate) async fn link(
     State(core): State<Arc<Core>>,
     Address(from): Address,
+    Who(who): Who,
     shown: Shown,
     headers: HeaderMap,
     form: Result<Form<Link>, FormRejection>,
@@ -164,7 +167,7 @@ pub(crate) async fn link(
         Ok(Form(form)) => form,
         Err(refused) => return Ok(invalid_form(&refused, "`password`")),
     };
-    let begun = arrival::begin_link(&core, openid, shown.credential(), form.password, from).await;
+    let begun = arrival::begin_link(&core, openid, &who, shown.credential(), form.password, from).await;
     Ok(match begun {
         Ok(Ok((address, ticket))) => {
             let cookie = cookie(&core, &ticket, TICKET_SECONDS);
@@ -178,9 +181,7 @@ pub(crate) async fn link(
         Err(NotIn::Wrong) => {
             Rejection(Problem::new(403, "Wrong password", "The password is not right.")).into_response()
         }
-        Err(NotIn::Wait(wait)) if for_people(&headers) => {
-            Redirect::to(&format!("/account?openid=wait&seconds={}", wait_seconds(wait))).into_response()
-        }
+        Err(NotIn::Wait(_)) if for_people(&headers) => Redirect::to("/account?openid=wait").into_response(),
         Err(NotIn::Wait(wait)) => limited(wait),
         Err(NotIn::Problem(problem)) => Rejection(problem).into_response(),
     })

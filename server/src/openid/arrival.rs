@@ -19,14 +19,13 @@ use wire::{
 
 use super::{
     Failed, Openid, Person,
-    ticket::{Purpose, Ticket},
+    ticket::{Purpose, TICKET_SECONDS, Ticket},
 };
 use crate::{
     access::{Credential, Holder, SignedIn},
     accounts::{self, note, told},
     core::Core,
     entry::{self, NotIn},
-    password,
     queries::store_problem,
     secret,
 };
@@ -109,16 +108,14 @@ pub(crate) async fn answered(
     from: IpAddr,
     former: Option<&SignedIn>,
 ) -> Result<Arrived, NotArrived> {
-    core.backoff.begin(None, from, Instant::now()).map_err(NotArrived::Wait)?;
+    // Nothing was tried: any page of another site can have a browser ask for this, and it costs nothing.
+    let Some(ticket) = ticket else { return Err(Refused::NotBegun.into()) };
+    core.answers.begin(None, from, Instant::now()).map_err(NotArrived::Wait)?;
     let judged = judge(core, openid, ticket, answer, from, former).await;
     match &judged {
-        Ok(_) => core.backoff.succeeded(None, from),
-        // Nobody's fault who came.
-        Err(
-            NotArrived::Problem(_) | NotArrived::Refused(Refused::Failed(Failed::Unreachable) | Refused::AtProvider(_)),
-        ) => {
-            core.backoff.not_judged(None, from);
-        }
+        Ok(_) => core.answers.succeeded(None, from),
+        Err(NotArrived::Problem(_)) => core.answers.not_judged(None, from),
+        // Whatever else it was, it wrote to the audit log.
         Err(_) => {}
     }
     judged
@@ -127,20 +124,19 @@ pub(crate) async fn answered(
 async fn judge(
     core: &Core,
     openid: &Openid,
-    ticket: Option<&Ticket>,
+    ticket: &Ticket,
     answer: Answer,
     from: IpAddr,
     former: Option<&SignedIn>,
 ) -> Result<Arrived, NotArrived> {
-    let Some(ticket) = ticket else { return refuse(core, openid, from, Refused::NotBegun, None).await };
     // Whatever becomes of it, it is good once.
-    if !core.store.use_answer(&ticket.answer(), ticket.until).await.map_err(store_problem)? {
+    if !core.store.use_answer(&ticket.answer(), TICKET_SECONDS).await.map_err(store_problem)? {
         return refuse(core, openid, from, Refused::NotBegun, None).await;
     }
     let code = match answer {
         Answer::Code(code) => code,
         Answer::No(word) => {
-            tracing::info!(word, "the provider of OpenID Connect signs somebody not in");
+            tracing::info!(word = shown(&word), "the provider of OpenID Connect signs somebody not in");
             let known = REASONS.iter().find(|known| **known == word);
             let refused = if word == "access_denied" {
                 Refused::Denied
@@ -322,6 +318,7 @@ async fn link(
 pub(crate) async fn begin_link(
     core: &Core,
     openid: &Openid,
+    who: &Authority,
     credential: &Credential,
     password: String,
     from: IpAddr,
@@ -331,12 +328,7 @@ pub(crate) async fn begin_link(
     let found = core.store.account(id).await.map_err(store_problem)?;
     let found = found.ok_or_else(|| crate::queries::not_found("account", id))?;
     if let Some(hash) = found.password {
-        core.backoff.begin(Some(&found.name), from, Instant::now()).map_err(NotIn::Wait)?;
-        let password: String = password.chars().take(account::PASSWORD_BYTES_MAX + 1).collect();
-        if !password::verify(password, Some(hash)).await? {
-            return Err(NotIn::Wrong);
-        }
-        core.backoff.succeeded(Some(&found.name), from);
+        accounts::show_password(core, who, password, hash, from, "Linking, with a wrong password.").await?;
     }
     Ok(openid.begin(Purpose::Link { account: id, session: signed_in.id }, "/account").await)
 }

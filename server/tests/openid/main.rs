@@ -254,6 +254,8 @@ fn an_account_is_linked_by_its_person_with_the_password_and_unlinked_while_that_
     let mut ada = sign_in("Ada");
     assert_eq!(ada.form("/account/openid", "password=wrong").location, "/account?openid=password");
     assert_eq!(ada.form("/account/openid", "").location, "/account?openid=password");
+    let told = ("Ada".to_owned(), "Linking, with a wrong password.".to_owned());
+    assert_eq!(audit(&server, "sign_in_refused"), [told.clone(), told]);
     let with_password = format!("password={}", PASSWORD.replace(' ', "+"));
     let go = |browser: &mut Browser| {
         let page = browser.form("/account/openid", &with_password);
@@ -364,24 +366,40 @@ fn what_the_provider_says_no_with_is_told_in_known_words_alone() {
     assert!(!page.contains("role=\"alert\"") && !page.contains(">call 555"), "{page}");
 }
 
+/// Any page of another site can have a browser ask for the address of answers: that keeps nobody out.
 #[test]
-fn answers_that_nobody_asked_for_make_the_next_ones_wait() {
+fn answers_that_nobody_asked_for_keep_nobody_out() {
     let provider = Provider::start();
     let server = server(&provider, &["--openid-grants", "viewer"]);
     let mut browser = Browser::new(&server.url);
+    for _ in 0..100 {
+        assert_eq!(browser.get(&format!("{ANSWER}?state=a&code=b")).location, "/sign-in?openid=late");
+    }
+    let brought = goes(&mut browser, &provider, "");
+    assert_eq!(browser.get(&format!("{ANSWER}{brought}")).location, "/");
+    let refused = server.get("/api/v1/audit?action=sign_in_refused").json();
+    assert_eq!(refused, json!([]), "what was not begun writes nothing");
+}
+
+#[test]
+fn answers_that_were_begun_and_refused_make_the_next_ones_wait_and_no_password() {
+    let provider = Provider::start();
+    let server = server(&provider, &["--openid-grants", "viewer"]);
+    account(server.data_dir(), "Ada", "admin");
+    let mut browser = Browser::new(&server.url);
     let begun = Instant::now();
     loop {
-        let back = browser.get(&format!("{ANSWER}?state=a&code=b"));
+        let brought = goes(&mut browser, &provider, "");
+        let state = brought.split("state=").nth(1).unwrap().split('&').next().unwrap();
+        let back = browser.get(&format!("{ANSWER}?state={state}&error=server_error"));
         if back.location.starts_with("/sign-in?wait=") {
             break;
         }
-        assert_eq!(back.location, "/sign-in?openid=late");
+        assert_eq!(back.location, "/sign-in?openid=not_now&reason=server_error");
         assert!(begun.elapsed() < PATIENCE, "they are all looked at");
     }
-    provider.asked();
-    let brought = goes(&mut browser, &provider, "");
-    assert!(browser.get(&format!("{ANSWER}{brought}")).location.starts_with("/sign-in?wait="));
-    assert!(!provider.asked().contains(&"/token".to_owned()));
+    let body = format!("name=Ada&password={}", PASSWORD.replace(' ', "+"));
+    assert_eq!(Browser::new(&server.url).form("/sign-in", &body).location, "/");
 }
 
 #[test]
