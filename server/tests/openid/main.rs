@@ -398,6 +398,9 @@ fn answers_that_were_begun_and_refused_make_the_next_ones_wait_and_no_password()
         assert_eq!(back.location, "/sign-in?openid=not_now&reason=server_error");
         assert!(begun.elapsed() < PATIENCE, "they are all looked at");
     }
+    let brought = goes(&mut browser, &provider, "");
+    browser.is_person = false;
+    assert_eq!(browser.get(&format!("{ANSWER}{brought}")).status, 429, "a program is told so by the status");
     let body = format!("name=Ada&password={}", PASSWORD.replace(' ', "+"));
     assert_eq!(Browser::new(&server.url).form("/sign-in", &body).location, "/");
 }
