@@ -58,7 +58,8 @@ test.describe("whom the provider knows", () => {
     const lost = ada.page.waitForEvent("requestfailed", (request) => request.url().includes("/sign-in/openid/answer?"));
     await ada.page.getByRole("button", { name: "Continue" }).click();
     const answer = (await lost).url();
-    // Left alone, a browser would ask again by itself.
+    // Left alone, a browser would ask again by itself; and one that still goes to its page of errors goes nowhere else.
+    await expect.poll(() => ada.page.url()).toContain("chrome-error:");
     await ada.page.goto("about:blank");
     await stepcast.restart();
 
