@@ -97,6 +97,12 @@ pub fn is_typing() -> bool {
     false
 }
 
+/// Whether anything has the focus: nothing.
+#[must_use]
+pub fn has_focus() -> bool {
+    false
+}
+
 /// The number of what was pressed: none.
 #[must_use]
 pub fn number_at(_event: &leptos::ev::MouseEvent, _selector: &str) -> Option<u64> {

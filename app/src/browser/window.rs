@@ -280,6 +280,13 @@ pub fn is_typing() -> bool {
     focused.is_some_and(|element| matches!(element.tag_name().as_str(), "INPUT" | "TEXTAREA" | "SELECT"))
 }
 
+/// Whether anything on the page has the focus: the page itself has it when nothing else does.
+#[must_use]
+pub fn has_focus() -> bool {
+    let focused = window().and_then(|window| window.document()?.active_element());
+    focused.is_some_and(|element| element.tag_name() != "BODY")
+}
+
 /// The number (`data-n`) of the element around what was pressed that a selector fits.
 #[must_use]
 pub fn number_at(event: &leptos::ev::MouseEvent, selector: &str) -> Option<u64> {

@@ -2,6 +2,8 @@
 
 use leptos::{html::Button, prelude::*};
 
+use crate::browser;
+
 /// The button; pressed, it makes room for the question with its two answers.
 #[component]
 pub fn AskFirst(
@@ -36,19 +38,22 @@ pub fn AskFirst(
     };
     Effect::new(move |_| focus(keep));
     let came_back = StoredValue::new(false);
+    // A button that is disabled takes no focus: it waits for what is under way, and leaves a focus that is elsewhere by then.
     Effect::new(move |_| {
         asks.track();
-        if came_back.get_value() {
+        if !busy.get() && came_back.get_value() {
             came_back.set_value(false);
-            focus(asks);
+            if !browser::has_focus() {
+                focus(asks);
+            }
         }
     });
-    let leave = move || {
+    let back = move || {
         came_back.set_value(true);
         asking.set(false);
     };
     let act = move || {
-        asking.set(false);
+        back();
         run.run(());
     };
     view! {
@@ -71,7 +76,7 @@ pub fn AskFirst(
                 aria-label=question
                 on:keydown=move |event| {
                     if event.key() == "Escape" {
-                        leave();
+                        back();
                     }
                 }
             >
@@ -79,7 +84,7 @@ pub fn AskFirst(
                 <button class="danger" class:small=small type="button" on:click=move |_| act()>
                     {yes}
                 </button>
-                <button node_ref=keep class:small=small type="button" on:click=move |_| leave()>
+                <button node_ref=keep class:small=small type="button" on:click=move |_| back()>
                     {no}
                 </button>
             </span>

@@ -147,10 +147,10 @@ fn HookRow(
         Callback::new(move |()| deed.then(admin::remove_hook(pipeline.clone(), id), on_done))
     };
     let rotate = Callback::new(move |()| {
-        deed.ask(admin::rotate_hook(pipeline.clone(), id), move |hook| {
-            made.set(Some(hook));
-            let _ = on_done.try_run(());
-        });
+        let rotated = admin::rotate_hook(pipeline.clone(), id);
+        // The secret is told once: it is shown also when the row has gone, or was read anew, before the answer came.
+        let told = async move { rotated.await.map(|hook| made.try_set(Some(hook))) };
+        deed.then(told, on_done);
     });
     let spoken_rotate = format!("New secret for the hook of {name}");
     let more = AtOnce(view! {

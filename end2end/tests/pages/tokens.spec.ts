@@ -63,6 +63,19 @@ test("of two tokens that are revoked at once both are gone, whichever list is th
   await expect(rows.getByText("second")).toBeHidden();
 });
 
+test("what was revoked elsewhere is said, and the focus stays where it was", async ({ page, api }) => {
+  const made = await api.request("POST", "/tokens", { name: "nightly", grants: { everywhere: "viewer" } });
+  await open(page, "/tokens");
+  const { token } = (await made.json()) as { token: { id: string } };
+  expect((await api.request("DELETE", `/tokens/${token.id}`)).status).toBe(204);
+  const revoke = page.getByRole("button", { name: "Revoke nightly" });
+  await revoke.press("Enter");
+  await expect(page.getByRole("button", { name: "Keep it" })).toBeFocused();
+  await page.getByRole("button", { name: "Revoke it" }).press("Enter");
+  await expect(page.getByRole("listitem").filter({ hasText: "nightly" }).getByRole("alert")).toBeVisible();
+  await expect(revoke).toBeFocused();
+});
+
 test.describe("somebody whose role changes", () => {
   test.use({ signedIn: false });
 
