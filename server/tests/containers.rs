@@ -100,6 +100,36 @@ fn nothing_is_left_of_a_container_when_its_server_stops() {
 }
 
 #[test]
+fn a_step_in_a_sandbox_reaches_the_engine_not_even_where_its_folder_is_let_in() {
+    let Some(podman) = Podman::start() else { return };
+    let socket = podman.socket();
+    let folder = socket.parent().unwrap();
+    let beside = folder.join("beside");
+    std::fs::create_dir(&beside).unwrap();
+    std::fs::write(beside.join("file"), "let in\n").unwrap();
+    // Nothing but its being hidden keeps steps from it.
+    for (rights, path) in [("a+rx", folder), ("a+rw", &socket)] {
+        assert!(Command::new("chmod").arg(rights).arg(path).status().unwrap().success());
+    }
+    let named = [beside.to_str().unwrap(), folder.to_str().unwrap(), socket.to_str().unwrap()];
+    let attack = format!(
+        "cat '{0}/file'
+         perl -MIO::Socket::UNIX -e 'print IO::Socket::UNIX->new(Peer => \"{1}\") ? \"reached\" : \"none\", \"\\n\"'",
+        named[0], named[2]
+    );
+    let script: String = attack.lines().map(|line| format!("          {}\n", line.trim())).collect();
+    let of = |isolation: &str| {
+        let server =
+            server(&podman, &["--isolation", isolation, "--sandbox-read", named[1], "--sandbox-read", named[0]]);
+        server.apply("reach", &format!("name: reach\njobs:\n  a:\n    steps:\n      - run: |\n{script}"));
+        let build = server.finished(&server.trigger("reach"));
+        server.log(build["jobs"][0]["id"].as_str().unwrap(), 1)
+    };
+    assert_eq!(of("plain"), ["let in", "reached"], "what is tried is right");
+    assert_eq!(of("sandbox"), ["let in", "none"]);
+}
+
+#[test]
 fn a_job_that_wants_a_container_waits_for_an_executor_that_has_some() {
     let server = Server::start(&["--containers", "off"]);
     server.apply("wait", &pipeline("wait", "", "echo never"));

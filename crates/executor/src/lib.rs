@@ -36,7 +36,7 @@ use broker::Broker;
 use tokio_util::sync::CancellationToken;
 use wire::{ExecutorId, LabelSet, Limits, task::ExecutorSecret};
 
-pub use host::container::{ContainersChoice, containers_work};
+pub use host::container::{ContainersChoice, containers_work, engine_sockets};
 pub use host::sandbox::{IsolationChoice, SandboxOptions, sandbox_works};
 pub use lease::trusted_until;
 #[doc(hidden)]

@@ -188,6 +188,7 @@ impl ServeOptions {
         });
         sandbox.read.extend(folders);
         sandbox.credentials.extend(self.credentials());
+        sandbox.credentials.extend(executor::engine_sockets(&self.isolation.containers));
         sandbox
     }
 

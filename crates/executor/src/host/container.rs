@@ -111,11 +111,22 @@ impl Containers {
     }
 }
 
-/// Usual places that are there, the caller's own last.
-fn usual() -> Vec<PathBuf> {
+/// Usual places, the caller's own last.
+fn places() -> impl Iterator<Item = PathBuf> {
     let own = std::env::var_os("XDG_RUNTIME_DIR").map(|folder| Path::new(&folder).join("podman/podman.sock"));
-    let all = SOCKETS.iter().map(PathBuf::from).chain(own);
-    all.filter(|socket| socket.is_absolute() && socket.exists()).collect()
+    SOCKETS.iter().map(PathBuf::from).chain(own).filter(|socket| socket.is_absolute())
+}
+
+/// Those that are there.
+fn usual() -> Vec<PathBuf> {
+    places().filter(|socket| socket.exists()).collect()
+}
+
+/// Where engines listen or may listen one day, used or not. Who reaches one is root on its machine, so sandboxes hide them.
+#[must_use]
+pub fn engine_sockets(choice: &ContainersChoice) -> Vec<PathBuf> {
+    let named = if let ContainersChoice::Socket(socket) = choice { Some(socket.clone()) } else { None };
+    places().chain(named).collect()
 }
 
 /// Which engine would be used, for who asks without running an executor; none where there is none.

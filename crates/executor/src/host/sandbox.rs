@@ -61,8 +61,9 @@ pub struct SandboxOptions {
     pub write: Vec<PathBuf>,
     /// Folders that are empty in a sandbox, whatever else lets them in: the server's own.
     pub hidden: Vec<PathBuf>,
-    /// Files that hold passwords and keys of the server. The folder that holds one is empty in a sandbox, whatever else lets
-    /// it in; where that folder is not its own, such as `/etc`, the file alone cannot be opened there.
+    /// Files that hold passwords and keys of the server, and sockets that are worth as much. The folder that holds one is empty
+    /// in a sandbox, whatever else lets it in; where that folder is not its own, such as `/etc`, the file alone cannot be
+    /// opened there.
     pub credentials: Vec<PathBuf>,
 }
 
