@@ -112,8 +112,9 @@ impl Sandbox {
                 Covered::File(file) if view::shows(self, &file) => {
                     tracing::warn!(
                         file = %file.display(),
-                        "a file with a password of this server lies in a folder that sandboxes show: it is covered there, but once it \
-                         is replaced, jobs that run then can read it; move it to a folder of its own, such as /etc/stepcast"
+                        "a file with a password of this server, or the socket of a container engine, lies in a folder that \
+                         sandboxes show: it is covered there, but once it is replaced, jobs that run then can reach it; move it \
+                         to a folder of its own, such as /etc/stepcast"
                     );
                     self.covered.push(file);
                 }
