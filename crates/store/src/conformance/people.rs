@@ -64,12 +64,17 @@ pub async fn an_account_is_made_by_a_link_once(fixture: &dyn Fixture) {
     assert_eq!(store.account(accounts[0].id).await.unwrap().as_ref(), Some(accounts[0]));
 }
 
-/// Found whatever the case of its letters, and nobody else gets it; a name that is taken does not use a link up.
+/// Found whatever the case of its letters and the white space between them, and nobody else gets it; a name that is taken does not use a link up.
 pub async fn a_name_belongs_to_one_account(fixture: &dyn Fixture) {
     let store = fixture.open().await;
     let ada = made(&*store, "Ada", Role::Admin).await;
     assert_eq!(store.account_named(" aDA ").await.unwrap().as_ref(), Some(&ada));
     assert_eq!(store.account_named("Eve").await.unwrap(), None);
+    let both = made(&*store, "Eve Two", Role::Viewer).await;
+    assert_eq!(store.account_named("eve \u{a0} TWO").await.unwrap().as_ref(), Some(&both));
+    let of_machine = Way::Machine(Grants::everywhere(Role::Viewer));
+    let spaced = store.create_account(new("Eve  Two"), of_machine, entry(Action::AccountCreated)).await.unwrap();
+    assert_eq!(spaced, Made::NameTaken);
     let invitation = NewInvitation {
         sha256: "0123456789abcdef0123".to_owned(),
         grants: Grants::in_pipelines(Role::Builder, ["site".parse().unwrap()]),
@@ -100,7 +105,7 @@ pub async fn a_name_belongs_to_one_account(fixture: &dyn Fixture) {
     assert!(!store.revoke_invitation("0123456789abcdef", entry(Action::InvitationRevoked)).await.unwrap());
     assert!(store.invitations().await.unwrap().is_empty());
     let names: Vec<String> = store.accounts().await.unwrap().into_iter().map(|account| account.name).collect();
-    assert_eq!(names, ["Ada", "Grace"]);
+    assert_eq!(names, ["Ada", "Eve Two", "Grace"]);
 }
 
 /// It gives what its maker may do at that moment, and nothing when they are shut out; what it does not give stays in it.

@@ -2,7 +2,7 @@
 
 use wire::{
     AccountId,
-    account::{AccountView, InvitationView, SignsIn, TokenView},
+    account::{AccountView, InvitationView, SignsIn, TokenView, spaced},
     authority::{Grants, Role},
 };
 
@@ -59,8 +59,12 @@ impl<D: Details> People for SqlStore<D> {
 
     fn account_named<'a>(&'a self, name: &'a str) -> Answer<'a, Option<Account>> {
         Box::pin(async move {
-            let sql = format!("{ACCOUNT} WHERE name_key = ?");
-            let found = query(&sql).bind(name_key(name)).fetch_optional(&mut self.reader().await?).await?;
+            // One of before that names were spaced goes before the one that it reads as.
+            let sql = format!(
+                "{ACCOUNT} WHERE name_key IN (?1, ?2) ORDER BY CASE WHEN name_key = ?1 THEN 0 ELSE 1 END LIMIT 1"
+            );
+            let named = query(&sql).bind(name.trim().to_lowercase()).bind(name_key(name));
+            let found = named.fetch_optional(&mut self.reader().await?).await?;
             found.as_ref().map(account).transpose()
         })
     }
@@ -382,7 +386,7 @@ fn runs(grants: &Grants) -> bool {
 }
 
 fn name_key(name: &str) -> String {
-    name.trim().to_lowercase()
+    spaced(name).to_lowercase()
 }
 
 fn account(row: &Row) -> Result<Account, StoreError> {
