@@ -198,7 +198,14 @@ fn an_invitation_makes_one_account_with_what_it_grants() {
     let sentence = "Somebody has changed this account meanwhile: it is builder of site now.";
     assert_eq!((status, &told["detail"]), (409, &json!(sentence)), "{told}");
     assert_eq!(grace.get("/account").1["grants"], grants);
-    assert_eq!(ada.json("PATCH", &graces, &json!({"disabled": true})).0, 200);
+    assert_eq!(ada.json("PATCH", &graces, &json!({"grants": viewer, "disabled": true})).0, 200);
+    for (action, detail) in [
+        ("role_changed", "Account Grace: viewer everywhere instead of builder of site."),
+        ("account_disabled", "Account Grace."),
+    ] {
+        let (_, entries) = ada.get(&format!("/audit?action={action}"));
+        assert_eq!(entries[0]["detail"], detail, "{entries}");
+    }
     assert_eq!(grace.get("/account").0, 401, "her session has ended");
     assert!(grace.sign_in("Grace", PASSWORD).location.contains("wrong"));
     assert_eq!(ada.json("DELETE", &graces, &Value::Null).0, 204);

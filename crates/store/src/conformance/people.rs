@@ -12,7 +12,9 @@ use crate::{
     Store,
     audit::NewEntry,
     model::TokenRow,
-    people::{Account, AccountChange, By, Changed, Identity, Linked, Made, NewAccount, NewInvitation, Unlinked, Way},
+    people::{
+        Account, AccountChange, By, Changed, Entries, Identity, Linked, Made, NewAccount, NewInvitation, Unlinked, Way,
+    },
 };
 
 fn new(name: &str) -> NewAccount {
@@ -21,6 +23,10 @@ fn new(name: &str) -> NewAccount {
 
 fn entry(action: Action) -> NewEntry {
     NewEntry::by_machine(action)
+}
+
+fn entries(actions: &'static [Action]) -> Entries {
+    Box::new(|_| actions.iter().map(|action| entry(*action)).collect())
 }
 
 async fn made(store: &dyn Store, name: &str, role: Role) -> Account {
@@ -124,7 +130,7 @@ pub async fn an_invitation_gives_no_more_than_who_made_it_may_do(fixture: &dyn F
     invite("c", None, Grants::everywhere(Role::Admin)).await;
     let change = async |grants: Option<Grants>, disabled| {
         let change = AccountChange { grants, disabled, was: None };
-        let done = store.change_account(grace.id, change, entry(Action::RoleChanged)).await.unwrap();
+        let done = store.change_account(grace.id, change, entries(&[Action::RoleChanged])).await.unwrap();
         assert!(matches!(done, Changed::Done(_)), "{done:?}");
     };
     let create = async |digit: &str| {
@@ -166,19 +172,19 @@ pub async fn somebody_always_runs_the_installation(fixture: &dyn Fixture) {
     let eve = made(&*store, "Eve", Role::Builder).await;
     let demote = || AccountChange { grants: Some(Grants::everywhere(Role::Viewer)), ..AccountChange::default() };
     let both = tokio::join!(
-        store.change_account(ada.id, demote(), entry(Action::RoleChanged)),
-        store.change_account(grace.id, demote(), entry(Action::RoleChanged)),
+        store.change_account(ada.id, demote(), entries(&[Action::RoleChanged])),
+        store.change_account(grace.id, demote(), entries(&[Action::RoleChanged])),
     );
     let both = [both.0.unwrap(), both.1.unwrap()];
     let last = both.iter().filter(|changed| **changed == Changed::LastAdmin).count();
     assert_eq!(last, 1, "{both:?}");
     let admin = if both[0] == Changed::LastAdmin { ada.id } else { grace.id };
     let disable = AccountChange { disabled: Some(true), ..AccountChange::default() };
-    let disabled = store.change_account(admin, disable.clone(), entry(Action::AccountDisabled)).await.unwrap();
+    let disabled = store.change_account(admin, disable.clone(), entries(&[Action::AccountDisabled])).await.unwrap();
     assert_eq!(disabled, Changed::LastAdmin);
     assert_eq!(store.remove_account(admin, entry(Action::AccountRemoved)).await.unwrap(), Changed::LastAdmin);
     let before = actions(&*store).await;
-    let Changed::Done(view) = store.change_account(eve.id, disable, entry(Action::AccountDisabled)).await.unwrap()
+    let Changed::Done(view) = store.change_account(eve.id, disable, entries(&[Action::AccountDisabled])).await.unwrap()
     else {
         panic!("a builder could not be disabled");
     };
@@ -202,8 +208,8 @@ pub async fn two_who_change_an_account_do_not_overwrite_each_other(fixture: &dyn
         ..AccountChange::default()
     };
     let both = tokio::join!(
-        store.change_account(eve.id, to(Role::Builder), entry(Action::RoleChanged)),
-        store.change_account(eve.id, to(Role::Admin), entry(Action::RoleChanged)),
+        store.change_account(eve.id, to(Role::Builder), entries(&[Action::RoleChanged])),
+        store.change_account(eve.id, to(Role::Admin), entries(&[Action::RoleChanged])),
     );
     let now = store.account(eve.id).await.unwrap().unwrap().grants;
     assert_ne!(now, eve.grants);
@@ -211,6 +217,18 @@ pub async fn two_who_change_an_account_do_not_overwrite_each_other(fixture: &dyn
     let refused = both.iter().filter(|changed| **changed == Changed::Otherwise(now.clone())).count();
     assert_eq!(refused, 1, "{both:?}");
     assert_eq!(actions(&*store).await, [Action::AccountCreated, Action::RoleChanged]);
+    // What is written is told by what was found there.
+    let told = Box::new(|found: &Account| {
+        let detail = format!("Was {:?}.", found.grants.everywhere);
+        [Action::RoleChanged, Action::AccountDisabled].map(|action| entry(action).detail(detail.clone())).to_vec()
+    });
+    let both = AccountChange { disabled: Some(true), grants: Some(eve.grants.clone()), was: None };
+    store.change_account(eve.id, both, told).await.unwrap();
+    let mut last = store.entries(&AuditQuery::default()).await.unwrap();
+    last.truncate(2);
+    let was = Some(format!("Was {:?}.", now.everywhere));
+    assert!(last.iter().all(|entry| entry.detail == was), "{last:?}");
+    assert_eq!([last[1].action, last[0].action], [Action::RoleChanged, Action::AccountDisabled]);
 }
 
 /// Another password ends all sessions, and is not written over one that was changed meanwhile.

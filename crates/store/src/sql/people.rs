@@ -19,7 +19,8 @@ use crate::{
     audit::NewEntry,
     model::TokenRow,
     people::{
-        Account, AccountChange, By, Changed, Identity, Linked, Made, NewAccount, NewInvitation, People, Unlinked, Way,
+        Account, AccountChange, By, Changed, Entries, Identity, Linked, Made, NewAccount, NewInvitation, People,
+        Unlinked, Way,
     },
 };
 
@@ -90,7 +91,7 @@ impl<D: Details> People for SqlStore<D> {
         &self,
         id: AccountId,
         change: AccountChange,
-        entry: NewEntry,
+        entries: Entries,
     ) -> Answer<'_, Changed<AccountView>> {
         Box::pin(self.writer.run(Rank::Command, move |connection| {
             Box::pin(async move {
@@ -113,7 +114,9 @@ impl<D: Details> People for SqlStore<D> {
                     .bind(bytes(&id.0))
                     .execute(&mut *connection)
                     .await?;
-                audit::insert(&mut *connection, &entry).await?;
+                for entry in entries(&found) {
+                    audit::insert(&mut *connection, &entry).await?;
+                }
                 let sql = format!("{VIEW} WHERE id = ?");
                 let row = query(&sql).bind(bytes(&id.0)).fetch_one(connection).await?;
                 Ok(Changed::Done(account_view(&row)?))
