@@ -98,7 +98,7 @@ fn SecretForm(pipeline: Option<PipelineName>, on_done: Callback<()>) -> impl Int
             for field in [name, value, allowed] {
                 field.set(String::new());
             }
-            is_done.set(Some(format!("{typed} is set. Builds that start from now on have it.")));
+            is_done.set(Some(format!("{typed} is set. Jobs that start from now on have it.")));
             let _ = on_done.try_run(());
         });
     };
