@@ -64,7 +64,9 @@ fn PasswordForm() -> impl IntoView {
     let wrong = move |of_new: bool| {
         Signal::derive(move || deed.problem.get().filter(|problem| (problem.status == 422) == of_new))
     };
-    let told = move || is_done.get().then_some("It is changed, and your other sessions have ended. Those that a token began go on.");
+    let told = move || {
+        is_done.get().then_some("It is changed, and your other sessions have ended. Those that a token began go on.")
+    };
     view! {
         <section aria-labelledby="password-heading">
             <h2 id="password-heading">"Password"</h2>

@@ -138,7 +138,8 @@ pub(crate) async fn answer(
         // It may not have been looked at: the same answer is good a moment later.
         Err(NotArrived::Problem(problem)) => return Err(problem.into()),
     };
-    Ok(forget(&core, response))
+    // Any site can have a browser come by: what was begun is forgotten by its own answer alone.
+    Ok(if ticket.is_some() { forget(&core, response) } else { response })
 }
 
 /// The session of who came in begins, under a new id.

@@ -376,7 +376,12 @@ fn answers_that_nobody_asked_for_keep_nobody_out() {
         assert_eq!(browser.get(&format!("{ANSWER}?state=a&code=b")).location, "/sign-in?openid=late");
     }
     let brought = goes(&mut browser, &provider, "");
+    // Nor do they end a sign-in that was begun.
+    for stray in ["", "?state=a&code=b", "?state=a&error=access_denied"] {
+        assert_eq!(browser.get(&format!("{ANSWER}{stray}")).location, "/sign-in?openid=late");
+    }
     assert_eq!(browser.get(&format!("{ANSWER}{brought}")).location, "/");
+    assert!(!browser.cookies.contains_key("stepcast_openid"));
     let refused = server.get("/api/v1/audit?action=sign_in_refused").json();
     assert_eq!(refused, json!([]), "what was not begun writes nothing");
 }
