@@ -56,6 +56,8 @@ pub(crate) enum Refused {
     Taken,
     /// The account belongs to somebody else of this provider.
     Another,
+    /// Another site has begun it.
+    Elsewhere,
 }
 
 /// What became of an answer.
@@ -188,6 +190,7 @@ async fn refuse(
         Refused::Gone => "The invitation cannot be used any more",
         Refused::Taken => "Another account belongs to them",
         Refused::Another => "The account belongs to somebody else there",
+        Refused::Elsewhere => "Another site has begun it",
     };
     let whom = person.map(|person| format!(", which knows them as {}", shown(&person.identity.subject)));
     let detail = format!("By {name}{}: {why}.", whom.unwrap_or_default());
