@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc, time::Instant};
 
 use store::{
     audit::NewEntry,
-    people::{self, AccountChange, Changed},
+    people::{self, Account, AccountChange, Changed},
 };
 use uuid::Uuid;
 use wire::{
@@ -192,26 +192,26 @@ pub(crate) async fn change_account(
 ) -> Result<AccountView, Problem> {
     who.need(Need::Run)?;
     let ChangeAccount { grants, disabled, was } = change;
-    let found = core.store.account(id).await.map_err(store_problem)?.ok_or_else(|| not_found("account", id))?;
-    let action = match (&grants, disabled) {
-        (Some(_), _) => Action::RoleChanged,
-        (None, Some(true)) => Action::AccountDisabled,
-        (None, Some(false)) => Action::AccountEnabled,
-        (None, None) => {
-            let sentence = "Nothing is to be changed: send `grants` or `disabled`.";
-            return Err(Problem::new(422, "Invalid body", sentence));
-        }
+    if grants.is_none() && disabled.is_none() {
+        core.store.account(id).await.map_err(store_problem)?.ok_or_else(|| not_found("account", id))?;
+        let sentence = "Nothing is to be changed: send `grants` or `disabled`.";
+        return Err(Problem::new(422, "Invalid body", sentence));
+    }
+    let (by, wanted) = (who.clone(), grants.clone());
+    let entries = move |found: &Account| {
+        let name = &found.name;
+        let role = wanted.map(|grants| {
+            let detail = format!("Account {name}: {} instead of {}.", told(&grants), told(&found.grants));
+            NewEntry::by(&by, Action::RoleChanged).detail(detail)
+        });
+        let disabled = disabled.map(|disabled| {
+            let action = if disabled { Action::AccountDisabled } else { Action::AccountEnabled };
+            NewEntry::by(&by, action).detail(format!("Account {name}."))
+        });
+        role.into_iter().chain(disabled).collect()
     };
-    let mut detail = format!("Account {}", found.name);
-    if let Some(grants) = &grants {
-        detail.push_str(&format!(": {} instead of {}", told(grants), told(&found.grants)));
-    }
-    if let Some(disabled) = disabled {
-        detail.push_str(if disabled { ", disabled" } else { ", enabled" });
-    }
-    let entry = NewEntry::by(who, action).detail(detail + ".");
-    let done =
-        core.store.change_account(id, AccountChange { grants, disabled, was }, entry).await.map_err(store_problem)?;
+    let change = AccountChange { grants, disabled, was };
+    let done = core.store.change_account(id, change, Box::new(entries)).await.map_err(store_problem)?;
     let view = changed(id, done)?;
     tell(core, AccessChanged::Account(id));
     Ok(view)

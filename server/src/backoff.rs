@@ -9,6 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use wire::account::spaced;
+
 /// The longest wait.
 const WAIT_MAX: Duration = Duration::from_secs(15 * 60);
 /// Failures of one name that cost nothing: fingers slip.
@@ -123,7 +125,7 @@ pub(crate) fn network(address: IpAddr) -> IpAddr {
 }
 
 fn keys(name: Option<&str>, address: IpAddr) -> impl Iterator<Item = Key> {
-    let name = name.map(|name| Key::Name(crate::secret::sha256(&name.trim().to_lowercase())));
+    let name = name.map(|name| Key::Name(crate::secret::sha256(&spaced(name).to_lowercase())));
     name.into_iter().chain([Key::Address(network(address))])
 }
 
@@ -156,6 +158,16 @@ mod tests {
         backoff.succeeded(Some("Ada"), HERE);
         assert_eq!(backoff.begin(Some("Ada"), address(1), now), Ok(()), "it begins anew");
         assert_eq!(backoff.begin(Some("Ada"), address(1), now), Ok(()));
+    }
+
+    #[test]
+    fn white_space_makes_no_other_name() {
+        let (backoff, now) = (Backoff::default(), Instant::now());
+        for n in 0..NAME_FREE {
+            let name = format!("Ada{}Lovelace", "\u{a0}".repeat(n as usize + 1));
+            assert_eq!(backoff.begin(Some(&name), address(n), now), Ok(()));
+        }
+        assert!(backoff.begin(Some("Ada Lovelace"), HERE, now).is_err());
     }
 
     #[test]

@@ -377,10 +377,11 @@ fn noted(entry: NewEntry) -> Announcement {
     Announcement::Noted(Box::new(entry))
 }
 
-/// Who asked for a build, as long as they are the same: a person in whatever session, a token for itself.
+/// Who asked for a build, as long as they are the same: a person in whatever session, a token for itself, and a session that
+/// a token was exchanged for too: it is not the person who made the token.
 pub(crate) fn asker(who: &Authority) -> String {
     match who.account {
-        Some(account) if who.subject.starts_with("session:") => format!("account:{account}"),
+        Some(account) if who.is_person => format!("account:{account}"),
         _ => who.subject.clone(),
     }
 }

@@ -98,7 +98,7 @@ pub(crate) async fn build(core: &Core, who: &Authority, id: BuildId) -> Result<B
     if view.summary.state != wire::view::State::Finished {
         let executors = core.store.executors(core.lease).await.map_err(store_problem)?;
         let held_up = core.store.held_up(id).await.map_err(store_problem)?;
-        waiting_for(&mut view, &executors, &held_up);
+        waiting_for(&mut view, &executors, &held_up, |pipeline| who.sees(pipeline));
     }
     Ok(view)
 }

@@ -38,6 +38,11 @@ pub fn AccountRow(
     let changing = RwSignal::new(false);
     let wanted = RwSignal::new(grants.clone());
     let was = StoredValue::new(grants.clone());
+    // What was chosen and left is not there when the form opens again.
+    let turn = move |open: bool| {
+        wanted.set(was.get_value());
+        changing.set(open);
+    };
     let change = move |change: ChangeAccount| {
         deed.ask(people::change_account(id, change), move |()| {
             changing.set(false);
@@ -63,7 +68,7 @@ pub fn AccountRow(
                     <GrantsField grants=wanted pipelines=pipelines.clone() within=Grants::everywhere(Role::Admin)/>
                     <div class="bar">
                         <button class="primary small" type="submit" disabled=move || deed.busy.get()>"Save"</button>
-                        <button class="small" type="button" on:click=move |_| changing.set(false)>"Leave it"</button>
+                        <button class="small" type="button" on:click=move |_| turn(false)>"Leave it"</button>
                     </div>
                 </form>
             }
@@ -77,7 +82,7 @@ pub fn AccountRow(
             type="button"
             aria-label=spoken_change
             aria-expanded=move || changing.get().to_string()
-            on:click=move |_| changing.update(|changing| *changing = !*changing)
+            on:click=move |_| turn(!changing.get_untracked())
         >
             "Change"
         </button>

@@ -45,6 +45,11 @@ pub fn sentence(word: &str, name: &str) -> Option<String> {
         "gone" => "The invitation was used, taken back, or has expired: ask for another one.".to_owned(),
         "taken" => format!("Another account here belongs to you at {name}: it cannot belong to two."),
         "another" => format!("Your account belongs to somebody else at {name}: unlink it first."),
+        "elsewhere" => {
+            format!(
+                "Another site has sent you here to sign in with {name}. If that is what you want, begin it on this page."
+            )
+        }
         "password" => "The password is not right.".to_owned(),
         "wait" => "Too many tries were wrong. What you entered was not looked at: try again later.".to_owned(),
         "linked" => format!("You can sign in by {name} from now on."),

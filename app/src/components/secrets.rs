@@ -98,7 +98,7 @@ fn SecretForm(pipeline: Option<PipelineName>, on_done: Callback<()>) -> impl Int
             for field in [name, value, allowed] {
                 field.set(String::new());
             }
-            is_done.set(Some(format!("{typed} is set. Builds that start from now on have it.")));
+            is_done.set(Some(format!("{typed} is set. Jobs that start from now on have it.")));
             let _ = on_done.try_run(());
         });
     };
@@ -108,7 +108,7 @@ fn SecretForm(pipeline: Option<PipelineName>, on_done: Callback<()>) -> impl Int
                 id="secret-allowed"
                 label="Only for"
                 value=allowed
-                about="Names of pipelines, separated by commas; empty: for all of them."
+                about="Names of pipelines, separated by commas; empty: a new one is for all of them, one that there is stays as it is."
             />
         }
     });
@@ -158,7 +158,6 @@ fn SecretRow(pipeline: Option<PipelineName>, secret: SecretView, on_done: Callba
     let deed = Deed::new();
     let (replacing, value) = (RwSignal::new(false), RwSignal::new(String::new()));
     let name = secret.name.to_string();
-    let allowed = secret.allowed.iter().map(PipelineName::as_str).collect::<Vec<_>>().join(",");
     let run = {
         let (pipeline, name) = (pipeline.clone(), name.clone());
         Callback::new(move |()| deed.then(admin::remove_secret(pipeline.clone(), name.clone()), on_done))
@@ -166,12 +165,12 @@ fn SecretRow(pipeline: Option<PipelineName>, secret: SecretView, on_done: Callba
     let id = format!("value-of-{name}");
     let kept = name.clone();
     let form = move || {
-        let (pipeline, name, allowed, id) = (pipeline.clone(), kept.clone(), allowed.clone(), id.clone());
+        let (pipeline, name, id) = (pipeline.clone(), kept.clone(), id.clone());
         replacing.get().then(move || {
             let save = move |event: leptos::ev::SubmitEvent| {
                 event.prevent_default();
                 let typed = value.get_untracked();
-                let put = admin::put_secret(pipeline.clone(), name.clone(), typed, allowed.clone());
+                let put = admin::put_secret(pipeline.clone(), name.clone(), typed, String::new());
                 deed.ask(put, move |()| {
                     value.set(String::new());
                     replacing.set(false);

@@ -115,7 +115,7 @@ pub fn TokenRow(
         (_, false) => "ends",
     };
     let when = vec![(used.to_owned(), used_at), (until.to_owned(), expires_at)];
-    let by = created_by.map_or_else(|| "made on the server's machine".to_owned(), |by| format!("made by {by}"));
+    let by = created_by.map_or_else(|| "made without an account".to_owned(), |by| format!("made by {by}"));
     let (about, spoken) = (format!("{}, {by}", in_words(&grants)), format!("Revoke {name}"));
     let ends = Asks { label: "Revoke", question: "Revoke it? What uses it is shut out at once.", yes: "Revoke it" };
     view! { <PersonRow name about when ends spoken deed run faded=has_ended/> }

@@ -64,7 +64,9 @@ fn PasswordForm() -> impl IntoView {
     let wrong = move |of_new: bool| {
         Signal::derive(move || deed.problem.get().filter(|problem| (problem.status == 422) == of_new))
     };
-    let told = move || is_done.get().then_some("It is changed, and your other sessions have ended.");
+    let told = move || {
+        is_done.get().then_some("It is changed, and your other sessions have ended. Those that a token began go on.")
+    };
     view! {
         <section aria-labelledby="password-heading">
             <h2 id="password-heading">"Password"</h2>
@@ -106,7 +108,7 @@ fn Sessions() -> impl IntoView {
     view! {
         <section aria-labelledby="sessions">
             <h2 id="sessions">"Sessions"</h2>
-            <p class="about">"Ends all of them, here and in every other browser. Tokens stay."</p>
+            <p class="about">"Ends all of them, here and in every other browser. Tokens stay, and so do the sessions that they began."</p>
             <form class="trigger" method="post" action="/sign-out-everywhere" on:submit=leave>
                 <button class="danger" type="submit">"Sign out everywhere"</button>
             </form>

@@ -15,7 +15,7 @@ fn place(pipeline: Option<&PipelineName>, name: &str) -> String {
 }
 
 /// Gives a secret its value. `allowed` names, separated by commas, the only pipelines that may use one of the installation;
-/// nothing lets all.
+/// nothing leaves that as it is: a new one is for all.
 ///
 /// # Errors
 /// What is wrong with its name or its value, or that the server cannot be reached.
@@ -26,8 +26,8 @@ pub async fn put_secret(
     allowed: String,
 ) -> Result<(), Problem> {
     let mut place = place(pipeline.as_ref(), &name);
-    if pipeline.is_none() {
-        let allowed: String = allowed.chars().filter(|letter| !letter.is_whitespace()).collect();
+    let allowed: String = allowed.chars().filter(|letter| !letter.is_whitespace()).collect();
+    if pipeline.is_none() && !allowed.is_empty() {
         place += &format!("?allow={}", encoded(&allowed));
     }
     send("PUT", &place, "text/plain", None, Some(value)).await.map(drop)

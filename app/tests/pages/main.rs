@@ -215,7 +215,7 @@ async fn people_tokens_and_the_audit_log_are_told_in_words_and_names_are_text() 
     );
     let html = page("http://x/tokens", false).await;
     assert!(
-        html.contains("ci &lt;i&gt;") && html.contains("made on the server's machine") && html.contains("ended<"),
+        html.contains("ci &lt;i&gt;") && html.contains("made without an account") && html.contains("ended<"),
         "{html}"
     );
     let html = page("http://x/audit?name=Ada+L&action=build_cancelled", false).await;

@@ -13,13 +13,19 @@ use wire::{
 /// Names in one sentence; a matrix may have hundreds.
 const NAMES_SHOWN_MAX: usize = 3;
 
-/// Fills [`wire::view::JobView::waiting_for`] of every job that waits. `held_up` are those that wait for their group.
-pub fn waiting_for(build: &mut BuildView, executors: &[ExecutorView], held_up: &[HeldUp]) {
+/// Fills [`wire::view::JobView::waiting_for`] of every job that waits. `held_up` are those that wait for their group; of its
+/// holders those alone are named whose pipeline the reader `sees`.
+pub fn waiting_for(
+    build: &mut BuildView,
+    executors: &[ExecutorView],
+    held_up: &[HeldUp],
+    sees: impl Fn(&PipelineName) -> bool,
+) {
     let open: HashSet<String> =
         build.jobs.iter().filter(|job| job.state != State::Finished).map(|job| job.name.clone()).collect();
     for job in build.jobs.iter_mut().filter(|job| job.state == State::Queued) {
         if let Some(held_up) = held_up.iter().find(|held_up| held_up.job == job.id) {
-            let group = group(held_up);
+            let group = group(held_up, &sees);
             // Who waits for its turn should know as well that it will be in vain.
             job.waiting_for = Some(if is_served(&job.labels, executors) {
                 group
@@ -43,15 +49,19 @@ fn jobs(needs: &[&str]) -> String {
     }
 }
 
-fn group(HeldUp { group, holders, .. }: &HeldUp) -> String {
+fn group(HeldUp { group, holders, .. }: &HeldUp, sees: &impl Fn(&PipelineName) -> bool) -> String {
     let named = |(pipeline, number): &(PipelineName, u64)| format!("build #{number} of {pipeline}");
-    let sentence = format!("waits for concurrency group {group}");
-    match holders.as_slice() {
-        [] => sentence,
-        [one] => format!("{sentence}, held by {}", named(one)),
-        [one, other] => format!("{sentence}, held by {} and {}", named(one), named(other)),
-        [one, others @ ..] => format!("{sentence}, held by {} and {} others", named(one), others.len()),
-    }
+    let seen: Vec<_> = holders.iter().filter(|(pipeline, _)| sees(pipeline)).collect();
+    let by = match (seen.as_slice(), holders.len()) {
+        (_, 0) => return format!("waits for concurrency group {group}"),
+        ([], 1) => "a build of another pipeline".to_owned(),
+        ([], all) => format!("{all} builds of other pipelines"),
+        ([one], 1) => named(one),
+        ([one, other], 2) => format!("{} and {}", named(one), named(other)),
+        ([one, ..], 2) => format!("{} and 1 other", named(one)),
+        ([one, ..], all) => format!("{} and {} others", named(one), all - 1),
+    };
+    format!("waits for concurrency group {group}, held by {by}")
 }
 
 fn is_served(labels: &LabelSet, executors: &[ExecutorView]) -> bool {
@@ -134,7 +144,7 @@ mod tests {
         let held_by = |numbers: &[u64]| {
             let holders = numbers.iter().map(|number| ("site".parse().unwrap(), *number)).collect();
             let job = wire::JobId(uuid::Uuid::nil());
-            group(&HeldUp { job, group: "deploy-prod".to_owned(), holders })
+            group(&HeldUp { job, group: "deploy-prod".to_owned(), holders }, &|_| true)
         };
         assert_eq!(held_by(&[]), "waits for concurrency group deploy-prod");
         assert_eq!(held_by(&[11]), "waits for concurrency group deploy-prod, held by build #11 of site");
@@ -144,5 +154,19 @@ mod tests {
             held_by(&[9, 11, 12]),
             "waits for concurrency group deploy-prod, held by build #9 of site and 2 others"
         );
+    }
+
+    #[test]
+    fn who_holds_a_group_is_named_to_those_alone_who_see_its_pipeline() {
+        let held_by = |pipelines: &[&str]| {
+            let holders = pipelines.iter().map(|name| (name.parse().unwrap(), 9)).collect();
+            let held_up = HeldUp { job: wire::JobId(uuid::Uuid::nil()), group: "prod".to_owned(), holders };
+            let sentence = group(&held_up, &|pipeline| pipeline.as_str() == "site");
+            sentence.strip_prefix("waits for concurrency group prod, held by ").unwrap().to_owned()
+        };
+        assert_eq!(held_by(&["secret"]), "a build of another pipeline");
+        assert_eq!(held_by(&["secret", "other"]), "2 builds of other pipelines");
+        assert_eq!(held_by(&["secret", "site"]), "build #9 of site and 1 other");
+        assert_eq!(held_by(&["secret", "site", "site"]), "build #9 of site and 2 others");
     }
 }

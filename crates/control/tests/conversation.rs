@@ -254,7 +254,7 @@ async fn a_job_with_labels_that_nobody_offers_says_so_and_runs_when_somebody_doe
         .build("{train: {labels: [linux, gpu], steps: [{run: x}]}, report: {needs: [train], steps: [{run: x}]}}")
         .await;
     let mut view = world.store.build_view(build.id).await.unwrap().unwrap();
-    waiting_for(&mut view, &world.store.executors(LONG).await.unwrap(), &[]);
+    waiting_for(&mut view, &world.store.executors(LONG).await.unwrap(), &[], |_| true);
     let waits: Vec<Option<&str>> = view.jobs.iter().map(|job| job.waiting_for.as_deref()).collect();
     let nobody = "no executor offers the labels gpu+linux: start one with `--labels gpu,linux`";
     assert_eq!(waits, [Some(nobody), Some("waits for train")]);

@@ -78,7 +78,7 @@ async fn a_group_that_becomes_free_is_hinted_at_once() {
     assert_eq!(executor.claim_as(Uuid::new_v4(), &any).await, ControlReply::Nothing {});
     let mut view = world.store.build_view(second.id).await.unwrap().unwrap();
     let held_up = world.store.held_up(second.id).await.unwrap();
-    waiting_for(&mut view, &world.store.executors(LONG).await.unwrap(), &held_up);
+    waiting_for(&mut view, &world.store.executors(LONG).await.unwrap(), &held_up, |_| true);
     let sentence = "waits for concurrency group deploy-prod, held by build #1 of site";
     assert_eq!(view.jobs[0].waiting_for.as_deref(), Some(sentence));
     executor.finish(one.lease, Outcome::Failed).await;
@@ -96,7 +96,7 @@ async fn a_held_job_that_nobody_could_take_says_so_as_well() {
         let build = world.build_of(text, &Trigger::default()).await;
         let mut view = world.store.build_view(build.id).await.unwrap().unwrap();
         let held_up = world.store.held_up(build.id).await.unwrap();
-        waiting_for(&mut view, &world.store.executors(LONG).await.unwrap(), &held_up);
+        waiting_for(&mut view, &world.store.executors(LONG).await.unwrap(), &held_up, |_| true);
         sentences.extend(view.jobs[0].waiting_for.clone());
     }
     let nobody = "no executor offers the label gpu: start one with `--labels gpu`";

@@ -59,7 +59,7 @@ async fn an_executor_that_does_not_mask_is_not_even_hinted_at_a_job_with_secrets
     assert!(!executor.label_sets.contains(&labels(&["linux", "masks-secrets"])));
     assert_eq!(executor.claim_as(Uuid::new_v4(), &linux).await, ControlReply::Nothing {});
     let mut view = world.store.build_view(build.id).await.unwrap().unwrap();
-    waiting_for(&mut view, &world.store.executors(LONG).await.unwrap(), &[]);
+    waiting_for(&mut view, &world.store.executors(LONG).await.unwrap(), &[], |_| true);
     let sentence = view.jobs[0].waiting_for.clone().unwrap();
     assert_eq!(sentence, "no executor that offers linux masks secrets: update one to this version of Stepcast");
 }

@@ -8,6 +8,7 @@
 //!   and its build has its place, and leaves when it is finished: between two attempts it keeps its place.
 //! - A place is given when fewer than the limit of the one who asks have one, to the oldest build that waits.
 //! - Groups of builds and of jobs are apart, so who has a place as a job waits for nobody: there is no deadlock.
+//! - A newer build takes the turn of builds of its own pipeline alone: who may write one pipeline ends nothing of another.
 //! - Who was superseded gets no place any more. It stays until control has ended it ([`Concurrency::superseded`]).
 
 use wire::{BuildId, JobId, PipelineName};

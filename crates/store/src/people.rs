@@ -117,6 +117,9 @@ pub struct AccountChange {
     pub was: Option<Grants>,
 }
 
+/// What the audit log tells of a change, by the account as it was found in the change's transaction.
+pub type Entries = Box<dyn FnOnce(&Account) -> Vec<NewEntry> + Send>;
+
 /// What became of a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Changed<T> {
@@ -164,8 +167,12 @@ pub trait People: Send + Sync + 'static {
     /// Writes that it has signed in, now.
     fn account_signed_in(&self, id: AccountId, entry: NewEntry) -> Answer<'_, ()>;
     /// Changes what is granted, or disables it, which ends its sessions.
-    fn change_account(&self, id: AccountId, change: AccountChange, entry: NewEntry)
-    -> Answer<'_, Changed<AccountView>>;
+    fn change_account(
+        &self,
+        id: AccountId,
+        change: AccountChange,
+        entries: Entries,
+    ) -> Answer<'_, Changed<AccountView>>;
     /// Forgets it, its tokens and its invitations.
     fn remove_account(&self, id: AccountId, entry: NewEntry) -> Answer<'_, Changed<()>>;
     /// Gives it another password if it still has the former one; that ends all its sessions. The new generation.

@@ -221,16 +221,31 @@ impl std::fmt::Debug for ChangePassword {
     }
 }
 
-/// A name as it is kept: without what stands around it.
+/// How what is no person begins where people read who did something.
+const NOT_PEOPLE: [&str; 5] = ["token ", "hook of ", "push to ", "tag ", "pull request "];
+/// What the audit log calls those who have no name.
+const NOBODY: [&str; 3] = ["somebody", "stepcast", "the server's machine"];
+
+/// A text with one space wherever it has white space of any kind and length, and none around it: what reads as one name is one.
+#[must_use]
+pub fn spaced(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// A name as it is kept: without what stands around it, its words apart by one space each.
 ///
 /// # Errors
-/// When it is empty or too long, or holds what cannot be seen.
+/// When it is empty or too long, holds what cannot be seen, or reads as something that is no person.
 pub fn name(text: &str) -> Result<String, String> {
-    let text = text.trim();
-    if !(1..=NAME_CHARS_MAX).contains(&text.chars().count()) || !is_plain_line(text) {
+    let (is_plain, name) = (is_plain_line(text.trim()), spaced(text));
+    if !(1..=NAME_CHARS_MAX).contains(&name.chars().count()) || !is_plain {
         return Err(format!("A name must be 1 to {NAME_CHARS_MAX} letters that can be seen."));
     }
-    Ok(text.to_owned())
+    let lower = name.to_lowercase();
+    if NOT_PEOPLE.iter().any(|begin| lower.starts_with(begin)) || NOBODY.contains(&&*lower) {
+        return Err("This name would read as a token, a hook or Stepcast itself: take another one.".to_owned());
+    }
+    Ok(name)
 }
 
 /// Whether a password may be chosen for an account of this name.
@@ -285,6 +300,29 @@ mod tests {
         assert_eq!(name("  Ada Lovelace "), Ok("Ada Lovelace".to_owned()));
         for bad in ["", "  ", "a\nb", "a\u{202e}b", &"x".repeat(NAME_CHARS_MAX + 1)] {
             assert!(name(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_reads_neither_as_another_nor_as_what_is_no_person() {
+        for same in ["Ada  Lovelace", "Ada\u{a0}Lovelace", "\u{3000}Ada \u{2003} Lovelace"] {
+            assert_eq!(name(same), Ok("Ada Lovelace".to_owned()), "{same:?}");
+        }
+        for bad in [
+            "token ci",
+            "Token\u{a0} ci of Ada",
+            "hook of GitHub",
+            "push to main",
+            "TAG v1",
+            "Pull  request 7",
+            "somebody",
+            "Stepcast",
+            "The server's  machine",
+        ] {
+            assert!(name(bad).unwrap_err().contains("take another one"), "{bad:?}");
+        }
+        for good in ["Tokens", "Taggart", "Push", "Stepcaster", "Somebody else"] {
+            assert_eq!(name(good).as_deref(), Ok(good));
         }
     }
 }

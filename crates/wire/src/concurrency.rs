@@ -29,9 +29,9 @@ pub enum WhenFull {
     /// It waits; the oldest build goes first.
     #[default]
     Queue,
-    /// It waits, and those of older builds that wait too are cancelled.
+    /// It waits, and those of older builds of its pipeline that wait too are cancelled.
     NewestWins,
-    /// As `newest_wins`, and of those that run the oldest is cancelled too.
+    /// As `newest_wins`, and of those of its pipeline that run the oldest is cancelled too.
     CancelRunning,
 }
 

@@ -75,6 +75,10 @@ test("roles are changed, an account is disabled, enabled and removed", async ({ 
   await open(page, "/people");
   const barbara = page.getByRole("list", { name: "People" }).getByRole("listitem").filter({ hasText: "Barbara" });
   await barbara.getByRole("button", { name: "Change the role of Barbara" }).click();
+  await barbara.getByLabel("Role everywhere").selectOption("admin");
+  await barbara.getByRole("button", { name: "Leave it" }).click();
+  await barbara.getByRole("button", { name: "Change the role of Barbara" }).click();
+  await expect(barbara.getByLabel("Role everywhere")).toHaveValue("viewer");
   await barbara.getByLabel("Role everywhere").selectOption("builder");
   await barbara.getByRole("button", { name: "Save" }).click();
   await expect(barbara).toContainText("builder everywhere");

@@ -79,7 +79,7 @@ test("what is wrong with a name or a value is said beside it, and what was typed
   await expect(section.getByLabel("Name")).toHaveValue("SHORT");
 });
 
-test("a secret of the installation is for the pipelines that are named, and then for all", async ({ page, api }) => {
+test("a secret of the installation is for the pipelines that are named, and stays so with another value", async ({ page, api }) => {
   await api.apply("site", naming("site"));
   await api.apply("docs", naming("docs"));
   await open(page, "/");
@@ -97,6 +97,15 @@ test("a secret of the installation is for the pipelines that are named, and then
   await row.getByLabel("Value").fill("another");
   await row.getByRole("button", { name: "Save" }).click();
   await expect(row.getByLabel("Value")).toBeHidden();
+  await expect(row).toContainText("for site and docs only");
+  expect(await printed(api, "docs")).toContain("length 7");
+  // Nor does the form open it to all.
+  await page.getByLabel("Name").fill("API_TOKEN");
+  await page.getByRole("textbox", { name: "Value" }).fill("a third one");
+  await page.getByRole("button", { name: "Set the secret" }).click();
+  await expect(page.getByText("API_TOKEN is set.")).toBeVisible();
+  expect(await printed(api, "docs")).toContain("length 11");
+  await page.reload();
   await expect(row).toContainText("for site and docs only");
   expect(await serious(page)).toEqual([]);
   await open(page, "/pipelines/docs");

@@ -75,7 +75,7 @@ fn of(core: &Core) -> Result<&Openid, Problem> {
     })
 }
 
-/// `GET /sign-in/openid`: sends the browser to the provider. It writes nothing.
+/// `GET /sign-in/openid`: sends the browser to the provider, unless another site has sent it here. It writes nothing.
 pub(crate) async fn begin(
     State(core): State<Arc<Core>>,
     headers: HeaderMap,
@@ -84,6 +84,10 @@ pub(crate) async fn begin(
     let openid = of(&core)?;
     let next = if is_here(&asked.next) { asked.next.as_str() } else { "/" };
     let invitation = Some(asked.invitation).filter(|secret| !secret.is_empty());
+    // Who is signed in would be somebody else afterwards, without having asked for it.
+    if headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site") {
+        return Ok(tell(&headers, openid, Refused::Elsewhere, &Back::of(invitation.as_deref(), next)));
+    }
     let purpose = invitation.clone().map_or(Purpose::SignIn, Purpose::Invitation);
     Ok(match openid.begin(purpose, next).await {
         Ok((address, ticket)) => {
@@ -138,7 +142,8 @@ pub(crate) async fn answer(
         // It may not have been looked at: the same answer is good a moment later.
         Err(NotArrived::Problem(problem)) => return Err(problem.into()),
     };
-    Ok(forget(&core, response))
+    // Any site can have a browser come by: what was begun is forgotten by its own answer alone.
+    Ok(if ticket.is_some() { forget(&core, response) } else { response })
 }
 
 /// The session of who came in begins, under a new id.
@@ -224,6 +229,7 @@ fn tell(headers: &HeaderMap, openid: &Openid, refused: Refused, back: &Back) -> 
         Refused::Gone => ("gone", 403),
         Refused::Taken => ("taken", 409),
         Refused::Another => ("another", 409),
+        Refused::Elsewhere => ("elsewhere", 403),
     };
     if !for_people(headers) {
         let name = openid.name();

@@ -56,6 +56,8 @@ pub(crate) enum Refused {
     Taken,
     /// The account belongs to somebody else of this provider.
     Another,
+    /// Another site has begun it.
+    Elsewhere,
 }
 
 /// What became of an answer.
@@ -188,6 +190,7 @@ async fn refuse(
         Refused::Gone => "The invitation cannot be used any more",
         Refused::Taken => "Another account belongs to them",
         Refused::Another => "The account belongs to somebody else there",
+        Refused::Elsewhere => "Another site has begun it",
     };
     let whom = person.map(|person| format!(", which knows them as {}", shown(&person.identity.subject)));
     let detail = format!("By {name}{}: {why}.", whom.unwrap_or_default());
@@ -272,7 +275,7 @@ fn names(person: &Person) -> impl Iterator<Item = String> {
         let name: String = name.chars().filter(|letter| !letter.is_control()).take(NAME_CHARS_MAX).collect();
         account::name(&name).ok()
     });
-    let base = base.unwrap_or_else(|| "Somebody".to_owned());
+    let base = base.unwrap_or_else(|| "Newcomer".to_owned());
     let short: String = base.chars().take(NAME_CHARS_MAX - 12).collect();
     let numbered = {
         let short = short.clone();
@@ -359,7 +362,8 @@ mod tests {
         let first = |given: &[&str]| names(&person(given)).next().unwrap();
         assert_eq!(first(&["ada", "Ada Lovelace"]), "ada");
         assert_eq!(first(&["\u{202e}", " Ada\n"]), "Ada");
-        assert_eq!(first(&[]), "Somebody");
+        assert_eq!(first(&[]), "Newcomer");
+        assert_eq!(first(&["token ci", "Ada"]), "Ada", "what would read as something else is no name");
         let long = "x".repeat(1000);
         let all: Vec<String> = names(&person(&[&long])).collect();
         assert_eq!(all.len(), NAMES_MAX + 1);

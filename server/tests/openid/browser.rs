@@ -36,6 +36,13 @@ impl Browser {
         self.seen(answer)
     }
 
+    /// As [`Self::get`], where the page that the browser comes from is of this `site`, as browsers say it.
+    pub(crate) fn get_from(&mut self, site: &str, path: &str) -> Seen {
+        let request = self.agent.get(format!("{}{path}", self.url)).header("sec-fetch-site", site);
+        let answer = request.header("accept", self.accept()).header("cookie", self.cookie()).call();
+        self.seen(answer)
+    }
+
     pub(crate) fn form(&mut self, path: &str, body: &str) -> Seen {
         let request = self.agent.post(format!("{}{path}", self.url)).header("origin", &self.url);
         let request = request.header("content-type", "application/x-www-form-urlencoded");

@@ -376,9 +376,39 @@ fn answers_that_nobody_asked_for_keep_nobody_out() {
         assert_eq!(browser.get(&format!("{ANSWER}?state=a&code=b")).location, "/sign-in?openid=late");
     }
     let brought = goes(&mut browser, &provider, "");
+    // Nor do they end a sign-in that was begun.
+    for stray in ["", "?state=a&code=b", "?state=a&error=access_denied"] {
+        assert_eq!(browser.get(&format!("{ANSWER}{stray}")).location, "/sign-in?openid=late");
+    }
     assert_eq!(browser.get(&format!("{ANSWER}{brought}")).location, "/");
+    assert!(!browser.cookies.contains_key("stepcast_openid"));
     let refused = server.get("/api/v1/audit?action=sign_in_refused").json();
     assert_eq!(refused, json!([]), "what was not begun writes nothing");
+}
+
+/// A page of another site that sends a browser to the provider would have who sits there sign in as somebody else.
+#[test]
+fn another_site_begins_no_sign_in_and_the_answer_comes_from_one() {
+    let provider = Provider::start();
+    let server = server(&provider, &["--openid-grants", "viewer"]);
+    let mut browser = Browser::new(&server.url);
+    for (path, there) in [
+        ("/sign-in/openid?next=/tokens", "/sign-in?openid=elsewhere&next=/tokens"),
+        ("/sign-in/openid?invitation=abc", "/welcome?invitation=abc&openid=elsewhere"),
+    ] {
+        let seen = browser.get_from("cross-site", path);
+        assert_eq!((seen.status, seen.location.as_str(), seen.set.len()), (303, there, 0), "{}", seen.text);
+    }
+    let page = browser.get("/sign-in?openid=elsewhere&next=/tokens").text;
+    assert!(page.contains("Another site has sent you here") && page.contains("Sign in with Team"), "{page}");
+    browser.is_person = false;
+    assert_eq!(browser.get_from("cross-site", "/sign-in/openid").status, 403);
+    browser.is_person = true;
+    for site in ["same-origin", "same-site", "none"] {
+        let sent = browser.get_from(site, "/sign-in/openid");
+        let brought = provider.consents(&sent.location);
+        assert_eq!(browser.get_from("cross-site", &format!("{ANSWER}{brought}")).location, "/", "{site}");
+    }
 }
 
 #[test]

@@ -66,6 +66,34 @@ fn lists_show_what_may_be_seen_and_nothing_else() {
     }
 }
 
+/// By HTTP and by the socket.
+#[test]
+fn who_holds_a_group_is_named_to_those_alone_who_see_its_pipeline() {
+    let world = World::new();
+    let held = |name: &str| {
+        let deploy = "concurrency: deploy\njobs:\n  work:\n    labels: [nobody-has-it]\n    steps: [{run: make}]\n";
+        world.server.apply(name, &format!("name: {name}\n{deploy}"));
+        world.server.trigger(name)
+    };
+    let (_, build) = (held("other"), held("site"));
+    let live = |token: &str| {
+        let mut client = connect(&world.server, As::Token(token), None).unwrap();
+        let query = json!({"build": {"id": build}});
+        client.send(&json!({"type": "subscribe", "topic": "query", "id": "b", "query": query}));
+        client.until(|frame| frame["id"] == "b")["body"].clone()
+    };
+    for (token, holder) in [
+        (&*world.viewer_of_all, "build #2 of other"),
+        (&*world.viewer, "a build of another pipeline"),
+        (&*world.admin, "a build of another pipeline"),
+    ] {
+        for view in [world.get(token, &format!("/api/v1/builds/{build}")), live(token)] {
+            let told = view["jobs"][0]["waiting_for"].as_str().unwrap_or_else(|| panic!("{view}"));
+            assert!(told.starts_with(&format!("waits for concurrency group deploy, held by {holder};")), "{told}");
+        }
+    }
+}
+
 #[test]
 fn what_was_done_stands_in_the_audit_log_with_who_did_it() {
     let world = World::new();

@@ -198,7 +198,14 @@ fn an_invitation_makes_one_account_with_what_it_grants() {
     let sentence = "Somebody has changed this account meanwhile: it is builder of site now.";
     assert_eq!((status, &told["detail"]), (409, &json!(sentence)), "{told}");
     assert_eq!(grace.get("/account").1["grants"], grants);
-    assert_eq!(ada.json("PATCH", &graces, &json!({"disabled": true})).0, 200);
+    assert_eq!(ada.json("PATCH", &graces, &json!({"grants": viewer, "disabled": true})).0, 200);
+    for (action, detail) in [
+        ("role_changed", "Account Grace: viewer everywhere instead of builder of site."),
+        ("account_disabled", "Account Grace."),
+    ] {
+        let (_, entries) = ada.get(&format!("/audit?action={action}"));
+        assert_eq!(entries[0]["detail"], detail, "{entries}");
+    }
     assert_eq!(grace.get("/account").0, 401, "her session has ended");
     assert!(grace.sign_in("Grace", PASSWORD).location.contains("wrong"));
     assert_eq!(ada.json("DELETE", &graces, &Value::Null).0, 204);
@@ -383,6 +390,34 @@ fn tokens_are_no_wider_than_who_makes_them_and_end_with_them() {
     assert_eq!(ada.json("DELETE", &format!("/tokens/{id}"), &Value::Null).0, 204);
     assert_eq!(as_token("GET", "/api/v1/pipelines/site"), 401);
     assert_eq!(ada.json("DELETE", &format!("/tokens/{id}"), &Value::Null).0, 404);
+}
+
+/// What a person has asked for is told to them in each of their sessions, and to none that a token of theirs was exchanged
+/// for.
+#[test]
+fn results_are_of_the_person_who_asked_and_not_of_their_tokens() {
+    let server = Server::start(&[]);
+    server.apply("site", &crate::world::pipeline("site"));
+    let mut ada = person(&server, "Ada", "admin", &[]);
+    let meta = connect(&server, As::Cookie(&ada.cookie), Some(&server.url)).unwrap().meta();
+    let (status, build) = ada.json("POST", "/pipelines/site/builds", &json!({ "socket": meta }));
+    assert_eq!(status, 202, "{build}");
+    let id = build["id"].as_str().unwrap();
+    server.finished(id);
+    let (_, made) = ada.json("POST", "/tokens", &json!({"name": "ci", "grants": {"everywhere": "builder"}}));
+    let mut exchanged = Browser::new(&server.url);
+    assert_eq!(exchanged.form("/sign-in", &[("token", made["secret"].as_str().unwrap())]).location, "/");
+    let mut elsewhere = Browser::new(&server.url);
+    elsewhere.sign_in("Ada", PASSWORD);
+    let listed = |browser: &mut Browser| {
+        let (status, results) = browser.get("/results?received=false");
+        assert_eq!(status, 200, "{results}");
+        results.as_array().unwrap().len()
+    };
+    assert_eq!([listed(&mut ada), listed(&mut elsewhere), listed(&mut exchanged)], [1, 1, 0]);
+    assert_eq!(exchanged.json("POST", &format!("/builds/{id}/receipt"), &json!({})).0, 409);
+    assert_eq!(elsewhere.json("POST", &format!("/builds/{id}/receipt"), &json!({})).0, 204);
+    assert_eq!(listed(&mut ada), 0);
 }
 
 #[test]

@@ -212,6 +212,39 @@ pub async fn the_newest_build_takes_the_turn_of_those_that_wait(fixture: &dyn Fi
     assert_eq!(claimed(&*store).await, Some(urgent.number));
 }
 
+/// A group that pipelines share: the newest build takes nobody's turn but that of builds of its own pipeline, and waits for
+/// the others; of a place that must become free it takes that of its own pipeline.
+pub async fn a_build_supersedes_none_of_another_pipeline(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let enter = async |pipeline: &str, limit, when_full| {
+        let mut new = build(pipeline, vec![job("a")]);
+        new.build.concurrency = Some(Box::new(spec("shared", limit, when_full)));
+        create(&*store, new).await
+    };
+    let theirs = enter("secret", 1, WhenFull::Queue).await;
+    assert_eq!(granted(&*store, &claim("linux", LONG)).await.build.id, theirs.id);
+    let waits = enter("secret", 1, WhenFull::Queue).await;
+    let (former, urgent) = (enter("site", 1, WhenFull::Queue).await, enter("site", 1, WhenFull::CancelRunning).await);
+    let superseded = |build: &Build, by: &Build| {
+        let by = format!("build #{} of site", by.number);
+        Superseded { build: build.id, job: None, by }
+    };
+    assert_eq!(store.superseded(10).await.unwrap(), [superseded(&former, &urgent)]);
+    end(&*store, former.id, former.jobs[0].id).await;
+    end(&*store, theirs.id, theirs.jobs[0].id).await;
+    assert_eq!(granted(&*store, &claim("linux", LONG)).await.build.id, waits.id);
+    assert_eq!(asked(&*store, claim("linux", LONG)).await.unwrap(), None, "the newest one waits for its place");
+    end(&*store, waits.id, waits.jobs[0].id).await;
+    assert_eq!(granted(&*store, &claim("linux", LONG)).await.build.id, urgent.id);
+    // Two places, the older of them another pipeline's.
+    end(&*store, urgent.id, urgent.jobs[0].id).await;
+    let theirs = enter("secret", 2, WhenFull::Queue).await;
+    let own = enter("site", 2, WhenFull::Queue).await;
+    let newest = enter("site", 2, WhenFull::CancelRunning).await;
+    assert_eq!(store.superseded(10).await.unwrap(), [superseded(&own, &newest)]);
+    assert_eq!(granted(&*store, &claim("linux", LONG)).await.build.id, theirs.id, "its turn is its own");
+}
+
 /// A job's group is asked for only once its build has its place: who has a place in a group of jobs waits for nobody.
 pub async fn a_job_asks_for_its_place_when_its_build_has_one(fixture: &dyn Fixture) {
     let store = fixture.open().await;

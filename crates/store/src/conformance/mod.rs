@@ -113,6 +113,7 @@ macro_rules! store_conformance {
             p2_concurrent_claims_never_exceed_a_group
             a_place_is_free_however_its_holder_ends
             the_newest_build_takes_the_turn_of_those_that_wait
+            a_build_supersedes_none_of_another_pipeline
             a_job_asks_for_its_place_when_its_build_has_one
         );
         $crate::store_conformance!(@ $fixture, logs:

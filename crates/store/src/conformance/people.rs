@@ -12,7 +12,9 @@ use crate::{
     Store,
     audit::NewEntry,
     model::TokenRow,
-    people::{Account, AccountChange, By, Changed, Identity, Linked, Made, NewAccount, NewInvitation, Unlinked, Way},
+    people::{
+        Account, AccountChange, By, Changed, Entries, Identity, Linked, Made, NewAccount, NewInvitation, Unlinked, Way,
+    },
 };
 
 fn new(name: &str) -> NewAccount {
@@ -21,6 +23,10 @@ fn new(name: &str) -> NewAccount {
 
 fn entry(action: Action) -> NewEntry {
     NewEntry::by_machine(action)
+}
+
+fn entries(actions: &'static [Action]) -> Entries {
+    Box::new(|_| actions.iter().map(|action| entry(*action)).collect())
 }
 
 async fn made(store: &dyn Store, name: &str, role: Role) -> Account {
@@ -64,12 +70,17 @@ pub async fn an_account_is_made_by_a_link_once(fixture: &dyn Fixture) {
     assert_eq!(store.account(accounts[0].id).await.unwrap().as_ref(), Some(accounts[0]));
 }
 
-/// Found whatever the case of its letters, and nobody else gets it; a name that is taken does not use a link up.
+/// Found whatever the case of its letters and the white space between them, and nobody else gets it; a name that is taken does not use a link up.
 pub async fn a_name_belongs_to_one_account(fixture: &dyn Fixture) {
     let store = fixture.open().await;
     let ada = made(&*store, "Ada", Role::Admin).await;
     assert_eq!(store.account_named(" aDA ").await.unwrap().as_ref(), Some(&ada));
     assert_eq!(store.account_named("Eve").await.unwrap(), None);
+    let both = made(&*store, "Eve Two", Role::Viewer).await;
+    assert_eq!(store.account_named("eve \u{a0} TWO").await.unwrap().as_ref(), Some(&both));
+    let of_machine = Way::Machine(Grants::everywhere(Role::Viewer));
+    let spaced = store.create_account(new("Eve  Two"), of_machine, entry(Action::AccountCreated)).await.unwrap();
+    assert_eq!(spaced, Made::NameTaken);
     let invitation = NewInvitation {
         sha256: "0123456789abcdef0123".to_owned(),
         grants: Grants::in_pipelines(Role::Builder, ["site".parse().unwrap()]),
@@ -100,7 +111,7 @@ pub async fn a_name_belongs_to_one_account(fixture: &dyn Fixture) {
     assert!(!store.revoke_invitation("0123456789abcdef", entry(Action::InvitationRevoked)).await.unwrap());
     assert!(store.invitations().await.unwrap().is_empty());
     let names: Vec<String> = store.accounts().await.unwrap().into_iter().map(|account| account.name).collect();
-    assert_eq!(names, ["Ada", "Grace"]);
+    assert_eq!(names, ["Ada", "Eve Two", "Grace"]);
 }
 
 /// It gives what its maker may do at that moment, and nothing when they are shut out; what it does not give stays in it.
@@ -119,7 +130,7 @@ pub async fn an_invitation_gives_no_more_than_who_made_it_may_do(fixture: &dyn F
     invite("c", None, Grants::everywhere(Role::Admin)).await;
     let change = async |grants: Option<Grants>, disabled| {
         let change = AccountChange { grants, disabled, was: None };
-        let done = store.change_account(grace.id, change, entry(Action::RoleChanged)).await.unwrap();
+        let done = store.change_account(grace.id, change, entries(&[Action::RoleChanged])).await.unwrap();
         assert!(matches!(done, Changed::Done(_)), "{done:?}");
     };
     let create = async |digit: &str| {
@@ -161,19 +172,19 @@ pub async fn somebody_always_runs_the_installation(fixture: &dyn Fixture) {
     let eve = made(&*store, "Eve", Role::Builder).await;
     let demote = || AccountChange { grants: Some(Grants::everywhere(Role::Viewer)), ..AccountChange::default() };
     let both = tokio::join!(
-        store.change_account(ada.id, demote(), entry(Action::RoleChanged)),
-        store.change_account(grace.id, demote(), entry(Action::RoleChanged)),
+        store.change_account(ada.id, demote(), entries(&[Action::RoleChanged])),
+        store.change_account(grace.id, demote(), entries(&[Action::RoleChanged])),
     );
     let both = [both.0.unwrap(), both.1.unwrap()];
     let last = both.iter().filter(|changed| **changed == Changed::LastAdmin).count();
     assert_eq!(last, 1, "{both:?}");
     let admin = if both[0] == Changed::LastAdmin { ada.id } else { grace.id };
     let disable = AccountChange { disabled: Some(true), ..AccountChange::default() };
-    let disabled = store.change_account(admin, disable.clone(), entry(Action::AccountDisabled)).await.unwrap();
+    let disabled = store.change_account(admin, disable.clone(), entries(&[Action::AccountDisabled])).await.unwrap();
     assert_eq!(disabled, Changed::LastAdmin);
     assert_eq!(store.remove_account(admin, entry(Action::AccountRemoved)).await.unwrap(), Changed::LastAdmin);
     let before = actions(&*store).await;
-    let Changed::Done(view) = store.change_account(eve.id, disable, entry(Action::AccountDisabled)).await.unwrap()
+    let Changed::Done(view) = store.change_account(eve.id, disable, entries(&[Action::AccountDisabled])).await.unwrap()
     else {
         panic!("a builder could not be disabled");
     };
@@ -197,8 +208,8 @@ pub async fn two_who_change_an_account_do_not_overwrite_each_other(fixture: &dyn
         ..AccountChange::default()
     };
     let both = tokio::join!(
-        store.change_account(eve.id, to(Role::Builder), entry(Action::RoleChanged)),
-        store.change_account(eve.id, to(Role::Admin), entry(Action::RoleChanged)),
+        store.change_account(eve.id, to(Role::Builder), entries(&[Action::RoleChanged])),
+        store.change_account(eve.id, to(Role::Admin), entries(&[Action::RoleChanged])),
     );
     let now = store.account(eve.id).await.unwrap().unwrap().grants;
     assert_ne!(now, eve.grants);
@@ -206,6 +217,18 @@ pub async fn two_who_change_an_account_do_not_overwrite_each_other(fixture: &dyn
     let refused = both.iter().filter(|changed| **changed == Changed::Otherwise(now.clone())).count();
     assert_eq!(refused, 1, "{both:?}");
     assert_eq!(actions(&*store).await, [Action::AccountCreated, Action::RoleChanged]);
+    // What is written is told by what was found there.
+    let told = Box::new(|found: &Account| {
+        let detail = format!("Was {:?}.", found.grants.everywhere);
+        [Action::RoleChanged, Action::AccountDisabled].map(|action| entry(action).detail(detail.clone())).to_vec()
+    });
+    let both = AccountChange { disabled: Some(true), grants: Some(eve.grants.clone()), was: None };
+    store.change_account(eve.id, both, told).await.unwrap();
+    let mut last = store.entries(&AuditQuery::default()).await.unwrap();
+    last.truncate(2);
+    let was = Some(format!("Was {:?}.", now.everywhere));
+    assert!(last.iter().all(|entry| entry.detail == was), "{last:?}");
+    assert_eq!([last[1].action, last[0].action], [Action::RoleChanged, Action::AccountDisabled]);
 }
 
 /// Another password ends all sessions, and is not written over one that was changed meanwhile.

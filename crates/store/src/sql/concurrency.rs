@@ -163,18 +163,18 @@ async fn enter(connection: &mut Connection, entrant: &Entrant<'_>, touched: &mut
         return Ok(());
     }
     let by = format!("build #{number} of {pipeline}");
-    let waiting = "UPDATE concurrency SET superseded_by = ?1 \
-         WHERE kind = ?2 AND name = ?3 AND admitted = 0 AND build <> ?4 AND superseded_by IS NULL";
+    let waiting = "UPDATE concurrency SET superseded_by = ?1 WHERE kind = ?2 AND name = ?3 AND pipeline = ?5 \
+         AND admitted = 0 AND build <> ?4 AND superseded_by IS NULL";
     let supersede = query(waiting).bind(&by).bind(*kind as i64).bind(&spec.group).bind(bytes(build));
-    supersede.execute(&mut *connection).await?;
+    supersede.bind(pipeline.as_str()).execute(&mut *connection).await?;
     if spec.when_full == WhenFull::CancelRunning {
-        // As many of the oldest as must go for this one to get a place.
+        // As many of the oldest as must go for this one to get a place; those of other pipelines keep theirs.
         let running = "UPDATE concurrency SET superseded_by = ?1 WHERE kind = ?2 AND id IN (SELECT id FROM concurrency \
-             WHERE kind = ?2 AND name = ?3 AND admitted = 1 AND build <> ?4 AND superseded_by IS NULL \
+             WHERE kind = ?2 AND name = ?3 AND pipeline = ?6 AND admitted = 1 AND build <> ?4 AND superseded_by IS NULL \
              ORDER BY queued_at, id LIMIT (SELECT CASE WHEN COUNT(*) >= ?5 THEN COUNT(*) - ?5 + 1 ELSE 0 END \
              FROM concurrency WHERE kind = ?2 AND name = ?3 AND admitted = 1 AND superseded_by IS NULL))";
         let supersede = query(running).bind(&by).bind(*kind as i64).bind(&spec.group).bind(bytes(build));
-        supersede.bind(i64::from(spec.limit)).execute(connection).await?;
+        supersede.bind(i64::from(spec.limit)).bind(pipeline.as_str()).execute(connection).await?;
     }
     Ok(())
 }

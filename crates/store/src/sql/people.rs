@@ -2,7 +2,7 @@
 
 use wire::{
     AccountId,
-    account::{AccountView, InvitationView, SignsIn, TokenView},
+    account::{AccountView, InvitationView, SignsIn, TokenView, spaced},
     authority::{Grants, Role},
 };
 
@@ -19,7 +19,8 @@ use crate::{
     audit::NewEntry,
     model::TokenRow,
     people::{
-        Account, AccountChange, By, Changed, Identity, Linked, Made, NewAccount, NewInvitation, People, Unlinked, Way,
+        Account, AccountChange, By, Changed, Entries, Identity, Linked, Made, NewAccount, NewInvitation, People,
+        Unlinked, Way,
     },
 };
 
@@ -59,8 +60,12 @@ impl<D: Details> People for SqlStore<D> {
 
     fn account_named<'a>(&'a self, name: &'a str) -> Answer<'a, Option<Account>> {
         Box::pin(async move {
-            let sql = format!("{ACCOUNT} WHERE name_key = ?");
-            let found = query(&sql).bind(name_key(name)).fetch_optional(&mut self.reader().await?).await?;
+            // One of before that names were spaced goes before the one that it reads as.
+            let sql = format!(
+                "{ACCOUNT} WHERE name_key IN (?1, ?2) ORDER BY CASE WHEN name_key = ?1 THEN 0 ELSE 1 END LIMIT 1"
+            );
+            let named = query(&sql).bind(name.trim().to_lowercase()).bind(name_key(name));
+            let found = named.fetch_optional(&mut self.reader().await?).await?;
             found.as_ref().map(account).transpose()
         })
     }
@@ -86,7 +91,7 @@ impl<D: Details> People for SqlStore<D> {
         &self,
         id: AccountId,
         change: AccountChange,
-        entry: NewEntry,
+        entries: Entries,
     ) -> Answer<'_, Changed<AccountView>> {
         Box::pin(self.writer.run(Rank::Command, move |connection| {
             Box::pin(async move {
@@ -109,7 +114,9 @@ impl<D: Details> People for SqlStore<D> {
                     .bind(bytes(&id.0))
                     .execute(&mut *connection)
                     .await?;
-                audit::insert(&mut *connection, &entry).await?;
+                for entry in entries(&found) {
+                    audit::insert(&mut *connection, &entry).await?;
+                }
                 let sql = format!("{VIEW} WHERE id = ?");
                 let row = query(&sql).bind(bytes(&id.0)).fetch_one(connection).await?;
                 Ok(Changed::Done(account_view(&row)?))
@@ -382,7 +389,7 @@ fn runs(grants: &Grants) -> bool {
 }
 
 fn name_key(name: &str) -> String {
-    name.trim().to_lowercase()
+    spaced(name).to_lowercase()
 }
 
 fn account(row: &Row) -> Result<Account, StoreError> {
