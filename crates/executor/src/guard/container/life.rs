@@ -118,14 +118,16 @@ fn asked(container: &Container) -> Value {
     })
 }
 
-/// Some engines only warn that they leave a limit out.
+/// Some engines only warn that they leave a limit out. A limit of memory that does not count what is swapped is none.
 fn not_limited(warnings: &Value, limits: Limits) -> Option<String> {
     let said = warnings.as_array()?.iter().filter_map(Value::as_str).map(str::to_lowercase);
     let is_about = |said: &String| {
-        (limits.memory.is_some() && said.contains("memory limit"))
+        (limits.memory.is_some() && ["memory limit", "swap"].iter().any(|word| said.contains(word)))
             || (limits.processes.is_some() && said.contains("pids limit"))
     };
-    said.filter(|said| said.contains("discarded") || said.contains("ignored"))
+    let is_left_out =
+        |said: &String| ["discarded", "ignored", "without swap", "swap limit"].iter().any(|words| said.contains(words));
+    said.filter(is_left_out)
         .find(is_about)
         .map(|said| format!("a limit of the job would not hold: {}", on_one_line(&said)))
 }
@@ -229,6 +231,13 @@ mod tests {
         assert!(not_limited(&warnings, limits).unwrap().contains("limitation discarded"));
         assert_eq!(not_limited(&warnings, Limits::default()), None);
         assert_eq!(not_limited(&Value::Null, limits), None);
+        for swaps in [
+            "Your kernel does not support swap limit capabilities or the cgroup is not mounted. Memory limited without swap.",
+            "Your kernel does not support swap limit capabilities",
+        ] {
+            assert!(not_limited(&json!([swaps]), limits).is_some(), "{swaps}");
+            assert_eq!(not_limited(&json!([swaps]), Limits { processes: Some(1), ..Limits::default() }), None);
+        }
     }
 
     #[test]
