@@ -1,10 +1,14 @@
 //! A container's making: its image is brought if it is not there, and its first process is tied to this one.
 
-use std::{fmt::Write as _, time::Instant};
+use std::{
+    fmt::Write as _,
+    time::{Duration, Instant},
+};
 
 use http_body_util::BodyExt as _;
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
+use tokio::{io::AsyncWriteExt as _, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use wire::{ImageName, Limits};
 
@@ -14,9 +18,12 @@ use crate::{
     guard::protocol::Container,
 };
 
-/// The first process. It reads what never comes in a child, so that it collects what the steps leave behind, and ends when
-/// the stream does; a signal to the child, which the steps could send, does not end it. It needs nothing of its image but a shell.
-const KEEPER: &str = "while :; do (read -r x); case $? in 0|1) exit 0;; esac; done";
+/// The first process. It reads by itself, since the kernel keeps every signal of the steps from it, and ends when the
+/// stream does. With each line it collects what the steps left behind: `jobs` does so in every shell, and starts no process,
+/// which could fail for want of one. It needs nothing of its image but a shell.
+const KEEPER: &str = "while read -r x; do jobs; done";
+/// Between two such lines.
+const BEAT: Duration = Duration::from_millis(500);
 /// Bytes of one message of a pull.
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
 
@@ -24,7 +31,13 @@ const MESSAGE_BYTES_MAX: usize = 1 << 20;
 pub(super) struct Held {
     pub(super) container: Container,
     pub(super) printer: Printer,
-    _standard_input: Stream,
+    standard_input: JoinHandle<()>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.standard_input.abort();
+    }
 }
 
 /// Makes a container and starts it. Once `stop` is cancelled it is not started.
@@ -63,7 +76,14 @@ pub(super) async fn make(
         return Err(failed(format!("{}{hint}", started.said())));
     }
     printer.line(&format!("Runs in a container of {image} ({brought})")).await;
-    Ok(Held { container, printer, _standard_input: input })
+    Ok(Held { container, printer, standard_input: tokio::spawn(beat(input)) })
+}
+
+/// Writes a line to the first process now and then, and keeps the stream for as long as this runs.
+async fn beat(mut input: Stream) {
+    while input.write_all(b"\n").await.is_ok() && input.flush().await.is_ok() {
+        tokio::time::sleep(BEAT).await;
+    }
 }
 
 /// What root of an image needs to install packages and to become another user within its container, and no more: no raw
@@ -99,7 +119,7 @@ fn asked(container: &Container) -> Value {
         (host["Memory"], host["MemorySwap"]) = (memory.into(), memory.into());
     }
     if let Some(processes) = processes {
-        // The first process and its child are two.
+        // The first process is one, and what starts a step may be another.
         host["PidsLimit"] = processes.saturating_add(2).into();
     }
     json!({
