@@ -40,40 +40,59 @@ impl Drop for Held {
     }
 }
 
+/// Why there is no container.
+#[derive(Debug)]
+pub(super) struct NotMade {
+    /// One sentence.
+    pub(super) reason: String,
+    /// The engine was asked and did not answer: it may make the container yet, and nobody knows when.
+    pub(super) may_come: bool,
+}
+
+impl From<String> for NotMade {
+    fn from(reason: String) -> Self {
+        Self { reason, may_come: false }
+    }
+}
+
 /// Makes a container and starts it. Once `stop` is cancelled it is not started.
 ///
 /// # Errors
-/// Why there is none; one sentence.
+/// Why there is none.
 pub(super) async fn make(
     engine: &Engine,
     container: Container,
     printer: Printer,
     stop: &CancellationToken,
-) -> Result<Held, String> {
+) -> Result<Held, NotMade> {
+    let unwanted = || NotMade::from("it is not wanted any more".to_owned());
     let image = &container.image;
     let brought = tokio::select! {
         brought = bring(engine, image, &printer) => brought?,
-        () = stop.cancelled() => return Err("it is not wanted any more".to_owned()),
+        () = stop.cancelled() => return Err(unwanted()),
     };
     let failed = |reason: String| format!("a container of {image} could not be started: {reason}");
     let name = &container.name;
     let made = engine.ask(Method::POST, &format!("/containers/create?name={name}"), Some(asked(&container))).await;
-    let made = made.map_err(failed)?;
+    let made = made.map_err(|reason| NotMade { reason: failed(reason), may_come: true })?;
     if made.status != StatusCode::CREATED {
-        return Err(failed(made.said()));
+        return Err(failed(made.said()).into());
+    }
+    if stop.is_cancelled() {
+        return Err(unwanted());
     }
     if let Some(warning) = not_limited(&made.body["Warnings"], container.limits) {
-        return Err(failed(warning));
+        return Err(failed(warning).into());
     }
     // Before it starts: from its first moment it ends with this process.
     let input = engine.stream(&format!("/containers/{name}/attach?stream=1&stdin=1"), None).await.map_err(failed)?;
     if stop.is_cancelled() {
-        return Err("it is not wanted any more".to_owned());
+        return Err(unwanted());
     }
     let started = engine.ask(Method::POST, &format!("/containers/{name}/start"), None).await.map_err(failed)?;
     if !started.status.is_success() {
         let hint = if started.said().contains("/bin/sh") { " (its image needs a shell at /bin/sh)" } else { "" };
-        return Err(failed(format!("{}{hint}", started.said())));
+        return Err(failed(format!("{}{hint}", started.said())).into());
     }
     printer.line(&format!("Runs in a container of {image} ({brought})")).await;
     Ok(Held { container, printer, standard_input: tokio::spawn(beat(input)) })
