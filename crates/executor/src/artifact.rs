@@ -4,7 +4,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, File},
+    ffi::OsString,
+    fs::{self, File, Metadata},
     io,
     os::fd::{AsFd as _, OwnedFd},
     path::{Component, Path, PathBuf},
@@ -21,6 +22,8 @@ use crate::mask::Masker;
 const FILES_MAX: usize = 10_000;
 /// Files and folders that are looked at for one job, each as often as a pattern comes by.
 const VISITS_MAX: usize = 1_000_000;
+/// Links that are followed one after another, as by Linux.
+const LINKS_MAX: usize = 40;
 /// Sentences that are kept of what is wrong; one is enough to fail a job.
 const REFUSALS_MAX: usize = 100;
 
@@ -210,43 +213,42 @@ impl Search<'_> {
             }
             self.walk(directory, name, rest);
         } else if !first.contains('*') {
-            let path = directory.join(first);
-            if path.symlink_metadata().is_ok() {
-                self.entry(&path, &join(name, first), rest);
-            }
-            return;
+            return self.entry(directory, first, name, rest);
         }
-        for (entry, entry_name) in self.entries(directory, name) {
+        for entry in self.entries(directory, name) {
             if self.is_over() {
                 return;
             }
-            let below = join(name, &entry_name);
             if deep {
+                let (path, below) = (directory.join(&entry), join(name, &entry));
                 // Directories only, and no links: those could lead in a circle.
-                if entry.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
-                    self.walk(&entry, &below, segments);
+                if self.metadata(&path, &below).is_some_and(|meta| meta.is_dir()) {
+                    self.walk(&path, &below, segments);
                 }
-            } else if matches(first.as_bytes(), entry_name.as_bytes()) {
-                self.entry(&entry, &below, rest);
+            } else if matches(first.as_bytes(), entry.as_bytes()) {
+                self.entry(directory, &entry, name, rest);
             }
         }
     }
 
-    /// Something that a segment named, and the segments behind it.
-    fn entry(&mut self, path: &Path, name: &str, rest: &[&str]) {
-        let Ok(real) = path.canonicalize() else { return }; // A link to nowhere names no file.
-        if !real.starts_with(&self.root) {
-            self.matched = true;
-            self.refuse(|| format!("artifact {name:?} is a link that leads out of the workspace"));
-            return;
-        }
-        let Ok(meta) = real.metadata() else { return };
+    /// `file_name` in `directory`, which a segment named, and the segments behind it.
+    fn entry(&mut self, directory: &Path, file_name: &str, name: &str, rest: &[&str]) {
+        let name = &join(name, file_name);
+        let (real, meta) = match follow(&self.root, directory, file_name) {
+            Ok(Leads::To(real, meta)) => (real, meta),
+            Ok(Leads::Nowhere) => return,
+            Ok(Leads::Out) => {
+                self.matched = true;
+                return self.refuse(|| format!("artifact {name:?} is a link that leads out of the workspace"));
+            }
+            Err(error) => return self.unread(name, &error),
+        };
         if meta.is_dir() {
             // The real path: what follows is looked up inside the workspace and nowhere else.
             self.walk(&real, name, rest);
         } else if meta.is_file() && rest.is_empty() {
             self.matched = true;
-            // It begins so, as was seen above.
+            // It begins so, since nothing leads out of it.
             if let Ok(place) = real.strip_prefix(&self.root) {
                 self.files.insert(name.to_owned(), place.to_owned());
             }
@@ -258,42 +260,124 @@ impl Search<'_> {
 
     /// Every file below a directory.
     fn keep_all(&mut self, directory: &Path, name: &str) {
-        for (entry, entry_name) in self.entries(directory, name) {
+        for entry in self.entries(directory, name) {
             if self.is_over() {
                 return;
             }
-            let below = join(name, &entry_name);
-            let Ok(meta) = entry.symlink_metadata() else { continue };
+            let (path, below) = (directory.join(&entry), join(name, &entry));
+            let Some(meta) = self.metadata(&path, &below) else { continue };
             if meta.is_dir() {
-                self.keep_all(&entry, &below);
+                self.keep_all(&path, &below);
             } else if meta.is_symlink()
-                && entry.is_dir()
-                && entry.canonicalize().is_ok_and(|p| p.starts_with(&self.root))
+                && matches!(follow(&self.root, directory, &entry), Ok(Leads::To(_, meta)) if meta.is_dir())
             {
                 // Its files are kept where they stand, if they are asked for there; following it could lead in a circle.
             } else {
-                self.entry(&entry, &below, &[]);
+                self.entry(directory, &entry, name, &[]);
             }
         }
     }
 
-    fn entries(&mut self, directory: &Path, name: &str) -> Vec<(PathBuf, String)> {
+    /// The names of what is in a directory.
+    fn entries(&mut self, directory: &Path, name: &str) -> Vec<String> {
         let mut entries = Vec::new();
-        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let read = match fs::read_dir(directory) {
+            Ok(read) => read,
+            Err(error) => {
+                self.unread(name, &error);
+                return entries;
+            }
+        };
+        for entry in read {
             self.visits += 1;
             if self.is_over() {
                 break;
             }
-            match entry.file_name().into_string() {
-                Ok(file_name) => entries.push((entry.path(), file_name)),
-                Err(bytes) => {
+            match entry.map(|entry| entry.file_name().into_string()) {
+                Ok(Ok(file_name)) => entries.push(file_name),
+                Ok(Err(bytes)) => {
                     let shown = join(name, &bytes.to_string_lossy());
                     self.refuse(|| format!("file {shown:?} cannot be kept: its name is not UTF-8"));
+                }
+                Err(error) => {
+                    self.unread(name, &error);
+                    break;
                 }
             }
         }
         entries
     }
+
+    /// What stands at a path, links not followed. None where nothing does, or nobody can tell, which is refused.
+    fn metadata(&mut self, path: &Path, name: &str) -> Option<Metadata> {
+        path.symlink_metadata().map_err(|error| self.unread(name, &error)).ok()
+    }
+
+    /// What could not be read might be asked for: it is not left out in silence, unless it is not there.
+    fn unread(&mut self, name: &str, error: &io::Error) {
+        if error.kind() != io::ErrorKind::NotFound {
+            self.matched = true;
+            let shown = if name.is_empty() { "." } else { name };
+            self.refuse(|| format!("{shown:?} could not be read for artifacts: {error}"));
+        }
+    }
+}
+
+/// Where a name leads.
+enum Leads {
+    /// To this below the workspace, links resolved.
+    To(PathBuf, Metadata),
+    /// To nothing in the workspace.
+    Nowhere,
+    /// Out of the workspace. Whether something is there is nobody's concern, and is not looked at.
+    Out,
+}
+
+/// Follows `file_name` in `directory`, a real one of the workspace `root`, link by link.
+///
+/// # Errors
+/// When it cannot be told.
+fn follow(root: &Path, directory: &Path, file_name: &str) -> io::Result<Leads> {
+    let (mut real, mut last, mut links) = (directory.to_owned(), None, 0);
+    // From behind.
+    let mut parts = vec![OsString::from(file_name)];
+    while let Some(part) = parts.pop() {
+        if part == ".." {
+            if real == root {
+                return Ok(Leads::Out);
+            }
+            (real, last) = (real.parent().unwrap_or(root).to_owned(), None);
+            continue;
+        }
+        real.push(part);
+        let meta = match real.symlink_metadata() {
+            Ok(meta) => meta,
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Ok(Leads::Nowhere);
+            }
+            Err(error) => return Err(error),
+        };
+        if !meta.is_symlink() {
+            last = Some(meta);
+            continue;
+        }
+        links += 1;
+        if links > LINKS_MAX {
+            return Ok(Leads::Nowhere);
+        }
+        let mut target = real.read_link()?;
+        real.pop();
+        if target.is_absolute() {
+            let Ok(within) = target.strip_prefix(root) else { return Ok(Leads::Out) };
+            (real, target) = (root.to_owned(), within.to_owned());
+        }
+        last = None;
+        let named = target.components().filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir));
+        let named: Vec<OsString> = named.map(|part| part.as_os_str().to_owned()).collect();
+        parts.extend(named.into_iter().rev());
+    }
+    let meta = last.map_or_else(|| real.symlink_metadata(), Ok)?;
+    Ok(Leads::To(real, meta))
 }
 
 fn join(name: &str, below: &str) -> String {
@@ -320,164 +404,4 @@ fn matches(pattern: &[u8], name: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::unix::fs::symlink;
-
-    fn names(workspace: &Path, patterns: &[&str]) -> (Vec<String>, Vec<String>) {
-        let patterns: Vec<String> = patterns.iter().map(|p| (*p).to_owned()).collect();
-        let resolved = resolve(workspace, &patterns, &Masker::default(), &CancellationToken::new());
-        (resolved.files.into_iter().map(|kept| kept.name).collect(), resolved.refusals)
-    }
-
-    fn workspace() -> tempfile::TempDir {
-        let root = tempfile::tempdir().unwrap();
-        for file in ["out.tgz", "a/one.txt", "a/b/two.txt", "a/b/three.log"] {
-            let path = root.path().join("workspace").join(file);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, file).unwrap();
-        }
-        fs::write(root.path().join("secret"), "s").unwrap();
-        root
-    }
-
-    #[test]
-    fn patterns_name_files_and_directories_of_the_workspace() {
-        let root = workspace();
-        let dir = root.path().join("workspace");
-        assert_eq!(names(&dir, &["out.tgz", "./a/*.txt"]).0, ["a/one.txt", "out.tgz"]);
-        assert_eq!(names(&dir, &["a"]).0, ["a/b/three.log", "a/b/two.txt", "a/one.txt"]);
-        assert_eq!(names(&dir, &["**/*.txt", "a/one.txt"]).0, ["a/b/two.txt", "a/one.txt"]);
-        assert_eq!(names(&dir, &["a/**"]).0.len(), 3);
-        assert_eq!(names(&dir, &["a/*/t*o*t"]).0, ["a/b/two.txt"]);
-    }
-
-    #[test]
-    fn what_is_outside_the_workspace_is_refused_with_a_sentence() {
-        let root = workspace();
-        let dir = root.path().join("workspace");
-        symlink("../secret", dir.join("link")).unwrap();
-        symlink("..", dir.join("up")).unwrap();
-        symlink("a/one.txt", dir.join("inside")).unwrap();
-        for (pattern, sentence) in [
-            ("../secret", "must be a path inside the workspace"),
-            ("/etc/passwd", "must be a path inside the workspace"),
-            ("a/../../secret", "must be a path inside the workspace"),
-            ("link", "leads out of the workspace"),
-            ("up/secret", "leads out of the workspace"),
-            ("l*", "leads out of the workspace"),
-            ("nothing*", "matches no file"),
-        ] {
-            let (files, refusals) = names(&dir, &[pattern]);
-            assert!(files.is_empty(), "{pattern} kept {files:?}");
-            assert!(refusals.iter().any(|refusal| refusal.contains(sentence)), "{pattern}: {refusals:?}");
-        }
-        assert_eq!(names(&dir, &["inside"]), (vec!["inside".to_owned()], Vec::new()));
-    }
-
-    #[test]
-    fn what_is_no_regular_file_or_has_a_name_that_leads_elsewhere_is_refused() {
-        let root = workspace();
-        let dir = root.path().join("workspace");
-        rustix::fs::mknodat(rustix::fs::CWD, dir.join("pipe"), rustix::fs::FileType::Fifo, Mode::RWXU, 0).unwrap();
-        let _listener = std::os::unix::net::UnixListener::bind(dir.join("socket")).unwrap();
-        symlink("/dev/zero", dir.join("zero")).unwrap();
-        for (pattern, sentence) in
-            [("pipe", "no regular file"), ("socket", "no regular file"), ("zero", "leads out of the workspace")]
-        {
-            let (files, refusals) = names(&dir, &[pattern]);
-            assert!(files.is_empty() && refusals.iter().any(|refusal| refusal.contains(sentence)), "{refusals:?}");
-        }
-        fs::create_dir(dir.join("odd")).unwrap();
-        for name in ["..\\up", "new\nline", "\u{202e}gpj.exe", "\u{1b}[2J"] {
-            fs::write(dir.join("odd").join(name), "x").unwrap();
-        }
-        let (files, refusals) = names(&dir, &["odd"]);
-        assert!(files.is_empty() && refusals.len() == 4, "{files:?} {refusals:?}");
-        assert!(refusals.iter().all(|refusal| refusal.contains("must be a relative path")), "{refusals:?}");
-    }
-
-    #[test]
-    fn what_was_found_is_not_opened_once_a_link_stands_in_its_place() {
-        let root = workspace();
-        let dir = root.path().join("workspace");
-        symlink("a/one.txt", dir.join("inside")).unwrap();
-        let found = resolve(
-            &dir,
-            &["a/one.txt", "a/b/two.txt", "inside"].map(str::to_owned),
-            &Masker::default(),
-            &CancellationToken::new(),
-        )
-        .files;
-        let read = |kept: &Kept| kept.open().and_then(io::read_to_string).map_err(|error| error.to_string());
-        assert_eq!(
-            found.iter().map(|kept| read(kept).unwrap()).collect::<Vec<_>>(),
-            ["a/b/two.txt", "a/one.txt", "a/one.txt"]
-        );
-        // A file becomes a link, a folder on the way becomes one, and so does the whole workspace.
-        fs::create_dir_all(root.path().join("outside/b")).unwrap();
-        for secret in ["outside/one.txt", "outside/b/two.txt"] {
-            fs::write(root.path().join(secret), "secret").unwrap();
-        }
-        fs::rename(dir.join("a/b"), dir.join("a/moved")).unwrap();
-        symlink("../../outside/b", dir.join("a/b")).unwrap();
-        fs::remove_file(dir.join("a/one.txt")).unwrap();
-        symlink("../../outside/one.txt", dir.join("a/one.txt")).unwrap();
-        for kept in &found {
-            assert!(read(kept).is_err(), "{}", kept.name);
-        }
-        fs::remove_file(dir.join("a/one.txt")).unwrap();
-        rustix::fs::mknodat(rustix::fs::CWD, dir.join("a/one.txt"), rustix::fs::FileType::Fifo, Mode::RWXU, 0).unwrap();
-        assert!(read(&found[1]).unwrap_err().contains("no regular file"), "a pipe without a writer is not waited for");
-        fs::rename(&dir, root.path().join("gone")).unwrap();
-        symlink("outside", &dir).unwrap();
-        assert!(resolve(&dir, &["one.txt".to_owned()], &Masker::default(), &CancellationToken::new()).files.is_empty());
-    }
-
-    /// A folder in a folder, so many times, all of one name.
-    fn deep(depth: usize) -> tempfile::TempDir {
-        let root = tempfile::tempdir().unwrap();
-        fs::create_dir_all(root.path().join(vec!["a"; depth].join("/"))).unwrap();
-        root
-    }
-
-    #[test]
-    fn a_pattern_that_names_a_deep_tree_in_many_ways_ends() {
-        let root = deep(36);
-        // They have millions of ways through it.
-        let tried = |patterns: &[&str]| {
-            let patterns: Vec<String> = patterns.iter().map(|pattern| (*pattern).to_owned()).collect();
-            resolve_within(10_000, root.path(), &patterns, &Masker::default(), &CancellationToken::new())
-        };
-        let found = tried(&["**/**/**/**/**/**/x"]);
-        assert_eq!(
-            (found.files.len(), &found.refusals[0][..]),
-            (0, "artifact \"**/**/**/**/**/**/x\" matches no file")
-        );
-        let found = tried(&["nothing", "**/a/**/a/**/a/**/a/**/a/**/x", "never"]);
-        assert!(found.files.is_empty() && found.refusals.len() == 1, "{:?}", found.refusals);
-        assert!(found.refusals[0].contains("more than 10000 files and folders to look at"), "{:?}", found.refusals);
-    }
-
-    #[test]
-    fn a_tree_of_a_thousand_folders_in_each_other_is_searched() {
-        let root = deep(1000);
-        for pattern in ["**/x", "a"] {
-            assert!(names(root.path(), &[pattern]).0.is_empty());
-        }
-    }
-
-    #[test]
-    fn a_search_that_is_stopped_looks_no_further_and_what_is_refused_is_kept_to_a_number() {
-        let root = workspace();
-        let dir = root.path().join("workspace");
-        let stop = CancellationToken::new();
-        stop.cancel();
-        assert!(resolve(&dir, &["**".to_owned()], &Masker::default(), &stop).files.is_empty());
-        for n in 0..150 {
-            symlink("/etc/passwd", dir.join(format!("link-{n}"))).unwrap();
-        }
-        let (files, refusals) = names(&dir, &["**"]);
-        assert_eq!((files.len(), refusals.len()), (4, 100));
-    }
-}
+mod tests;

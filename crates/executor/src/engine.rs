@@ -21,7 +21,7 @@ const ANSWER_BYTES_MAX: usize = 8 << 20;
 /// Characters of what an engine says that stand in a sentence.
 const SAID_CHARS_MAX: usize = 400;
 /// How long an engine may take for an answer. Making a container copies a whole image where the storage cannot do better.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 /// How long it may take to say that it is there. systemd may have to start it.
 const PING_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a container may take to be gone.

@@ -2,6 +2,8 @@
 //! with their scripts, `inputs`, and what a sandbox shows as home and temporary folders. They are made before it is known
 //! whose they will be: a guard that is kept warm has them in its sandbox already. Blocking code.
 
+mod removal;
+
 use std::{
     fs::{self, DirBuilder, Permissions},
     io,
@@ -11,6 +13,7 @@ use std::{
 
 use uuid::Uuid;
 
+use self::removal::remove;
 use crate::host::sandbox::Account;
 
 /// The directories of one attempt.
@@ -126,24 +129,5 @@ impl Jobs {
         for entry in former.filter(|entry| entry.file_name().to_str() != Some(&self.name)) {
             remove(&entry.path());
         }
-    }
-}
-
-fn remove(path: &Path) {
-    if fs::remove_dir_all(path).is_ok() || !path.exists() {
-        return;
-    }
-    // Some tools write-protect their directories.
-    make_writable(path);
-    if let Err(error) = fs::remove_dir_all(path) {
-        tracing::warn!(path = %path.display(), %error, "an old workspace could not be removed");
-    }
-}
-
-fn make_writable(directory: &Path) {
-    let _ = fs::set_permissions(directory, Permissions::from_mode(0o700));
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    for entry in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
-        make_writable(&entry.path());
     }
 }

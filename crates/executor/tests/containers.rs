@@ -6,7 +6,13 @@
 mod podman;
 mod stage;
 
-use std::{fs, process::Command};
+use std::{
+    fs::{self, File},
+    io::{BufRead as _, BufReader, Write as _},
+    os::unix::{fs::PermissionsExt as _, net::UnixListener},
+    path::Path,
+    process::{Child, Command, Stdio},
+};
 
 use executor::{ContainersChoice, ExecutorConfig};
 use podman::{IMAGE, Podman};
@@ -101,7 +107,7 @@ async fn a_container_reaches_nothing_of_the_machine_and_has_no_rights() {
          env | grep -icE 'broker|amqp|token|CARGO|HOME=/root/' || true
          grep -E 'CapEff|CapBnd|NoNewPrivs' /proc/self/status
          for socket in /run/podman/podman.sock /var/run/docker.sock {3}; do ! test -e $socket || echo open $socket; done
-         ! test -w $PWD/../private/step-0.sh || echo writable; (echo x >../private/step-0.sh) 2>/dev/null && echo written || true
+         (echo x >../private/step-0.sh) 2>/dev/null && echo written || true
          ls /tmp; mount | grep -c ' {4}' ",
         folder.path().display(),
         "/proc/1/root/etc/shadow",
@@ -112,7 +118,7 @@ async fn a_container_reaches_nothing_of_the_machine_and_has_no_rights() {
     let texts = said(&mut stage, contained(&[&attack])).await;
     assert_eq!(
         texts,
-        ["jobs", "0", "CapEff:\t00000000800004fb", "CapBnd:\t00000000800004fb", "NoNewPrivs:\t1", &texts[5], "3"],
+        ["jobs", "0", "CapEff:\t00000000800004fb", "CapBnd:\t00000000800004fb", "NoNewPrivs:\t1", "3"],
         "the way to the workspace, no variable, no right, no socket; and workspace, scripts and inputs are mounted"
     );
 }
@@ -337,4 +343,96 @@ async fn an_engine_that_is_named_and_does_not_answer_is_an_error_of_the_start() 
     let reason = executor::containers_work(&ContainersChoice::Socket(socket.clone())).await.unwrap_err();
     assert!(reason.contains("cannot be reached"), "{reason}");
     assert_eq!(executor::containers_work(&ContainersChoice::Off).await, Ok(None));
+}
+
+/// A guard alone that is to make a container, and where its steps print.
+struct Alone {
+    process: Child,
+    folder: tempfile::TempDir,
+    label: String,
+}
+
+impl Alone {
+    fn start(engine: &Path) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for name in ["workspace", "private"] {
+            fs::create_dir(at(name)).unwrap();
+            fs::set_permissions(at(name), fs::Permissions::from_mode(0o777)).unwrap();
+        }
+        File::create(at("lock")).unwrap();
+        assert!(Command::new("mkfifo").arg(at("private/output")).status().unwrap().success());
+        let mut guard = Command::new(env!("CARGO_BIN_EXE_executor-guard"));
+        guard.arg("guard").env("STEPCAST_GUARD_LOCK", at("lock")).env("STEPCAST_GUARD_ENGINE", engine);
+        let process = guard.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        Self { process, folder, label: uuid::Uuid::new_v4().to_string() }
+    }
+
+    fn tell(&mut self, command: &serde_json::Value) {
+        writeln!(self.process.stdin.as_mut().unwrap(), "{command}").unwrap();
+    }
+
+    /// Tells it to make the container.
+    fn contain(&mut self) {
+        let (workspace, private) = (self.folder.path().join("workspace"), self.folder.path().join("private"));
+        self.tell(&serde_json::json!({"do": "extend", "until_ms": u64::MAX}));
+        self.tell(&serde_json::json!({"do": "contain", "container": {
+            "name": format!("stepcast-{}", self.label), "image": IMAGE, "labels": {"stepcast.executor": self.label},
+            "workspace": workspace, "read": [private], "output": private.join("output"), "network": false,
+            "limits": Limits::default(),
+        }}));
+    }
+}
+
+#[tokio::test]
+async fn p2_a_container_ends_with_its_guard_though_a_step_stopped_all_that_it_could_and_no_executor_is_left() {
+    let Some(podman) = Podman::start() else { return };
+    let mut guard = Alone::start(&podman.socket());
+    let private = guard.folder.path().join("private");
+    // Both ends, so that nobody waits for the other one.
+    let output = File::options().read(true).write(true).open(private.join("output")).unwrap();
+    guard.contain();
+    let heard = BufReader::new(guard.process.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut heard = heard.inspect(|line| assert!(!line.contains("not_started"), "{line}"));
+    heard.find(|line| line.contains("exited")).unwrap();
+    fs::write(private.join("step.sh"), "kill -STOP -1 || true; echo stopped; sleep 1000").unwrap();
+    let env = serde_json::json!({"PATH": "/bin"});
+    let cwd = guard.folder.path().join("workspace");
+    guard.tell(&serde_json::json!({"do": "start", "script": private.join("step.sh"), "cwd": cwd, "env": env}));
+    BufReader::new(output).lines().map(Result::unwrap).find(|line| line == "stopped").unwrap();
+    let label = format!("stepcast.executor={}", guard.label);
+    assert_eq!(podman.containers(&label).len(), 1);
+    // Its executor says nothing, as a stopped one does, and is gone without having heard of this.
+    guard.process.kill().unwrap();
+    guard.process.wait().unwrap();
+    until_none_is_left(&podman, &label).await;
+}
+
+#[test]
+fn a_container_whose_making_was_not_answered_is_told_as_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let listener = UnixListener::bind(folder.path().join("sock")).unwrap();
+    // An engine that has every image, and goes away when it is to make a container.
+    std::thread::spawn(move || {
+        for mut connection in listener.incoming().map_while(Result::ok) {
+            let mut head = String::new();
+            let mut reader = BufReader::new(&connection);
+            while !head.ends_with("\r\n\r\n") && reader.read_line(&mut head).is_ok_and(|read| read > 0) {}
+            let answer = match &head {
+                head if head.contains("/containers/create") => continue,
+                head if head.contains("/images/") => "200 OK\r\ncontent-length: 13\r\n\r\n{\"Id\":\"1234\"}",
+                _ => "404 Not Found\r\ncontent-length: 2\r\n\r\n{}",
+            };
+            let _ = write!(connection, "HTTP/1.1 {answer}");
+        }
+    });
+    let mut guard = Alone::start(&folder.path().join("sock"));
+    let _output = File::options().read(true).write(true).open(guard.folder.path().join("private/output")).unwrap();
+    guard.contain();
+    let mut heard = BufReader::new(guard.process.stdout.take().unwrap()).lines().map(Result::unwrap);
+    heard.find(|line| line.contains("not_started")).unwrap();
+    guard.tell(&serde_json::json!({"do": "end"}));
+    let ended = heard.find(|line| line.contains("\"is\":\"ended\"")).unwrap();
+    assert!(ended.contains("may be made yet"), "{ended}");
+    guard.process.wait().unwrap();
 }

@@ -26,16 +26,24 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::{life::Held, output::Printer, script::Ran};
+use self::{
+    life::{Held, NotMade},
+    output::Printer,
+    script::Ran,
+};
 use super::{
     TICK_MS,
     protocol::{Command, Container, EndReason, Status},
     say, share_lock,
 };
-use crate::{clock::boot_millis, engine::Engine};
+use crate::{
+    clock::boot_millis,
+    engine::{Engine, PATIENCE},
+};
 
-/// How long the making of a container is waited for that nobody wants any more, before it is removed all the same.
-const MAKING_PATIENCE: Duration = Duration::from_secs(60);
+/// How long the making of a container is waited for that nobody wants any more, before it is removed all the same: longer
+/// than it waits for its engine.
+const MAKING_PATIENCE: Duration = PATIENCE.saturating_add(Duration::from_secs(5));
 
 /// Serves one job with containers of the engine at `socket`.
 pub(super) fn main(socket: PathBuf) -> ExitCode {
@@ -73,6 +81,8 @@ struct Guard {
     container: Option<Container>,
     /// Once it runs.
     held: Option<Box<Held>>,
+    /// The engine may make the container after it was removed.
+    may_come: bool,
     /// No process is started in a container any more.
     stop: CancellationToken,
     /// What was asked for and has not been answered.
@@ -84,7 +94,7 @@ struct Guard {
 
 /// The answer to a command.
 enum Done {
-    Made(Result<Box<Held>, String>),
+    Made(Result<Box<Held>, NotMade>),
     Ran(Result<Ran, String>),
 }
 
@@ -99,6 +109,7 @@ impl Guard {
             kill_at: None,
             container: None,
             held: None,
+            may_come: false,
             stop: CancellationToken::new(),
             work: None,
             emptying: None,
@@ -208,7 +219,11 @@ impl Guard {
                     .or_else(|| self.container.as_ref().and_then(|container| script::reached(container.limits, code)));
                 say(&Status::Exited { code: Some(code), signal: None, limit });
             }
-            Done::Made(Err(reason)) | Done::Ran(Err(reason)) => say(&Status::NotStarted { reason }),
+            Done::Made(Err(NotMade { reason, may_come })) => {
+                self.may_come = may_come;
+                say(&Status::NotStarted { reason });
+            }
+            Done::Ran(Err(reason)) => say(&Status::NotStarted { reason }),
         }
     }
 
@@ -225,12 +240,20 @@ impl Guard {
         match (self.work.take(), &self.held) {
             (Some(work), Some(_)) => work.abort(),
             // What asked for it must not leave it to be made after it was removed.
-            (Some(mut making), None) => drop(tokio::time::timeout(MAKING_PATIENCE, &mut making).await),
+            (Some(mut making), None) => match tokio::time::timeout(MAKING_PATIENCE, &mut making).await {
+                Ok(Ok(Done::Made(made))) => self.may_come = made.is_err_and(|not_made| not_made.may_come),
+                Ok(_) => {}
+                Err(_) => self.may_come = true,
+            },
             (None, _) => {}
         }
         // The first process ends with it, also where the engine takes its time.
         self.held = None;
-        self.engine.remove(&container.name).await
+        self.engine.remove(&container.name).await?;
+        let name = &container.name;
+        let is_left =
+            || format!("the container {name} may be made yet: its engine did not answer when it was asked for it");
+        self.may_come.then(is_left).map_or(Ok(()), Err)
     }
 }
 

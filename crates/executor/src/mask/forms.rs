@@ -176,6 +176,8 @@ fn ways_of_character(character: char) -> Vec<Vec<Class>> {
     for escape in [r"\u", r"\\u"] {
         let units = character.encode_utf16(&mut [0; 2]).to_vec();
         ways.push(units.iter().flat_map(|unit| [plain(escape), hex(u32::from(*unit), 4)].concat()).collect());
+        // As Rust writes it.
+        ways.push([plain(escape), plain("{"), hex(u32::from(character), 1), plain("}")].concat());
     }
     // Decimal and hexadecimal references of HTML and XML.
     if !character.is_ascii_alphanumeric() {

@@ -63,6 +63,8 @@ fn a_secret_is_known_in_all_the_forms_in_which_programs_print_it() {
         r#"p4$$\"w/rd\\ +é'<x>"#,
         r#"p4$$\"w\/rd\\ +\u00e9'<x>"#,
         r#"p4$$\u0022w\u002Frd\u005c +\u00E9\u0027\u003cx\u003e"#,
+        r#"p4$$\"w/rd\\ +\u{e9}'<x>"#,
+        r#"p4$$\"w/rd\\ +\\u{E9}\u{27}<x>"#,
         r#"p4$$\\\"w/rd\\\\ +é'<x>"#,
         r#"p4$$"w/rd\ +é'\''<x>"#,
         r#"p4$$"w/rd\ +é'"'"'<x>"#,

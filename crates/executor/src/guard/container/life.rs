@@ -1,10 +1,14 @@
 //! A container's making: its image is brought if it is not there, and its first process is tied to this one.
 
-use std::{fmt::Write as _, time::Instant};
+use std::{
+    fmt::Write as _,
+    time::{Duration, Instant},
+};
 
 use http_body_util::BodyExt as _;
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
+use tokio::{io::AsyncWriteExt as _, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use wire::{ImageName, Limits};
 
@@ -14,9 +18,12 @@ use crate::{
     guard::protocol::Container,
 };
 
-/// The first process. It reads what never comes in a child, so that it collects what the steps leave behind, and ends when
-/// the stream does; a signal to the child, which the steps could send, does not end it. It needs nothing of its image but a shell.
-const KEEPER: &str = "while :; do (read -r x); case $? in 0|1) exit 0;; esac; done";
+/// The first process. It reads by itself, since the kernel keeps every signal of the steps from it, and ends when the
+/// stream does. With each line it collects what the steps left behind: `jobs` does so in every shell, and starts no process,
+/// which could fail for want of one. It needs nothing of its image but a shell.
+const KEEPER: &str = "while read -r x; do jobs; done";
+/// Between two such lines.
+const BEAT: Duration = Duration::from_millis(500);
 /// Bytes of one message of a pull.
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
 
@@ -24,46 +31,78 @@ const MESSAGE_BYTES_MAX: usize = 1 << 20;
 pub(super) struct Held {
     pub(super) container: Container,
     pub(super) printer: Printer,
-    _standard_input: Stream,
+    standard_input: JoinHandle<()>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.standard_input.abort();
+    }
+}
+
+/// Why there is no container.
+#[derive(Debug)]
+pub(super) struct NotMade {
+    /// One sentence.
+    pub(super) reason: String,
+    /// The engine was asked and did not answer: it may make the container yet, and nobody knows when.
+    pub(super) may_come: bool,
+}
+
+impl From<String> for NotMade {
+    fn from(reason: String) -> Self {
+        Self { reason, may_come: false }
+    }
 }
 
 /// Makes a container and starts it. Once `stop` is cancelled it is not started.
 ///
 /// # Errors
-/// Why there is none; one sentence.
+/// Why there is none.
 pub(super) async fn make(
     engine: &Engine,
     container: Container,
     printer: Printer,
     stop: &CancellationToken,
-) -> Result<Held, String> {
+) -> Result<Held, NotMade> {
+    let unwanted = || NotMade::from("it is not wanted any more".to_owned());
     let image = &container.image;
     let brought = tokio::select! {
         brought = bring(engine, image, &printer) => brought?,
-        () = stop.cancelled() => return Err("it is not wanted any more".to_owned()),
+        () = stop.cancelled() => return Err(unwanted()),
     };
     let failed = |reason: String| format!("a container of {image} could not be started: {reason}");
     let name = &container.name;
     let made = engine.ask(Method::POST, &format!("/containers/create?name={name}"), Some(asked(&container))).await;
-    let made = made.map_err(failed)?;
+    let made = made.map_err(|reason| NotMade { reason: failed(reason), may_come: true })?;
     if made.status != StatusCode::CREATED {
-        return Err(failed(made.said()));
+        return Err(failed(made.said()).into());
+    }
+    if stop.is_cancelled() {
+        return Err(unwanted());
     }
     if let Some(warning) = not_limited(&made.body["Warnings"], container.limits) {
-        return Err(failed(warning));
+        return Err(failed(warning).into());
     }
     // Before it starts: from its first moment it ends with this process.
     let input = engine.stream(&format!("/containers/{name}/attach?stream=1&stdin=1"), None).await.map_err(failed)?;
     if stop.is_cancelled() {
-        return Err("it is not wanted any more".to_owned());
+        return Err(unwanted());
     }
     let started = engine.ask(Method::POST, &format!("/containers/{name}/start"), None).await.map_err(failed)?;
     if !started.status.is_success() {
         let hint = if started.said().contains("/bin/sh") { " (its image needs a shell at /bin/sh)" } else { "" };
-        return Err(failed(format!("{}{hint}", started.said())));
+        return Err(failed(format!("{}{hint}", started.said())).into());
     }
     printer.line(&format!("Runs in a container of {image} ({brought})")).await;
-    Ok(Held { container, printer, _standard_input: input })
+    Ok(Held { container, printer, standard_input: tokio::spawn(beat(input)) })
+}
+
+/// Writes a line to the first process now and then, and keeps the stream for as long as this runs.
+async fn beat(mut input: Stream) {
+    while input.write_all(b"\n").await.is_ok() && input.flush().await.is_ok() {
+        tokio::time::sleep(BEAT).await;
+    }
 }
 
 /// What root of an image needs to install packages and to become another user within its container, and no more: no raw
@@ -99,7 +138,7 @@ fn asked(container: &Container) -> Value {
         (host["Memory"], host["MemorySwap"]) = (memory.into(), memory.into());
     }
     if let Some(processes) = processes {
-        // The first process and its child are two.
+        // The first process is one, and what starts a step may be another.
         host["PidsLimit"] = processes.saturating_add(2).into();
     }
     json!({
@@ -118,14 +157,16 @@ fn asked(container: &Container) -> Value {
     })
 }
 
-/// Some engines only warn that they leave a limit out.
+/// Some engines only warn that they leave a limit out. A limit of memory that does not count what is swapped is none.
 fn not_limited(warnings: &Value, limits: Limits) -> Option<String> {
     let said = warnings.as_array()?.iter().filter_map(Value::as_str).map(str::to_lowercase);
     let is_about = |said: &String| {
-        (limits.memory.is_some() && said.contains("memory limit"))
+        (limits.memory.is_some() && ["memory limit", "swap"].iter().any(|word| said.contains(word)))
             || (limits.processes.is_some() && said.contains("pids limit"))
     };
-    said.filter(|said| said.contains("discarded") || said.contains("ignored"))
+    let is_left_out =
+        |said: &String| ["discarded", "ignored", "without swap", "swap limit"].iter().any(|words| said.contains(words));
+    said.filter(is_left_out)
         .find(is_about)
         .map(|said| format!("a limit of the job would not hold: {}", on_one_line(&said)))
 }
@@ -229,6 +270,13 @@ mod tests {
         assert!(not_limited(&warnings, limits).unwrap().contains("limitation discarded"));
         assert_eq!(not_limited(&warnings, Limits::default()), None);
         assert_eq!(not_limited(&Value::Null, limits), None);
+        for swaps in [
+            "Your kernel does not support swap limit capabilities or the cgroup is not mounted. Memory limited without swap.",
+            "Your kernel does not support swap limit capabilities",
+        ] {
+            assert!(not_limited(&json!([swaps]), limits).is_some(), "{swaps}");
+            assert_eq!(not_limited(&json!([swaps]), Limits { processes: Some(1), ..Limits::default() }), None);
+        }
     }
 
     #[test]
