@@ -7,7 +7,7 @@ mod support;
 use std::{
     fs,
     io::{Read as _, Write as _},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
 };
 
@@ -251,7 +251,7 @@ fn a_handshake_of_any_size_and_shape_neither_ends_nor_holds_up_the_server() {
 }
 
 #[test]
-fn no_get_changes_anything_and_none_is_answered_to_another_origin() {
+fn what_is_written_by_other_methods_answers_no_get_and_nothing_is_answered_to_another_origin() {
     let server = Server::start(&[]);
     server.apply("site", SITE);
     let build = server.trigger("site");
@@ -276,6 +276,173 @@ fn no_get_changes_anything_and_none_is_answered_to_another_origin() {
         assert_eq!(header("cross-origin-resource-policy"), "same-origin", "{path}");
         assert!(header("content-security-policy").contains("frame-ancestors 'none'"), "{path}");
     }
+}
+
+/// A browser that goes nowhere by itself.
+fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder().http_status_as_error(false).max_redirects(0).build().into()
+}
+
+/// What every answer says, whatever it is an answer to; one that has been sent over https demands it from now on.
+fn says_what_is_safe(what: &str, headers: &ureq::http::HeaderMap, is_encrypted: bool) {
+    let header = |name: &str| headers.get(name).map(|value| value.to_str().unwrap());
+    assert_eq!(header("x-content-type-options"), Some("nosniff"), "{what}");
+    assert_eq!(header("x-frame-options"), Some("DENY"), "{what}");
+    assert_eq!(header("referrer-policy"), Some("same-origin"), "{what}");
+    assert_eq!(header("cross-origin-resource-policy"), Some("same-origin"), "{what}");
+    assert_eq!(header("cross-origin-opener-policy"), Some("same-origin"), "{what}");
+    assert!(header("content-security-policy").is_some_and(|policy| policy.contains("default-src 'none'")), "{what}");
+    assert_eq!(header("strict-transport-security").is_some(), is_encrypted, "{what}: {headers:?}");
+    if is_encrypted {
+        let age = header("strict-transport-security").and_then(|value| value.strip_prefix("max-age=")).unwrap();
+        assert!(age.parse::<u32>().unwrap() >= 31_536_000, "{what}: {age}");
+    }
+}
+
+#[test]
+fn every_answer_carries_the_headers_and_with_https_cookies_are_secure_and_browsers_stay_with_it() {
+    for (options, is_encrypted) in [
+        (&["--public-url", "https://ci.example.org"][..], true),
+        (&["--public-url", "http://ci.example.org"][..], false),
+        (&[][..], false),
+    ] {
+        // It says by which address people come, so its own must be known before.
+        let listen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let folder = tempfile::tempdir().unwrap();
+        let server = Server::start_at(&listen, folder.path(), options);
+        let url = format!("http://{listen}");
+        let origin = options.last().map_or(url.as_str(), |url| *url);
+        let request = agent().post(format!("{}/sign-in", url)).header("origin", origin);
+        let entered = request.send_form([("token", server.token.as_str())]).unwrap();
+        assert_eq!(entered.status(), 303, "{options:?}");
+        says_what_is_safe("sign-in", entered.headers(), is_encrypted);
+        let cookie = entered.headers()["set-cookie"].to_str().unwrap();
+        let mut words: Vec<&str> = cookie.split("; ").collect();
+        assert!(words[0].starts_with("stepcast_session="), "{cookie}");
+        assert!(words.contains(&"HttpOnly") && words.contains(&"SameSite=Lax"), "{cookie}");
+        assert_eq!(words.contains(&"Secure"), is_encrypted, "{options:?}: {cookie}");
+        let session = words.swap_remove(0);
+        for (path, status) in [
+            ("/", 200),
+            ("/people", 200),
+            ("/api/v1/pipelines", 200),
+            ("/healthz", 200),
+            ("/metrics", 200),
+            ("/ws", 426),
+            ("/no/such/page", 404),
+            ("/api/v1/nothing", 404),
+            ("/api/v1/builds?other=1", 400),
+            ("/api/v1/builds/x", 400),
+            ("/sign-out", 405),
+        ] {
+            let heard = agent().get(format!("{}{path}", url)).header("cookie", session).call().unwrap();
+            assert_eq!(heard.status(), status, "{path}");
+            says_what_is_safe(path, heard.headers(), is_encrypted);
+        }
+        // Refusals: of who shows nothing, of another site, and of what is no body.
+        let nobody = agent().get(format!("{}/api/v1/pipelines", url)).call().unwrap();
+        let foreign = agent().post(format!("{}/sign-out", url)).header("origin", "http://evil.example");
+        let foreign = foreign.header("cookie", session).send_empty().unwrap();
+        let wrong = agent().post(format!("{}/api/v1/pipelines", url)).header("origin", origin);
+        let wrong = wrong.header("cookie", session).send("jobs: [").unwrap();
+        for (answer, status) in [(nobody, 401), (foreign, 403), (wrong, 422)] {
+            assert_eq!(answer.status(), status);
+            says_what_is_safe(&status.to_string(), answer.headers(), is_encrypted);
+        }
+    }
+}
+
+#[test]
+fn a_file_that_a_browser_could_run_is_given_to_be_kept_and_is_no_part_of_the_site() {
+    let server = Server::start(&[]);
+    let script = "<script>parent.hurt=1</script>";
+    server.apply(
+        "site",
+        &format!(
+            "name: site\njobs:\n  a:\n    steps:\n      - run: |\n          echo '<html>{script}</html>' > page.html\n          \
+             echo '<svg xmlns=\"http://www.w3.org/2000/svg\">{script}</svg>' > picture.svg\n    \
+             artifacts: [page.html, picture.svg]\n"
+        ),
+    );
+    let build = server.finished(&server.trigger("site"));
+    assert_eq!(build["outcome"], "succeeded", "{build}");
+    let job = build["jobs"][0]["id"].as_str().unwrap();
+    server.until_sealed(job);
+    let artifacts = server.get(&format!("/api/v1/jobs/{job}/artifacts")).json();
+    let mut places: Vec<(String, String)> = artifacts
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|artifact| {
+            let name = artifact["name"].as_str().unwrap();
+            (
+                format!("/api/v1/artifacts/{}", artifact["id"].as_str().unwrap()),
+                format!("attachment; filename*=UTF-8''{name}"),
+            )
+        })
+        .collect();
+    assert_eq!(places.len(), 2, "{artifacts}");
+    // What somebody brings says itself what it is.
+    let brought = server.post_with("/api/v1/payloads", script, &[("content-type", "text/html")]).json();
+    places.push((format!("/api/v1/payloads/{}", brought["ref"].as_str().unwrap()), "attachment".to_owned()));
+    for (path, disposition) in places {
+        for range in [None, Some("bytes=0-3"), Some("bytes=9999-")] {
+            let mut request = agent().get(format!("{}{path}", server.url));
+            request = request.header("authorization", format!("Bearer {}", server.token));
+            if let Some(range) = range {
+                request = request.header("range", range);
+            }
+            let answer = request.call().unwrap();
+            let what = format!("{path} {range:?}: {:?}", answer.headers());
+            let header = |name: &str| answer.headers().get(name).map_or("", |value| value.to_str().unwrap());
+            assert_eq!(header("x-content-type-options"), "nosniff", "{what}");
+            if range == Some("bytes=9999-") {
+                assert_eq!(answer.status(), 416, "{what}");
+                continue;
+            }
+            assert!(header("content-disposition").starts_with(&disposition), "{what}");
+            assert_eq!(header("content-security-policy"), "sandbox; default-src 'none'", "{what}");
+            assert_eq!(header("x-frame-options"), "DENY", "{what}");
+            assert!(path.contains("payloads") || header("content-type") == "application/octet-stream", "{what}");
+        }
+    }
+}
+
+#[test]
+fn a_pipeline_that_is_a_bomb_is_refused_in_one_sentence_while_the_server_answers() {
+    let server = Server::start(&[]);
+    server.apply("site", SITE);
+    let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for n in 1..12 {
+        bomb.push_str(&format!("a{n}: &a{n} [{}]\n", vec![format!("*a{}", n - 1); 10].join(", ")));
+    }
+    let depth = "[".repeat(1_000_000);
+    let questions = "? ".repeat(500_000);
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // Somebody else, all the while.
+        let others = scope.spawn(|| {
+            let mut answered = 0;
+            while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                let begun = std::time::Instant::now();
+                assert_eq!(server.get("/api/v1/pipelines/site").status, 200);
+                assert!(begun.elapsed() < PATIENCE / 4, "{:?}", begun.elapsed());
+                answered += 1;
+            }
+            answered
+        });
+        for (what, text) in [("a bomb", &bomb), ("a megabyte of depth", &depth), ("questions", &questions)] {
+            let answer = server.put("/api/v1/pipelines/bomb", text);
+            assert_eq!((answer.status, answer.content_type.as_str()), (422, "application/problem+json"), "{what}");
+            let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+            assert!(!detail.is_empty() && detail.chars().count() <= 2000, "{what}: {detail}");
+            assert!(!detail.contains(char::is_control), "{what}: {detail}");
+        }
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(others.join().unwrap() > 0);
+    });
+    assert_eq!(server.get("/api/v1/pipelines/bomb").status, 404);
+    assert_eq!(server.finished(&server.trigger("site"))["outcome"], "succeeded");
 }
 
 #[test]

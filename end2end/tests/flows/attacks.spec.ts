@@ -85,6 +85,40 @@ test("a script that the page did not bring does not run", async ({ page, expecte
   expect(refused.seen.sort()).toEqual(["frame-src", "script-src-attr", "script-src-elem"]);
 });
 
+test("an HTML file that a build left is a download, and no script of it runs", async ({ page, api, stepcast, context }) => {
+  await context.addInitScript(() => Object.assign(window, { hurt: 0 }));
+  const asked: string[] = [];
+  const site = createServer((request, answer) => {
+    asked.push(request.url ?? "");
+    answer.end();
+  });
+  await new Promise<void>((done) => site.listen(0, "127.0.0.1", done));
+  const told = `http://127.0.0.1:${(site.address() as AddressInfo).port}/ran`;
+  const script = `<!doctype html><title>hurt</title><script>window.hurt=1;new Image().src="${told}";document.title="ran"</script>`;
+  const names = ["page.html", "picture.svg"];
+  const write = names.map((name) => `echo '${script}' > ${name}`).join("; ");
+  await api.apply("site", JSON.stringify({ name: "site", jobs: { a: { steps: [{ run: write }], artifacts: names } } }));
+  const build = await api.finished(await api.trigger("site"));
+  const job = build.jobs[0]!.id;
+  const artifacts = async () => (await (await api.request("GET", `/jobs/${job}/artifacts`)).json()) as { id: string; name: string }[];
+  await expect.poll(async () => (await artifacts()).length).toBe(2);
+  try {
+    await open(page, `/builds/${build.id}`);
+    for (const { id, name } of await artifacts()) {
+      const download = page.waitForEvent("download");
+      // A download is no page: the browser stays where it is, and says that it went nowhere.
+      await page.goto(`${stepcast.url}/api/v1/artifacts/${id}`).catch(() => {});
+      expect((await download).suggestedFilename()).toBe(name);
+      expect(page.url()).toBe(`${stepcast.url}/builds/${build.id}`);
+      expect(await page.evaluate(() => (window as unknown as { hurt: number }).hurt), name).toBe(0);
+    }
+    expect(await page.title()).not.toBe("ran");
+    expect(asked).toEqual([]);
+  } finally {
+    site.close();
+  }
+});
+
 test.describe("a page of another origin", () => {
   let site: Server;
   let elsewhere: string;

@@ -2,6 +2,7 @@
 //! what is open when access is taken away.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod audit;
 #[path = "../support/client.rs"]
 mod client;
 mod lists;
@@ -11,6 +12,7 @@ mod revocation;
 mod support;
 #[path = "../../src/http/table.rs"]
 mod table;
+mod unchanged;
 mod walk;
 mod world;
 

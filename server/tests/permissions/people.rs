@@ -14,7 +14,8 @@ use crate::{
     support::{PATIENCE, STEPCAST, Server},
 };
 
-const PASSWORD: &str = "three blue kettles";
+/// Everybody's.
+pub(crate) const PASSWORD: &str = "three blue kettles";
 
 /// A browser: it keeps its cookie, and sends the site's own Origin.
 pub(crate) struct Browser {

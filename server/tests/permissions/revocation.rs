@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::{
     client::{As, connect},
     people::{Browser, person},
-    support::{STEPCAST, Server},
+    support::{PATIENCE, STEPCAST, Server},
     world::{World, ask, pipeline, token},
 };
 
@@ -93,6 +93,34 @@ fn p8_a_role_that_changes_lets_sockets_come_back_and_see_what_may_be_seen_now() 
     assert_eq!(ada.json("PATCH", &path, &json!({"grants": {"pipelines": {"site": "viewer"}}})).0, 200);
     again.send(&json!({"type": "ping"}));
     again.until(|frame| frame["type"] == "pong");
+}
+
+#[test]
+fn p8_a_token_that_has_expired_is_refused_and_so_are_its_sockets_and_sessions() {
+    let server = Server::start(&[]);
+    server.apply("site", &pipeline("site"));
+    let mut ada = person(&server, "Ada", "admin", &[]);
+    let made =
+        ada.json("POST", "/tokens", &json!({"name": "brief", "grants": {"everywhere": "viewer"}, "expires_in": 5}));
+    assert_eq!(made.0, 201, "{}", made.1);
+    let begun = std::time::Instant::now();
+    let brief = made.1["secret"].as_str().unwrap().to_owned();
+    let socket = connect(&server, As::Token(&brief), None).unwrap();
+    let mut browser = Browser::new(&server.url);
+    assert_eq!(browser.form("/sign-in", &[("token", &brief)]).location, "/");
+    let session = connect(&server, As::Cookie(&browser.cookie), Some(&server.url)).unwrap();
+    while ask(&server, Some(&brief), "GET", "/api/v1/pipelines/site", "").0 == 200 {
+        assert!(begun.elapsed() < PATIENCE, "it does not expire");
+    }
+    assert!(begun.elapsed().as_secs() >= 4, "not before its time: {:?}", begun.elapsed());
+    let (status, told) = ask(&server, Some(&brief), "GET", "/api/v1/pipelines/site", "");
+    assert_eq!(status, 401, "{told}");
+    assert_eq!(connect(&server, As::Token(&brief), None).err(), Some(401));
+    assert_eq!(browser.get("/account").0, 401, "a session by a token ends with it");
+    assert_eq!(browser.form("/sign-in", &[("token", &brief)]).location.contains("wrong"), true);
+    assert_eq!((socket.closed(), session.closed()), (4500, 4500));
+    assert!(begun.elapsed().as_secs() < 30, "each gateway looks by itself every 15 s: {:?}", begun.elapsed());
+    assert_eq!(ada.get("/account").0, 200, "nobody else is meant");
 }
 
 #[test]
