@@ -117,7 +117,7 @@ fn p8_a_token_that_has_expired_is_refused_and_so_are_its_sockets_and_sessions() 
     assert_eq!(status, 401, "{told}");
     assert_eq!(connect(&server, As::Token(&brief), None).err(), Some(401));
     assert_eq!(browser.get("/account").0, 401, "a session by a token ends with it");
-    assert_eq!(browser.form("/sign-in", &[("token", &brief)]).location.contains("wrong"), true);
+    assert!(browser.form("/sign-in", &[("token", &brief)]).location.contains("wrong"));
     assert_eq!((socket.closed(), session.closed()), (4500, 4500));
     assert!(begun.elapsed().as_secs() < 30, "each gateway looks by itself every 15 s: {:?}", begun.elapsed());
     assert_eq!(ada.get("/account").0, 200, "nobody else is meant");
