@@ -11,7 +11,7 @@ mod cluster;
 mod journal;
 mod support;
 
-use std::{collections::BTreeMap, process::Command, sync::Arc, time::Instant};
+use std::{collections::BTreeMap, fs, process::Command, sync::Arc, time::Instant};
 
 use broker::{Broker, Origin, Outgoing, embedded::EmbeddedBroker, topology, topology::Exchange};
 use broker_rabbitmq::RabbitBroker;
@@ -21,6 +21,9 @@ use serde_json::{Value, json};
 use store::sqlite::SqliteStore;
 use support::{PATIENCE, STEPCAST, Server};
 use tokio_util::sync::CancellationToken;
+use wire::{
+    Event, EventMessage, JobId, LogLine, Position, Timestamp, Topic, VERSION, event::raw, mac::InstallationKey,
+};
 
 const QUICK: &str = "name: quick\njobs: {a: {steps: [{run: echo hi}]}}\n";
 const ID: &str = "01a22000-0000-7000-8000-000000000001";
@@ -262,6 +265,94 @@ fn poison_on_rabbitmq_is_listed_once_and_blocks_nothing() {
     let refused = north.post(&format!("/api/v1/dead-letters/{}/retry", open["id"].as_str().unwrap()), &json!({}));
     assert!(refused.status == 409 && refused.text.contains("executor.gone"), "{} {}", refused.status, refused.text);
     assert_eq!(letter(&north, &open["id"])["state"], "open");
+}
+
+/// The key that all processes of an installation share: that of the first one.
+fn installation_key(server: &Server) -> InstallationKey {
+    let digits = fs::read_to_string(server.data_dir().join("installation-key")).unwrap();
+    let bytes: Vec<u8> = (0..32).map(|at| u8::from_str_radix(&digits[2 * at..2 * at + 2], 16).unwrap()).collect();
+    InstallationKey(bytes.try_into().unwrap())
+}
+
+/// The last event of a job that the record has.
+fn recorded(server: &Server, job: &str) -> u64 {
+    let request = ureq::get(format!("{}/api/v1/jobs/{job}/log?attempt=1", server.url));
+    let answer = request.header("authorization", format!("Bearer {}", server.token)).call().unwrap();
+    answer.headers()["x-log-offset"].to_str().unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_forged_event_of_a_running_job_is_neither_live_nor_in_the_record_and_is_a_dead_letter() {
+    let cluster = Cluster::on(Node::shared());
+    let north = cluster.server_with("127.0.0.1:0", "north", &["--roles", "gateway,control,projections"]);
+    let _east = cluster.executor("east", "2");
+    let (gate, talk) = cluster.talk();
+    north.apply("talk", &talk);
+    let [build, other] = [(); 2].map(|()| north.trigger("talk"));
+    let job_of = |build: &str| north.build(build)["jobs"][0]["id"].as_str().unwrap().to_owned();
+    let (job, other) = (job_of(&build), job_of(&other));
+    let topic = Topic::Job(job.parse().unwrap());
+    let live = north.events(&build);
+    for job in [&job, &other] {
+        north.until_recorded(job, 1, "line 200");
+    }
+    let known = recorded(&north, &job);
+    let mut socket = connect(&north, As::Token(&north.token), None).unwrap();
+    socket.send(&json!({"type": "subscribe", "topic": topic, "position": {"epoch": 1, "offset": known}}));
+    // It would be the next one.
+    let next = Position { epoch: 1, offset: known + 1 };
+
+    let key = installation_key(&north);
+    let (own, of_other) = (job.parse::<JobId>().unwrap(), other.parse::<JobId>().unwrap());
+    let broker = cluster.runtime.block_on(RabbitBroker::start(&cluster.broker, CancellationToken::new())).unwrap();
+    let forge = |text: &str, mac: &dyn Fn(&str) -> Option<String>| {
+        let text = text.to_owned();
+        let line = LogLine { n: 200, t: Timestamp(1), text, open: false, split: false, err: false, note: false };
+        let event = raw(&Event::Log { step: 0, lines: vec![line] });
+        let mac = mac(event.get());
+        let (build, Position { epoch, offset }) = (build.parse().unwrap(), next);
+        let at = Timestamp(1);
+        EventMessage { version: VERSION, topic, build, epoch, offset, at, client_id: None, mac, event }
+    };
+    let forged = [
+        forge("forged by nobody", &|_| None),
+        forge("forged by a guess", &|event| Some(InstallationKey([7; 32]).event_key(own, 1).seal(topic, next, event))),
+        forge("forged by another job", &|event| Some(key.event_key(of_other, 1).seal(topic, next, event))),
+        forge("forged by another attempt", &|event| Some(key.event_key(own, 2).seal(topic, next, event))),
+        forge("forged from another event", &|_| Some(key.event_key(own, 1).seal(topic, next, "{}"))),
+        forge("forged by control's key", &|event| Some(key.control_key().seal(topic, next, event))),
+    ];
+    for message in &forged {
+        let message = Outgoing::event(None, topic, message.encode());
+        cluster.runtime.block_on(broker.publish(message)).unwrap();
+    }
+    let found = until("all letters", || Some(letters(&north, "")).filter(|found| found.len() >= forged.len()));
+    let mut bodies: Vec<String> = Vec::new();
+    for view in &found {
+        let whole = letter(&north, &view["id"]);
+        assert!(view["cause"] == "refused" && view["state"] == "open", "{whole}");
+        bodies.push(whole["body"].as_str().unwrap().to_owned());
+    }
+    let mut sent: Vec<String> = forged.iter().map(|message| String::from_utf8(message.encode()).unwrap()).collect();
+    bodies.sort();
+    sent.sort();
+    assert_eq!(bodies, sent, "each once");
+
+    fs::write(gate, "").unwrap();
+    assert_eq!(north.finished(&build)["outcome"], "succeeded");
+    let expected: Vec<String> = (1..=400).map(|n| format!("line {n}")).collect();
+    assert_eq!(north.log(&job, 1), expected);
+    let mut heard = Vec::new();
+    while heard.last().is_none_or(|line| line != "line 400") {
+        heard.extend(client::lines(&socket.frame()));
+    }
+    assert_eq!(heard, expected[200..], "on the socket");
+    // From the record on: the whole.
+    live.until(|frame| {
+        assert!(!frame.to_string().contains("forged"), "{frame}");
+        frame["event"]["kind"] == "build_finished"
+    });
+    assert_eq!(letters(&north, "").len(), forged.len());
 }
 
 #[test]
