@@ -137,6 +137,8 @@ impl Reading {
             let decoded = GatewayMessage::decode(&delivery.message.body);
             delivery.ack();
             let frames = match decoded {
+                // The recorder tells people of those that are forged.
+                Ok(GatewayMessage::Event(message)) if !self.core.key.verify_event(&message) => Vec::new(),
                 Ok(GatewayMessage::Event(message)) => match message.topic {
                     Topic::Job(_) => vec![frame(&message)],
                     Topic::Build(_) => match message.offset.cmp(&self.last.map_or(0, |last| last + 1)) {
