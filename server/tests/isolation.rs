@@ -5,7 +5,12 @@
 
 mod support;
 
-use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink},
+    path::Path,
+    process::Command,
+};
 
 use serde_json::Value;
 use support::{STEPCAST, Server};
@@ -28,9 +33,25 @@ fn works() -> bool {
     line.contains("works")
 }
 
-/// Lets everybody read a file or a folder with all that it holds, so that nothing but a sandbox keeps steps from it.
+/// Lets everybody read a file or a folder with all that it holds, so that nothing but a sandbox keeps steps from it. What
+/// the server removes meanwhile is gone.
 fn open_to_all(path: &Path) {
-    assert!(Command::new("chmod").args(["-R", "a+rX"]).arg(path).status().unwrap().success());
+    let opened = fs::symlink_metadata(path).and_then(|found| {
+        if found.is_symlink() {
+            return Ok(false);
+        }
+        let more = if found.is_dir() { 0o555 } else { 0o444 };
+        fs::set_permissions(path, fs::Permissions::from_mode(found.mode() | more)).map(|()| found.is_dir())
+    });
+    let held = match opened {
+        Ok(true) => fs::read_dir(path),
+        Ok(false) => return,
+        Err(error) => Err(error),
+    };
+    match held {
+        Ok(held) => held.map_while(Result::ok).for_each(|entry| open_to_all(&entry.path())),
+        Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{}: {error}", path.display()),
+    }
 }
 
 /// A pipeline of one job: further keys of it, and its only step.

@@ -8,8 +8,10 @@ use sqlx::{ConnectOptions as _, Row as _, sqlite::SqliteConnectOptions};
 
 use crate::{people::person, table::ROUTES, walk::filled, world::World};
 
-/// What the program writes by itself while it runs, or that somebody was there: in these nothing is anybody's.
+/// What the program writes by itself while it runs, or that somebody was there: in these nothing is anybody's. What consumer
+/// groups make of the stream (counts, words) is theirs, and comes when they come to it.
 const BY_ITSELF: &[&str] = &[
+    "analytics_*",
     "executors",
     "gateways",
     "group_members",
@@ -20,10 +22,7 @@ const BY_ITSELF: &[&str] = &[
     "journal_stream",
     "leases",
     "queues",
-    "search_blocks",
-    "search_logs",
-    "search_state",
-    "search_words",
+    "search_*",
 ];
 /// When a session or a token was last of use.
 const LAST_USE: [(&str, &str); 3] = [("sessions", "data"), ("sessions", "expires_at"), ("program_tokens", "used_at")];
@@ -38,7 +37,8 @@ fn rows(data_dir: &Path) -> BTreeMap<String, Vec<String>> {
         let tables = sqlx::query(tables).fetch_all(&mut connection).await.unwrap();
         let mut found = BTreeMap::new();
         for table in tables.iter().map(|row| row.get::<String, _>(0)) {
-            if BY_ITSELF.iter().any(|own| table == *own || table.starts_with("search_")) {
+            let is = |own: &str| own.strip_suffix('*').map_or(table == own, |begins| table.starts_with(begins));
+            if BY_ITSELF.iter().any(|own| is(own)) {
                 continue;
             }
             let columns = format!("SELECT name FROM pragma_table_info('{table}')");
@@ -69,11 +69,6 @@ fn no_get_and_no_page_changes_anything() {
     assert_eq!(ada.json("POST", "/pipelines/site/hooks", &json!({})).0, 201);
     let brought = server.post_with("/api/v1/payloads", "words", &[("content-type", "text/plain")]).json();
     let brought = brought["ref"].as_str().unwrap().to_owned();
-    // What is counted and made searchable comes after the builds.
-    crate::until(|| {
-        let groups = server.get("/api/v1/groups").json();
-        groups.as_array().unwrap().iter().all(|group| group["lag"] == 0)
-    });
     let before = rows(server.data_dir());
     assert!(before.len() > 20 && !before["builds"].is_empty() && !before["invitations"].is_empty());
 
