@@ -21,6 +21,7 @@ mod release;
 mod run;
 mod setup;
 mod source;
+mod tally;
 mod test;
 mod tidy;
 

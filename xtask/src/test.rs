@@ -8,6 +8,7 @@ use std::time::Instant;
 use crate::failure::{Failure, Result};
 use crate::process::{answers, cargo, command, root, run, say, watch};
 use crate::release::{SERVER_SIDE, build_server, target_dir};
+use crate::tally::Tally;
 use crate::{api, browser, chaos, cluster, former, mutations, setup, tidy};
 
 /// The version that is installed where none is.
@@ -73,13 +74,6 @@ impl Options {
     }
 }
 
-/// How many checks passed and failed. A part that counts its own tests adds those, another one adds itself.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Tally {
-    passed: u64,
-    failed: u64,
-}
-
 struct Part {
     name: &'static str,
     /// Earlier parts whose result this one uses, so that `--only` brings them along.
@@ -112,7 +106,7 @@ pub(crate) fn part_names() -> Vec<&'static str> {
     PARTS.iter().map(|part| part.name).collect()
 }
 
-/// Runs the parts until one fails; the last line says how many checks passed and failed.
+/// Runs the parts until one fails; the last lines say what failed, and how many checks passed and failed.
 pub(crate) fn test(options: &Options) -> ExitCode {
     let mut tally = Tally::default();
     let mut failure = None;
@@ -121,13 +115,7 @@ pub(crate) fn test(options: &Options) -> ExitCode {
         let started = Instant::now();
         let mut own = Tally::default();
         let result = (part.run)(options, &mut own);
-        match &result {
-            Ok(()) if own == Tally::default() => own.passed = 1,
-            Err(_) if own.failed == 0 => own.failed = 1,
-            _ => {}
-        }
-        tally.passed += own.passed;
-        tally.failed += own.failed;
+        tally.add(own, result.is_ok());
         let word = if result.is_ok() { "passed" } else { "failed" };
         println!("== {} {word} in {:.1} s", part.name, started.elapsed().as_secs_f32());
         if let Err(reason) = result {
@@ -137,7 +125,7 @@ pub(crate) fn test(options: &Options) -> ExitCode {
     }
     let failed = failure.is_some();
     if let Some((name, reason)) = failure {
-        println!("xtask: {name} failed, and nothing after it was run: {reason}");
+        println!("{}xtask: {name} failed, and nothing after it was run: {reason}", tally.said());
     }
     println!("{} passed, {} failed", tally.passed, tally.failed);
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
@@ -206,7 +194,7 @@ fn rust_tests(options: &Options, tally: &mut Tally) -> Result<()> {
         tests.args(["test", "--no-fail-fast"]).args(selection).env(ALL, if options.all { "1" } else { "0" });
         tests.env(PODMAN, if setup::is_root() { "1" } else { "0" });
         tests.env(SANDBOX_REQUIRED, "1");
-        watch(&mut tests, |line| count_cargo(line, tally))?;
+        watch(&mut tests, |line| tally.cargo(line))?;
     }
     executor_in_sandboxes(tally)
 }
@@ -218,7 +206,7 @@ fn executor_in_sandboxes(tally: &mut Tally) -> Result<()> {
     tests.args(["test", "--no-fail-fast"]).args(SERVER_SIDE);
     tests.args(OF_THE_EXECUTOR.into_iter().flat_map(|name| ["--test", name])).args(["--", "--test-threads=1"]);
     tests.env(ISOLATION, "sandbox").env(SANDBOX_REQUIRED, "1");
-    watch(&mut tests, |line| count_cargo(line, tally))
+    watch(&mut tests, |line| tally.cargo(line))
 }
 
 /// Those that start RabbitMQ, on the newest version that is supported instead of the system's.
@@ -228,19 +216,7 @@ fn rust_tests_on_rabbitmq_4(_: &Options, tally: &mut Tally) -> Result<()> {
     tests.args(["test", "--no-fail-fast"]).args(SERVER_SIDE);
     tests.args(ON_RABBITMQ.into_iter().flat_map(|name| ["--test", name]));
     tests.env(RABBITMQ_SCRIPTS, setup::rabbitmq_4()?).env(ALL, "1");
-    watch(&mut tests, |line| count_cargo(line, tally))
-}
-
-/// `test result: ok. 12 passed; 0 failed; 0 ignored; …`, once for each test program.
-fn count_cargo(line: &str, tally: &mut Tally) {
-    let Some(result) = line.strip_prefix("test result: ") else { return };
-    for clause in result.split(['.', ';']) {
-        match clause.trim().split_once(' ') {
-            Some((number, "passed")) => tally.passed += number.parse().unwrap_or(0),
-            Some((number, "failed")) => tally.failed += number.parse().unwrap_or(0),
-            _ => {}
-        }
-    }
+    watch(&mut tests, |line| tally.cargo(line))
 }
 
 fn binary(_: &Options, _: &mut Tally) -> Result<()> {
@@ -288,7 +264,7 @@ fn side_by_side(_: &Options, tally: &mut Tally) -> Result<()> {
     let former = former::build()?;
     let mut tests = cargo();
     tests.arg("test").args(SERVER_SIDE).args(["--test", "side_by_side"]).env("STEPCAST_TEST_FORMER", former);
-    watch(&mut tests, |line| count_cargo(line, tally))
+    watch(&mut tests, |line| tally.cargo(line))
 }
 
 /// The same tests, where each of their servers is two gateways behind HAProxy and an executor. One, because tests count on
@@ -317,19 +293,7 @@ fn browser_tests(mut tests: Command, tally: &mut Tally) -> Result<()> {
     if let Some(chromium) = setup::chromium() {
         tests.env("STEPCAST_CHROMIUM", chromium);
     }
-    watch(&mut tests, |line| count_playwright(line, tally))
-}
-
-/// `  12 passed (1.2m)`, `  1 failed`, `  1 flaky`, `  3 did not run`, at the end. A test that must be repeated to pass has failed.
-fn count_playwright(line: &str, tally: &mut Tally) {
-    let Some((number, word)) = line.trim().split_once(' ') else { return };
-    let Ok(number) = number.parse::<u64>() else { return };
-    match word.split(' ').next() {
-        Some("passed") => tally.passed += number,
-        Some("failed" | "flaky" | "interrupted") => tally.failed += number,
-        Some("did") if word.starts_with("did not run") => tally.failed += number,
-        _ => {}
-    }
+    watch(&mut tests, |line| tally.playwright(line))
 }
 
 #[cfg(test)]
@@ -362,26 +326,5 @@ mod tests {
         assert!(Options::parse(&["--only", "lint"]).unwrap_err().0.contains("tidy, fmt, clippy"));
         assert!(Options::parse(&["--only"]).is_err());
         assert!(Options::parse(&["--all"]).unwrap().all);
-    }
-
-    #[test]
-    fn the_counts_of_cargo_and_playwright_are_read() {
-        let mut tally = Tally::default();
-        count_cargo(
-            "test result: FAILED. 12 passed; 2 failed; 0 ignored; 0 measured; 1 filtered out; finished in 0.01s",
-            &mut tally,
-        );
-        count_cargo("test a::b ... ok", &mut tally);
-        assert_eq!(tally, Tally { passed: 12, failed: 2 });
-        for line in [
-            "  1 failed",
-            "    tests/pages/x.spec.ts:3:5 › 9 passed",
-            "  30 passed (1.2m)",
-            "  1 flaky",
-            "  2 did not run",
-        ] {
-            count_playwright(line, &mut tally);
-        }
-        assert_eq!(tally, Tally { passed: 42, failed: 6 });
     }
 }
