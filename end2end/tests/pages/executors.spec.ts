@@ -84,3 +84,16 @@ test.describe("without scripts", () => {
     await gate.open();
   });
 });
+
+test.describe("an executor that runs steps without a sandbox", () => {
+  test.use({ serve: { arguments: ["--isolation", "plain"], environment: {} } });
+
+  test("says in plain words what steps can read, and so does each job's log", async ({ page, api }) => {
+    await api.apply("plain", pipeline("plain", { work: "true" }));
+    await open(page, "/executors");
+    await expect(page.locator(".executor")).toContainText("Steps run without a sandbox: they can read what the executor's user can read.");
+    await open(page, `/builds/${await api.trigger("plain")}`);
+    await expect(page).toHaveTitle("succeeded · plain #1 · Stepcast");
+    await expect(page.getByText(/on ex-\w{4}, without a sandbox/)).toBeVisible();
+  });
+});
