@@ -70,8 +70,7 @@ fn p3_a_stream_that_an_operator_deletes_costs_what_was_not_recorded_and_that_is_
     north.apply("quick", QUICK);
     let first = north.trigger("talk");
     let job = north.build(&first)["jobs"][0]["id"].as_str().unwrap().to_owned();
-    drop(north.events(&first).until_line("line 200"));
-    north.until_recorded(&job, 1, "line 200");
+    north.until_line(&first, "line 200");
 
     // Nobody records while the rest is printed; then what is printed is gone with the stream.
     drop(recorder);
@@ -101,10 +100,9 @@ fn p3_a_job_that_prints_faster_than_the_record_takes_waits_and_no_other_begins()
     let options = ["--roles", "gateway,control", "--lease-seconds", "3", "--recorder-lag-max", "40"];
     let north = cluster.server_with("127.0.0.1:0", "north", &options);
     let _executor = cluster.executor("east", "2");
-    north.apply("flood", "name: flood\njobs: {a: {steps: [{run: seq 1 2000000}]}}\n");
+    north.apply("flood", "name: flood\njobs: {a: {steps: [{run: seq 1 600000}]}}\n");
     north.apply("quick", QUICK);
     let flood = north.trigger("flood");
-    drop(north.events(&flood).until_line("1"));
 
     // Nobody records: the job is held back, and a new one does not begin.
     let lag = || {
@@ -133,5 +131,5 @@ fn p3_a_job_that_prints_faster_than_the_record_takes_waits_and_no_other_begins()
     let job = north.build(&flood)["jobs"][0]["id"].as_str().unwrap().to_owned();
     north.until_sealed(&job);
     let text = north.get(&format!("/api/v1/jobs/{job}/log.txt")).text;
-    assert!(text.lines().eq((1..=2_000_000).map(|n| n.to_string())), "{} lines", text.lines().count());
+    assert!(text.lines().eq((1..=600_000).map(|n| n.to_string())), "{} lines", text.lines().count());
 }

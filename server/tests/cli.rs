@@ -92,7 +92,7 @@ fn a_line_without_an_end_is_followed_to_its_end() {
     let run = format!("printf 'working '; cat {}; echo after", gate.display());
     server.apply("open", &format!("name: open\njobs: {{a: {{steps: [{{run: {}}}]}}}}\n", serde_json::json!(run)));
     let id = server.trigger("open");
-    server.events(&id).until_line("working");
+    server.until_line(&id, "working");
     let mut follow = stepcast(&server, &["follow", &id]).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(follow.stdout.take().unwrap()).lines().map(Result::unwrap);
     // It has read the record by now: the open line stands there and is not shown.

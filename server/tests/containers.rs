@@ -42,7 +42,7 @@ fn until_none_is_left(podman: &Podman) {
 fn begun(server: &Server) -> String {
     server.apply("sleep", &pipeline("sleep", "", "echo begun\nsleep 1000"));
     let id = server.trigger("sleep");
-    let _ = server.events(&id).until_line("begun");
+    server.until_line(&id, "begun");
     id
 }
 

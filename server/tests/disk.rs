@@ -31,7 +31,7 @@ fn p1_p7_below_the_floor_builds_are_read_and_not_taken_and_all_goes_on_when_ther
     );
     server.apply("quick", "name: quick\njobs: {a: {steps: [{run: echo hi}]}}\n");
     let running = server.trigger("print");
-    server.events(&running).until_line("ready");
+    server.until_line(&running, "ready");
     let (waiting, unwanted) = (server.trigger("quick"), server.trigger("quick"));
 
     let filler = disk.path.join("filler");
@@ -162,7 +162,7 @@ fn p7_a_disk_that_fills_while_a_job_prints_loses_no_line() {
     let run = format!("seq 1 100; echo ready; until [ -e {} ]; do sleep 0.05; done; seq 101 50000", gate.display());
     server.apply("print", &format!("name: print\njobs: {{a: {{steps: [{{run: {}}}]}}}}\n", serde_json::json!(run)));
     let id = server.trigger("print");
-    server.events(&id).until_line("ready");
+    server.until_line(&id, "ready");
     let filler = disk.path.join("filler");
     fill(&filler);
     fs::write(&gate, "").unwrap();

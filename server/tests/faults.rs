@@ -49,8 +49,7 @@ fn p2_p7_a_build_goes_on_as_attempt_2_after_kill_9() {
     let id = server.trigger("fenced");
     server.apply("quick", "name: quick\njobs: {a: {steps: [{run: echo hi}]}}\n");
     let waiting = server.trigger("quick");
-    server.events(&id).until_line("ready 1");
-    server.until_recorded(job(&server.build(&id))["id"].as_str().unwrap(), 1, "ready 1");
+    server.until_line(&id, "ready 1");
     server.kill();
     server.restart();
     let build = server.finished(&id);
@@ -90,7 +89,7 @@ fn sigterm_lets_what_runs_end_and_begins_nothing_more() {
     server
         .apply("slow", &format!("name: slow\njobs: {{a: {{steps: [{{run: \"echo ready; {wait}; echo over\"}}]}}}}\n"));
     let (running, waiting) = (server.trigger("slow"), server.trigger("slow"));
-    server.events(&running).until_line("ready");
+    server.until_line(&running, "ready");
     server.signal(Signal::TERM);
     // Read while it drains: the pages of who watches stay.
     assert_eq!(server.build(&running)["state"], "running");
@@ -109,7 +108,7 @@ fn p2_a_stopped_server_loses_its_steps_at_the_lease_and_attempts_never_overlap()
     let server = Server::start(&["--slots", "1", "--lease-seconds", "2"]);
     server.apply("fenced", &fenced(folder.path()));
     let id = server.trigger("fenced");
-    server.events(&id).until_line("ready 1");
+    server.until_line(&id, "ready 1");
     server.signal(Signal::STOP);
     // Nobody but the guard is awake to end the tree; the fence is free once the last of it is gone.
     wait_for_lock(&folder.path().join("fence"));
@@ -126,7 +125,7 @@ fn a_job_that_is_lost_too_often_fails_with_the_reason_and_can_be_retried() {
     let mut server = Server::start(&["--slots", "1"]);
     server.apply("fenced", &fenced(folder.path()).replace("    steps:", "    lost_attempts: 1\n    steps:"));
     let id = server.trigger("fenced");
-    server.events(&id).until_line("ready 1");
+    server.until_line(&id, "ready 1");
     server.kill();
     server.restart();
     let build = server.finished(&id);

@@ -269,7 +269,7 @@ fn p7_a_server_that_is_killed_leaves_no_process_of_a_sandbox() {
     let Some(mut server) = server(&[]) else { return };
     server.apply("stay", &pipeline("stay", "", "setsid sleep 432109 & echo begun; sleep 432109"));
     let id = server.trigger("stay");
-    server.events(&id).until_line("begun");
+    server.until_line(&id, "begun");
     let running = || {
         Command::new("pgrep").args(["-xf", "sleep 432109"]).output().unwrap().stdout.split(|b| *b == b'\n').count() - 1
     };

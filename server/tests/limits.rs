@@ -141,7 +141,7 @@ fn p6_five_thousand_watchers_of_one_build_see_it_whole() {
     let run = format!("ulimit -Sn > {}; echo ready; {wait}; seq 1 300", files.display());
     server.apply("watched", &format!("name: watched\njobs: {{a: {{steps: [{{run: {}}}]}}}}\n", json!(run)));
     let id = server.trigger("watched");
-    drop(server.events(&id).until_line("ready"));
+    server.until_line(&id, "ready");
     assert_eq!(
         std::fs::read_to_string(&files).unwrap().trim(),
         "256",
@@ -218,7 +218,7 @@ fn p6_everything_at_once_stays_within_the_memory_that_is_stated() {
     );
     server.apply("many", "name: many\njobs: {a: {steps: [{run: 'true'}]}}\n");
     let id = server.trigger("flood");
-    drop(server.events(&id).until_line("ready"));
+    server.until_line(&id, "ready");
     let build = server.build(&id);
     let jobs: Vec<String> =
         build["jobs"].as_array().unwrap().iter().map(|job| job["id"].as_str().unwrap().to_owned()).collect();

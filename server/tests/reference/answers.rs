@@ -203,7 +203,7 @@ fn a_job_that_was_given_up_is_told_as_the_reference_says() {
     let mut reader = Reader { server: Server::start(&["--lease-seconds", "3"]), reference: Reference::read() };
     reader.server.apply("lost", "name: lost\njobs: {a: {lost_attempts: 1, steps: [{run: 'echo on; read <> <(:)'}]}}\n");
     let id = reader.server.trigger("lost");
-    reader.server.events(&id).until_line("on");
+    reader.server.until_line(&id, "on");
     let running = reader.get("/executors", &[]);
     assert_eq!(running[0]["jobs"].as_array().unwrap().len(), 1, "{running}");
     reader.server.kill();

@@ -229,6 +229,22 @@ impl Server {
         }
     }
 
+    /// Waits until a job of the build has printed `text`, by the record: the live events of lines that came before somebody
+    /// listened do not come again.
+    pub(crate) fn until_line(&self, id: &str, text: &str) {
+        let jobs: Vec<String> = self.build(id)["jobs"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|job| job["id"].as_str().unwrap().to_owned())
+            .collect();
+        let begun = Instant::now();
+        while !jobs.iter().any(|job| self.get(&format!("/api/v1/jobs/{job}/log")).text.contains(text)) {
+            assert!(begun.elapsed() < PATIENCE, "{text:?} was never printed");
+            std::thread::yield_now();
+        }
+    }
+
     /// Waits until a line of a job's attempt is recorded: what came on a socket may not be on the disk yet.
     pub(crate) fn until_recorded(&self, job: &str, attempt: u64, line: &str) {
         let begun = Instant::now();
@@ -341,15 +357,6 @@ impl Events {
             }
         });
         receiver.recv_timeout(PATIENCE).expect("the event did not come")
-    }
-
-    /// Reads until a log line holds `text`.
-    pub(crate) fn until_line(self, text: &str) -> (Value, Events) {
-        let text = text.to_owned();
-        self.until(move |frame| {
-            let lines = frame["event"]["lines"].as_array();
-            lines.is_some_and(|lines| lines.iter().any(|line| line["text"].as_str().is_some_and(|t| t.contains(&text))))
-        })
     }
 }
 
