@@ -13,6 +13,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use broker::{rpc::Requester, topology};
+use broker_rabbitmq::{RabbitBroker, rights::Rights};
 use client::{As, connect};
 use cluster::{
     Cluster, Executor, instance,
@@ -21,6 +23,12 @@ use cluster::{
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use support::{PATIENCE, STEPCAST};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+use wire::{
+    ExecutorId, JobId, Outcome,
+    task::{ControlReply, ControlRequest, LeaseRef, from_bytes, to_bytes},
+};
 
 const SITE: &str = r#"
 name: site
@@ -39,11 +47,8 @@ fn job_of<'a>(build: &'a Value, name: &str) -> &'a str {
     jobs.iter().find(|job| job["name"] == name).unwrap()["id"].as_str().unwrap()
 }
 
-#[test]
-fn an_executor_works_with_the_permissions_that_doctor_prints() {
-    let node = Node::shared();
-    let cluster = Cluster::on(node);
-    let server = cluster.server("north", "gateway,control,projections");
+/// Where executors sign in to the broker: a user with the permissions that `doctor` prints.
+fn of_executors(cluster: &Cluster, node: &Node) -> String {
     let user = format!("executor-of-{}", &cluster.vhost()[..8]);
     let mut doctor = Command::new(STEPCAST);
     doctor.args(["doctor", "--permissions", "--executor-user", &user, "--broker", &cluster.broker, "--data-dir"]);
@@ -59,12 +64,22 @@ fn an_executor_works_with_the_permissions_that_doctor_prints() {
         made.push(words[0]);
     }
     assert_eq!(made, ["add_user", "set_permissions", "set_topic_permissions"]);
+    node.url_of(&user, "of-executors", cluster.vhost())
+}
 
-    let url = node.url_of(&user, "of-executors", cluster.vhost());
+fn executor_by(url: &str, cluster: &Cluster, name: &str, options: &[&str]) -> Executor {
+    let mut command = Command::new(STEPCAST);
+    command.args(["serve", "--roles", "executor", "--broker", url, "--data-dir"]).arg(cluster.data_dir(name));
+    Executor::start(command.args(options))
+}
+
+#[test]
+fn an_executor_works_with_the_permissions_that_doctor_prints() {
+    let cluster = Cluster::on(Node::shared());
+    let server = cluster.server("north", "gateway,control,projections");
+    let url = of_executors(&cluster, Node::shared());
     for (name, upload) in [("east", "http"), ("west", "broker")] {
-        let mut command = Command::new(STEPCAST);
-        command.args(["serve", "--roles", "executor", "--broker", &url, "--upload", upload, "--data-dir"]);
-        let executor = Executor::start(command.arg(cluster.data_dir(name)));
+        let executor = executor_by(&url, &cluster, name, &["--upload", upload]);
         server.apply("site", SITE);
         let build = server.finished(&server.trigger("site"));
         assert_eq!(build["outcome"], "succeeded", "{name}: {build}");
@@ -73,6 +88,65 @@ fn an_executor_works_with_the_permissions_that_doctor_prints() {
         assert_eq!(artifacts[0]["name"], "out.txt", "{artifacts}");
         assert_eq!(executor.stopped(), Some(0));
     }
+}
+
+/// Who has the executors' credentials and knows of a job what everybody who sees it does.
+#[test]
+fn who_has_the_executors_credentials_can_neither_end_nor_hold_nor_take_what_another_executor_runs() {
+    let cluster = Cluster::on(Node::shared());
+    let server = cluster.server("north", "gateway,control,projections");
+    let url = of_executors(&cluster, Node::shared());
+    let executor = executor_by(&url, &cluster, "east", &["--isolation", "plain"]);
+    let (gate, talk) = cluster.talk();
+    server.apply("talk", &talk);
+    let id = server.trigger("talk");
+    let build = server.build(&id);
+    let job: JobId = job_of(&build, "a").parse().unwrap();
+    server.until_line(&id, "line 200");
+    let running = &server.build(&id)["jobs"][0];
+    let lease = LeaseRef { job, attempt: u32::try_from(running["attempt"].as_u64().unwrap()).unwrap() };
+    let east: ExecutorId = server.get("/api/v1/executors").json()[0]["id"].as_str().unwrap().parse().unwrap();
+
+    let stop = CancellationToken::new();
+    let broker = cluster.runtime.block_on(RabbitBroker::start_with(&url, Rights::Executor, stop.clone())).unwrap();
+    let requester = cluster.runtime.block_on(Requester::start(broker)).unwrap();
+    let ask = |request: ControlRequest| -> ControlReply {
+        let asked = requester.request(topology::CONTROL, to_bytes(request), PATIENCE);
+        from_bytes(&cluster.runtime.block_on(asked).unwrap().body).unwrap()
+    };
+    let register = |executor| ControlRequest::Register {
+        executor,
+        incarnation: Uuid::new_v4(),
+        name: "stranger".to_owned(),
+        labels: serde_json::from_value(json!("any")).unwrap(),
+        slots: 1,
+        isolation: wire::Isolation::Plain,
+        secret: Some("a-secret-of-more-than-thirty-two-signs".to_owned().try_into().unwrap()),
+    };
+    let own: ExecutorId = Uuid::new_v4().to_string().parse().unwrap();
+    assert!(matches!(ask(register(own)), ControlReply::Registered { .. }), "anybody may be an executor of their own");
+    assert!(matches!(ask(register(east)), ControlReply::Refused { .. }), "nobody takes another one's place");
+    for (executor, incarnation) in
+        [(east, None), (east, Some(Uuid::new_v4())), (own, None), (own, Some(Uuid::new_v4()))]
+    {
+        let (outcome, last_offset, reason) = (Outcome::Failed, None, None);
+        let answer = ask(ControlRequest::Finish { executor, incarnation, lease, outcome, last_offset, reason });
+        assert!(matches!(answer, ControlReply::Refused { .. }), "{executor} {incarnation:?}: {answer:?}");
+        let Some(incarnation) = incarnation else { continue };
+        let answer = ask(ControlRequest::Renew { executor, incarnation, leases: vec![lease] });
+        assert!(matches!(&answer, ControlReply::Renewed { held, .. } if held.is_empty()), "{executor}: {answer:?}");
+        ask(ControlRequest::Deregister { executor, incarnation });
+    }
+    std::fs::write(gate, "").unwrap();
+    let build = server.finished(&id);
+    assert_eq!(
+        (&build["outcome"], &build["jobs"][0]["attempt"]),
+        (&json!("succeeded"), &json!(lease.attempt)),
+        "{build}"
+    );
+    assert_eq!(server.log(job_of(&build, "a"), 1).len(), 400);
+    stop.cancel();
+    assert_eq!(executor.stopped(), Some(0));
 }
 
 #[test]
