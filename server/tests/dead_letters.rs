@@ -305,15 +305,22 @@ fn a_forged_event_of_a_running_job_is_neither_live_nor_in_the_record_and_is_a_de
     let key = installation_key(&north);
     let (own, of_other) = (job.parse::<JobId>().unwrap(), other.parse::<JobId>().unwrap());
     let broker = cluster.runtime.block_on(RabbitBroker::start(&cluster.broker, CancellationToken::new())).unwrap();
-    let forge = |text: &str, mac: &dyn Fn(&str) -> Option<String>| {
+    let forge_at = |topic, place, text: &str, mac: &dyn Fn(&str) -> Option<String>| {
         let text = text.to_owned();
         let line = LogLine { n: 200, t: Timestamp(1), text, open: false, split: false, err: false, note: false };
         let event = raw(&Event::Log { step: 0, lines: vec![line] });
         let mac = mac(event.get());
-        let (build, Position { epoch, offset }) = (build.parse().unwrap(), next);
+        let (build, Position { epoch, offset }) = (build.parse().unwrap(), place);
         let at = Timestamp(1);
         EventMessage { version: VERSION, topic, build, epoch, offset, at, client_id: None, mac, event }
     };
+    let forge = |text: &str, mac: &dyn Fn(&str) -> Option<String>| forge_at(topic, next, text, mac);
+    // First what an executor may say of its own job, by the key of this one's topic. The record has had that offset.
+    let (elsewhere, place) = (Topic::Job(of_other), Position { epoch: 1, offset: 1 });
+    let seal = |event: &str| Some(key.event_key(of_other, 1).seal(elsewhere, place, event));
+    let genuine = forge_at(elsewhere, place, "forged into the topic of another job", &seal);
+    let genuine = Outgoing::event(None, topic, genuine.encode());
+    cluster.runtime.block_on(broker.publish(genuine)).unwrap();
     let forged = [
         forge("forged by nobody", &|_| None),
         forge("forged by a guess", &|event| Some(InstallationKey([7; 32]).event_key(own, 1).seal(topic, next, event))),

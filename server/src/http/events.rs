@@ -74,7 +74,8 @@ pub(crate) async fn list(
     // They end with the authority of who asked.
     let held = shown.hold(&core, &who);
     let ended = held.ended.clone();
-    let stream = events(core, id, after, consumer).take_until(ended.cancelled_owned()).inspect(move |_| {
+    let reading = Reading { core, id, topics, last: after, consumer };
+    let stream = events(reading).take_until(ended.cancelled_owned()).inspect(move |_| {
         let _ = &held; // It is held as long as the stream is there.
     });
     Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
@@ -114,6 +115,8 @@ async fn bind(core: &Core, topics: &[Topic]) -> Answer<Consumer> {
 struct Reading {
     core: Arc<Core>,
     id: BuildId,
+    /// What was asked for: whoever may publish chooses the key by which it comes here.
+    topics: Vec<Topic>,
     last: Option<u64>,
     consumer: Consumer,
 }
@@ -138,7 +141,11 @@ impl Reading {
             delivery.ack();
             let frames = match decoded {
                 // The recorder tells people of those that are forged.
-                Ok(GatewayMessage::Event(message)) if !self.core.key.verify_event(&message) => Vec::new(),
+                Ok(GatewayMessage::Event(message))
+                    if !self.topics.contains(&message.topic) || !self.core.key.verify_event(&message) =>
+                {
+                    Vec::new()
+                }
                 Ok(GatewayMessage::Event(message)) => match message.topic {
                     Topic::Job(_) => vec![frame(&message)],
                     Topic::Build(_) => match message.offset.cmp(&self.last.map_or(0, |last| last + 1)) {
@@ -164,14 +171,8 @@ impl Reading {
 }
 
 /// The record first, then what comes; of the build's own topic each event once, without a hole.
-fn events(
-    core: Arc<Core>,
-    id: BuildId,
-    after: Option<u64>,
-    consumer: Consumer,
-) -> impl Stream<Item = Result<sse::Event, Infallible>> {
+fn events(reading: Reading) -> impl Stream<Item = Result<sse::Event, Infallible>> {
     let ready = stream::once(async { Ok(sse::Event::default().comment("bound")) });
-    let reading = Reading { core, id, last: after, consumer };
     let batches = stream::unfold((reading, true), |(mut reading, mut from_record)| async move {
         if from_record {
             let frames = reading.catch_up().await;
