@@ -17,6 +17,7 @@ mod former;
 mod fuzz;
 mod mutations;
 mod process;
+mod programs;
 mod release;
 mod run;
 mod setup;

@@ -9,7 +9,7 @@ use crate::failure::{Failure, Result};
 use crate::process::{answers, cargo, command, root, run, say, watch};
 use crate::release::{SERVER_SIDE, build_server, target_dir};
 use crate::tally::Tally;
-use crate::{api, browser, chaos, cluster, former, mutations, setup, tidy};
+use crate::{api, browser, chaos, cluster, former, mutations, programs, setup, tidy};
 
 /// The version that is installed where none is.
 const CARGO_DENY: &str = "0.20.2";
@@ -188,14 +188,11 @@ fn browser_package(_: &Options, _: &mut Tally) -> Result<()> {
 
 fn rust_tests(options: &Options, tally: &mut Tally) -> Result<()> {
     setup::for_rust_tests()?;
-    let selections: [&[&str]; 2] = [&SERVER_SIDE, &["--package", "xtask"]];
-    for selection in selections {
-        let mut tests = cargo();
-        tests.args(["test", "--no-fail-fast"]).args(selection).env(ALL, if options.all { "1" } else { "0" });
-        tests.env(PODMAN, if setup::is_root() { "1" } else { "0" });
-        tests.env(SANDBOX_REQUIRED, "1");
-        watch(&mut tests, |line| tally.cargo(line))?;
-    }
+    let is = |is: bool| if is { "1" } else { "0" };
+    let variables = [(ALL, is(options.all)), (PODMAN, is(setup::is_root())), (SANDBOX_REQUIRED, "1")];
+    programs::run(&SERVER_SIDE, &variables, &ON_RABBITMQ, tally)?;
+    watch(cargo().args(["test", "--doc"]).args(SERVER_SIDE), |line| tally.cargo(line))?;
+    watch(cargo().args(["test", "--no-fail-fast", "--package", "xtask"]), |line| tally.cargo(line))?;
     executor_in_sandboxes(tally)
 }
 
