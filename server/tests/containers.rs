@@ -1,15 +1,15 @@
 //! Jobs in containers of a running server: what they give, what they cannot reach, and that nothing is left of them. The
-//! engine is a private Podman; what a container is, is the business of the executor's own tests.
+//! engine is a private one, Podman or Docker; what a container is, is the business of the executor's own tests.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-#[path = "../../crates/executor/tests/podman/mod.rs"]
-mod podman;
+#[path = "../../crates/executor/tests/engine/mod.rs"]
+mod engine;
 mod support;
 
 use std::{process::Command, time::Instant};
 
-use podman::{IMAGE, Podman};
+use engine::{Engine, IMAGE};
 use rustix::process::Signal;
 use serde_json::Value;
 use support::{PATIENCE, STEPCAST, Server, refused};
@@ -17,8 +17,8 @@ use support::{PATIENCE, STEPCAST, Server, refused};
 const SECRET: &str = "Tr0ub4dor&3-of-a-job1";
 
 /// A server whose jobs have containers.
-fn server(podman: &Podman, options: &[&str]) -> Server {
-    let socket = podman.socket();
+fn server(engine: &Engine, options: &[&str]) -> Server {
+    let socket = engine.socket();
     Server::start(&[&["--containers", socket.to_str().unwrap(), "--slots", "2"][..], options].concat())
 }
 
@@ -31,10 +31,10 @@ fn pipeline(name: &str, keys: &str, script: &str) -> String {
 }
 
 /// Waits until none of the executor's containers is there.
-fn until_none_is_left(podman: &Podman) {
+fn until_none_is_left(engine: &Engine) {
     let begun = Instant::now();
-    while !podman.containers("stepcast.executor").is_empty() {
-        assert!(begun.elapsed() < PATIENCE, "{:?}", podman.containers("stepcast.executor"));
+    while !engine.containers("stepcast.executor").is_empty() {
+        assert!(begun.elapsed() < PATIENCE, "{:?}", engine.containers("stepcast.executor"));
     }
 }
 
@@ -48,8 +48,8 @@ fn begun(server: &Server) -> String {
 
 #[test]
 fn a_job_in_a_container_has_its_secrets_masked_and_its_artifacts_kept_and_sees_nothing_of_the_server() {
-    let Some(podman) = Podman::start() else { return };
-    let server = server(&podman, &[]);
+    let Some(engine) = Engine::start() else { return };
+    let server = server(&engine, &[]);
     assert_eq!(server.put("/api/v1/secrets/TOKEN", SECRET).status, 201);
     let data = server.data_dir().canonicalize().unwrap();
     let script = format!(
@@ -71,38 +71,38 @@ fn a_job_in_a_container_has_its_secrets_masked_and_its_artifacts_kept_and_sees_n
     assert_eq!(log[1..], ["the token is ***", "***", "work"]);
     let artifact = job["artifacts"][0]["id"].as_str().unwrap();
     assert_eq!(server.get(&format!("/api/v1/artifacts/{artifact}")).text, "kept\n");
-    assert_eq!(podman.containers("stepcast.executor"), [""; 0]);
+    assert_eq!(engine.containers("stepcast.executor"), [""; 0]);
 }
 
 #[test]
 fn p2_nothing_is_left_of_a_container_whose_server_was_killed_and_the_job_runs_again() {
-    let Some(podman) = Podman::start() else { return };
-    let mut server = server(&podman, &["--lease-seconds", "2"]);
+    let Some(engine) = Engine::start() else { return };
+    let mut server = server(&engine, &["--lease-seconds", "2"]);
     let id = begun(&server);
-    assert_eq!(podman.containers("stepcast.executor").len(), 1);
+    assert_eq!(engine.containers("stepcast.executor").len(), 1);
     server.kill();
-    until_none_is_left(&podman);
+    until_none_is_left(&engine);
     server.restart();
     server.events(&id).until(|frame| frame["event"]["kind"] == "job_started" && frame["event"]["attempt"] == 2);
     assert_eq!(server.post(&format!("/api/v1/builds/{id}/cancel"), &Value::Null).status, 202);
     assert_eq!(server.finished(&id)["outcome"], "cancelled");
-    until_none_is_left(&podman);
+    until_none_is_left(&engine);
 }
 
 #[test]
 fn nothing_is_left_of_a_container_when_its_server_stops() {
-    let Some(podman) = Podman::start() else { return };
-    let mut server = server(&podman, &["--drain-seconds", "0"]);
+    let Some(engine) = Engine::start() else { return };
+    let mut server = server(&engine, &["--drain-seconds", "0"]);
     begun(&server);
     server.signal(Signal::TERM);
     server.ended();
-    assert_eq!(podman.containers("stepcast.executor"), [""; 0]);
+    assert_eq!(engine.containers("stepcast.executor"), [""; 0]);
 }
 
 #[test]
 fn a_step_in_a_sandbox_reaches_the_engine_not_even_where_its_folder_is_let_in() {
-    let Some(podman) = Podman::start() else { return };
-    let socket = podman.socket();
+    let Some(engine) = Engine::start() else { return };
+    let socket = engine.socket();
     let folder = socket.parent().unwrap();
     let beside = folder.join("beside");
     std::fs::create_dir(&beside).unwrap();
@@ -120,7 +120,7 @@ fn a_step_in_a_sandbox_reaches_the_engine_not_even_where_its_folder_is_let_in() 
     let script: String = attack.lines().map(|line| format!("          {}\n", line.trim())).collect();
     let of = |isolation: &str| {
         let server =
-            server(&podman, &["--isolation", isolation, "--sandbox-read", named[1], "--sandbox-read", named[0]]);
+            server(&engine, &["--isolation", isolation, "--sandbox-read", named[1], "--sandbox-read", named[0]]);
         server.apply("reach", &format!("name: reach\njobs:\n  a:\n    steps:\n      - run: |\n{script}"));
         let build = server.finished(&server.trigger("reach"));
         server.log(build["jobs"][0]["id"].as_str().unwrap(), 1)

@@ -22,8 +22,8 @@ const ON_RABBITMQ: [&str; 8] =
     ["conformance", "failures", "tls", "cluster", "affinity", "broker_trouble", "nodes", "three_nodes"];
 /// Set to 1 for the tests of Rust and Playwright under `--all`: those that take long look at it.
 const ALL: &str = "STEPCAST_TEST_ALL";
-/// Set to 1 where the tests of containers may not be skipped: Podman was provided, and this is root, as whom they start it.
-const PODMAN: &str = "STEPCAST_TEST_PODMAN";
+/// Set to 1 where the tests of containers may not be skipped: an engine was provided, and this is root, as whom they start it.
+const CONTAINERS_REQUIRED: &str = "STEPCAST_TEST_CONTAINERS_REQUIRED";
 /// `sandbox` for the suite of the executor, where its steps are to run in sandboxes.
 const ISOLATION: &str = "STEPCAST_TEST_ISOLATION";
 /// Set to 1 where no test of sandboxes may be skipped because none works.
@@ -189,7 +189,7 @@ fn browser_package(_: &Options, _: &mut Tally) -> Result<()> {
 fn rust_tests(options: &Options, tally: &mut Tally) -> Result<()> {
     setup::for_rust_tests()?;
     let is = |is: bool| if is { "1" } else { "0" };
-    let variables = [(ALL, is(options.all)), (PODMAN, is(setup::is_root())), (SANDBOX_REQUIRED, "1")];
+    let variables = [(ALL, is(options.all)), (CONTAINERS_REQUIRED, is(setup::is_root())), (SANDBOX_REQUIRED, "1")];
     programs::run(&SERVER_SIDE, &variables, &ON_RABBITMQ, tally)?;
     watch(cargo().args(["test", "--doc"]).args(SERVER_SIDE), |line| tally.cargo(line))?;
     watch(cargo().args(["test", "--no-fail-fast", "--package", "xtask"]), |line| tally.cargo(line))?;

@@ -1,9 +1,9 @@
-//! Jobs in real containers of a private Podman: what a step sees, how it ends, what is left, and that the guard keeps its
-//! word (P2) there too.
+//! Jobs in real containers of a private engine, Podman or Docker: what a step sees, how it ends, what is left, and that the
+//! guard keeps its word (P2) there too.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod podman;
+mod engine;
 mod stage;
 
 use std::{
@@ -14,8 +14,8 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use engine::{Engine, IMAGE};
 use executor::{ContainersChoice, ExecutorConfig};
-use podman::{IMAGE, Podman};
 use rustix::process::{Pid, Signal, kill_process};
 use stage::{PATIENCE, Stage, job, texts};
 use wire::{
@@ -24,13 +24,13 @@ use wire::{
     task::Grant,
 };
 
-async fn stage(podman: &Podman) -> Stage {
-    with(podman, |_| {}).await
+async fn stage(engine: &Engine) -> Stage {
+    with(engine, |_| {}).await
 }
 
-async fn with(podman: &Podman, change: impl FnOnce(&mut ExecutorConfig)) -> Stage {
+async fn with(engine: &Engine, change: impl FnOnce(&mut ExecutorConfig)) -> Stage {
     Stage::configured(|config| {
-        config.containers = ContainersChoice::Socket(podman.socket());
+        config.containers = ContainersChoice::Socket(engine.socket());
         change(config);
     })
     .await
@@ -56,9 +56,9 @@ async fn said(stage: &mut Stage, grant: Grant) -> Vec<String> {
     texts
 }
 
-async fn until_none_is_left(podman: &Podman, label: &str) {
+async fn until_none_is_left(engine: &Engine, label: &str) {
     let wait = async {
-        while !podman.containers(label).is_empty() {
+        while !engine.containers(label).is_empty() {
             tokio::task::yield_now().await;
         }
     };
@@ -80,8 +80,8 @@ fn guards(stage: &Stage) -> Vec<Pid> {
 
 #[tokio::test]
 async fn the_steps_of_a_job_share_one_container_that_sees_the_image_and_the_workspace() {
-    let Some(podman) = Podman::start() else { return };
-    let mut stage = stage(&podman).await;
+    let Some(engine) = Engine::start() else { return };
+    let mut stage = stage(&engine).await;
     let mut grant = contained(&[
         "of-the-image; echo $PATH $OF_THE_IMAGE $CI $STEPCAST_NUMBER $GREETING; pwd; echo of-step-1 >/tmp/kept; echo here >file",
         "cat /tmp/kept file; sleep 1000 & echo $! >/tmp/background",
@@ -93,13 +93,13 @@ async fn the_steps_of_a_job_share_one_container_that_sees_the_image_and_the_work
     assert_eq!(texts[..2], ["a program of the image", "/opt/own:/bin yes true 7 hello"]);
     assert!(workspace.starts_with(stage.dir.path().to_str().unwrap()) && workspace.ends_with("/workspace"));
     assert_eq!(texts[3..], expected);
-    assert_eq!(podman.containers(&label(&stage)), [""; 0], "the container goes before the end is told");
+    assert_eq!(engine.containers(&label(&stage)), [""; 0], "the container goes before the end is told");
 }
 
 #[tokio::test]
 async fn a_container_reaches_nothing_of_the_machine_and_has_no_rights() {
-    let Some(podman) = Podman::start() else { return };
-    let mut stage = stage(&podman).await;
+    let Some(engine) = Engine::start() else { return };
+    let mut stage = stage(&engine).await;
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("secret"), "of the machine").unwrap();
     let attack = format!(
@@ -112,7 +112,7 @@ async fn a_container_reaches_nothing_of_the_machine_and_has_no_rights() {
         folder.path().display(),
         "/proc/1/root/etc/shadow",
         stage.dir.path().join("work").display(),
-        podman.socket().display(),
+        engine.socket().display(),
         stage.dir.path().display(),
     );
     let texts = said(&mut stage, contained(&[&attack])).await;
@@ -125,8 +125,8 @@ async fn a_container_reaches_nothing_of_the_machine_and_has_no_rights() {
 
 #[tokio::test]
 async fn output_is_live_and_in_order_and_standard_error_is_told_apart_where_it_is_wanted() {
-    let Some(podman) = Podman::start() else { return };
-    let mut stage = stage(&podman).await;
+    let Some(engine) = Engine::start() else { return };
+    let mut stage = stage(&engine).await;
     let mut grant = contained(&[
         "until test -e go; do :; done; i=0; while [ $i -lt 200 ]; do echo out $i; echo err $i >&2; i=$((i+1)); done",
         "echo plain; echo marked >&2",
@@ -155,8 +155,8 @@ async fn output_is_live_and_in_order_and_standard_error_is_told_apart_where_it_i
 
 #[tokio::test]
 async fn a_step_fails_as_its_script_does_and_the_next_one_is_not_begun() {
-    let Some(podman) = Podman::start() else { return };
-    let mut stage = stage(&podman).await;
+    let Some(engine) = Engine::start() else { return };
+    let mut stage = stage(&engine).await;
     let (events, finished) = stage.run(contained(&["false | cat; echo not here", "echo never"])).await;
     let code = events.iter().find_map(|event| match event {
         Event::StepFinished { step: 1, exit_code, .. } => Some(*exit_code),
@@ -171,20 +171,20 @@ async fn a_step_fails_as_its_script_does_and_the_next_one_is_not_begun() {
 
 #[tokio::test]
 async fn a_job_whose_time_is_up_is_asked_and_then_killed() {
-    let Some(podman) = Podman::start() else { return };
-    let mut stage = stage(&podman).await;
+    let Some(engine) = Engine::start() else { return };
+    let mut stage = stage(&engine).await;
     let mut grant = contained(&["trap 'echo asked' TERM; echo begun; while :; do sleep 1000 & wait; done"]);
     grant.timeout_seconds = 3;
     let (events, finished) = stage.run(grant).await;
     assert_eq!(finished.outcome, Outcome::TimedOut, "{events:?}");
     assert!(texts(&events).contains(&"asked".to_owned()), "{events:?}");
-    assert_eq!(podman.containers(&label(&stage)), [""; 0]);
+    assert_eq!(engine.containers(&label(&stage)), [""; 0]);
 }
 
 #[tokio::test]
 async fn a_job_that_is_cancelled_ends_with_all_its_processes() {
-    let Some(podman) = Podman::start() else { return };
-    let mut stage = Stage::with_engine(1000, podman.socket()).await;
+    let Some(engine) = Engine::start() else { return };
+    let mut stage = Stage::with_engine(1000, engine.socket()).await;
     let grant = contained(&["(trap '' TERM; sleep 1000) & echo begun; sleep 1000"]);
     let lease = grant.lease;
     stage.trigger(grant).await;
@@ -192,16 +192,16 @@ async fn a_job_that_is_cancelled_ends_with_all_its_processes() {
     stage.script.lock().unwrap().cancelled.push(lease);
     let finished = stage.end().await;
     assert_eq!(finished.outcome, Outcome::Cancelled);
-    assert_eq!(podman.containers(&label(&stage)), [""; 0]);
+    assert_eq!(engine.containers(&label(&stage)), [""; 0]);
 }
 
 #[tokio::test]
 async fn a_job_without_the_network_has_none_and_its_limits_hold() {
-    let Some(podman) = Podman::start() else { return };
-    let mut stage = stage(&podman).await;
+    let Some(engine) = Engine::start() else { return };
+    let mut stage = stage(&engine).await;
     let devices = "tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '";
     assert_eq!(said(&mut stage, contained(&[devices])).await, ["lo"]);
-    if podman.has_bridge() {
+    if engine.has_bridge() {
         let connected = Grant { network: true, ..contained(&[devices]) };
         assert_eq!(said(&mut stage, connected).await, ["lo", "eth0"], "an own one, not the machine's");
     }
@@ -223,8 +223,8 @@ async fn a_job_without_the_network_has_none_and_its_limits_hold() {
 
 #[tokio::test]
 async fn an_image_that_is_not_to_be_had_is_one_sentence() {
-    let Some(podman) = Podman::start() else { return };
-    let mut stage = stage(&podman).await;
+    let Some(engine) = Engine::start() else { return };
+    let mut stage = stage(&engine).await;
     // Nobody listens on port 1.
     let mut grant = contained(&["echo never"]);
     grant.image = Some("localhost:1/nothing/here:2".parse().unwrap());
@@ -246,8 +246,8 @@ async fn an_executor_without_containers_refuses_the_job() {
 
 #[tokio::test]
 async fn the_source_is_checked_out_beside_the_container_and_its_steps_may_change_it() {
-    let Some(podman) = Podman::start() else { return };
-    let mut stage = stage(&podman).await;
+    let Some(engine) = Engine::start() else { return };
+    let mut stage = stage(&engine).await;
     // Where sandboxes see it too.
     let origin = stage.dir.path().join("origin");
     fs::create_dir(&origin).unwrap();
@@ -265,7 +265,7 @@ async fn the_source_is_checked_out_beside_the_container_and_its_steps_may_change
         "cat deep/file; echo more >>deep/file; echo new >deep/new; rm -r .git; cat deep/file deep/new; command -v git || echo no git",
     ]);
     // The checkout is no business of the container, and goes over the network where it may.
-    grant.network = podman.has_bridge();
+    grant.network = engine.has_bridge();
     grant.source = Some(SourceSpec { git: origin.display().to_string(), reference: None });
     let texts = said(&mut stage, grant).await;
     assert_eq!(texts, ["from the repository", "from the repository", "more", "new", "no git"]);
@@ -273,20 +273,20 @@ async fn the_source_is_checked_out_beside_the_container_and_its_steps_may_change
 
 #[tokio::test]
 async fn p2_a_container_ends_with_its_lease_whatever_happened_to_the_executor() {
-    let Some(podman) = Podman::start() else { return };
-    let mut stage = Stage::with_engine(1500, podman.socket()).await;
+    let Some(engine) = Engine::start() else { return };
+    let mut stage = Stage::with_engine(1500, engine.socket()).await;
     stage.trigger(contained(&["echo begun; sleep 1000"])).await;
     stage.line(|line| line.text == "begun").await;
     let label = label(&stage);
-    assert_eq!(podman.containers(&label).len(), 1);
+    assert_eq!(engine.containers(&label).len(), 1);
     stage.script.lock().unwrap().silent = true;
-    until_none_is_left(&podman, &label).await;
+    until_none_is_left(&engine, &label).await;
 }
 
 #[tokio::test]
 async fn p2_a_guard_that_is_killed_takes_its_container_with_it_and_the_job_fails() {
-    let Some(podman) = Podman::start() else { return };
-    let mut stage = stage(&podman).await;
+    let Some(engine) = Engine::start() else { return };
+    let mut stage = stage(&engine).await;
     stage.trigger(contained(&["echo begun; sleep 1000"])).await;
     stage.line(|line| line.text == "begun").await;
     for guard in guards(&stage) {
@@ -295,38 +295,38 @@ async fn p2_a_guard_that_is_killed_takes_its_container_with_it_and_the_job_fails
     let finished = stage.end().await;
     assert_eq!(finished.outcome, Outcome::Failed);
     assert!(finished.reason.unwrap().contains("the guard process of the job was killed"));
-    assert_eq!(podman.containers(&label(&stage)), [""; 0]);
+    assert_eq!(engine.containers(&label(&stage)), [""; 0]);
 }
 
 #[tokio::test]
 async fn an_executor_that_stops_leaves_no_container() {
-    let Some(podman) = Podman::start() else { return };
-    let mut stage = stage(&podman).await;
+    let Some(engine) = Engine::start() else { return };
+    let mut stage = stage(&engine).await;
     stage.trigger(contained(&["echo begun; sleep 1000"])).await;
     stage.line(|line| line.text == "begun").await;
     stage.shutdown.cancel();
     tokio::time::timeout(PATIENCE, &mut stage.executor).await.expect("it ends").unwrap();
-    assert_eq!(podman.containers(&label(&stage)), [""; 0]);
+    assert_eq!(engine.containers(&label(&stage)), [""; 0]);
 }
 
 #[tokio::test]
 async fn what_a_former_start_left_is_removed_at_the_next_one_and_what_is_anothers_is_not() {
-    let Some(podman) = Podman::start() else { return };
+    let Some(engine) = Engine::start() else { return };
     let id = wire::ExecutorId(uuid::Uuid::new_v4());
     let left = format!("stepcast.executor={id}");
     for label in [left.as_str(), "stepcast.executor=another"] {
-        podman.run(&["run", "--detach", "--network", "none", "--label", label, IMAGE, "sleep", "1000"]);
+        engine.run(&["run", "--detach", "--network", "none", "--label", label, IMAGE, "sleep", "1000"]);
     }
-    let mut stage = with(&podman, |config| config.id = id).await;
+    let mut stage = with(&engine, |config| config.id = id).await;
     tokio::time::timeout(PATIENCE, stage.registered.recv()).await.expect("a registration").unwrap();
-    assert_eq!(podman.containers(&left), [""; 0]);
-    assert_eq!(podman.containers("stepcast.executor=another").len(), 1);
+    assert_eq!(engine.containers(&left), [""; 0]);
+    assert_eq!(engine.containers("stepcast.executor=another").len(), 1);
 }
 
 #[tokio::test]
 async fn what_a_step_leaves_in_the_background_does_not_keep_the_step() {
-    let Some(podman) = Podman::start() else { return };
-    let mut stage = stage(&podman).await;
+    let Some(engine) = Engine::start() else { return };
+    let mut stage = stage(&engine).await;
     let steps = [
         "(until test -e go; do :; done; echo from behind; echo >gone) & echo one",
         "echo >go; until test -e gone; do :; done; echo two",
@@ -386,8 +386,8 @@ impl Alone {
 
 #[tokio::test]
 async fn p2_a_container_ends_with_its_guard_though_a_step_stopped_all_that_it_could_and_no_executor_is_left() {
-    let Some(podman) = Podman::start() else { return };
-    let mut guard = Alone::start(&podman.socket());
+    let Some(engine) = Engine::start() else { return };
+    let mut guard = Alone::start(&engine.socket());
     let private = guard.folder.path().join("private");
     // Both ends, so that nobody waits for the other one.
     let output = File::options().read(true).write(true).open(private.join("output")).unwrap();
@@ -401,11 +401,11 @@ async fn p2_a_container_ends_with_its_guard_though_a_step_stopped_all_that_it_co
     guard.tell(&serde_json::json!({"do": "start", "script": private.join("step.sh"), "cwd": cwd, "env": env}));
     BufReader::new(output).lines().map(Result::unwrap).find(|line| line == "stopped").unwrap();
     let label = format!("stepcast.executor={}", guard.label);
-    assert_eq!(podman.containers(&label).len(), 1);
+    assert_eq!(engine.containers(&label).len(), 1);
     // Its executor says nothing, as a stopped one does, and is gone without having heard of this.
     guard.process.kill().unwrap();
     guard.process.wait().unwrap();
-    until_none_is_left(&podman, &label).await;
+    until_none_is_left(&engine, &label).await;
 }
 
 #[test]
