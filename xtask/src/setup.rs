@@ -71,6 +71,11 @@ const PODMAN: Need = Need {
     present: || answers("podman", "--version"),
     provide: || install("podman", "the tests of containers start one"),
 };
+const DOCKER: Need = Need {
+    name: "Docker",
+    present: || answers("dockerd", "--version") && answers("docker", "--version"),
+    provide: install_docker,
+};
 const RUNC: Need = Need {
     name: "runc",
     // Of the programs that Podman starts containers by, the one that takes every arrangement of control groups.
@@ -138,6 +143,11 @@ pub(crate) fn for_cluster_bench() -> Result<()> {
 /// What the Rust tests need: they run real steps and real clones, a real database, a real broker and the examples.
 pub(crate) fn for_rust_tests() -> Result<()> {
     provide(&[BASH, GIT, BUBBLEWRAP, PODMAN, RUNC, BUSYBOX, POSTGRES, RABBITMQ, PIKA, HAPROXY, OPENSSL])
+}
+
+/// What the tests of containers need to run on Docker.
+pub(crate) fn for_docker_tests() -> Result<()> {
+    provide(&[BASH, GIT, BUBBLEWRAP, DOCKER, BUSYBOX])
 }
 
 /// What the browser tests need beside a server that runs builds.
@@ -251,6 +261,18 @@ fn install_postgres() -> Result<()> {
         run(command("pg_ctlcluster").args([version, cluster, "stop"]))?;
     }
     Ok(())
+}
+
+/// The package starts a daemon, which nobody has asked for: it is stopped. Newer systems have the command line in a package
+/// of its own.
+fn install_docker() -> Result<()> {
+    install("docker.io", "the tests of containers start its daemon")?;
+    // Where nothing starts services, that has failed, and there is nothing to stop.
+    let _ = run(command("service").args(["docker", "stop"]));
+    if answers("docker", "--version") {
+        return Ok(());
+    }
+    install("docker-cli", "the tests of containers speak to its daemon by it")
 }
 
 /// `15 main 5432 online postgres …` is the cluster `main` of version 15, which runs.

@@ -24,6 +24,8 @@ const ON_RABBITMQ: [&str; 8] =
 const ALL: &str = "STEPCAST_TEST_ALL";
 /// Set to 1 where the tests of containers may not be skipped: an engine was provided, and this is root, as whom they start it.
 const CONTAINERS_REQUIRED: &str = "STEPCAST_TEST_CONTAINERS_REQUIRED";
+/// `docker` for the tests of containers, where they are not to run on Podman.
+const ENGINE: &str = "STEPCAST_TEST_ENGINE";
 /// `sandbox` for the suite of the executor, where its steps are to run in sandboxes.
 const ISOLATION: &str = "STEPCAST_TEST_ISOLATION";
 /// Set to 1 where no test of sandboxes may be skipped because none works.
@@ -95,6 +97,7 @@ const PARTS: &[Part] = &[
     Part { name: "playwright", needs: &["browser", "binary"], run: playwright, is_long: false },
     Part { name: "chaos", needs: &["browser", "binary"], run: chaos_of_two_minutes, is_long: false },
     Part { name: "mutations", needs: &[], run: |_, _| mutations::run_all(""), is_long: true },
+    Part { name: "docker", needs: &["browser"], run: containers_of_docker, is_long: true },
     Part { name: "former", needs: &["browser"], run: side_by_side, is_long: true },
     Part { name: "cluster", needs: &["browser", "binary"], run: playwright_on_a_cluster, is_long: true },
     Part { name: "rabbitmq4", needs: &["browser"], run: rust_tests_on_rabbitmq_4, is_long: true },
@@ -203,6 +206,16 @@ fn executor_in_sandboxes(tally: &mut Tally) -> Result<()> {
     tests.args(["test", "--no-fail-fast"]).args(SERVER_SIDE);
     tests.args(OF_THE_EXECUTOR.into_iter().flat_map(|name| ["--test", name])).args(["--", "--test-threads=1"]);
     tests.env(ISOLATION, "sandbox").env(SANDBOX_REQUIRED, "1");
+    watch(&mut tests, |line| tally.cargo(line))
+}
+
+/// The tests of containers once more, on the other engine.
+fn containers_of_docker(_: &Options, tally: &mut Tally) -> Result<()> {
+    setup::for_docker_tests()?;
+    let mut tests = cargo();
+    tests.args(["test", "--no-fail-fast"]).args(SERVER_SIDE).args(["--test", "containers"]);
+    tests.env(ENGINE, "docker").env(CONTAINERS_REQUIRED, if setup::is_root() { "1" } else { "0" });
+    tests.env(SANDBOX_REQUIRED, "1");
     watch(&mut tests, |line| tally.cargo(line))
 }
 
