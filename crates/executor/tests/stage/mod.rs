@@ -33,9 +33,11 @@ use wire::{
 };
 
 /// Nothing that a test waits for takes longer; only a broken one gets there.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// Between SIGTERM and SIGKILL on this stage.
 pub(crate) const KILL_AFTER: Duration = Duration::from_millis(300);
+/// The same where jobs have containers: it is their engine that is told to ask, which takes it some of that time.
+const KILL_AFTER_IN_CONTAINERS: Duration = Duration::from_secs(3);
 
 pub(crate) const KEY: InstallationKey = InstallationKey([7; 32]);
 
@@ -221,8 +223,10 @@ impl Stage {
             config.sandbox.write.push(dir.path().to_owned());
             config.sandbox.read.extend(Path::new(env!("CARGO_BIN_EXE_executor-guard")).parent().map(Path::to_owned));
             change(&mut config);
+            let has_containers = matches!(config.containers, executor::ContainersChoice::Socket(_));
+            let kill_after = if has_containers { KILL_AFTER_IN_CONTAINERS } else { KILL_AFTER };
             let (broker, shutdown) = (flaky.clone(), shutdown.clone());
-            async move { executor::run_with(broker, config, KILL_AFTER, shutdown).await.unwrap() }
+            async move { executor::run_with(broker, config, kill_after, shutdown).await.unwrap() }
         });
         Self { broker, journal, script, finished, registered, id, dir, shutdown, executor, events, flaky, stop }
     }
