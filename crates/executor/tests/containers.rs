@@ -10,7 +10,7 @@ use std::{
     fs::{self, File},
     io::{BufRead as _, BufReader, Write as _},
     os::unix::{fs::PermissionsExt as _, net::UnixListener},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Instant,
 };
@@ -377,13 +377,13 @@ impl Alone {
     }
 
     /// Tells it to make the container.
-    fn contain(&mut self) {
+    fn contain(&mut self, limits: Limits) {
         let (workspace, private) = (self.folder.path().join("workspace"), self.folder.path().join("private"));
         self.tell(&serde_json::json!({"do": "extend", "until_ms": u64::MAX}));
         self.tell(&serde_json::json!({"do": "contain", "container": {
             "name": format!("stepcast-{}", self.label), "image": IMAGE, "labels": {"stepcast.executor": self.label},
             "workspace": workspace, "read": [private], "output": private.join("output"), "network": false,
-            "limits": Limits::default(),
+            "limits": limits,
         }}));
     }
 }
@@ -395,7 +395,7 @@ async fn p2_a_container_ends_with_its_guard_though_a_step_stopped_all_that_it_co
     let private = guard.folder.path().join("private");
     // Both ends, so that nobody waits for the other one.
     let output = File::options().read(true).write(true).open(private.join("output")).unwrap();
-    guard.contain();
+    guard.contain(Limits::default());
     let heard = BufReader::new(guard.process.stdout.take().unwrap()).lines().map(Result::unwrap);
     let mut heard = heard.inspect(|line| assert!(!line.contains("not_started"), "{line}"));
     heard.find(|line| line.contains("exited")).unwrap();
@@ -412,31 +412,58 @@ async fn p2_a_container_ends_with_its_guard_though_a_step_stopped_all_that_it_co
     until_none_is_left(&engine, &label).await;
 }
 
-#[test]
-fn a_container_whose_making_was_not_answered_is_told_as_left() {
-    let folder = tempfile::tempdir().unwrap();
-    let listener = UnixListener::bind(folder.path().join("sock")).unwrap();
-    // An engine that has every image, and goes away when it is to make a container.
+/// Listens as an engine that answers the heads of requests so, or goes away.
+fn pretended(folder: &Path, answer: fn(&str) -> Option<(&'static str, &'static str)>) -> PathBuf {
+    let socket = folder.join("sock");
+    let listener = UnixListener::bind(&socket).unwrap();
     std::thread::spawn(move || {
         for mut connection in listener.incoming().map_while(Result::ok) {
             let mut head = String::new();
             let mut reader = BufReader::new(&connection);
             while !head.ends_with("\r\n\r\n") && reader.read_line(&mut head).is_ok_and(|read| read > 0) {}
-            let answer = match &head {
-                head if head.contains("/containers/create") => continue,
-                head if head.contains("/images/") => "200 OK\r\ncontent-length: 13\r\n\r\n{\"Id\":\"1234\"}",
-                _ => "404 Not Found\r\ncontent-length: 2\r\n\r\n{}",
-            };
-            let _ = write!(connection, "HTTP/1.1 {answer}");
+            if let Some((status, body)) = answer(&head) {
+                let _ = write!(connection, "HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+            }
         }
     });
-    let mut guard = Alone::start(&folder.path().join("sock"));
+    socket
+}
+
+#[test]
+fn a_container_whose_making_was_not_answered_is_told_as_left() {
+    let folder = tempfile::tempdir().unwrap();
+    // It has every image, and goes away when it is to make a container.
+    let socket = pretended(folder.path(), |head| match head {
+        head if head.contains("/containers/create") => None,
+        head if head.contains("/images/") => Some(("200 OK", r#"{"Id":"1234"}"#)),
+        _ => Some(("404 Not Found", "{}")),
+    });
+    let mut guard = Alone::start(&socket);
     let _output = File::options().read(true).write(true).open(guard.folder.path().join("private/output")).unwrap();
-    guard.contain();
+    guard.contain(Limits::default());
     let mut heard = BufReader::new(guard.process.stdout.take().unwrap()).lines().map(Result::unwrap);
     heard.find(|line| line.contains("not_started")).unwrap();
     guard.tell(&serde_json::json!({"do": "end"}));
     let ended = heard.find(|line| line.contains("\"is\":\"ended\"")).unwrap();
     assert!(ended.contains("may be made yet"), "{ended}");
+    guard.process.wait().unwrap();
+}
+
+#[test]
+fn a_container_whose_engine_left_a_limit_out_without_a_word_is_not_started() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = pretended(folder.path(), |head| match head {
+        head if head.contains("/containers/create") => Some(("201 Created", r#"{"Id":"1","Warnings":[]}"#)),
+        head if head.contains("/images/") => Some(("200 OK", r#"{"Id":"1234"}"#)),
+        head if head.starts_with("GET") => Some(("200 OK", r#"{"HostConfig":{"Memory":0,"Ulimits":[]}}"#)),
+        head => panic!("nothing else is asked: {head}"),
+    });
+    let mut guard = Alone::start(&socket);
+    let _output = File::options().read(true).write(true).open(guard.folder.path().join("private/output")).unwrap();
+    guard.contain(Limits { memory: Some(64 << 20), ..Limits::default() });
+    let mut heard = BufReader::new(guard.process.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let told = heard.find(|line| line.contains("not_started")).unwrap();
+    assert!(told.contains("the job's limit `memory` would not hold"), "{told}");
+    guard.process.kill().unwrap();
     guard.process.wait().unwrap();
 }

@@ -6,6 +6,7 @@
 //! waited for while commands come and deadlines pass.
 
 mod life;
+mod limits;
 mod output;
 mod script;
 

@@ -12,7 +12,7 @@ use tokio::{io::AsyncWriteExt as _, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use wire::{ImageName, Limits};
 
-use super::output::Printer;
+use super::{limits, output::Printer};
 use crate::{
     engine::{Engine, Stream, encoded, on_one_line},
     guard::protocol::Container,
@@ -81,8 +81,10 @@ pub(super) async fn make(
     if stop.is_cancelled() {
         return Err(unwanted());
     }
-    if let Some(warning) = not_limited(&made.body["Warnings"], container.limits) {
-        return Err(failed(warning).into());
+    let described = engine.ask(Method::GET, &format!("/containers/{name}/json"), None).await.map_err(failed)?;
+    let host = &described.body["HostConfig"];
+    if let Some(reason) = limits::not_held(&made.body["Warnings"], host, container.limits) {
+        return Err(failed(reason).into());
     }
     // Before it starts: from its first moment it ends with this process.
     let input = engine.stream(&format!("/containers/{name}/attach?stream=1&stdin=1"), None).await.map_err(failed)?;
@@ -95,6 +97,9 @@ pub(super) async fn make(
         return Err(failed(format!("{}{hint}", started.said())).into());
     }
     printer.line(&format!("Runs in a container of {image} ({brought})")).await;
+    if !limits::usual_holds(host, container.limits) {
+        printer.line("No limit of processes holds in it: its engine has left it out").await;
+    }
     Ok(Held { container, printer, standard_input: tokio::spawn(beat(input)) })
 }
 
@@ -155,20 +160,6 @@ fn asked(container: &Container) -> Value {
         "Labels": container.labels,
         "HostConfig": host,
     })
-}
-
-/// Some engines only warn that they leave a limit out. A limit of memory that does not count what is swapped is none.
-fn not_limited(warnings: &Value, limits: Limits) -> Option<String> {
-    let said = warnings.as_array()?.iter().filter_map(Value::as_str).map(str::to_lowercase);
-    let is_about = |said: &String| {
-        (limits.memory.is_some() && ["memory limit", "swap"].iter().any(|word| said.contains(word)))
-            || (limits.processes.is_some() && said.contains("pids limit"))
-    };
-    let is_left_out =
-        |said: &String| ["discarded", "ignored", "without swap", "swap limit"].iter().any(|words| said.contains(words));
-    said.filter(is_left_out)
-        .find(is_about)
-        .map(|said| format!("a limit of the job would not hold: {}", on_one_line(&said)))
 }
 
 /// Makes sure that the image is there. Tells which it is.
@@ -259,24 +250,6 @@ mod tests {
         assert_eq!((&host["Memory"], &host["MemorySwap"]), (&json!(64 << 20), &json!(64 << 20)));
         assert_eq!((&host["PidsLimit"], host.get("NetworkMode")), (&json!(52), None));
         assert_eq!(host["Ulimits"][0], json!({"Name": "fsize", "Soft": 9, "Hard": 9}));
-    }
-
-    #[test]
-    fn a_limit_that_an_engine_leaves_out_is_no_limit() {
-        let warnings = json!([
-            "Your kernel does not support memory limit capabilities or the cgroup is not mounted. Limitation discarded."
-        ]);
-        let limits = Limits { memory: Some(1), ..Limits::default() };
-        assert!(not_limited(&warnings, limits).unwrap().contains("limitation discarded"));
-        assert_eq!(not_limited(&warnings, Limits::default()), None);
-        assert_eq!(not_limited(&Value::Null, limits), None);
-        for swaps in [
-            "Your kernel does not support swap limit capabilities or the cgroup is not mounted. Memory limited without swap.",
-            "Your kernel does not support swap limit capabilities",
-        ] {
-            assert!(not_limited(&json!([swaps]), limits).is_some(), "{swaps}");
-            assert_eq!(not_limited(&json!([swaps]), Limits { processes: Some(1), ..Limits::default() }), None);
-        }
     }
 
     #[test]
