@@ -12,8 +12,12 @@ const EXPECT_MS_MAX = 15_000;
 /** Everything, in milliseconds: `cargo xtask test` promises 40 minutes for all of its parts. */
 const ALL_MS_MAX = 20 * 60_000;
 
+/** What takes minutes of both cores, for `--all` and for who names it. */
+const LONG = ["flows/real-repository.spec.ts"];
+
 export default defineConfig({
   testDir: "tests",
+  testIgnore: process.env.STEPCAST_TEST_ALL === "0" ? LONG : [],
   outputDir: "test-results",
   // One picture for all systems: what it is compared with allows for their letters.
   snapshotPathTemplate: "looks/{arg}{ext}",

@@ -1,5 +1,5 @@
 // A real repository: a crate of this project is built with cargo in three jobs, from a click to the file in the browser's hands.
-// Cargo takes minutes of both cores, so this is for `cargo xtask test --all`.
+// Cargo takes minutes of both cores, so of the parts of `cargo xtask test` it is one of `--all`.
 
 import { execFile } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
@@ -17,8 +17,6 @@ const run = promisify(execFile);
 // Its jobs share what cargo has built and has downloaded in the home of the person who runs the tests. The repository is a folder of
 // this machine, which executors do not clone otherwise.
 test.use({ serve: { arguments: ["--isolation", "plain", "--git-allow", tmpdir()], environment: {} } });
-
-test.skip(process.env.STEPCAST_TEST_ALL !== "1", "only with --all");
 
 test("a clone of this project's history is checked, tested and packed", async ({ page, api }) => {
   test.setTimeout(CARGO_MS_MAX + 60_000);
