@@ -12,7 +12,7 @@ use crate::source;
 /// A file of `mutations/`: three lines of words, then the change.
 #[derive(Debug, PartialEq, Eq)]
 struct Mutation {
-    /// The promise that it breaks.
+    /// The promise that it breaks: `P1` to `P8`, or `Security`.
     promise: String,
     /// What goes wrong, in one sentence.
     fault: String,
@@ -146,8 +146,7 @@ mod tests {
             .iter()
             .map(|path| Mutation::parse(&fs::read_to_string(path).unwrap()).unwrap())
             .collect();
-        for promise in 1..=8 {
-            let promise = format!("P{promise}");
+        for promise in (1..=8).map(|number| format!("P{number}")).chain(["Security".to_owned()]) {
             assert!(all.iter().any(|mutation| mutation.promise == promise), "{promise} has none");
         }
     }

@@ -15,7 +15,7 @@ use store::{
 use tokio::time::timeout;
 use uuid::Uuid;
 use wire::{
-    Callback, ClientId, LabelSet, Outcome, ServerId,
+    Callback, ClientId, ExecutorId, LabelSet, Outcome, ServerId,
     dead_letter::{Cause, DeadLetterOrigin},
     task::{ControlReply, ControlRequest, ExecutorNotice, to_bytes},
 };
@@ -200,6 +200,39 @@ async fn who_only_knows_an_executors_id_can_neither_take_its_place_nor_end_its_j
     }
     // The executor itself still can.
     assert_ne!(executor.claim(&linux).await.lease.job, lease.job);
+    assert_eq!(executor.finish(lease, Outcome::Succeeded).await, ControlReply::Done {});
+    let build = world.load(&build).await;
+    assert!(matches!(build.state, BuildState::Finished { outcome: Outcome::Succeeded, .. }));
+}
+
+#[tokio::test]
+async fn an_executor_can_neither_end_nor_renew_what_another_one_runs() {
+    let world = World::start(LONG).await;
+    let linux = labels(&["linux"]);
+    let executor = Executor::start(&world, &["linux"]).await;
+    let build = world.build(ONE).await;
+    let lease = executor.claim(&linux).await.lease;
+    let other = Executor::start(&world, &["linux"]).await;
+    // By its own start, without one as former versions do, and by the one that holds the lease.
+    let unknown = ExecutorId(Uuid::new_v4());
+    for (id, start) in [
+        (other.id, Some(other.incarnation)),
+        (other.id, Some(executor.incarnation)),
+        (unknown, Some(executor.incarnation)),
+        (unknown, None),
+    ] {
+        let reason = Some("it is told so".to_owned());
+        let (outcome, last_offset) = (Outcome::Failed, Some(0));
+        let end = ControlRequest::Finish { executor: id, incarnation: start, lease, outcome, last_offset, reason };
+        let answer = other.ask(end).await;
+        assert!(matches!(answer, ControlReply::Refused { .. }), "{id} {start:?}: {answer:?}");
+        let renew = ControlRequest::Renew {
+            executor: id,
+            incarnation: start.unwrap_or(executor.incarnation),
+            leases: vec![lease],
+        };
+        assert!(matches!(other.ask(renew).await, ControlReply::Renewed { held, .. } if held.is_empty()), "{id}");
+    }
     assert_eq!(executor.finish(lease, Outcome::Succeeded).await, ControlReply::Done {});
     let build = world.load(&build).await;
     assert!(matches!(build.state, BuildState::Finished { outcome: Outcome::Succeeded, .. }));

@@ -1,7 +1,10 @@
 //! A client of the socket, as a program is one: it reads frame by frame and fails when none comes.
 #![allow(dead_code, reason = "each test binary uses its part of this")]
 
-use std::net::{Ipv4Addr, TcpStream};
+use std::{
+    net::{Ipv4Addr, TcpStream},
+    time::Instant,
+};
 
 use serde_json::{Value, json};
 use tungstenite::{Message, WebSocket, client::IntoClientRequest as _, protocol::CloseFrame};
@@ -71,9 +74,16 @@ pub(crate) fn connect_with(
 }
 
 impl Client {
+    /// What comes next. The server's pings keep a connection busy on which nothing else comes any more.
+    fn message(&mut self, begun: Instant) -> Message {
+        assert!(begun.elapsed() < PATIENCE, "nothing comes but pings");
+        self.socket.read().unwrap()
+    }
+
     pub(crate) fn frame(&mut self) -> Value {
+        let begun = Instant::now();
         loop {
-            match self.socket.read().unwrap() {
+            match self.message(begun) {
                 Message::Text(text) => return serde_json::from_str(&text).unwrap(),
                 Message::Close(frame) => panic!("closed: {frame:?}"),
                 _ => {}
@@ -91,8 +101,9 @@ impl Client {
     }
 
     pub(crate) fn closed(mut self) -> u16 {
+        let begun = Instant::now();
         loop {
-            if let Message::Close(frame) = self.socket.read().unwrap() {
+            if let Message::Close(frame) = self.message(begun) {
                 return frame.map(|CloseFrame { code, .. }| code.into()).unwrap_or_default();
             }
         }
