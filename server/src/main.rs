@@ -105,6 +105,10 @@ fn main() -> ExitCode {
         return executor::guard::main();
     }
     let arguments = Arguments::parse();
+    if !matches!(arguments.command, Command::Serve(_)) {
+        // Who reads with `head` has enough: as of any other program that is the end, and no panic.
+        sigpipe::reset();
+    }
     let result = match arguments.command {
         Command::Client(command) => return cli::run(command),
         Command::Serve(options) => {

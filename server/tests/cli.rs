@@ -5,9 +5,11 @@ mod support;
 
 use std::{
     io::{BufRead as _, BufReader, Read as _},
+    os::unix::process::ExitStatusExt as _,
     process::{Command, Output, Stdio},
 };
 
+use rustix::process::Signal;
 use support::{STEPCAST, Server};
 
 fn stepcast(server: &Server, words: &[&str]) -> Command {
@@ -81,6 +83,21 @@ fn apply_trigger_and_follow_show_each_line_once_and_exit_by_the_outcome() {
     // A second build under the same key is the first one.
     let keyed = ["trigger", "p", "--idempotency-key", "k"];
     assert_eq!(run(&server, &keyed).1, run(&server, &keyed).1);
+}
+
+#[test]
+fn who_has_read_enough_ends_a_command_without_a_complaint() {
+    let server = Server::start(&[]);
+    server.apply("quick", "name: quick\njobs: {a: {steps: [{run: echo hi}]}}\n");
+    let id = server.trigger("quick");
+    server.finished(&id);
+    for words in [&["show", &id][..], &["follow", &id], &["show", &id, "--json"]] {
+        let mut command = stepcast(&server, words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(command.stdout.take());
+        let output = command.wait_with_output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{words:?}");
+        assert_eq!(output.status.signal(), Some(Signal::PIPE.as_raw()), "{words:?}: {}", output.status);
+    }
 }
 
 #[test]
