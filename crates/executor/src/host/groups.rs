@@ -91,8 +91,10 @@ fn divisible(mount: &Path, own: &str, root: bool, is_delegated: impl Fn(&Path) -
         return Err(format!("the control group {} has no controller `{missing}`", group.display()));
     }
     // Who may write is not always who was given it: root may everywhere, and a common user in every group below its service
-    // manager, whose books would not fit any more. The root of what is seen is a container's own.
-    let is_given = (path == "/" || is_delegated(&group)) && (root || may_write(&group));
+    // manager, whose books would not fit any more. The root of what is seen is a container's own, unless it is the machine's,
+    // which has no type: every process of the machine would be moved.
+    let is_own_root = path == "/" && group.join("cgroup.type").exists();
+    let is_given = (is_own_root || is_delegated(&group)) && (root || may_write(&group));
     if !is_given {
         return Err(format!("the control group {} is not given to this process (`Delegate=yes`)", group.display()));
     }
@@ -199,13 +201,15 @@ mod tests {
         let (mount, own) = tree("cpu io memory pids\n");
         let found = |own: &str, root, delegated| divisible(mount.path(), own, root, |_| delegated);
         assert_eq!(found(OWN, true, true), Ok(own.clone()));
-        assert_eq!(found(OWN, false, true), Ok(own));
+        assert_eq!(found(OWN, false, true), Ok(own.clone()));
         for root in [true, false] {
             // A common user may write it too: it owns every group below its service manager.
             assert!(found(OWN, root, false).unwrap_err().contains("Delegate=yes"));
         }
-        let whole = divisible(&mount.path().join("system.slice/stepcast.service"), "0::/\n", true, |_| false);
-        assert!(whole.is_ok(), "a container's own");
+        let whole = || divisible(&mount.path().join("system.slice/stepcast.service"), "0::/\n", true, |_| false);
+        assert!(whole().unwrap_err().contains("Delegate=yes"), "the machine's");
+        fs::write(own.join("cgroup.type"), "domain\n").unwrap();
+        assert_eq!(whole(), Ok(own), "a container's own");
         assert!(found("9:pids:/a\n1:name=systemd:/a\n", true, true).unwrap_err().contains("version 2"));
         let (mount, _) = tree("cpu pids\n");
         let poor = divisible(mount.path(), OWN, true, |_| true);
