@@ -22,6 +22,7 @@ mod container;
 mod inside;
 mod keyring;
 mod limits;
+mod oom_score;
 pub(crate) mod protocol;
 pub(crate) mod tree;
 
@@ -53,6 +54,7 @@ use rustix::{
 
 use self::{
     limits::Limited,
+    oom_score::OomScore,
     protocol::{Command, EndReason, Status},
 };
 use crate::clock::boot_millis;
@@ -130,6 +132,7 @@ struct Guard {
     /// On the boot clock: when `terminate` stops asking.
     kill_at: Option<u64>,
     limited: Limited,
+    oom_score: OomScore,
     /// Why the job's limits do not hold, if they do not: then no step runs.
     unlimited: Option<String>,
 }
@@ -146,6 +149,7 @@ impl Guard {
         let _ = setsid();
         set_child_subreaper(Some(getpid())).map_err(|error| format!("the guard cannot adopt orphans: {error}"))?;
         let lock = share_lock()?;
+        let oom_score = OomScore::open();
         // Before it becomes another user: root has room for many.
         keyring::leave().map_err(|error| format!("the guard cannot make a keyring for the job: {error}"))?;
         settle().map_err(|error| format!("the guard cannot become the user of jobs: {error}"))?;
@@ -158,6 +162,7 @@ impl Guard {
             deadline: None,
             kill_at: None,
             limited,
+            oom_score,
             unlimited: None,
         })
     }
@@ -304,7 +309,7 @@ impl Guard {
                 .process_group(0)
                 .spawn()
         };
-        let child = spawn().map_err(|error| format!("bash could not be started: {error}"))?;
+        let child = self.oom_score.raised(spawn).map_err(|error| format!("bash could not be started: {error}"))?;
         let pid = Pid::from_child(&child);
         Ok(Step { pid, ended: pidfd_open(pid, PidfdFlags::empty()).ok() })
     }

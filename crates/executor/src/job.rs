@@ -320,7 +320,10 @@ impl Attempt<'_> {
                 (Outcome::Failed, Some(format!("ended by signal {signal}{limit}")))
             }
             (Exit::NotStarted(reason), None) => (Outcome::Failed, Some(reason.clone())),
-            (Exit::GuardDied, None) => (Outcome::Failed, Some("the guard process of the job was killed".to_owned())),
+            (Exit::GuardDied, None) => {
+                let limit = run.reached(limits);
+                (Outcome::Failed, Some(limit.unwrap_or_else(|| "the guard process of the job was killed".to_owned())))
+            }
         };
         self.publisher.publish(&Event::StepFinished {
             step: step.index,

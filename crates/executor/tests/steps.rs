@@ -48,6 +48,18 @@ async fn standard_error_is_marked_where_a_step_asks_for_it_and_no_line_of_either
 }
 
 #[tokio::test]
+async fn where_memory_runs_out_a_step_goes_before_its_guard() {
+    let mut stage = Stage::start().await;
+    let score = "/proc/self/oom_score_adj";
+    let (events, finished) = stage.run(job(&[&format!("cat {score}; bash -c 'cat {score}'")])).await;
+    assert_eq!((finished.outcome, finished.reason), (Outcome::Succeeded, None));
+    let told: Vec<i32> = lines(&events).iter().map(|line| line.text.parse().unwrap()).collect();
+    // What started the guard hands its own on.
+    let own: i32 = std::fs::read_to_string(score).unwrap().trim().parse().unwrap();
+    assert!(told.len() == 2 && told.iter().all(|step| *step > own), "{told:?}, {own}");
+}
+
+#[tokio::test]
 async fn a_step_that_fails_is_the_last_and_tells_its_status() {
     let mut stage = Stage::start().await;
     let (events, finished) = stage.run(job(&["echo one", "exit 3", "echo never"])).await;
