@@ -86,7 +86,8 @@ impl Cast {
     async fn one_process(&mut self, setting: &Setting, data: &Path, ledger: &Arc<Ledger>) -> Result<()> {
         let lease = setting.lease.as_secs().to_string();
         let arguments = ["serve", "--slots", SLOTS, "--lease-seconds", &lease, "--listen", &self.address, "--data-dir"];
-        let arguments = arguments.map(str::to_owned).into_iter().chain([text(&data.join("stepcast"))]).collect();
+        let data = [text(&data.join("stepcast"))];
+        let arguments = arguments.map(str::to_owned).into_iter().chain(data).chain(for_steps(setting)).collect();
         let launch = Launch {
             program: setting.program.clone(),
             arguments,
@@ -144,6 +145,7 @@ impl Cast {
                 arguments.extend(["--data-dir".to_owned(), text(&data.join(&name))]);
                 if kind == Kind::Executor {
                     arguments.extend(["--slots", SLOTS].map(str::to_owned));
+                    arguments.extend(for_steps(setting));
                 } else {
                     let to_store = Link::open(postgres.clone()).await?;
                     let store = data.join(format!("{name}.store"));
@@ -262,6 +264,11 @@ fn variable(name: &str) -> Result<String> {
 
 fn write(path: &Path, content: &str) -> Result<()> {
     std::fs::write(path, content).explain(|| format!("{} cannot be written", path.display()))
+}
+
+/// What an executor is told so that its steps can write their notes, in a sandbox too.
+fn for_steps(setting: &Setting) -> [String; 2] {
+    ["--sandbox-write".to_owned(), text(&setting.notes())]
 }
 
 fn text(path: &Path) -> String {

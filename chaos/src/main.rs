@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 use std::{
+    os::unix::fs::PermissionsExt as _,
     path::PathBuf,
     process::ExitCode,
     sync::Arc,
@@ -71,6 +72,13 @@ pub(crate) struct Setting {
     time: Duration,
     seed: u64,
     keep: bool,
+}
+
+impl Setting {
+    /// Where steps write down what they do.
+    pub(crate) fn notes(&self) -> PathBuf {
+        self.folder.join("notes")
+    }
 }
 
 fn main() -> ExitCode {
@@ -143,8 +151,11 @@ fn parse(words: &[String]) -> Result<Setting> {
 /// Whether every promise was kept.
 async fn run(setting: &Setting) -> Result<bool> {
     let _ = std::fs::remove_dir_all(&setting.folder); // Of a run before this one, if any.
-    let notes = setting.folder.join("notes");
-    std::fs::create_dir_all(&notes).explain(|| format!("{} cannot be made", notes.display()))?;
+    let notes = setting.notes();
+    // Steps may run as another user than this.
+    let made = std::fs::create_dir_all(&notes)
+        .and_then(|()| std::fs::set_permissions(&notes, std::fs::Permissions::from_mode(0o777)));
+    made.explain(|| format!("{} cannot be made", notes.display()))?;
     let ledger = Ledger::open(&setting.folder)?;
     let minutes = setting.time.as_secs_f32() / 60.0;
     let place = if setting.embedded {
