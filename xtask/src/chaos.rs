@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::failure::{Failure, Result};
 use crate::process::{cargo, command, root, run, say};
-use crate::release::{self, SERVER_SIDE, target_dir};
+use crate::release::{self, AS_IN_TESTS, SERVER_SIDE, target_dir};
 use crate::{browser, cluster, setup};
 
 /// What to strike, and for how long.
@@ -57,7 +57,7 @@ pub(crate) fn chaos(options: &Options) -> Result<()> {
 /// The same with a Stepcast that is built already.
 pub(crate) fn strike(options: &Options, stepcast: &Path) -> Result<()> {
     let mut build = cargo();
-    run(build.arg("build").args(SERVER_SIDE).args(["--bin", "chaos"]))?;
+    run(build.arg("build").args(SERVER_SIDE).args(["--bin", "chaos"]).args(AS_IN_TESTS))?;
     let program = target_dir().join("debug/chaos");
     let mut chaos = if options.embedded {
         let mut chaos = command(program);

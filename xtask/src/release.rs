@@ -13,6 +13,10 @@ use crate::{browser, setup};
 pub(crate) const SERVER_SIDE: [&str; 7] =
     ["--workspace", "--exclude", "frontend", "--exclude", "xtask", "--features", "store/postgres"];
 
+/// A test to be built beside a program: dependencies have more features in tests, and so programs have those too. Else sixty
+/// of them, and all that is ours, would be compiled once for the tests and once for the program.
+pub(crate) const AS_IN_TESTS: [&str; 2] = ["--test", "cli"];
+
 /// Leaves `target/release/stepcast`, or `target/debug/stepcast` for development.
 pub(crate) fn build(release: bool) -> Result<()> {
     setup::for_building()?;
@@ -30,6 +34,8 @@ pub(crate) fn build_server(release: bool) -> Result<PathBuf> {
     build.arg("build").args(SERVER_SIDE).args(["--bin", "stepcast"]);
     if release {
         build.arg("--release");
+    } else {
+        build.args(AS_IN_TESTS);
     }
     run(&mut build)?;
     Ok(target_dir().join(if release { "release" } else { "debug" }).join("stepcast"))
