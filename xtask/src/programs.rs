@@ -36,15 +36,18 @@ pub(crate) fn run(packages: &[&str], variables: &[(&str, &str)], first: &[&str],
     programs.sort_by_key(|program| !first.contains(&program.name.as_str()));
     let outputs = target_dir().join("tests");
     fs::create_dir_all(&outputs).explain(|| format!("{} cannot be made", outputs.display()))?;
+    run_all(programs, variables, &outputs, tally)
+}
 
+/// Those that take longest one after the other, and the others, from the end, beside them.
+fn run_all(programs: Vec<Program>, variables: &[(&str, &str)], outputs: &Path, tally: &mut Tally) -> Result<()> {
     let (programs, told) = (Mutex::new(VecDeque::from(programs)), Mutex::new((tally, Vec::new())));
-    // Those that take longest one after the other, and the others beside them.
     let ends: [End; 2] = [VecDeque::pop_front, VecDeque::pop_back];
     let work = |end: End| {
         let next = || end(&mut programs.lock().unwrap_or_else(PoisonError::into_inner));
         while let Some(program) = next() {
             let (written, is_right) =
-                run_one(&program, variables, &outputs).unwrap_or_else(|failure| (failure.to_string(), false));
+                run_one(&program, variables, outputs).unwrap_or_else(|failure| (failure.to_string(), false));
             let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
             println!("     Running {} ({})", program.name, program.path.display());
             for line in written.lines() {
@@ -122,7 +125,22 @@ mod tests {
     fn all_are_run_and_what_fails_is_told() {
         let folder = std::env::temp_dir().join(format!("stepcast-programs-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
-        let program = |path: &str| Program { name: "one".to_owned(), path: path.into(), folder: folder.clone() };
+        let named =
+            |name: &str, path: &str| Program { name: name.to_owned(), path: path.into(), folder: folder.clone() };
+        let program = |path: &str| named("one", path);
+        let all = |paths: &[&str]| {
+            let programs = paths.iter().map(|path| named(path, path)).collect();
+            run_all(programs, &[], &folder, &mut Tally::default())
+        };
+        assert!(all(&["/bin/true", "/usr/bin/env", "/bin/true"]).is_ok());
+        // At either end, in the middle, and where it cannot even begin.
+        for wrong in ["/bin/false", "/bin/no-such"] {
+            for place in 0..3 {
+                let mut paths = ["/bin/true"; 3];
+                paths[place] = wrong;
+                assert_eq!(all(&paths).unwrap_err().0, format!("tests failed in {wrong}"));
+            }
+        }
         assert_eq!(run_one(&program("/bin/true"), &[], &folder).unwrap(), (String::new(), true));
         let (written, is_right) = run_one(&program("/bin/false"), &[], &folder).unwrap();
         assert!(!is_right && written.contains("error: one ended with exit status: 1"), "{written}");
