@@ -450,20 +450,34 @@ fn a_container_whose_making_was_not_answered_is_told_as_left() {
 }
 
 #[test]
-fn a_container_whose_engine_left_a_limit_out_without_a_word_is_not_started() {
-    let folder = tempfile::tempdir().unwrap();
-    let socket = pretended(folder.path(), |head| match head {
-        head if head.contains("/containers/create") => Some(("201 Created", r#"{"Id":"1","Warnings":[]}"#)),
-        head if head.contains("/images/") => Some(("200 OK", r#"{"Id":"1234"}"#)),
-        head if head.starts_with("GET") => Some(("200 OK", r#"{"HostConfig":{"Memory":0,"Ulimits":[]}}"#)),
-        head => panic!("nothing else is asked: {head}"),
-    });
-    let mut guard = Alone::start(&socket);
-    let _output = File::options().read(true).write(true).open(guard.folder.path().join("private/output")).unwrap();
-    guard.contain(Limits { memory: Some(64 << 20), ..Limits::default() });
-    let mut heard = BufReader::new(guard.process.stdout.take().unwrap()).lines().map(Result::unwrap);
-    let told = heard.find(|line| line.contains("not_started")).unwrap();
-    assert!(told.contains("the job's limit `memory` would not hold"), "{told}");
-    guard.process.kill().unwrap();
-    guard.process.wait().unwrap();
+fn a_container_whose_engine_left_a_limit_out_without_a_word_or_does_not_tell_is_not_started() {
+    /// Until it is asked what it has made.
+    fn makes(head: &str) -> Option<(&'static str, &'static str)> {
+        match head {
+            head if head.contains("/containers/create") => Some(("201 Created", r#"{"Id":"1","Warnings":[]}"#)),
+            head if head.contains("/images/") => Some(("200 OK", r#"{"Id":"1234"}"#)),
+            head => panic!("nothing else is asked: {head}"),
+        }
+    }
+    let tells: fn(&str) -> Option<(&'static str, &'static str)> = |head| match head {
+        head if head.starts_with("GET /containers/") => Some(("200 OK", r#"{"HostConfig":{"Memory":0,"Ulimits":[]}}"#)),
+        head => makes(head),
+    };
+    let is_broken: fn(&str) -> Option<(&'static str, &'static str)> = |head| match head {
+        head if head.starts_with("GET /containers/") => {
+            Some(("500 Internal Server Error", r#"{"message":"the storage is gone"}"#))
+        }
+        head => makes(head),
+    };
+    for (answer, reason) in [(tells, "the job's limit `memory` would not hold"), (is_broken, "the storage is gone")] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut guard = Alone::start(&pretended(folder.path(), answer));
+        let _output = File::options().read(true).write(true).open(guard.folder.path().join("private/output")).unwrap();
+        guard.contain(Limits { memory: Some(64 << 20), ..Limits::default() });
+        let mut heard = BufReader::new(guard.process.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let told = heard.find(|line| line.contains("not_started")).unwrap();
+        assert!(told.contains(reason), "{told}");
+        guard.process.kill().unwrap();
+        guard.process.wait().unwrap();
+    }
 }

@@ -82,6 +82,9 @@ pub(super) async fn make(
         return Err(unwanted());
     }
     let described = engine.ask(Method::GET, &format!("/containers/{name}/json"), None).await.map_err(failed)?;
+    if !described.status.is_success() {
+        return Err(failed(described.said()).into());
+    }
     let host = &described.body["HostConfig"];
     if let Some(reason) = limits::not_held(&made.body["Warnings"], host, container.limits) {
         return Err(failed(reason).into());
