@@ -1,16 +1,23 @@
 //! What the outputs of cargo and Playwright say of the tests that they ran: how many passed and failed, and the words of
 //! those that failed.
+//!
+//! A test that fails and passes when it is repeated is unsteady: something is found, in it or in what it tests. It is told
+//! with its words at the end of the run, and is neither of the two. Under `--all` nothing is repeated.
 
 use std::fmt::Write as _;
 
 /// So many lines of one test that failed are told again.
 const LINES_MAX: usize = 30;
 
+/// More unsteady tests than that in one run are no chance any more: it has failed.
+pub(crate) const UNSTEADY_MAX: usize = 3;
+
 /// How many checks passed and failed. A part that counts its own tests adds those, another one adds itself.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) passed: u64,
     pub(crate) failed: u64,
+    pub(crate) unsteady: u64,
     /// What cargo's tests said that failed: thousands of lines come after it, of those that passed.
     failures: Vec<Vec<String>>,
     /// Whether the lines are those of a test that failed.
@@ -20,10 +27,26 @@ pub(crate) struct Tally {
 impl Tally {
     /// Adds a part's; one that counted nothing counts as one check.
     pub(crate) fn add(&mut self, part: Tally, has_passed: bool) {
-        let is_empty = part.passed == 0 && part.failed == 0;
+        let is_empty = part.passed == 0 && part.failed == 0 && part.unsteady == 0;
         self.passed += if has_passed && is_empty { 1 } else { part.passed };
         self.failed += if has_passed { part.failed } else { part.failed.max(1) };
+        self.unsteady += part.unsteady;
         self.failures.extend(part.failures);
+    }
+
+    /// So many that failed have passed when they were repeated.
+    pub(crate) fn repeated(&mut self, tests: u64) {
+        self.failed -= tests;
+        self.unsteady += tests;
+    }
+
+    /// All of it in a line.
+    pub(crate) fn counts(&self) -> String {
+        let unsteady = match self.unsteady {
+            0 => String::new(),
+            unsteady => format!(", {unsteady} unsteady (failed, and passed when repeated)"),
+        };
+        format!("{} passed, {} failed{unsteady}", self.passed, self.failed)
     }
 
     /// What the tests that failed said, the tests one after the other.
@@ -58,14 +81,15 @@ impl Tally {
         }
     }
 
-    /// A line of Playwright: `  12 passed (1.2m)`, `  1 failed`, `  1 flaky`, `  3 did not run`, at the end. A test that must
-    /// be repeated to pass has failed.
+    /// A line of Playwright: `  12 passed (1.2m)`, `  1 failed`, `  1 flaky`, `  3 did not run`, at the end. Flaky are those
+    /// that passed when they were repeated.
     pub(crate) fn playwright(&mut self, line: &str) {
         let Some((number, word)) = line.trim().split_once(' ') else { return };
         let Ok(number) = number.parse::<u64>() else { return };
         match word.split(' ').next() {
             Some("passed") => self.passed += number,
-            Some("failed" | "flaky" | "interrupted") => self.failed += number,
+            Some("flaky") => self.unsteady += number,
+            Some("failed" | "interrupted") => self.failed += number,
             Some("did") if word.starts_with("did not run") => self.failed += number,
             _ => {}
         }
@@ -93,8 +117,12 @@ mod tests {
         ] {
             tally.playwright(line);
         }
-        assert_eq!((tally.passed, tally.failed), (42, 6));
+        assert_eq!((tally.passed, tally.failed, tally.unsteady), (42, 5, 1));
         assert_eq!(tally.said(), "");
+        assert_eq!(tally.counts(), "42 passed, 5 failed, 1 unsteady (failed, and passed when repeated)");
+        tally.repeated(2);
+        assert_eq!((tally.passed, tally.failed, tally.unsteady), (42, 3, 3));
+        assert_eq!(Tally::default().counts(), "0 passed, 0 failed");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::failure::{Failure, Result};
 use crate::process::{answers, cargo, command, root, run, say, watch};
 use crate::release::{SERVER_SIDE, build_server, target_dir};
-use crate::tally::Tally;
+use crate::tally::{Tally, UNSTEADY_MAX};
 use crate::{api, browser, chaos, cluster, former, mutations, programs, setup, tidy};
 
 /// The version that is installed where none is.
@@ -117,7 +117,10 @@ pub(crate) fn test(options: &Options) -> ExitCode {
         println!("== {}", part.name);
         let started = Instant::now();
         let mut own = Tally::default();
-        let result = (part.run)(options, &mut own);
+        let mut result = (part.run)(options, &mut own);
+        if result.is_ok() && own.unsteady > UNSTEADY_MAX as u64 {
+            result = Err(Failure(format!("{} of its tests passed only when they were repeated", own.unsteady)));
+        }
         tally.add(own, result.is_ok());
         let word = if result.is_ok() { "passed" } else { "failed" };
         println!("== {} {word} in {:.1} s", part.name, started.elapsed().as_secs_f32());
@@ -129,8 +132,10 @@ pub(crate) fn test(options: &Options) -> ExitCode {
     let failed = failure.is_some();
     if let Some((name, reason)) = failure {
         println!("{}xtask: {name} failed, and nothing after it was run: {reason}", tally.said());
+    } else {
+        print!("{}", tally.said());
     }
-    println!("{} passed, {} failed", tally.passed, tally.failed);
+    println!("{}", tally.counts());
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
@@ -193,7 +198,7 @@ fn rust_tests(options: &Options, tally: &mut Tally) -> Result<()> {
     setup::for_rust_tests()?;
     let is = |is: bool| if is { "1" } else { "0" };
     let variables = [(ALL, is(options.all)), (CONTAINERS_REQUIRED, is(setup::is_root())), (SANDBOX_REQUIRED, "1")];
-    programs::run(&SERVER_SIDE, &variables, &ON_RABBITMQ, tally)?;
+    programs::run(&SERVER_SIDE, &variables, &ON_RABBITMQ, options.all, tally)?;
     watch(cargo().args(["test", "--doc"]).args(SERVER_SIDE), |line| tally.cargo(line))?;
     watch(cargo().args(["test", "--no-fail-fast", "--package", "xtask"]), |line| tally.cargo(line))?;
     executor_in_sandboxes(tally)
