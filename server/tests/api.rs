@@ -27,7 +27,7 @@ fn a_trigger_is_answered_202_and_its_lines_are_recorded() {
 fn prefer_wait_answers_200_with_the_finished_build_and_202_when_time_is_up() {
     let server = Server::start(&[]);
     server.apply("quick", QUICK);
-    let done = server.post_with("/api/v1/pipelines/quick/builds", "{}", &[("prefer", "wait=30")]);
+    let done = server.post_with("/api/v1/pipelines/quick/builds", "{}", &[("prefer", "wait=60")]);
     assert_eq!((done.status, done.json()["outcome"].as_str()), (200, Some("succeeded")), "{}", done.text);
     server.apply("slow", "name: slow\njobs: {a: {labels: [nobody], steps: [{run: echo}]}}\n");
     let late = server.post_with("/api/v1/pipelines/slow/builds", "{}", &[("prefer", "wait=1")]);
@@ -311,11 +311,22 @@ fn a_step_that_prints_200_mb_is_recorded_to_the_last_line() {
         "name: loud\njobs: {a: {steps: [{run: 'head -n 2000000 < <(yes \"$(printf %099d 0)\"); echo last'}]}}\n",
     );
     let id = server.trigger("loud");
-    // Who reads so much live and slowly is told to read the record, so that is read.
-    let build = server.finished_by_the_record(&id);
+    // Who reads so much live and slowly is told to read the record, so that is read, as long as it grows.
+    let (mut begun, mut lines) = (Instant::now(), 0);
+    let build = loop {
+        let build = server.build(&id);
+        let job = &build["jobs"][0];
+        if build["state"] == "finished" && job["sealed"] == true {
+            break build;
+        }
+        if job["lines"].as_u64() > Some(lines) {
+            (begun, lines) = (Instant::now(), job["lines"].as_u64().unwrap());
+        }
+        assert!(begun.elapsed() < PATIENCE, "nothing more is recorded: {build}");
+        std::thread::yield_now();
+    };
     assert_eq!(build["outcome"], "succeeded", "{build}");
     let job = build["jobs"][0]["id"].as_str().unwrap();
-    server.log(job, 1);
     let end = server.get(&format!("/api/v1/jobs/{job}/log?from=1999999&limit=10")).text;
     let texts: Vec<String> = end
         .lines()

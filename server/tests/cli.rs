@@ -91,9 +91,12 @@ fn who_has_read_enough_ends_a_command_without_a_complaint() {
     server.apply("quick", "name: quick\njobs: {a: {steps: [{run: echo hi}]}}\n");
     let id = server.trigger("quick");
     server.finished(&id);
+    server.until_whole(&id);
     for words in [&["show", &id][..], &["follow", &id], &["show", &id, "--json"]] {
-        let mut command = stepcast(&server, words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        drop(command.stdout.take());
+        // Nobody reads from the first byte on.
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let command = stepcast(&server, words).stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
         let output = command.wait_with_output().unwrap();
         assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{words:?}");
         assert_eq!(output.status.signal(), Some(Signal::PIPE.as_raw()), "{words:?}: {}", output.status);
@@ -170,6 +173,7 @@ fn escape_sequences_are_for_terminals_and_for_who_asks_for_them() {
     assert!(out.lines().any(|line| line == "red") && !out.contains(['\u{1b}', '\r']), "{out:?}");
     let id = server.trigger("p");
     server.finished(&id);
+    server.until_whole(&id);
     let forced = stepcast(&server, &["follow", &id]).env("CLICOLOR_FORCE", "1").output().unwrap();
     let forced = String::from_utf8(forced.stdout).unwrap();
     assert!(forced.contains("\u{1b}[31mred\u{1b}[0m") && !forced.contains('\r'), "{forced:?}");

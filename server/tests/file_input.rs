@@ -133,7 +133,8 @@ fn file_input_reaches_the_steps_as_a_path_by_claim_check_by_ref_and_by_the_progr
     let build = String::from_utf8(done.stdout).unwrap().trim().to_owned();
     let log = runs_on(&server, &build, &text);
     assert_eq!(log[2], "@text", "text that begins so is no path where no file is asked for");
-    assert!(!Path::new(log[3].rsplit(' ').next().unwrap()).exists(), "it goes with the job's folders");
+    let path = log[3].rsplit(' ').next().unwrap();
+    until("it goes with the job's folders", || !Path::new(path).exists());
     // An empty one is a file too.
     let answer = trigger(&server, bring(&server, ""));
     runs_on(&server, answer.json()["id"].as_str().unwrap(), "");
@@ -178,16 +179,22 @@ fn file_input_that_is_wrong_is_told_in_a_sentence_and_one_that_was_changed_fails
         reason.starts_with("input file \"data\" could not be had: payload") && reason.contains("was changed"),
         "{reason}"
     );
+    server.until_whole(view["id"].as_str().unwrap());
+    let view = server.build(view["id"].as_str().unwrap());
     assert_eq!(job(&view, "a")["steps"], json!([]), "no step has seen it");
 }
 
 #[test]
 fn claim_check_what_nobody_refers_to_goes_and_what_a_build_uses_stays_until_the_build_goes() {
-    let server = Server::start(&["--payload-keep-seconds", "1", "--retention-look-seconds", "1"]);
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start_in(folder.path(), &[]);
     server.apply("sum", SUM);
     let (used, unused) = (bring(&server, "used"), bring(&server, "unused"));
     let build = trigger(&server, used.clone()).json()["id"].as_str().unwrap().to_owned();
     assert_eq!(server.finished(&build)["outcome"], "succeeded");
+    drop(server);
+    // Both are older than that by now.
+    let server = Server::start_in(folder.path(), &["--payload-keep-seconds", "1", "--retention-look-seconds", "1"]);
     until("the unused one goes", || !kept(&server, &unused).exists());
     assert_eq!(server.get(&address(&unused)).status, 404);
     assert_eq!(server.get(&address(&used)).text, "used");
@@ -253,7 +260,14 @@ fn file_input_of_many_megabytes_streams_through_bounded_memory() {
     let mut answer = request.send(ureq::SendBody::from_reader(&mut zeros)).unwrap();
     let check: Value = serde_json::from_str(&answer.body_mut().read_to_string().unwrap()).unwrap();
     assert_eq!(check["size"], BYTES);
-    let view = server.finished(trigger(&server, check).json()["id"].as_str().unwrap());
+    // A disk that is busy takes its time for so much, and nothing shows meanwhile that it goes on.
+    let build = trigger(&server, check).json()["id"].as_str().unwrap().to_owned();
+    let begun = Instant::now();
+    while server.build(&build)["state"] != "finished" {
+        assert!(begun.elapsed() < PATIENCE * 5, "{}", server.build(&build));
+        std::thread::yield_now();
+    }
+    let view = server.build(&build);
     assert_eq!(view["outcome"], "succeeded", "{view}");
     let job = job(&view, "a")["id"].as_str().unwrap();
     assert_eq!(server.log(job, 1), [BYTES.to_string()]);
@@ -278,7 +292,8 @@ fn file_input_of_many_megabytes_streams_through_bounded_memory() {
 #[test]
 fn file_input_reaches_an_executor_on_another_machine() {
     let cluster = Cluster::on(Node::shared());
-    let [north, south] = ["north", "south"].map(|name| cluster.server(name, "gateway,control,projections"));
+    let options = ["--roles", "gateway,control,projections"];
+    let [north, south] = ["north", "south"].map(|name| cluster.server_with("127.0.0.1:0", name, &options));
     let _executor = cluster.executor("east", "2");
     north.apply("sum", SUM);
     let text = "far away\n".repeat(100_000);

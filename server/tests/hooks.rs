@@ -197,7 +197,7 @@ fn a_delivery_is_built_once_however_often_and_at_the_same_time_it_comes() {
     let again = hook.send("push", "same", &body).json();
     assert_eq!(again["repeated"], true, "{again}");
     let build = again["build"].as_str().unwrap();
-    server.finished_by_the_record(build);
+    server.until_whole(build);
     assert_eq!(server.delete(&format!("/api/v1/builds/{build}")).status, 204);
     assert_eq!(hook.send("push", "same", &body).json()["repeated"], true);
     assert_eq!(builds(&server), 0);

@@ -88,6 +88,8 @@ fn a_build_that_a_person_deletes_leaves_nothing() {
     let build = server.trigger("pack");
     let view = server.finished(&build);
     let job = view["jobs"][0]["id"].as_str().unwrap();
+    server.until_whole(&build);
+    server.until_whole(&lost);
     assert_eq!(delete(&server, &build), 204);
     assert_eq!(delete(&server, &lost), 204);
     for gone in [
@@ -106,6 +108,7 @@ fn a_build_that_a_person_deletes_leaves_nothing() {
     // Its number does not come again, and the program deletes as well.
     let next = server.trigger("pack");
     assert_eq!(server.finished(&next)["number"], 2);
+    server.until_whole(&next);
     let done = Command::new(STEPCAST)
         .args(["delete", "pack#2"])
         .env("STEPCAST_URL", &server.url)

@@ -102,6 +102,7 @@ fn search_finds_logs_and_builds_on_one_process() {
     let groups = server.get("/api/v1/groups").json();
     assert!(groups.as_array().unwrap().iter().any(|group| group["name"] == "search"), "{groups}");
     // An installation that had no index, and whose stream does not hold what was before.
+    server.until_whole(second["id"].as_str().unwrap());
     server.kill();
     forget_index(&server);
     server.restart();
@@ -136,8 +137,8 @@ fn forget_index(server: &Server) {
 #[test]
 fn search_finds_logs_and_builds_across_processes() {
     let cluster = Cluster::on(Node::shared());
-    let north = cluster.server("north", "gateway,control,projections");
-    let south = cluster.server("south", "gateway,control,projections");
+    let server = |name| cluster.server_with("127.0.0.1:0", name, &["--roles", "gateway,control,projections"]);
+    let (north, south) = (server("north"), server("south"));
     let _executor = cluster.executor("east", "2");
     north.apply("twice", TWICE);
     let build = north.finished_by_the_record(&north.trigger("twice"));
@@ -172,6 +173,10 @@ fn search_finds_on_the_command_line_what_stands_where() {
     server.finished_by_the_record(&server.trigger("site"));
     until(&server, "needle", 1);
     until(&server, "succeeded", 1);
+    let begun = std::time::Instant::now();
+    while search(&server, "needle")["building"] == true {
+        assert!(begun.elapsed() < PATIENCE, "the index never becomes whole");
+    }
     let stepcast = |words: &[&str]| {
         let mut command = Command::new(STEPCAST);
         command.arg("search").args(words).env("STEPCAST_URL", &server.url).env("STEPCAST_TOKEN", &server.token);

@@ -315,7 +315,7 @@ fn wrong_passwords_make_the_next_try_wait_the_right_one_too() {
     loop {
         let seen = browser.sign_in("Ada", "not it at all");
         match wait(&seen) {
-            Some(seconds) if seconds >= 4 => break,
+            Some(seconds) if seconds >= 8 => break,
             Some(seconds) => assert!(seconds >= 1, "{}", seen.location),
             None => assert!(seen.location.contains("wrong"), "{}", seen.text),
         }

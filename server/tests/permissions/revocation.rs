@@ -63,7 +63,8 @@ fn p8_a_role_that_changes_lets_sockets_come_back_and_see_what_may_be_seen_now() 
     let (site, other) = (format!("build.{}", world.build), format!("build.{}", world.other_build));
     for topic in [&site, &other] {
         socket.send(&json!({"type": "subscribe", "topic": topic}));
-        assert_eq!(socket.frame()["type"], "resumed");
+        let answer = socket.until(|frame| !matches!(frame["type"].as_str(), Some("event" | "recorded")));
+        assert_eq!((&answer["type"], &answer["topic"]), (&json!("resumed"), &json!(topic)));
     }
     let resume = socket.hello["resume"].clone();
     let (_, accounts) = ada.get("/accounts");
@@ -100,10 +101,10 @@ fn p8_a_token_that_has_expired_is_refused_and_so_are_its_sockets_and_sessions() 
     let server = Server::start(&[]);
     server.apply("site", &pipeline("site"));
     let mut ada = person(&server, "Ada", "admin", &[]);
-    let made =
-        ada.json("POST", "/tokens", &json!({"name": "brief", "grants": {"everywhere": "viewer"}, "expires_in": 5}));
-    assert_eq!(made.0, 201, "{}", made.1);
     let begun = std::time::Instant::now();
+    let made =
+        ada.json("POST", "/tokens", &json!({"name": "brief", "grants": {"everywhere": "viewer"}, "expires_in": 10}));
+    assert_eq!(made.0, 201, "{}", made.1);
     let brief = made.1["secret"].as_str().unwrap().to_owned();
     let socket = connect(&server, As::Token(&brief), None).unwrap();
     let mut browser = Browser::new(&server.url);
@@ -112,14 +113,15 @@ fn p8_a_token_that_has_expired_is_refused_and_so_are_its_sockets_and_sessions() 
     while ask(&server, Some(&brief), "GET", "/api/v1/pipelines/site", "").0 == 200 {
         assert!(begun.elapsed() < PATIENCE, "it does not expire");
     }
-    assert!(begun.elapsed().as_secs() >= 4, "not before its time: {:?}", begun.elapsed());
+    let expired = std::time::Instant::now();
+    assert!(begun.elapsed().as_secs() >= 9, "not before its time: {:?}", begun.elapsed());
     let (status, told) = ask(&server, Some(&brief), "GET", "/api/v1/pipelines/site", "");
     assert_eq!(status, 401, "{told}");
     assert_eq!(connect(&server, As::Token(&brief), None).err(), Some(401));
     assert_eq!(browser.get("/account").0, 401, "a session by a token ends with it");
     assert!(browser.form("/sign-in", &[("token", &brief)]).location.contains("wrong"));
     assert_eq!((socket.closed(), session.closed()), (4500, 4500));
-    assert!(begun.elapsed().as_secs() < 30, "each gateway looks by itself every 15 s: {:?}", begun.elapsed());
+    assert!(expired.elapsed() < PATIENCE, "each gateway looks by itself every 15 s: {:?}", expired.elapsed());
     assert_eq!(ada.get("/account").0, 200, "nobody else is meant");
 }
 
@@ -136,5 +138,5 @@ fn p8_a_token_that_is_taken_back_on_the_servers_machine_loses_its_sockets_within
     assert!(revoke.status.success(), "{}", String::from_utf8_lossy(&revoke.stderr));
     let begun = std::time::Instant::now();
     assert_eq!(socket.closed(), 4500);
-    assert!(begun.elapsed().as_secs() < 25, "each gateway looks by itself every 15 s");
+    assert!(begun.elapsed() < PATIENCE, "each gateway looks by itself every 15 s");
 }

@@ -74,6 +74,9 @@ fn no_get_and_no_page_changes_anything() {
         let groups = server.get("/api/v1/groups").json();
         groups.as_array().unwrap().iter().all(|group| group["lag"] == 0)
     });
+    server.until_whole(&world.build);
+    server.until_whole(&world.other_build);
+    crate::until(|| server.get("/metrics").text.contains("stepcast_outbox_waiting 0\n"));
     let before = rows(server.data_dir());
     assert!(before.len() > 20 && !before["builds"].is_empty() && !before["invitations"].is_empty());
 

@@ -40,7 +40,7 @@ fn real_answers_are_what_the_reference_says() {
     let build = started.json();
     let (id, job) = (build["id"].as_str().unwrap(), build["jobs"][0]["id"].as_str().unwrap());
     assert_eq!((&build["outcome"], &build["jobs"][2]["outcome"]), (&json!("failed"), &json!("skipped")));
-    server.log(job, 1);
+    server.until_whole(id);
     reader.get("/pipelines", &[]);
     reader.get("/pipelines/{name}", &["full"]);
     assert_eq!(reader.get("/builds", &["?pipeline=full&number=1"]).as_array().unwrap().len(), 1);
@@ -128,6 +128,7 @@ fn real_answers_are_what_the_reference_says() {
     assert_eq!(reader.refused("DELETE", "/builds/{id}", &[idle], &[], ""), 409);
     assert_eq!(reader.ask("POST", "/builds/{id}/cancel", &[idle], &[], "").status, 202);
     assert_eq!(reader.refused("POST", "/builds/{id}/cancel", &[idle], &[], ""), 409);
+    server.until_whole(idle);
     assert_eq!(reader.ask("DELETE", "/builds/{id}", &[idle], &[], "").status, 204);
     accounts_are_what_the_reference_says(&reader);
     sign_in_by_a_provider_is_what_the_reference_says(&reader);
@@ -200,7 +201,7 @@ fn accounts_are_what_the_reference_says(reader: &Reader) {
 
 #[test]
 fn a_job_that_was_given_up_is_told_as_the_reference_says() {
-    let mut reader = Reader { server: Server::start(&["--lease-seconds", "3"]), reference: Reference::read() };
+    let mut reader = Reader { server: Server::start(&[]), reference: Reference::read() };
     reader.server.apply("lost", "name: lost\njobs: {a: {lost_attempts: 1, steps: [{run: 'echo on; read <> <(:)'}]}}\n");
     let id = reader.server.trigger("lost");
     reader.server.until_line(&id, "on");
@@ -220,11 +221,9 @@ fn a_job_that_was_given_up_is_told_as_the_reference_says() {
     reader.get("/dead-letters/{id}", &[&letter]);
     assert_eq!(reader.get("/builds/{id}", &[&id])["jobs"][0]["lost"].as_array().unwrap().len(), 1);
     // Control has said so; the recorder writes it when it comes to it.
-    let begun = Instant::now();
-    while !reader.get("/builds/{id}/events", &[&id]).to_string().contains("job_lost") {
-        assert!(begun.elapsed() < PATIENCE, "the loss was never recorded");
-        std::thread::yield_now();
-    }
+    reader.server.until_whole(&id);
+    let told = reader.get("/builds/{id}/events", &[&id]).to_string();
+    assert!(told.contains("job_lost"), "{told}");
     assert_eq!(reader.ask("POST", "/dead-letters/{id}/discard", &[&letter], &[], "").status, 200);
     for what in ["/dead-letters/{id}/discard", "/dead-letters/{id}/retry"] {
         assert_eq!(reader.refused("POST", what, &[&letter], &[], ""), 409);

@@ -254,6 +254,23 @@ impl Server {
         }
     }
 
+    /// Waits until the record has all of a finished build: its own events to the last one, and its jobs' last attempts.
+    pub(crate) fn until_whole(&self, id: &str) {
+        let begun = Instant::now();
+        loop {
+            let build = self.build(id);
+            let events = self.get(&format!("/api/v1/builds/{id}/events")).json();
+            let last = events.as_array().unwrap().last();
+            let is_told = last.is_some_and(|last| last["offset"] == build["position"]["offset"]);
+            let is_sealed = |job: &Value| job["attempt"] == 0 || job["sealed"] == true;
+            if is_told && build["state"] == "finished" && build["jobs"].as_array().unwrap().iter().all(is_sealed) {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "the record of {id} does not become whole: {build}");
+            std::thread::yield_now();
+        }
+    }
+
     /// Waits until the record of a job's last attempt is sealed: nothing more comes.
     pub(crate) fn until_sealed(&self, job: &str) {
         let begun = Instant::now();
