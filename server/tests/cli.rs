@@ -7,10 +7,11 @@ use std::{
     io::{BufRead as _, BufReader, Read as _},
     os::unix::process::ExitStatusExt as _,
     process::{Command, Output, Stdio},
+    time::Instant,
 };
 
 use rustix::process::Signal;
-use support::{STEPCAST, Server};
+use support::{PATIENCE, STEPCAST, Server};
 
 fn stepcast(server: &Server, words: &[&str]) -> Command {
     let mut command = Command::new(STEPCAST);
@@ -126,6 +127,51 @@ fn a_line_without_an_end_is_followed_to_its_end() {
 }
 
 #[test]
+fn p3_what_was_said_before_a_follower_came_and_is_recorded_only_then_is_shown() {
+    let server = Server::start(&[]);
+    let folder = tempfile::tempdir().unwrap();
+    let gate = folder.path().join("gate");
+    assert!(Command::new("mkfifo").arg(&gate).status().unwrap().success());
+    let run = format!("echo early; cat {}", gate.display());
+    server.apply("p", &format!("name: p\njobs: {{a: {{steps: [{{run: {}}}]}}}}\n", serde_json::json!(run)));
+    let until = |what: &str, is_so: &dyn Fn() -> bool| {
+        let begun = Instant::now();
+        while !is_so() {
+            assert!(begun.elapsed() < PATIENCE, "{what} never came");
+            std::thread::yield_now();
+        }
+    };
+    let wish = |wish: &str| {
+        let path = format!("/api/v1/groups/recorder/{wish}");
+        assert_eq!(server.post(&path, &serde_json::json!({})).status, 202);
+    };
+    wish("pause");
+    let recorder = || {
+        let groups = server.get("/api/v1/groups").json();
+        groups.as_array().unwrap().iter().find(|group| group["name"] == "recorder").unwrap().clone()
+    };
+    until("the pause", &|| recorder()["state"] == "paused");
+    let id = server.trigger("p");
+    // Build and job are queued and begun, the step is, and the line was printed.
+    until("the line", &|| recorder()["lag"].as_u64() >= Some(6));
+    assert_eq!(server.build(&id)["jobs"][0]["lines"], 0);
+    let mut follow = stepcast(&server, &["follow", &id]).stdout(Stdio::piped()).spawn().unwrap();
+    let (sender, lines) = std::sync::mpsc::channel();
+    let mut output = BufReader::new(follow.stdout.take().unwrap()).lines().map_while(Result::ok);
+    std::thread::spawn(move || output.try_for_each(|line| sender.send(line)));
+    // It listens by now, and has read the record.
+    assert!(lines.recv_timeout(PATIENCE).unwrap().starts_with("p #1 "));
+    wish("resume");
+    let next = || lines.recv_timeout(PATIENCE).expect("what came before is not shown");
+    assert!(next().starts_with('▶'));
+    assert_eq!(next(), "early");
+    std::fs::write(&gate, "late\n").unwrap();
+    assert_eq!(next(), "late");
+    assert!(lines.iter().all(|line| line != "early" && line != "late"));
+    assert_eq!(follow.wait().unwrap().code(), Some(0));
+}
+
+#[test]
 fn a_terminal_shows_the_running_step_with_its_time_and_is_left_clean() {
     let server = Server::start(&[]);
     let folder = tempfile::tempdir().unwrap();
@@ -143,7 +189,9 @@ fn a_terminal_shows_the_running_step_with_its_time_and_is_left_clean() {
         let time = screen.split_once(" compile ").and_then(|(_, time)| time.strip_suffix(" s"));
         spinner && time.is_some_and(|time| time.parse::<f64>().is_ok())
     };
+    let begun = Instant::now();
     while !screens(&shown).iter().any(counts) {
+        assert!(begun.elapsed() < PATIENCE, "the step was never shown: {:?}", screens(&shown).last());
         let mut piece = [0; 4096];
         let read = output.read(&mut piece).unwrap();
         assert!(read > 0, "it ended without a status line: {:?}", screens(&shown));

@@ -1,7 +1,8 @@
 //! `stepcast follow BUILD`: steps and lines as they happen, exactly once and in order.
 //!
 //! Lines have numbers without gaps in each attempt, so the follower needs no offsets: it prints the next number, drops
-//! what it has, and reads from the record what it misses. It binds first (the live stream), then reads the record.
+//! what it has, and reads from the record what it misses. It binds first (the live stream), then reads the record; what was
+//! said before that and is recorded after it is told by a `recorded` frame.
 
 use std::{
     collections::HashMap,
@@ -136,11 +137,16 @@ impl Follower<'_> {
         if self.lost.take().is_some() {
             self.terminal.tell_aside("stepcast: connected again");
         }
-        self.catch_up(&view)?;
-        if view.summary.state == State::Finished {
-            return self.finish().map(Some);
+        match self.caught_up(&view)? {
+            None => self.listen(&read_aside(events)),
+            done => Ok(done),
         }
-        self.listen(&read_aside(events))
+    }
+
+    /// Shows what the record holds; the end, if the build is over.
+    fn caught_up(&mut self, view: &BuildView) -> Result<Option<Done>, Failure> {
+        self.catch_up(view)?;
+        if view.summary.state == State::Finished { self.finish().map(Some) } else { Ok(None) }
     }
 
     /// Since when there is no connection; the first time, that is told.
@@ -171,8 +177,18 @@ impl Follower<'_> {
                 Ok(Said::Bound | Said::Alive) | Err(RecvTimeoutError::Timeout) => continue,
                 Err(RecvTimeoutError::Disconnected) => return Ok(None),
             };
-            // A frame of a newer server that this client does not know is no reason to stop.
-            let Ok(Incoming::Event(frame)) = serde_json::from_str(&text) else { continue };
+            let frame = match serde_json::from_str(&text) {
+                Ok(Incoming::Event(frame)) => frame,
+                Ok(Incoming::Recorded(_)) => {
+                    let view = self.client.get(&format!("/builds/{}", self.build))?;
+                    match self.caught_up(&view)? {
+                        None => continue,
+                        done => return Ok(done),
+                    }
+                }
+                // A frame of a newer server that this client does not know is no reason to stop.
+                _ => continue,
+            };
             // The stream begins with the record, and the view includes that: an earlier end of a build that runs again.
             if matches!(frame.topic, Topic::Build(_)) && frame.offset <= self.seen {
                 continue;

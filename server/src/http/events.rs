@@ -1,7 +1,8 @@
 //! `GET /api/v1/builds/{id}/events`: a build's own topic as JSON, or live by Server-Sent Events. With `jobs=true` the live
-//! answer carries the topics of its jobs too (from now on: what was before stands in `GET /jobs/{id}/log`).
+//! answer carries the topics of its jobs too (from now on: what was before stands in `GET /jobs/{id}/log`). What came before
+//! somebody listened and is recorded only now would be in neither: a `recorded` frame tells of it.
 
-use std::{cmp::Ordering, convert::Infallible, sync::Arc, time::Duration};
+use std::{cmp::Ordering, collections::HashMap, convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -15,7 +16,7 @@ use axum::{
 use broker::{ConsumeOptions, Consumer, topology};
 use futures_util::{Stream, StreamExt as _, stream};
 use tracing::error;
-use wire::{BuildId, EventMessage, GatewayMessage, Problem, Topic};
+use wire::{BuildId, EventMessage, GatewayMessage, Position, Problem, ServerFrame, Topic, event::Recorded};
 
 use crate::{
     core::Core,
@@ -74,7 +75,7 @@ pub(crate) async fn list(
     // They end with the authority of who asked.
     let held = shown.hold(&core, &who);
     let ended = held.ended.clone();
-    let reading = Reading { core, id, topics, last: after, consumer };
+    let reading = Reading { core, id, topics, last: after, passed: HashMap::new(), consumer };
     let stream = events(reading).take_until(ended.cancelled_owned()).inspect(move |_| {
         let _ = &held; // It is held as long as the stream is there.
     });
@@ -118,6 +119,8 @@ struct Reading {
     /// What was asked for: whoever may publish chooses the key by which it comes here.
     topics: Vec<Topic>,
     last: Option<u64>,
+    /// The last event that was passed on, of each job's topic.
+    passed: HashMap<Topic, Position>,
     consumer: Consumer,
 }
 
@@ -131,6 +134,13 @@ impl Reading {
         });
         self.last = events.last().map_or(self.last, |event| Some(event.offset));
         events.iter().map(frame).collect()
+    }
+
+    /// Whether the record of a job's topic has come to what was not passed on.
+    fn is_news(&self, recorded: &Recorded) -> bool {
+        let passed = self.passed.get(&recorded.topic).map(|passed| (passed.epoch, passed.offset));
+        self.topics.contains(&recorded.topic)
+            && recorded.offset.is_some_and(|offset| Some((recorded.epoch, offset)) > passed)
     }
 
     /// What comes next; none when the queue is gone: the client comes back with `Last-Event-ID`.
@@ -147,7 +157,10 @@ impl Reading {
                     Vec::new()
                 }
                 Ok(GatewayMessage::Event(message)) => match message.topic {
-                    Topic::Job(_) => vec![frame(&message)],
+                    Topic::Job(_) => {
+                        self.passed.insert(message.topic, message.position());
+                        vec![frame(&message)]
+                    }
                     Topic::Build(_) => match message.offset.cmp(&self.last.map_or(0, |last| last + 1)) {
                         Ordering::Less => Vec::new(),
                         Ordering::Equal => {
@@ -160,6 +173,13 @@ impl Reading {
                 },
                 Ok(GatewayMessage::Recorded(recorded)) if recorded.topic == Topic::Build(self.id) => {
                     self.catch_up().await
+                }
+                Ok(GatewayMessage::Recorded(recorded)) if self.is_news(&recorded) => {
+                    self.passed.extend(
+                        recorded.offset.map(|offset| (recorded.topic, Position { epoch: recorded.epoch, offset })),
+                    );
+                    let text = serde_json::to_string(&ServerFrame::Recorded(recorded)).unwrap_or_default();
+                    vec![sse::Event::default().data(text)]
                 }
                 _ => Vec::new(),
             };
