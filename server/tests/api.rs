@@ -312,19 +312,7 @@ fn a_step_that_prints_200_mb_is_recorded_to_the_last_line() {
     );
     let id = server.trigger("loud");
     // Who reads so much live and slowly is told to read the record, so that is read, as long as it grows.
-    let (mut begun, mut lines) = (Instant::now(), 0);
-    let build = loop {
-        let build = server.build(&id);
-        let job = &build["jobs"][0];
-        if build["state"] == "finished" && job["sealed"] == true {
-            break build;
-        }
-        if job["lines"].as_u64() > Some(lines) {
-            (begun, lines) = (Instant::now(), job["lines"].as_u64().unwrap());
-        }
-        assert!(begun.elapsed() < PATIENCE, "nothing more is recorded: {build}");
-        std::thread::yield_now();
-    };
+    let build = server.finished_while_it_grows(&id);
     assert_eq!(build["outcome"], "succeeded", "{build}");
     let job = build["jobs"][0]["id"].as_str().unwrap();
     let end = server.get(&format!("/api/v1/jobs/{job}/log?from=1999999&limit=10")).text;

@@ -19,6 +19,20 @@ fn page_tells(server: &Server, reason: &str) {
     assert!(page.contains(r#"class="broker-note""#) && page.contains(reason), "{reason}: {page}");
 }
 
+/// Waits until `/readyz` says that it is not ready, for this reason, and gives its text: first it may tell no more than that
+/// the connection was lost.
+fn until_not_ready_for(server: &Server, reason: &str) -> String {
+    let begun = Instant::now();
+    loop {
+        let answer = server.get("/readyz");
+        if answer.status == 503 && answer.text.contains(reason) {
+            return answer.text;
+        }
+        assert!(begun.elapsed() < PATIENCE, "still {}: {}", answer.status, answer.text);
+        std::thread::yield_now();
+    }
+}
+
 #[test]
 fn p1_an_alarm_of_the_broker_is_told_with_its_reason_and_what_was_accepted_runs_afterwards() {
     let node = Node::start();
@@ -49,11 +63,12 @@ fn p1_an_alarm_of_the_broker_is_told_with_its_reason_and_what_was_accepted_runs_
 
     cluster.runtime.block_on(node.keep_what_was_declared());
     node.kill();
-    let told = north.until_ready_is(503);
-    assert!(told.contains("RabbitMQ") && told.contains(&node.place()), "{told}");
+    let told = until_not_ready_for(&north, &node.place());
+    assert!(told.contains("RabbitMQ"), "{told}");
     page_tells(&north, &node.place());
     let id = north.trigger("quick");
     node.revive();
+    cluster.runtime.block_on(async { drop(node.broker().await) });
     assert_eq!(north.finished_by_the_record(&id)["outcome"], "succeeded");
     north.until_ready_is(200);
 }
@@ -86,7 +101,8 @@ fn p3_a_stream_that_an_operator_deletes_costs_what_was_not_recorded_and_that_is_
     assert!(told["jobs"][0]["unrecorded"].as_u64().unwrap() > 0, "{told}");
     let groups = north.get("/api/v1/groups").json();
     let recorder = groups.as_array().unwrap().iter().find(|group| group["name"] == "recorder").unwrap();
-    assert_eq!(recorder["losses"], 1);
+    // Once more where it finds that its place is not there, either.
+    assert!(recorder["losses"].as_u64() >= Some(1), "{recorder}");
     let second = north.trigger("quick");
     let job = north.finished_by_the_record(&second)["jobs"][0]["id"].as_str().unwrap().to_owned();
     assert_eq!(north.log(&job, 1), ["hi"]);
@@ -97,7 +113,7 @@ fn p3_a_stream_that_an_operator_deletes_costs_what_was_not_recorded_and_that_is_
 fn p3_a_job_that_prints_faster_than_the_record_takes_waits_and_no_other_begins() {
     let node = Node::start();
     let cluster = Cluster::on(&node);
-    let options = ["--roles", "gateway,control", "--lease-seconds", "3", "--recorder-lag-max", "40"];
+    let options = ["--roles", "gateway,control", "--lease-seconds", "6", "--recorder-lag-max", "40"];
     let north = cluster.server_with("127.0.0.1:0", "north", &options);
     let _executor = cluster.executor("east", "2");
     // It prints until there is a gate, however fast the machine is.
@@ -116,7 +132,7 @@ fn p3_a_job_that_prints_faster_than_the_record_takes_waits_and_no_other_begins()
     };
     let begun = Instant::now();
     let (mut last, mut since) = (lag(), Instant::now());
-    while last <= 40 || since.elapsed() < std::time::Duration::from_secs(4) {
+    while last <= 40 || since.elapsed() < std::time::Duration::from_secs(8) {
         std::thread::yield_now();
         let now = lag();
         if now != last {
@@ -130,13 +146,12 @@ fn p3_a_job_that_prints_faster_than_the_record_takes_waits_and_no_other_begins()
     }
     std::fs::write(gate, "").unwrap();
     let _recorder = cluster.recorder("record");
-    for id in [&flood, &waiting] {
-        assert_eq!(north.finished_by_the_record(id)["outcome"], "succeeded");
-    }
-    let job = north.build(&flood)["jobs"][0]["id"].as_str().unwrap().to_owned();
-    north.until_sealed(&job);
+    let build = north.finished_while_it_grows(&flood);
+    assert_eq!(build["outcome"], "succeeded");
+    assert_eq!(north.finished_by_the_record(&waiting)["outcome"], "succeeded");
+    let job = build["jobs"][0]["id"].as_str().unwrap();
     let text = north.get(&format!("/api/v1/jobs/{job}/log.txt")).text;
     let lines = text.lines().count();
-    assert!(lines >= 1_000 && lines % 1_000 == 0, "{lines} lines");
+    assert!(lines >= 1_000 && lines.is_multiple_of(1_000), "{lines} lines");
     assert!(text.lines().eq((1..=lines).map(|n| n.to_string())), "{lines} lines");
 }

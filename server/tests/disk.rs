@@ -6,11 +6,11 @@
 mod small_disk;
 mod support;
 
-use std::fs;
+use std::{fs, time::Instant};
 
 use serde_json::json;
 use small_disk::{SmallDisk, fill, fill_up_to};
-use support::Server;
+use support::{PATIENCE, Server};
 
 const SENTENCE: &str = "Stepcast takes no new builds until there is room.";
 
@@ -85,15 +85,17 @@ fn p1_p7_below_the_floor_builds_are_read_and_not_taken_and_all_goes_on_when_ther
     drop(server);
 }
 
-/// Waits until no consumer group has anything left to read.
-fn until_groups_are_there(server: &Server) {
-    let begun = std::time::Instant::now();
+/// Waits until all that was printed is in the index: a word is found that a build says after it.
+fn until_all_is_indexed(server: &Server) {
+    server.apply("after", "name: after\njobs: {a: {steps: [{run: echo zanzibar}]}}\n");
+    assert_eq!(server.finished(&server.trigger("after"))["outcome"], "succeeded");
+    let begun = Instant::now();
     loop {
-        let groups = server.get("/api/v1/groups").json();
-        if groups.as_array().unwrap().iter().all(|group| group["state"] == "running" && group["lag"] == 0) {
+        let found = server.get("/api/v1/search?q=zanzibar").json();
+        if found["hits"].as_array().is_some_and(|hits| !hits.is_empty()) {
             return;
         }
-        assert!(begun.elapsed() < support::PATIENCE, "{groups}");
+        assert!(begun.elapsed() < PATIENCE, "{found}");
         std::thread::yield_now();
     }
 }
@@ -110,7 +112,8 @@ fn a_build_that_is_deleted_makes_room_though_the_databases_file_stays_as_large()
     let build = server.finished_by_the_record(&noise);
     server.until_sealed(build["jobs"][0]["id"].as_str().unwrap());
     // The index of its words takes room as well.
-    until_groups_are_there(&server);
+    until_all_is_indexed(&server);
+    server.until_whole(&noise);
     let filler = disk.path.join("filler");
     fill_up_to(&filler, 12 << 20);
     server.until_ready_is(503);

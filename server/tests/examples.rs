@@ -178,7 +178,8 @@ fn a_build_runs_on_executor_py_and_its_record_is_exact() {
 #[test]
 fn executor_py_keeps_its_lease_answers_now_and_obeys_a_cancel() {
     let cluster = Cluster::on(Node::shared());
-    let server = cluster.server("north", "gateway,control,projections");
+    let options = ["--roles", "gateway,control,projections", "--lease-seconds", "5"];
+    let server = cluster.server_with("127.0.0.1:0", "north", &options);
     let _executor = Executor::start(example("executor.py", &cluster.broker).args(["--name", "pete"]));
     // It says that it was asked to end, and ends a moment later: none of its lines is lost.
     server.apply(
@@ -196,7 +197,7 @@ fn executor_py_keeps_its_lease_answers_now_and_obeys_a_cancel() {
         assert!(begun.elapsed() < PATIENCE, "it does not register again");
         std::thread::yield_now();
     }
-    let now = server.get(&format!("/api/v1/executors/{}/now", text(&first, "id"))).json();
+    let now = server.until_it_answers(&format!("/api/v1/executors/{}/now", text(&first, "id")));
     assert_eq!((&now["slots"], &now["running"]), (&json!(1), &json!([{"job": job["id"], "attempt": 1}])), "{now}");
     assert_eq!(server.post(&format!("/api/v1/builds/{build}/cancel"), &json!({})).status, 202);
     let ended = server.finished(&build);
@@ -240,11 +241,21 @@ fn p5_group_py_counts_every_build_once_though_it_is_killed() {
     let retried = server.post(&format!("/api/v1/builds/{}/retry", first[0]), &json!({}));
     assert_eq!(retried.status, 202, "{}", retried.text);
     assert_eq!(server.finished_by_the_record(&first[0])["outcome"], "succeeded");
-    for _ in 0..2 {
+    let counted = || -> Value {
         let ended = group(&["--until-idle", "2"]).stderr(Stdio::null()).output().unwrap();
-        let counted: Value = serde_json::from_slice(&ended.stdout).unwrap();
-        assert_eq!((counted, ended.status.code()), (json!({"failed": 3, "succeeded": 9}), Some(0)));
+        assert_eq!(ended.status.code(), Some(0));
+        serde_json::from_slice(&ended.stdout).unwrap()
+    };
+    // The last end may come after it was idle for so long.
+    let (begun, all) = (Instant::now(), json!({"failed": 3, "succeeded": 9}));
+    loop {
+        let counted = counted();
+        if counted == all {
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE, "it counts {counted}");
     }
+    assert_eq!(counted(), all, "none is counted again");
     refused(example("group.py", NOWHERE).arg(&file), 3, "127.0.0.1:1 ");
     refused(group(&["--until-idle", "soon"]).arg("more"), 2, "--until-idle");
 }

@@ -105,7 +105,7 @@ fn sigterm_lets_what_runs_end_and_begins_nothing_more() {
 #[test]
 fn p2_a_stopped_server_loses_its_steps_at_the_lease_and_attempts_never_overlap() {
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(&["--slots", "1", "--lease-seconds", "2"]);
+    let server = Server::start(&["--slots", "1", "--lease-seconds", "6"]);
     server.apply("fenced", &fenced(folder.path()));
     let id = server.trigger("fenced");
     server.until_line(&id, "ready 1");

@@ -14,7 +14,7 @@ use std::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use client::{As, Client, connect, connect_from, lines};
@@ -22,6 +22,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 use support::{PATIENCE, Server};
 use tungstenite::Message;
+
+/// So often those who do not read say that they are there: the server takes one for gone that is silent for 50 s.
+const STILL_THERE_EVERY: Duration = Duration::from_secs(10);
 
 /// The number that people fear, or a part of it that every test run can bear.
 fn number(feared: usize, part: usize) -> usize {
@@ -93,7 +96,18 @@ fn p1_ten_thousand_builds_at_once_are_all_taken() {
     keeps_to_its_word(&server, "many builds", stated(&server));
     // They run in their order; so many of them take longer than a test may.
     if builds <= 500 {
-        assert_eq!(server.finished(&server.trigger("many"))["outcome"], "succeeded");
+        let last = server.trigger("many");
+        // As long as fewer and fewer wait.
+        let (mut since, mut fewest) = (Instant::now(), usize::MAX);
+        while fewest > 0 {
+            let queued = server.get("/api/v1/builds?state=queued&limit=500").json().as_array().unwrap().len();
+            if queued < fewest {
+                (since, fewest) = (Instant::now(), queued);
+            }
+            assert!(since.elapsed() < PATIENCE, "{queued} builds wait, and none of them begins");
+            std::thread::yield_now();
+        }
+        assert_eq!(server.finished(&last)["outcome"], "succeeded");
         let left = server.get("/api/v1/builds?state=queued").json();
         assert_eq!(left.as_array().map(Vec::len), Some(0), "{left}");
         eprintln!("and had run after {:?}", begun.elapsed());
@@ -103,8 +117,7 @@ fn p1_ten_thousand_builds_at_once_are_all_taken() {
 /// A program that starts with few files, as many systems give them.
 fn with_few_files(folder: &std::path::Path) -> std::path::PathBuf {
     let program = folder.join("stepcast.sh");
-    std::fs::write(&program, format!("#!/bin/sh\nulimit -Sn 256\nexec '{}' \"$@\"\n", support::STEPCAST)).unwrap();
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    support::write_program(&program, &format!("#!/bin/sh\nulimit -Sn 256\nexec '{}' \"$@\"\n", support::STEPCAST));
     program
 }
 
@@ -167,6 +180,8 @@ fn p6_five_thousand_watchers_of_one_build_see_it_whole() {
             .collect();
         connecting.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
+    // The first ones have not read for as long as the others have taken to come.
+    all.iter_mut().flatten().for_each(Client::pong);
     std::fs::write(&gate, "").unwrap();
     let begun = Instant::now();
     std::thread::scope(|scope| {
@@ -223,7 +238,7 @@ fn p6_everything_at_once_stays_within_the_memory_that_is_stated() {
     let jobs: Vec<String> =
         build["jobs"].as_array().unwrap().iter().map(|job| job["id"].as_str().unwrap().to_owned()).collect();
     let topics: Vec<String> = jobs.iter().map(|job| format!("job.{job}")).collect();
-    let watched: Vec<Client> = (0..slow)
+    let mut watched: Vec<Client> = (0..slow)
         .map(|_| {
             let mut client =
                 connect(&server, As::Token(&server.token), None).unwrap_or_else(|status| panic!("{status}"));
@@ -239,10 +254,22 @@ fn p6_everything_at_once_stays_within_the_memory_that_is_stated() {
     let bound = stated(&server);
     std::fs::write(&gate, "").unwrap();
     // Nobody waits for those who do not read.
+    let (begun, mut told) = (Instant::now(), Instant::now());
+    let is_sealed = |job: &Value| job["sealed"] == true;
+    let mut build = server.build(&id);
+    while build["state"] != "finished" || !build["jobs"].as_array().unwrap().iter().all(is_sealed) {
+        assert!(begun.elapsed() < PATIENCE * 5, "2 GB do not come to their end: {build}");
+        if told.elapsed() > STILL_THERE_EVERY {
+            told = Instant::now();
+            watched.iter_mut().chain([&mut quick]).for_each(Client::pong);
+        }
+        std::thread::yield_now();
+        build = server.build(&id);
+    }
     let end = quick.until(|frame| frame["event"]["kind"] == "build_finished");
     assert_eq!(end["event"]["outcome"], "succeeded");
     for job in &jobs {
-        server.until_sealed(job);
+        watched.iter_mut().for_each(Client::pong);
         let tail = server.get(&format!("/api/v1/jobs/{job}/log.txt")).text;
         let last: Vec<&str> = tail.lines().rev().take(2).collect();
         assert!(last[0].ends_with("bytes of this step's output were not kept."), "{last:?}");
@@ -253,7 +280,11 @@ fn p6_everything_at_once_stays_within_the_memory_that_is_stated() {
         assert!((30_000_000..41_000_000).contains(&tail.len()), "{} bytes are kept", tail.len());
     }
     keeps_to_its_word(&server, "everything at once", bound);
-    for client in watched {
+    while let Some(client) = watched.pop() {
+        if told.elapsed() > STILL_THERE_EVERY {
+            told = Instant::now();
+            watched.iter_mut().for_each(Client::pong);
+        }
         assert!(finds_a_gap_or_its_end(client), "a socket that did not read was told nothing");
     }
     let begun = Instant::now();

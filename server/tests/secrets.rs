@@ -12,7 +12,7 @@ mod support;
 
 use std::{
     fs::{self, File},
-    io::Write as _,
+    io::{ErrorKind, Write as _},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
@@ -54,10 +54,18 @@ fn assert_clean(what: &str, bytes: &[u8]) {
     }
 }
 
+/// What is in a folder now; nothing where it has been removed meanwhile.
+fn entries(folder: &Path) -> Vec<fs::DirEntry> {
+    match fs::read_dir(folder).and_then(Iterator::collect) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+        entries => entries.unwrap(),
+    }
+}
+
 /// All files below a folder, those too that are being written.
 fn assert_folder_is_clean(folder: &Path, but: &[&str]) -> usize {
     let mut looked_at = 0;
-    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+    for entry in entries(folder) {
         let name = entry.file_name().to_string_lossy().into_owned();
         if but.contains(&name.as_str()) {
             continue;
@@ -74,7 +82,7 @@ fn assert_folder_is_clean(folder: &Path, but: &[&str]) -> usize {
 
 /// Whether some file below a folder holds these bytes.
 fn holds(folder: &Path, wanted: &[u8]) -> bool {
-    fs::read_dir(folder).unwrap().map(Result::unwrap).any(|entry| {
+    entries(folder).iter().any(|entry| {
         if entry.file_type().unwrap().is_dir() {
             return holds(&entry.path(), wanted);
         }
@@ -137,14 +145,12 @@ fn logged(log: &Path) -> Command {
 impl Field {
     /// A program that runs Stepcast with its log in a file.
     fn wrapper(folder: &Path, log: &Path) -> PathBuf {
-        use std::os::unix::fs::PermissionsExt as _;
         let program = folder.join("stepcast-with-log");
         let text = format!(
             "#!/bin/bash\nif [ \"$1\" = serve ]; then exec 2>>'{}'; fi\nRUST_LOG=debug exec '{STEPCAST}' \"$@\"\n",
             log.display()
         );
-        fs::write(&program, text).unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        support::write_program(&program, &text);
         program
     }
 

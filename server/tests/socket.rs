@@ -5,9 +5,11 @@
 mod client;
 mod support;
 
+use std::time::Instant;
+
 use client::{As, connect, connect_from, lines, sign_in};
 use serde_json::{Value, json};
-use support::Server;
+use support::{PATIENCE, Server};
 use tungstenite::Message;
 
 const HI: &str = "name: hi\njobs: {a: {steps: [{run: 'echo one; echo two'}]}}\n";
@@ -89,7 +91,8 @@ fn p3_p8_a_returning_client_resumes_with_its_own_session_only() {
     let resumed = again.until(|frame| frame["type"] == "resumed" && frame["topic"] == topic);
     assert_eq!((resumed["outcome"].as_str(), resumed["from"].as_u64()), (Some("complete"), Some(1)), "{resumed}");
     let end = again.until(|frame| frame["topic"] == topic && frame["event"]["kind"] == "build_finished");
-    assert_eq!(end["offset"], resumed["to"]);
+    // Live where it was stored, but not yet published, when the client came back.
+    assert_eq!(end["offset"], server.build(&build)["position"]["offset"]);
 }
 
 #[test]
@@ -170,9 +173,17 @@ fn commands_and_queries_are_answered_on_the_socket() {
     client.send(&json!({"type": "query", "id": "q1", "query": {"executors": {}}}));
     let executors = client.until(|frame| frame["type"] == "reply")["body"].clone();
     let id = executors[0]["id"].as_str().unwrap();
-    client.send(&json!({"type": "query", "id": "q2", "query": {"executor_now": {"id": id}}}));
-    let now = client.until(|frame| frame["type"] == "reply");
-    assert_eq!((now["status"].as_u64(), &now["body"]["running"]), (Some(200), &json!([])), "{now}");
+    // It has told the end of the job, and forgets it when that is answered.
+    let begun = Instant::now();
+    loop {
+        client.send(&json!({"type": "query", "id": "q2", "query": {"executor_now": {"id": id}}}));
+        let now = client.until(|frame| frame["type"] == "reply");
+        assert_eq!(now["status"], 200, "{now}");
+        if now["body"]["running"] == json!([]) {
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{now}");
+    }
 }
 
 #[test]
@@ -251,7 +262,11 @@ fn who_reads_the_database_cannot_sign_in_by_it() {
     for entry in std::fs::read_dir(server.data_dir()).unwrap() {
         let path = entry.unwrap().path();
         if path.is_file() {
-            let bytes = std::fs::read(&path).unwrap();
+            // The database's own may be gone meanwhile.
+            let bytes = match std::fs::read(&path) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                bytes => bytes.unwrap(),
+            };
             for secret in [id, server.token.as_bytes()] {
                 assert!(!bytes.windows(secret.len()).any(|window| window == secret), "{}", path.display());
             }

@@ -129,6 +129,7 @@ fn work_queue_concurrency_builds_of_a_group_take_turns_and_say_so() {
         let free = server.trigger("free");
         assert_eq!(waits(&free), "waits for a free executor");
         // Cancelled, its holder frees the group for the next one at once.
+        until("its step has begun", || !order(folder).is_empty());
         server.post(&format!("/api/v1/builds/{first}/cancel"), &json!({}));
         assert_eq!(server.finished(&first)["outcome"], "cancelled");
         until_running(server, &second);
@@ -166,10 +167,11 @@ fn work_queue_concurrency_the_newest_build_supersedes_those_that_wait() {
 #[test]
 fn work_queue_concurrency_a_group_outlives_a_killed_process() {
     let folder = tempfile::tempdir().unwrap();
-    let mut server = Server::start(&["--slots", "2", "--lease-seconds", "2"]);
+    let mut server = Server::start(&["--slots", "2"]);
     server.apply("site", &gated("site", folder.path(), "concurrency: deploy\n"));
     let first = server.trigger("site");
     until_running(&server, &first);
+    until("its step has begun", || order(folder.path()).len() == 1);
     let second = server.trigger("site");
     server.kill();
     server.restart();
@@ -197,12 +199,12 @@ fn query_over_the_broker_an_executor_tells_what_only_it_knows() {
         server.apply("site", &gated("site", folder, ""));
         let executor = the_executor(server);
         let path = format!("/api/v1/executors/{executor}/now");
-        let idle = server.get(&path).json();
+        let idle = server.until_it_answers(&path);
         assert_eq!((&idle["slots"], &idle["free_slots"], &idle["running"]), (&json!(1), &json!(1), &json!([])));
         assert!(idle["disk_free"].as_u64().is_some_and(|bytes| bytes > 0) && idle["load"].is_number(), "{idle}");
         let build = server.trigger("site");
         until("the step runs", || !order(folder).is_empty());
-        let busy = server.get(&format!("{path}?lines=20")).json();
+        let busy = server.until_it_answers(&format!("{path}?lines=20"));
         assert_eq!((&busy["free_slots"], &busy["attempts"][0]["build"]), (&json!(0), &json!(build)), "{busy}");
         let attempt = &busy["attempts"][0];
         assert_eq!(
@@ -227,7 +229,7 @@ fn query_over_the_broker_a_stopped_executor_is_told_by_504() {
     let north = cluster.server("north", "gateway,control,projections");
     let east = cluster.executor("east", "1");
     let path = format!("/api/v1/executors/{}/now", the_executor(&north));
-    assert_eq!(north.get(&path).status, 200);
+    north.until_it_answers(&path);
     east.signal(Signal::STOP);
     let asked = Instant::now();
     let answer = north.get(&path);
@@ -235,5 +237,5 @@ fn query_over_the_broker_a_stopped_executor_is_told_by_504() {
     assert_eq!(answer.status, 504, "{}", answer.text);
     assert!(detail.contains("does not answer") && asked.elapsed() < PATIENCE, "{detail}");
     east.signal(Signal::CONT);
-    until("it answers again", || north.get(&path).status == 200);
+    north.until_it_answers(&path);
 }

@@ -207,8 +207,10 @@ mod tests {
         let script = "#!/bin/sh\nif [ -e passes ]; then echo \"$@\"; exit 0; fi\n[ -e always ] || touch passes\n\
             printf 'test a ... FAILED\\n\\nfailures:\\n\\n---- a stdout ----\\nfailures:\\n    x\\n\\nfailures:\\n    a\\n    b::c\\n\\n'\n\
             echo 'test result: FAILED. 3 passed; 2 failed; 0 ignored'; exit 101\n";
-        fs::write(&path, script).unwrap();
-        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        // By another process: one that another test begins at that moment would have it open to write.
+        let mut write = command("sh");
+        write.args(["-c", "printf %s \"$1\" > \"$0\" && chmod 755 \"$0\""]).arg(&path).arg(script);
+        assert!(write.status().unwrap().success());
         let program = || Program { name: "one".to_owned(), path: path.clone(), folder: folder.clone() };
         let tests = vec!["a".to_owned(), "b::c".to_owned()];
         let mut tally = Tally::default();

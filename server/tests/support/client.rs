@@ -109,6 +109,12 @@ impl Client {
         }
     }
 
+    /// Says that it is still there: the server closes a socket of which it hears nothing for two of its pings, and who waits
+    /// for its turn to read answers none. Nothing comes back. One that is closed already is told so when it reads.
+    pub(crate) fn pong(&mut self) {
+        let _ = self.socket.send(Message::Pong(tungstenite::Bytes::new()));
+    }
+
     pub(crate) fn send(&mut self, frame: &Value) {
         self.socket.send(Message::text(frame.to_string())).unwrap();
     }

@@ -46,7 +46,7 @@ impl Cluster {
 
     /// A process with these roles that listens.
     pub(crate) fn server(&self, name: &str, roles: &str) -> Server {
-        self.server_with("127.0.0.1:0", name, &["--roles", roles, "--lease-seconds", "5"])
+        self.server_with("127.0.0.1:0", name, &["--roles", roles])
     }
 
     /// A process that listens there, with further options.

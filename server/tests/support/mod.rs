@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses its part of this")]
 
 use std::{
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -216,6 +216,37 @@ impl Server {
         }
     }
 
+    /// The same for a build of one job that prints much, once its record is sealed: it may take long, as long as more and more
+    /// is recorded.
+    pub(crate) fn finished_while_it_grows(&self, id: &str) -> Value {
+        let (mut begun, mut lines) = (Instant::now(), 0);
+        loop {
+            let build = self.build(id);
+            let job = &build["jobs"][0];
+            if build["state"] == "finished" && job["sealed"] == true {
+                return build;
+            }
+            if job["lines"].as_u64() > Some(lines) {
+                (begun, lines) = (Instant::now(), job["lines"].as_u64().unwrap());
+            }
+            assert!(begun.elapsed() < PATIENCE, "nothing more is recorded: {build}");
+            std::thread::yield_now();
+        }
+    }
+
+    /// Asks an executor, by the path of its `now`, until it answers: on a busy machine it may be too late for a gateway.
+    pub(crate) fn until_it_answers(&self, path: &str) -> Value {
+        let begun = Instant::now();
+        loop {
+            let answer = self.get(path);
+            if answer.status == 200 {
+                return answer.json();
+            }
+            assert!(begun.elapsed() < PATIENCE, "still {}: {}", answer.status, answer.text);
+            std::thread::yield_now();
+        }
+    }
+
     /// Waits until `/readyz` answers with this status, and gives its text.
     pub(crate) fn until_ready_is(&self, status: u16) -> String {
         let begun = Instant::now();
@@ -375,6 +406,16 @@ impl Events {
         });
         receiver.recv_timeout(PATIENCE).expect("the event did not come")
     }
+}
+
+/// Writes a program of these words. Another process does: one that a test of ours begins at that moment would have the file
+/// open to write, and the system then runs it for nobody ("text file busy").
+pub(crate) fn write_program(path: &Path, text: &str) {
+    let mut write = Command::new("sh");
+    write.args(["-c", "cat > \"$0\" && chmod 755 \"$0\""]).arg(path).stdin(Stdio::piped());
+    let mut child = write.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
 }
 
 /// Blocks until nobody holds the lock on `path` any more: how a test waits for the end of a process that holds it.

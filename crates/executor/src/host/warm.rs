@@ -256,15 +256,17 @@ mod tests {
 
     impl Slow {
         fn new() -> Self {
-            use std::{fs, os::unix::fs::PermissionsExt as _};
             let folder = tempfile::tempdir().unwrap();
             let at = |name: &str| folder.path().join(name);
             let text = format!(
                 "#!/bin/bash\ncd '{}'\necho started >> starts\nread -r go < gate\necho '{{\"is\":\"ready\"}}'\nread -r end\n",
                 folder.path().display()
             );
-            fs::write(at("guard"), text).unwrap();
-            fs::set_permissions(at("guard"), fs::Permissions::from_mode(0o755)).unwrap();
+            // By another process: one that another test begins at that moment would have it open to write, and the system
+            // then runs it for nobody ("text file busy").
+            let mut write = std::process::Command::new("sh");
+            write.args(["-c", "printf %s \"$1\" > \"$0\" && chmod 755 \"$0\""]).arg(at("guard")).arg(text);
+            assert!(write.status().unwrap().success());
             let fifo = rustix::fs::FileType::Fifo;
             rustix::fs::mknodat(rustix::fs::CWD, at("gate"), fifo, rustix::fs::Mode::RWXU, 0).unwrap();
             let guards = Guards::new(at("guard"), at("lock"), None, at("jobs"), None, None);

@@ -139,8 +139,11 @@ impl Stage {
         let ended = format!(r#"case $line in '{{"is":"ended"'*) {on_ended};; esac; printf '%s\n' "$line""#);
         let read = format!(r#"while IFS= read -r line; do {ended}; done"#);
         let text = format!("#!/bin/bash\ncd '{}'\n'{guard}' \"$@\" | {read}\n", dir.path().display());
-        std::fs::write(&program, text).unwrap();
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        // By another process: a guard that another test begins at that moment would have it open to write, and the system
+        // then runs it for nobody ("text file busy").
+        let mut write = std::process::Command::new("sh");
+        write.args(["-c", "printf %s \"$1\" > \"$0\" && chmod 755 \"$0\""]).arg(&program).arg(text);
+        assert!(write.status().unwrap().success());
         // Plain in any case: the trial of sandboxes would wait for such a guard's last word.
         Self::build_with(lease_ms, |_| false, dir, program, |config| config.isolation = IsolationChoice::Plain).await
     }
