@@ -9,7 +9,6 @@ mod support;
 use std::{
     collections::HashSet,
     net::Ipv4Addr,
-    os::unix::fs::PermissionsExt as _,
     sync::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
