@@ -4,11 +4,13 @@
 #[cfg(target_arch = "wasm32")]
 mod leaving;
 #[cfg(target_arch = "wasm32")]
+mod typed;
+#[cfg(target_arch = "wasm32")]
 mod upload;
 #[cfg(target_arch = "wasm32")]
 mod window;
 #[cfg(target_arch = "wasm32")]
-pub use {leaving::AskBeforeLeaving, upload::Upload, window::*};
+pub use {leaving::AskBeforeLeaving, typed::Typed, upload::Upload, window::*};
 
 #[cfg(not(target_arch = "wasm32"))]
 mod absent;

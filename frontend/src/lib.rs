@@ -16,7 +16,9 @@ pub async fn hydrate() {
             return;
         }
     }
+    let typed = app::browser::Typed::of_document();
     leptos::mount::hydrate_body(app::App);
+    typed.restore().await;
     // Whoever goes to another page need not wait for it. What fails is tried again there.
     for part in Part::ALL {
         let _ = part.load().await;
