@@ -28,7 +28,7 @@ for user in 0 1000; do
     # setxattr, which busybox has no program for.
     perl -e 'my ($group, $name, $value) = @ARGV; syscall(188, $group, $name, $value, 1, 0)' $given $note 1
     busybox chown $user $given $given/cgroup.procs $given/cgroup.subtree_control
-    busybox sh -c 'echo 0 > $1/cgroup.procs; exec perl -e "\$) = \$( = \$ARGV[0]; \$< = \$> = \$ARGV[0]; exec @ARGV[1, 2]" $2 /tests --test-threads=1' \
+    busybox sh -c 'echo 0 > $1/cgroup.procs; exec perl -e "\$) = \$( = \$ARGV[0]; \$< = \$> = \$ARGV[0]; exec \$ARGV[1]" $2 /tests' \
         sh $given $user || status=$?
 done
 echo "the tests ended with status $status"

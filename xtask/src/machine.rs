@@ -2,7 +2,7 @@
 //! divide. It has a kernel of the distribution, and in its memory the programs that the tests start, by the paths that they have
 //! here: no disk and no network. What it does is in `machine/init.sh`.
 //!
-//! Its processor is emulated, also where this one could help: that takes half a minute, and it is the same everywhere. Not every
+//! Its processor is emulated, also where this one could help: that takes a minute at most, and it is the same everywhere. Not every
 //! `/dev/kvm` that can be opened runs a common kernel (where it is a virtual machine's own, it may hang).
 
 use std::collections::BTreeSet;
@@ -21,7 +21,7 @@ const PROGRAMS: [&str; 7] = ["bash", "bwrap", "cat", "head", "perl", "rm", "slee
 const BUSYBOX: &str = "/bin/busybox";
 /// Of the machine, in MiB. Its files are in there too.
 const MEMORY_MIB: &str = "1024";
-/// For the whole run, in seconds; it takes thirty.
+/// For the whole run, in seconds; it takes thirty, and sixty where others work too.
 const SECONDS_MAX: &str = "600";
 /// How the line begins that comes after the tests.
 const STATUS: &str = "the tests ended with status ";

@@ -73,7 +73,7 @@ fn enter(group: &Path) {
 
 /// Says why a test does not look.
 fn skipped(reason: &str) {
-    assert!(std::env::var_os("STEPCAST_TEST_CGROUPS_REQUIRED").is_none(), "no control groups: {reason}");
+    assert!(std::env::var_os("STEPCAST_TEST_CGROUPS_REQUIRED").is_none(), "not to be skipped: {reason}");
     eprintln!("skipped: {reason}");
 }
 
@@ -99,6 +99,7 @@ impl Given {
 
     /// One with an executor in it. None where no sandbox works, which is said.
     async fn with(isolation: IsolationChoice) -> Option<(Self, Stage)> {
+        let given = Self::new().await?;
         if isolation == IsolationChoice::Sandbox {
             let guard = PathBuf::from(env!("CARGO_BIN_EXE_executor-guard"));
             if let Err(reason) = executor::sandbox_works(SandboxOptions::default(), &guard).await {
@@ -106,7 +107,6 @@ impl Given {
                 return None;
             }
         }
-        let given = Self::new().await?;
         let stage = Stage::configured(|config| config.isolation = isolation).await;
         Some((given, stage))
     }
