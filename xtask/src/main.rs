@@ -15,6 +15,7 @@ mod cluster;
 mod failure;
 mod former;
 mod fuzz;
+mod machine;
 mod mutations;
 mod process;
 mod programs;

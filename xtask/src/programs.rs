@@ -51,6 +51,15 @@ pub(crate) fn run(
     if names.is_empty() { Ok(()) } else { Err(Failure(format!("tests failed in {}", names.join(", ")))) }
 }
 
+/// Builds the one test program of this name, and gives its path.
+pub(crate) fn build(packages: &[&str], name: &str) -> Result<PathBuf> {
+    let mut build = cargo();
+    build.args(["test", "--no-run", "--message-format", "json-render-diagnostics"]).args(packages);
+    let programs = built(&output(build.args(["--test", name]))?)?;
+    let program = programs.into_iter().find(|program| program.name == name);
+    program.map(|program| program.path).ok_or_else(|| Failure(format!("cargo built no test program {name}")))
+}
+
 /// Repeats the tests that failed, if they are few. Of the programs, those stay in which one fails again.
 fn repeat(failed: &mut Vec<(Program, Vec<String>)>, variables: &[(&str, &str)], outputs: &Path, tally: &mut Tally) {
     // A program that names none has ended otherwise.

@@ -5,10 +5,10 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::api;
 use crate::failure::{Explain, Failure, Result};
 use crate::process::{answers, command, output, root, run, say};
 use crate::release::target_dir;
+use crate::{api, machine};
 
 /// The oldest Node.js that wasm-opt is run on: Debian 12 has it.
 const NODE_MAJOR_MIN: u32 = 18;
@@ -87,6 +87,13 @@ const BUSYBOX: Need = Need {
     present: || answers("/bin/busybox", "true"),
     provide: || install("busybox-static", "the tests of containers make their image of it"),
 };
+const QEMU: Need = Need {
+    name: "QEMU",
+    present: || answers("qemu-system-x86_64", "--version"),
+    provide: || install("qemu-system-x86", "the tests of control groups run in a machine of it"),
+};
+const KERNEL: Need =
+    Need { name: "a kernel for a virtual machine", present: machine::has_kernel, provide: download_kernel };
 const POSTGRES: Need = Need { name: "PostgreSQL", present: has_postgres, provide: install_postgres };
 const RABBITMQ: Need = Need {
     name: "RabbitMQ",
@@ -148,6 +155,11 @@ pub(crate) fn for_rust_tests() -> Result<()> {
 /// What the tests of containers need to run on Docker.
 pub(crate) fn for_docker_tests() -> Result<()> {
     provide(&[BASH, GIT, BUBBLEWRAP, DOCKER, BUSYBOX])
+}
+
+/// What the tests of control groups need: a machine, its kernel, and the programs that it has.
+pub(crate) fn for_machine_tests() -> Result<()> {
+    provide(&[BASH, BUBBLEWRAP, BUSYBOX, QEMU, KERNEL])
 }
 
 /// What the browser tests need beside a server that runs builds.
@@ -273,6 +285,14 @@ fn install_docker() -> Result<()> {
         return Ok(());
     }
     install("docker-cli", "the tests of containers speak to its daemon by it")
+}
+
+/// Of a package that its archive may have replaced since the list was fetched.
+fn download_kernel() -> Result<()> {
+    if is_root() {
+        run(command("apt-get").args(["update", "-q"]))?;
+    }
+    machine::download_kernel()
 }
 
 /// `15 main 5432 online postgres …` is the cluster `main` of version 15, which runs.

@@ -9,7 +9,7 @@ use crate::failure::{Failure, Result};
 use crate::process::{answers, cargo, command, root, run, say, watch};
 use crate::release::{SERVER_SIDE, build_server, target_dir};
 use crate::tally::{Tally, UNSTEADY_MAX};
-use crate::{api, browser, chaos, cluster, former, mutations, programs, setup, tidy};
+use crate::{api, browser, chaos, cluster, former, machine, mutations, programs, setup, tidy};
 
 /// The version that is installed where none is.
 const CARGO_DENY: &str = "0.20.2";
@@ -97,6 +97,7 @@ const PARTS: &[Part] = &[
     Part { name: "playwright", needs: &["browser", "binary"], run: playwright, is_long: false },
     Part { name: "chaos", needs: &["browser", "binary"], run: chaos_of_two_minutes, is_long: false },
     Part { name: "mutations", needs: &[], run: |_, _| mutations::run_all(""), is_long: true },
+    Part { name: "cgroups", needs: &[], run: control_groups, is_long: true },
     Part { name: "docker", needs: &["browser"], run: containers_of_docker, is_long: true },
     Part { name: "former", needs: &["browser"], run: side_by_side, is_long: true },
     Part { name: "cluster", needs: &["browser", "binary"], run: playwright_on_a_cluster, is_long: true },
@@ -222,6 +223,17 @@ fn containers_of_docker(_: &Options, tally: &mut Tally) -> Result<()> {
     tests.env(ENGINE, "docker").env(CONTAINERS_REQUIRED, if setup::is_root() { "1" } else { "0" });
     tests.env(SANDBOX_REQUIRED, "1");
     watch(&mut tests, |line| tally.cargo(line))
+}
+
+/// The tests that need control groups of their own to divide, in a virtual machine that has them.
+fn control_groups(_: &Options, tally: &mut Tally) -> Result<()> {
+    if !cfg!(target_arch = "x86_64") {
+        println!("not tested: the machine of these tests has a processor of another kind than this one");
+        return Ok(());
+    }
+    setup::for_machine_tests()?;
+    let tests = programs::build(&SERVER_SIDE, "cgroups")?;
+    machine::run_tests(&tests, &target_dir().join("debug/executor-guard"), |line| tally.cargo(line))
 }
 
 /// Those that start RabbitMQ, on the newest version that is supported instead of the system's.
