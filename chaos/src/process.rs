@@ -169,10 +169,6 @@ impl Process {
         }
     }
 
-    pub(crate) fn is_ready(&self) -> bool {
-        *self.ready.borrow()
-    }
-
     /// kill -9; it is started again after this time.
     pub(crate) fn kill(&self, back_after: Duration) {
         {

@@ -25,6 +25,9 @@ use crate::{
 /// How often a record is looked at until it is sealed.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
+/// How long a process may take to be there again at the end.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// The recorder's own hints behind the last event of a stream count as its lag; there are never many.
 const HINTS: u64 = 1_000;
 
@@ -186,7 +189,7 @@ pub(crate) async fn installation(load: &Load, cast: &Cast) -> Result<()> {
         for panic in process.panics() {
             load.ledger.broken(&format!("a process panicked: {panic}"));
         }
-        if !process.is_ready() {
+        if process.until_there(PATIENCE).await.is_err() {
             load.ledger.broken(&format!("{} is not there at the end", process.name));
         }
     }

@@ -14,7 +14,7 @@ use control::{
 use store::{
     Builds, DeadLetters,
     audit::NewEntry,
-    model::{Announcement, BuildState, JobState},
+    model::{Announcement, BuildState, JobState, dead_letter::DeadLetter},
 };
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -41,6 +41,20 @@ async fn until_length(world: &World, queue: &str, length: u64) {
         }
     };
     timeout(PATIENCE, look).await.unwrap_or_else(|_| panic!("{queue} does not hold {length} messages"));
+}
+
+/// The only letter, once it has died so often.
+async fn once_dead(world: &World, deaths: u32) -> DeadLetter {
+    let look = async {
+        loop {
+            let letter = world.dead_letters(1).await.remove(0);
+            if letter.view.deaths == deaths {
+                break letter;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, look).await.unwrap_or_else(|_| panic!("it did not die {deaths} times"))
 }
 
 #[tokio::test]
@@ -82,13 +96,7 @@ async fn a_message_that_is_retried_and_dies_again_is_the_same_letter() {
     let id = message.message_id;
     world.broker.publish(message).await.unwrap();
     for deaths in 1..=3 {
-        let letter = loop {
-            let letter = world.dead_letters(1).await.remove(0);
-            if letter.view.deaths == deaths {
-                break letter;
-            }
-            tokio::task::yield_now().await;
-        };
+        let letter = once_dead(&world, deaths).await;
         assert_eq!((letter.view.message_id, letter.view.state), (id, DeadLetterState::Open));
         retry(&*world.broker, &*world.store, &letter, "token:a", NewEntry::by_machine(Action::DeadLetterRetried))
             .await
@@ -127,13 +135,7 @@ async fn a_message_is_retried_when_the_cause_is_gone_and_when_somebody_takes_it(
     let mut message = Outgoing::dead(letter.body.as_slice().into(), "no", broker::Origin::named(&*queue.name));
     message.message_id = id;
     world.broker.publish(message).await.unwrap();
-    let letter = loop {
-        let letter = world.dead_letters(1).await.remove(0);
-        if letter.view.deaths == 2 {
-            break letter;
-        }
-        tokio::task::yield_now().await;
-    };
+    let letter = once_dead(&world, 2).await;
     drop(reader);
     let refused =
         retry(&*world.broker, &*world.store, &letter, "token:a", NewEntry::by_machine(Action::DeadLetterRetried)).await;

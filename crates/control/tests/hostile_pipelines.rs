@@ -9,7 +9,7 @@ use uuid::Uuid;
 use wire::{BuildId, Problem, command::Trigger};
 
 /// For one text on a busy machine, unoptimised. What is not bounded takes minutes, or never ends.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// What all of them together may take at most, in KiB.
 const MEMORY_KIB_MAX: u64 = 400 * 1024;
 

@@ -22,7 +22,7 @@ use stage::{PATIENCE, Stage, job, texts};
 use wire::{
     Event, Limits, Outcome,
     pipeline::{SourceSpec, Stderr},
-    task::Grant,
+    task::{ExecutorNotice, Grant},
 };
 
 async fn stage(engine: &Engine) -> Stage {
@@ -178,7 +178,7 @@ async fn a_job_whose_time_is_up_is_asked_and_then_killed() {
     said(&mut stage, contained(&["true"])).await;
     let mut grant = contained(&["trap 'echo asked' TERM; echo begun; while :; do sleep 1000 & wait; done"]);
     // A container needs some of it, here and now about as much as the one before.
-    grant.timeout_seconds = 2 + 2 * began.elapsed().as_secs();
+    grant.timeout_seconds = 5 + 3 * began.elapsed().as_secs();
     let (events, finished) = stage.run(grant).await;
     assert_eq!(finished.outcome, Outcome::TimedOut, "{events:?}");
     assert!(texts(&events).contains(&"asked".to_owned()), "{events:?}");
@@ -188,12 +188,13 @@ async fn a_job_whose_time_is_up_is_asked_and_then_killed() {
 #[tokio::test]
 async fn a_job_that_is_cancelled_ends_with_all_its_processes() {
     let Some(engine) = Engine::start() else { return };
-    let mut stage = Stage::with_engine(1000, engine.socket()).await;
+    let mut stage = stage(&engine).await;
     let grant = contained(&["(trap '' TERM; sleep 1000) & echo begun; sleep 1000"]);
     let lease = grant.lease;
     stage.trigger(grant).await;
     stage.line(|line| line.text == "begun").await;
     stage.script.lock().unwrap().cancelled.push(lease);
+    stage.notify(ExecutorNotice::Cancel { lease }).await;
     let finished = stage.end().await;
     assert_eq!(finished.outcome, Outcome::Cancelled);
     assert_eq!(engine.containers(&label(&stage)), [""; 0]);
@@ -278,7 +279,7 @@ async fn the_source_is_checked_out_beside_the_container_and_its_steps_may_change
 #[tokio::test]
 async fn p2_a_container_ends_with_its_lease_whatever_happened_to_the_executor() {
     let Some(engine) = Engine::start() else { return };
-    let mut stage = Stage::with_engine(1500, engine.socket()).await;
+    let mut stage = Stage::with_engine(15_000, engine.socket()).await;
     stage.trigger(contained(&["echo begun; sleep 1000"])).await;
     stage.line(|line| line.text == "begun").await;
     let label = label(&stage);

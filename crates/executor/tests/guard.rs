@@ -14,6 +14,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// Nothing that a test waits for takes longer; only a broken one gets there.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 struct Guard {
     process: Child,
     stdin: Option<ChildStdin>,
@@ -65,7 +68,9 @@ impl Guard {
         let env = serde_json::json!({"PATH": std::env::var("PATH").unwrap()});
         self.tell(serde_json::json!({"do": "start", "script": script, "cwd": cwd, "env": env}));
         assert!(self.heard().starts_with(r#"{"is":"started""#));
+        let began = Instant::now();
         while !pids.exists() {
+            assert!(began.elapsed() < PATIENCE, "the step does not begin");
             std::thread::yield_now();
         }
         let text = std::fs::read_to_string(pids).unwrap();
@@ -102,7 +107,8 @@ fn p2_the_tree_ends_when_the_executor_dies() {
 #[test]
 fn p2_the_tree_ends_when_the_deadline_passes_while_the_executor_is_stopped() {
     let mut guard = Guard::start();
-    let pids = guard.start_deaf_step(Duration::from_millis(400));
+    let pids = guard.start_deaf_step(Duration::from_secs(100));
+    guard.tell(serde_json::json!({"do": "extend", "until_ms": boot_millis() + 400}));
     assert_eq!(guard.heard(), r#"{"is":"exited","code":null,"signal":9}"#);
     assert_eq!(guard.heard(), r#"{"is":"ended","why":"deadline"}"#);
     assert!(!alive(&pids), "a step outlived its lease");

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use wire::{BuildId, Event, Outcome, Timestamp, Topic, mac::InstallationKey};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn until<F: Future<Output = bool>>(what: &str, is: impl Fn() -> F) {
     let begun = std::time::Instant::now();

@@ -25,7 +25,7 @@ const SCRIPTS: &str = "/usr/lib/rabbitmq/bin";
 /// A folder with `rabbitmq-server` and `rabbitmqctl`.
 const SCRIPTS_VARIABLE: &str = "STEPCAST_TEST_RABBITMQ_SCRIPTS";
 /// How long anything about the node may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(240);
 /// How often is looked at what nobody announces.
 pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -127,7 +127,7 @@ impl Node {
 
     /// Waits until it has started.
     async fn started(&self) {
-        self.control(&["wait", "--timeout", "80", self.folder.join("pid").to_str().unwrap()]).await;
+        self.control(&["wait", "--timeout", "230", self.folder.join("pid").to_str().unwrap()]).await;
     }
 
     /// As Erlang calls it.

@@ -236,9 +236,9 @@ pub async fn a_private_queue_that_nobody_reads_ends(fixture: &impl Fixture) {
         assert_eq!(delivery.message.body.len(), BODY_BYTES);
         delivery.ack();
     }
+    until_length(&*broker, &slow.name, None).await;
     assert!(soon("the consumer's end", silent.next()).await.is_none(), "messages are missing without a word");
     held.ack();
-    until_length(&*broker, &slow.name, None).await;
     let mut look = tokio::time::interval(LOOK_AGAIN);
     soon("the memory being free", async {
         while Arc::strong_count(&body) > 1 {
@@ -262,10 +262,20 @@ pub async fn an_unused_gateway_queue_goes(fixture: &impl Fixture) {
     let expires = fixture.time_to_live();
     let kind = QueueKind::Gateway { expires, message_ttl: expires };
     let queue = |kind: QueueKind| Queue { name: unique("gateway"), kind, bindings: Vec::new() };
-    let unused = declared(&*broker, queue(kind.clone())).await;
-    let used = declared(&*broker, queue(kind)).await;
+    let used = queue(kind.clone());
+    let consumer = soon("consuming", async {
+        loop {
+            declared(&*broker, used.clone()).await;
+            match broker.consume(&used.name, SHARED).await {
+                Ok(consumer) => break consumer,
+                // Its time was over before it was consumed.
+                Err(error) => assert_eq!(error, BrokerError::NoQueue(used.name.clone())),
+            }
+        }
+    })
+    .await;
+    let unused = declared(&*broker, queue(kind)).await;
     let kept = declared(&*broker, queue(QueueKind::Gateway { expires: LONG, message_ttl: LONG })).await;
-    let consumer = consume(&*broker, &used.name).await;
     until_length(&*broker, &unused.name, None).await;
     assert_eq!(broker.queue_length(&used.name).await, Ok(Some(0)), "a consumed queue was deleted");
     drop(consumer);

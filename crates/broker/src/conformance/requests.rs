@@ -52,10 +52,12 @@ pub async fn a_requester_outlives_its_reply_queue(fixture: &impl Fixture) {
         }
     };
     let asking = async {
+        let mut patience = SHORT;
         loop {
-            if let Ok(answer) = requester.request(&queue.name, json("question"), SHORT).await {
+            if let Ok(answer) = requester.request(&queue.name, json("question"), patience).await {
                 return text(&answer.body);
             }
+            patience *= 2; // An answer may take longer on a slow machine.
         }
     };
     let answered = soon("an answer", async {

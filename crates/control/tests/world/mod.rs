@@ -39,7 +39,7 @@ use wire::{
 };
 
 /// Only an upper bound: what is waited for comes within milliseconds.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Long enough that it never runs out in a test.
 pub const LONG: Duration = Duration::from_secs(120);
 
@@ -228,6 +228,10 @@ async fn relay(store: &SqliteStore, broker: &dyn Broker) {
     }
 }
 
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap()
+}
+
 pub fn labels(labels: &[&str]) -> LabelSet {
     LabelSet::new(labels.iter().map(|label| (*label).to_owned())).unwrap()
 }
@@ -296,10 +300,10 @@ impl Executor {
         self.broker.publish(message).await.unwrap();
     }
 
-    /// Claims, and gives up when no answer has come by then.
-    pub async fn claim_within(&self, set: &LabelSet, patience: Duration) -> Option<ControlReply> {
+    /// Claims and says how long it waits; gives up when no answer has come within `waits`.
+    pub async fn claim_within(&self, set: &LabelSet, says: Duration, waits: Duration) -> Option<ControlReply> {
         let (executor, incarnation) = (self.id, self.incarnation);
-        let patience_ms = u64::try_from(patience.as_millis()).unwrap();
+        let patience_ms = millis(says);
         let claim_id = Uuid::new_v4();
         let claim = ControlRequest::Claim {
             claim_id,
@@ -309,7 +313,7 @@ impl Executor {
             patience_ms,
             secrets_key: None,
         };
-        match self.requester.request(topology::CONTROL, to_bytes(claim), patience).await {
+        match self.requester.request(topology::CONTROL, to_bytes(claim), waits).await {
             Ok(answer) => Some(from_bytes(&answer.body).unwrap()),
             Err(RequestError::NoAnswer { .. }) => None,
             Err(other) => panic!("{other}"),
@@ -353,7 +357,7 @@ impl Executor {
             executor,
             incarnation,
             label_set: set.clone(),
-            patience_ms: 20_000,
+            patience_ms: millis(PATIENCE),
             secrets_key,
         };
         self.ask(claim).await

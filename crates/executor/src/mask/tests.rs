@@ -394,7 +394,7 @@ fn making_a_masker_grows_with_the_lines_of_secrets_and_no_faster() {
         time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
     };
     // Different lines that begin alike are the worst. More than a job may have, for the difference to show.
-    let made = [250, 8_000].map(|lines| {
+    let make = |lines: usize| {
         let value: String = (0..lines).map(|n| format!("AAAA-{n}\n")).collect();
         let begun = cpu();
         let mut forms = Forms::default();
@@ -406,6 +406,12 @@ fn making_a_masker_grows_with_the_lines_of_secrets_and_no_faster() {
         let begun = filter.begun(b"AAAA").len();
         assert!((lines..lines + 20).contains(&begun), "{lines} lines: {begun} states");
         seconds / lines as f64
+    };
+    // The least of up to five each: what else the machine does makes any of them slower.
+    let mut made = [f64::INFINITY; 2];
+    let grows_no_faster = (0..5).any(|_| {
+        made = [made[0].min(make(250)), made[1].min(make(8_000))];
+        made[1] < made[0] * 4.0
     });
-    assert!(made[1] < made[0] * 4.0, "{made:?} s a line");
+    assert!(grows_no_faster, "{made:?} s a line");
 }

@@ -35,9 +35,9 @@ use wire::{
 /// Nothing that a test waits for takes longer; only a broken one gets there.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// Between SIGTERM and SIGKILL on this stage.
-pub(crate) const KILL_AFTER: Duration = Duration::from_millis(300);
+const KILL_AFTER: Duration = Duration::from_secs(3);
 /// The same where jobs have containers: it is their engine that is told to ask, which takes it some of that time.
-const KILL_AFTER_IN_CONTAINERS: Duration = Duration::from_secs(3);
+const KILL_AFTER_IN_CONTAINERS: Duration = Duration::from_secs(10);
 
 pub(crate) const KEY: InstallationKey = InstallationKey([7; 32]);
 

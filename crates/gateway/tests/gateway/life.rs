@@ -183,7 +183,7 @@ async fn a_gateway_without_workers_or_with_a_wrong_name_does_not_start() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_socket_that_is_silent_for_two_periods_is_closed_and_one_that_answers_pings_is_not() {
     let mut config = config(Limits::default());
     config.ping = Duration::from_millis(200);

@@ -1,5 +1,7 @@
 //! A slow client slows nobody.
 
+use std::time::Duration;
+
 use gateway::Limits;
 use serde_json::json;
 use wire::{Topic, frame::Incoming};
@@ -44,7 +46,9 @@ async fn p6_a_client_that_does_not_read_gets_a_gap_and_the_others_get_everything
 
 #[tokio::test]
 async fn p6_a_client_that_reads_nothing_but_is_sent_no_logs_is_told_to_come_back() {
-    let rig = rig_with(config(Limits { send_queue_frames_max: 20, ..Limits::default() })).await;
+    let patience = Duration::from_secs(60);
+    let limits = Limits { send_queue_frames_max: 20, close_patience: patience, ..Limits::default() };
+    let rig = rig_with(config(limits)).await;
     let mut fast = rig.client(0, "fast").await;
     let mut slow = rig.silent(0, "slow", 2);
     slow.read_hello().await;
