@@ -117,7 +117,7 @@ test("the pill tells how long a line takes from executor to screen", async ({ pa
   const delay = async () => {
     const seen = await pill.evaluate((pill) => {
       const { x, y, width, height } = pill.getBoundingClientRect();
-      return { text: pill.querySelector(".delay")?.textContent, box: { x, y, width, height } };
+      return { text: pill.querySelector(".delay")?.textContent ?? "", box: { x, y, width, height } };
     });
     box = seen.box;
     return seen.text;
