@@ -6,11 +6,11 @@ import { defineConfig } from "@playwright/test";
 /** A machine of the size that we promise to serve has two cores: more tests at once would only measure each other. */
 const WORKERS = 2;
 /** One test, its own server's start and end included, in milliseconds. */
-const TEST_MS_MAX = 90_000;
+const TEST_MS_MAX = 180_000;
 /** One expectation, in milliseconds: for a page that must only catch up with what has happened. */
-const EXPECT_MS_MAX = 15_000;
+const EXPECT_MS_MAX = 30_000;
 /** Everything, in milliseconds: `cargo xtask test` promises 40 minutes for all of its parts. */
-const ALL_MS_MAX = 20 * 60_000;
+const ALL_MS_MAX = 30 * 60_000;
 
 /** What takes minutes of both cores, for `--all` and for who names it. */
 const LONG = ["flows/real-repository.spec.ts"];

@@ -60,7 +60,9 @@ test.describe("whom the provider knows", () => {
     const answer = (await lost).url();
     // Left alone, a browser would ask again by itself; and one that still goes to its page of errors goes nowhere else.
     await expect.poll(() => ada.page.url()).toContain("chrome-error:");
-    await ada.page.goto("about:blank");
+    await expect(async () => {
+      await ada.page.goto("about:blank");
+    }).toPass();
     await stepcast.restart();
 
     await eve.page.goto(answer);
@@ -164,7 +166,7 @@ test.describe("a provider that is down when the server starts", () => {
     await expect(async () => {
       await later.page.goto("/sign-in");
       await later.page.getByRole("link", { name: "Sign in with Team" }).click();
-      await expect(later.page.getByPlaceholder("Enter any login")).toBeVisible({ timeout: 1000 });
+      await expect(later.page.getByPlaceholder("Enter any login")).toBeVisible({ timeout: 10_000 });
     }).toPass();
     await signInAtProvider(later.page, "grace");
     await expect(later.page).toHaveURL(`${stepcast.url}/`);

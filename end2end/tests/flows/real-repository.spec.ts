@@ -19,7 +19,7 @@ const run = promisify(execFile);
 test.use({ serve: { arguments: ["--isolation", "plain", "--git-allow", tmpdir()], environment: {} } });
 
 test("a clone of this project's history is checked, tested and packed", async ({ page, api }) => {
-  test.setTimeout(CARGO_MS_MAX + 60_000);
+  test.setTimeout(3 * CARGO_MS_MAX);
   const folder = await mkdtemp(join(tmpdir(), "stepcast-e2e-repository-"));
   try {
     const repository = join(folder, "stepcast.git");

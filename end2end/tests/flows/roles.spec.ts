@@ -107,7 +107,7 @@ test("whose session ended while the page was cut off is asked to sign in when it
   await open(here, "/pipelines/site");
   await here.context().setOffline(true);
   await expect(here.getByRole("banner").getByRole("status")).toHaveText(/offline/);
-  await there.goto("/account");
+  await open(there, "/account");
   await there.getByRole("button", { name: "Sign out everywhere" }).click();
   await expect(there).toHaveURL(/\/sign-in$/);
   await here.context().setOffline(false);

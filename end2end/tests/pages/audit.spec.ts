@@ -3,7 +3,7 @@
 import { readFile } from "node:fs/promises";
 
 import { pipeline } from "../../fixtures/gate";
-import { expect, open, test } from "../../fixtures/stepcast";
+import { connection, expect, open, test } from "../../fixtures/stepcast";
 
 test("what was done is found by who did it, what it was, and the pipeline", async ({ page, api }) => {
   await api.apply("site", pipeline("site", { build: "echo hi" }));
@@ -17,9 +17,12 @@ test("what was done is found by who did it, what it was, and the pipeline", asyn
   await page.getByRole("button", { name: "Show" }).click();
   await expect(entries).toHaveCount(1);
   await expect(entries).toContainText("pipeline created");
+  // Each answer is another document, which takes what was typed before it is in the browser's hands.
+  await expect(connection(page)).toHaveText(/^live/);
   await page.getByLabel("By whom").fill("Ada");
   await page.getByRole("button", { name: "Show" }).click();
   await expect(page.getByText("There are no entries of that kind.")).toBeVisible();
+  await expect(connection(page)).toHaveText(/^live/);
   await page.getByLabel("About which pipeline").selectOption("All pipelines");
   await page.getByLabel("What was done").selectOption("account created");
   await page.getByRole("button", { name: "Show" }).click();

@@ -15,6 +15,7 @@ test("links and keys lead to the build before and to the next one, which appears
   const next = page.getByRole("link", { name: /^Next build/ });
   await expect(next).toHaveAccessibleName("Next build: none");
   await expect(next).toBeDisabled();
+  await expect(page).toHaveTitle(/^succeeded/);
   const place = await next.boundingBox();
   builds.push(await api.trigger("often"));
   await expect(next).toHaveAccessibleName("Next build: #3");
@@ -52,8 +53,9 @@ test("what is usual is told while a build runs, and that it takes longer, and no
   await expect(usually).toHaveText(/^usually \d/);
   await expect(longer).toHaveText(/^longer than usual \(\d/);
   const places = async () => [await page.locator(".facts").boundingBox(), await page.locator(".facts > div").nth(1).boundingBox()];
+  await expect(page).toHaveTitle(/^running/);
   const before = await places();
-  await expect(longer).toBeVisible();
+  await expect(longer).toBeVisible({ timeout: 60_000 });
   await expect(usually).toBeHidden();
   await expect(bar).toBeVisible();
   expect(await places()).toEqual(before);
@@ -73,7 +75,7 @@ test("the steps stand under the time of their job", async ({ page, api }) => {
   const marks = page.locator(".step-axis span");
   await expect(marks).toHaveCount(3);
   const whole = (await page.locator(".job-row .duration").textContent()) as string;
-  await expect(marks).toHaveText(["0", /^\d+ ms$/, whole]);
+  await expect(marks).toHaveText(["0", /^(\d+ ms|\d+(\.\d)? s)$/, whole]);
   const [axis, track] = [await page.locator(".step-axis").boundingBox(), await page.locator(".step-track").first().boundingBox()];
   const inner = await page.locator(".step-axis").evaluate((axis) => parseFloat(getComputedStyle(axis).paddingLeft));
   expect(Math.abs((axis?.x ?? 0) + inner - (track?.x ?? 0)), "it begins where the bars do").toBeLessThan(1);

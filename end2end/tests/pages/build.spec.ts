@@ -43,14 +43,14 @@ test("a build that is not there says so", async ({ page, expectedComplaints }) =
 });
 
 test("a million lines open and scroll, at most 300 of them in the document", async ({ page, api }) => {
-  test.slow();
+  test.setTimeout(600_000);
   await api.apply("long", pipeline("long", { work: "seq 1 1000000" }));
   const build = await api.trigger("long");
-  await api.finished(build);
+  await api.until(build, ({ state }) => state === "finished", "finished", 300_000);
   await open(page, `/builds/${build}`);
   await expect(row(page, 0)).toBeInViewport();
   // The build has ended, but its record may still be catching up; the page follows it there.
-  await expect(page.locator(".log-bar .count")).toHaveText("1,000,000 lines", { timeout: 30_000 });
+  await expect(page.locator(".log-bar .count")).toHaveText("1,000,000 lines", { timeout: 300_000 });
   const log = page.getByRole("region", { name: "Log" });
 
   const settled = async (first: number) => {
@@ -146,7 +146,14 @@ test("the end is followed until the person scrolls up, and again when they ask f
   await page.mouse.wheel(0, -600);
   await expect(follow).toHaveAttribute("aria-pressed", "false");
   const top = () => page.getByRole("region", { name: "Log" }).evaluate((element) => element.scrollTop);
-  const before = await top();
+  // What the wheel began has come to its end.
+  let before = -1;
+  const stands = async () => {
+    const last = before;
+    before = await top();
+    return before === last;
+  };
+  await expect.poll(stands).toBe(true);
   await reaches(page, (await count(page)) + 20);
   expect(await top()).toBe(before);
 

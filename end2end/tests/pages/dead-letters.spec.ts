@@ -55,6 +55,7 @@ test("what is retried and dies again stays, what is discarded goes, and the ques
   await page.keyboard.press("Escape");
   await expect(nonsense.getByRole("button", { name: /^Discard:/ })).toBeFocused();
   await page.keyboard.press("Enter");
+  await expect(nonsense.getByRole("button", { name: "Keep it" })).toBeFocused();
   await page.keyboard.press("Shift+Tab");
   await expect(nonsense.getByRole("button", { name: "Discard it" })).toBeFocused();
   await page.keyboard.press("Enter");
@@ -83,7 +84,7 @@ test("a job that was given up leads to its build and is retried from here", asyn
   const id = await buildThatLostItsExecutor(page, api, stepcast, 1);
   await open(page, "/dead-letters");
   const letter = page.getByRole("list", { name: "Open" }).locator("> li");
-  await expect(letter).toContainText("Job given up");
+  await expect(letter).toContainText("Job given up", { timeout: 60_000 });
   await expect(letter).toContainText(/its executor was lost: /);
   await expect(letter.getByText(/^Message,/)).toHaveCount(0);
   await letter.getByRole("button", { name: /^Retry/ }).click();
@@ -97,7 +98,7 @@ test("a build says which attempt was lost and what follows, where it is open and
   expectedComplaints.push(LOST_LINE);
   const id = await buildThatLostItsExecutor(page, api, stepcast, 3);
   const told = page.getByText(/^Executor ex-\w{4} was lost; attempt 2 of 3\.$/);
-  await expect(told).toBeVisible();
+  await expect(told).toBeVisible({ timeout: 60_000 });
   await page.reload();
   await expect(told).toBeVisible();
   await api.request("POST", `/builds/${id}/cancel`);

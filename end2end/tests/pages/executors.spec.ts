@@ -33,11 +33,17 @@ test("an executor answers itself, by the names of what it runs, which lead to th
   await api.apply("slow", pipeline("slow", { work: gate.wait }));
   await open(page, "/executors");
   const executor = page.locator(".executor");
+  // Each press brings one answer: what it tells has to be so before.
+  const [{ id }] = (await (await api.request("GET", "/executors")).json()) as { id: string }[];
+  const now = () => api.request("GET", `/executors/${id}/now`);
+  await expect.poll(async () => (await now()).status).toBe(200);
   await executor.getByRole("button", { name: /^Ask it now/ }).click();
   await expect(executor.getByRole("status")).toHaveText(/^It answers: nothing runs, \d+ slots? (is|are) free\. Disk: .+ free\. Load: [\d.]+\.$/);
 
   await api.trigger("slow");
   await expect(executor.getByRole("link", { name: "slow #1 · work" })).toBeVisible();
+  const step = async () => ((await (await now()).json()) as { attempts?: { step?: { name: string } }[] }).attempts?.[0]?.step?.name;
+  await expect.poll(step).toBe("work");
   await executor.getByRole("button", { name: /^Ask it now/ }).click();
   await expect(executor.getByRole("status")).toHaveText(/^It answers: 1 of \d+ in use, by slow #1 · work \(step .+\)\. Disk: /);
   await executor.getByRole("link", { name: "slow #1 · work" }).click();

@@ -39,8 +39,10 @@ test("a group is paused, resumed and rebuilt, and builds go on", async ({ page, 
 test.describe("without scripts", () => {
   test.use({ javaScriptEnabled: false });
 
-  test("the page reads", async ({ page, expectedComplaints }) => {
+  test("the page reads", async ({ page, api, expectedComplaints }) => {
     expectedComplaints.push(/was preloaded using link preload but not used/);
+    // Each is there once it has read for the first time.
+    await expect.poll(async () => ((await (await api.request("GET", "/groups")).json()) as unknown[]).length).toBe(3);
     await page.goto("/groups");
     await expect(page.getByRole("heading", { level: 1 })).toHaveText("Consumer groups");
     await expect(page.locator(".group")).toHaveCount(3);

@@ -7,6 +7,7 @@ import AxeBuilder from "@axe-core/playwright";
 import type { Page } from "@playwright/test";
 
 import { pipeline } from "../../fixtures/gate";
+import { saysMeanwhile } from "../../fixtures/moments";
 import { expect, open, test } from "../../fixtures/stepcast";
 
 const COMMIT = "0123456789abcdef0123456789abcdef01234567";
@@ -45,8 +46,7 @@ test("a hook is made with what is to be entered at the forge, builds, gets anoth
   await expect(once).toContainText("Open the repository at GitHub: Settings, Webhooks, Add webhook.");
   const [url, secret] = await shown(page);
   expect(url).toMatch(new RegExp(`^${stepcast.url}/api/v1/hooks/`));
-  await once.getByRole("button", { name: "Copy the secret" }).click();
-  await expect(once.getByText("Copied").first()).toBeVisible();
+  await saysMeanwhile(once, "Copied", () => once.getByRole("button", { name: "Copy the secret" }).click());
   expect(await page.evaluate(() => navigator.clipboard.readText())).toBe(secret);
   const row = section.getByRole("list", { name: "Hooks" }).getByRole("listitem");
   await expect(row).toContainText("GitHub");

@@ -9,7 +9,7 @@ import type { Locator, Page } from "@playwright/test";
 async function search(page: Page, api: Api, print: string): Promise<Locator> {
   await api.apply("print", pipeline("print", { work: print }));
   const build = await api.trigger("print");
-  await api.finished(build);
+  await api.recorded(build);
   await open(page, `/builds/${build}`);
   await expect(row(page, 0).locator(".t")).toBeVisible();
   await page.keyboard.press("Control+f");

@@ -20,6 +20,7 @@ test("a page is live with its own part, and the others follow by themselves", as
   expect(asked[0]).toBe("processes");
   release();
   await expect.poll(() => [...new Set(asked)].sort()).toEqual(["build", "people", "pipeline", "processes"]);
+  await page.unrouteAll({ behavior: "wait" });
 });
 
 test("a page whose part cannot be loaded says so, and is there when it is loaded again", async ({ page, api, expectedComplaints }) => {
@@ -40,7 +41,7 @@ test("a document whose part cannot be loaded stays as the server made it", async
   expectedComplaints.push(/Failed to load resource: net::ERR_FAILED/, /Failed to fetch/);
   await api.apply("site", pipeline("site", { build: "echo hi" }));
   const build = await api.trigger("site");
-  await api.finished(build);
+  await api.recorded(build);
   await page.route(PART, (route) => route.abort());
   await page.goto(`/builds/${build}`);
   await expect(page.locator(".log .row .t")).toHaveText(["hi"]);

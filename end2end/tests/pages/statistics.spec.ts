@@ -6,7 +6,7 @@ const SITE = JSON.stringify({
   name: "site",
   jobs: {
     shaky: { attempts: 2, steps: [{ name: "try", run: "[ $STEPCAST_ATTEMPT -gt 1 ]" }] },
-    "slow": { steps: [{ name: "<b>wait</b>", run: "read -r -t 0.4 <> <(:) || :" }] },
+    "slow": { steps: [{ name: "<b>wait</b>", run: "read -r -t 2 <> <(:) || :" }] },
   },
 });
 
@@ -22,7 +22,7 @@ test("builds are counted by day, with the slowest steps and the flaky jobs", asy
     await page.reload();
     return section.innerText();
   };
-  await expect.poll(counted).toContain("2 builds in the last 30 days: 100 % succeeded");
+  await expect.poll(counted, { timeout: 60_000 }).toContain("2 builds in the last 30 days: 100 % succeeded");
   for (const chart of [/^Builds: succeeded/, /^Duration: half/]) {
     await expect(section.getByRole("img", { name: chart })).toBeVisible();
   }

@@ -1,6 +1,6 @@
 // Tokens for programs: shown once, no wider than who made them, taken back.
 
-import { expect, open, test } from "../../fixtures/stepcast";
+import { connection, expect, open, test } from "../../fixtures/stepcast";
 
 test("a token is shown once, opens the interface, and is shut out when it is revoked", async ({ page, stepcast }) => {
   await open(page, "/tokens");
@@ -28,6 +28,7 @@ test("a token is shown once, opens the interface, and is shut out when it is rev
     await expect(row).toContainText("last used", { timeout: 1_000 });
   }).toPass();
 
+  await expect(connection(page)).toHaveText(/^live/);
   await row.getByRole("button", { name: "Revoke nightly" }).click();
   await row.getByRole("button", { name: "Revoke it" }).click();
   await expect(row).toBeHidden();
@@ -61,6 +62,7 @@ test("of two tokens that are revoked at once both are gone, whichever list is th
   await (await arrived).finished();
   await page.evaluate(() => new Promise((painted) => requestAnimationFrame(() => requestAnimationFrame(painted))));
   await expect(rows.getByText("second")).toBeHidden();
+  await page.unrouteAll({ behavior: "wait" });
 });
 
 test("what was revoked elsewhere is said, and the focus stays where it was", async ({ page, api, expectedComplaints }) => {

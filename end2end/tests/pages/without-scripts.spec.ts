@@ -11,7 +11,7 @@ test("home, pipeline and build pages read", async ({ page, api, expectedComplain
   await api.apply("site", pipeline("site", jobs));
   await api.apply("asks", JSON.stringify({ ...JSON.parse(pipeline("asks", { work: "true" })), inputs: { who: { description: "Whom" } } }));
   const build = await api.trigger("site");
-  await api.finished(build);
+  await api.recorded(build);
 
   await page.goto("/");
   await expect(page.getByRole("link", { name: "site", exact: true })).toBeVisible();
