@@ -75,7 +75,7 @@ pub(crate) async fn list(
     // They end with the authority of who asked.
     let held = shown.hold(&core, &who);
     let ended = held.ended.clone();
-    let reading = Reading { core, id, topics, last: after, passed: HashMap::new(), consumer };
+    let reading = Reading { core, id, topics, last: after, begun: Begun::default(), consumer };
     let stream = events(reading).take_until(ended.cancelled_owned()).inspect(move |_| {
         let _ = &held; // It is held as long as the stream is there.
     });
@@ -112,6 +112,35 @@ async fn bind(core: &Core, topics: &[Topic]) -> Answer<Consumer> {
     })
 }
 
+/// Where jobs' topics began for who listens: the first event of the present attempt that was passed on, and whether it is told
+/// that all before it is recorded.
+#[derive(Default)]
+struct Begun(HashMap<Topic, (Position, bool)>);
+
+impl Begun {
+    fn event(&mut self, topic: Topic, at: Position) {
+        // Before the first one of an attempt there is none.
+        let begun = (at, at.offset == 0);
+        let known = self.0.entry(topic).or_insert(begun);
+        if known.0.epoch < at.epoch {
+            *known = begun;
+        }
+    }
+
+    /// Whether the record may hold now what was published before somebody listened.
+    fn lacks(&mut self, recorded: &Recorded) -> bool {
+        let Some(offset) = recorded.offset else { return false };
+        match self.0.get_mut(&recorded.topic) {
+            None => true,
+            Some((first, is_told)) if first.epoch == recorded.epoch && !*is_told => {
+                *is_told = offset + 1 >= first.offset;
+                true
+            }
+            Some(_) => false,
+        }
+    }
+}
+
 /// A place in a build's topic that moves on.
 struct Reading {
     core: Arc<Core>,
@@ -119,8 +148,7 @@ struct Reading {
     /// What was asked for: whoever may publish chooses the key by which it comes here.
     topics: Vec<Topic>,
     last: Option<u64>,
-    /// The last event that was passed on, of each job's topic.
-    passed: HashMap<Topic, Position>,
+    begun: Begun,
     consumer: Consumer,
 }
 
@@ -134,13 +162,6 @@ impl Reading {
         });
         self.last = events.last().map_or(self.last, |event| Some(event.offset));
         events.iter().map(frame).collect()
-    }
-
-    /// Whether the record of a job's topic has come to what was not passed on.
-    fn is_news(&self, recorded: &Recorded) -> bool {
-        let passed = self.passed.get(&recorded.topic).map(|passed| (passed.epoch, passed.offset));
-        self.topics.contains(&recorded.topic)
-            && recorded.offset.is_some_and(|offset| Some((recorded.epoch, offset)) > passed)
     }
 
     /// What comes next; none when the queue is gone: the client comes back with `Last-Event-ID`.
@@ -158,7 +179,7 @@ impl Reading {
                 }
                 Ok(GatewayMessage::Event(message)) => match message.topic {
                     Topic::Job(_) => {
-                        self.passed.insert(message.topic, message.position());
+                        self.begun.event(message.topic, message.position());
                         vec![frame(&message)]
                     }
                     Topic::Build(_) => match message.offset.cmp(&self.last.map_or(0, |last| last + 1)) {
@@ -174,10 +195,9 @@ impl Reading {
                 Ok(GatewayMessage::Recorded(recorded)) if recorded.topic == Topic::Build(self.id) => {
                     self.catch_up().await
                 }
-                Ok(GatewayMessage::Recorded(recorded)) if self.is_news(&recorded) => {
-                    self.passed.extend(
-                        recorded.offset.map(|offset| (recorded.topic, Position { epoch: recorded.epoch, offset })),
-                    );
+                Ok(GatewayMessage::Recorded(recorded))
+                    if self.topics.contains(&recorded.topic) && self.begun.lacks(&recorded) =>
+                {
                     let text = serde_json::to_string(&ServerFrame::Recorded(recorded)).unwrap_or_default();
                     vec![sse::Event::default().data(text)]
                 }
@@ -219,6 +239,22 @@ fn frame(message: &EventMessage) -> sse::Event {
 mod tests {
     use super::*;
     use wire::Position;
+
+    #[test]
+    fn p3_who_listens_is_told_until_all_that_came_before_is_recorded() {
+        let topic = Topic::Job(wire::JobId(uuid::Uuid::nil()));
+        let hint = |epoch, offset| Recorded { topic, epoch, offset: Some(offset), sealed: false };
+        let mut begun = Begun::default();
+        assert!(begun.lacks(&hint(1, 3)), "nothing came yet");
+        begun.event(topic, Position { epoch: 1, offset: 100 });
+        begun.event(topic, Position { epoch: 1, offset: 101 });
+        assert!(begun.lacks(&hint(1, 10)), "though a later one was passed on");
+        assert!(begun.lacks(&hint(1, 99)));
+        assert!(!begun.lacks(&hint(1, 105)), "what is live is told by itself");
+        begun.event(topic, Position { epoch: 2, offset: 0 });
+        assert!(!begun.lacks(&hint(1, 110)) && !begun.lacks(&hint(2, 0)));
+        assert!(!Begun::default().lacks(&Recorded { offset: None, ..hint(1, 0) }));
+    }
 
     #[test]
     fn p3_an_id_resumes_in_its_own_epoch_only() {
