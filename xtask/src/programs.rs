@@ -37,9 +37,7 @@ pub(crate) fn run(
     is_strict: bool,
     tally: &mut Tally,
 ) -> Result<()> {
-    let mut build = cargo();
-    build.args(["test", "--no-run", "--message-format", "json-render-diagnostics"]).args(packages);
-    let mut programs = built(&output(&mut build)?)?;
+    let mut programs = build(packages)?;
     programs.sort_by_key(|program| !first.contains(&program.name.as_str()));
     let outputs = target_dir().join("tests");
     fs::create_dir_all(&outputs).explain(|| format!("{} cannot be made", outputs.display()))?;
@@ -52,12 +50,16 @@ pub(crate) fn run(
 }
 
 /// Builds the one test program of this name, and gives its path.
-pub(crate) fn build(packages: &[&str], name: &str) -> Result<PathBuf> {
-    let mut build = cargo();
-    build.args(["test", "--no-run", "--message-format", "json-render-diagnostics"]).args(packages);
-    let programs = built(&output(build.args(["--test", name]))?)?;
+pub(crate) fn path(packages: &[&str], name: &str) -> Result<PathBuf> {
+    let programs = build(&[packages, &["--test", name]].concat())?;
     let program = programs.into_iter().find(|program| program.name == name);
     program.map(|program| program.path).ok_or_else(|| Failure(format!("cargo built no test program {name}")))
+}
+
+fn build(words: &[&str]) -> Result<Vec<Program>> {
+    let mut build = cargo();
+    build.args(["test", "--no-run", "--message-format", "json-render-diagnostics"]).args(words);
+    built(&output(&mut build)?)
 }
 
 /// Repeats the tests that failed, if they are few. Of the programs, those stay in which one fails again.
@@ -211,7 +213,7 @@ mod tests {
     fn a_few_that_failed_are_repeated_and_told() {
         let folder = std::env::temp_dir().join(format!("stepcast-repeated-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
-        // Fails as a test program does at its first start, unless it is told to be steady, and always where `always` is there.
+        // Fails as a test program does: at its first start, and at each where `always` is there.
         let path = folder.join("program");
         let script = "#!/bin/sh\nif [ -e passes ]; then echo \"$@\"; exit 0; fi\n[ -e always ] || touch passes\n\
             printf 'test a ... FAILED\\n\\nfailures:\\n\\n---- a stdout ----\\nfailures:\\n    x\\n\\nfailures:\\n    a\\n    b::c\\n\\n'\n\

@@ -232,7 +232,7 @@ fn control_groups(_: &Options, tally: &mut Tally) -> Result<()> {
         return Ok(());
     }
     setup::for_machine_tests()?;
-    let tests = programs::build(&SERVER_SIDE, "cgroups")?;
+    let tests = programs::path(&SERVER_SIDE, "cgroups")?;
     machine::run_tests(&tests, &target_dir().join("debug/executor-guard"), |line| tally.cargo(line))
 }
 
