@@ -6,6 +6,7 @@ mod support;
 use std::{
     io::{BufRead as _, BufReader, Read as _},
     os::unix::process::ExitStatusExt as _,
+    path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     time::Instant,
 };
@@ -104,12 +105,18 @@ fn who_has_read_enough_ends_a_command_without_a_complaint() {
     }
 }
 
+/// What a step can wait for.
+fn gate(folder: &Path) -> PathBuf {
+    let gate = folder.join("gate");
+    assert!(Command::new("mkfifo").arg(&gate).status().unwrap().success());
+    gate
+}
+
 #[test]
 fn a_line_without_an_end_is_followed_to_its_end() {
     let server = Server::start(&[]);
     let folder = tempfile::tempdir().unwrap();
-    let gate = folder.path().join("gate");
-    assert!(Command::new("mkfifo").arg(&gate).status().unwrap().success());
+    let gate = gate(folder.path());
     let run = format!("printf 'working '; cat {}; echo after", gate.display());
     server.apply("open", &format!("name: open\njobs: {{a: {{steps: [{{run: {}}}]}}}}\n", serde_json::json!(run)));
     let id = server.trigger("open");
@@ -130,8 +137,7 @@ fn a_line_without_an_end_is_followed_to_its_end() {
 fn p3_what_was_said_before_a_follower_came_and_is_recorded_only_then_is_shown() {
     let server = Server::start(&[]);
     let folder = tempfile::tempdir().unwrap();
-    let gate = folder.path().join("gate");
-    assert!(Command::new("mkfifo").arg(&gate).status().unwrap().success());
+    let gate = gate(folder.path());
     let run = format!("echo early; cat {}", gate.display());
     server.apply("p", &format!("name: p\njobs: {{a: {{steps: [{{run: {}}}]}}}}\n", serde_json::json!(run)));
     let until = |what: &str, is_so: &dyn Fn() -> bool| {
@@ -175,8 +181,7 @@ fn p3_what_was_said_before_a_follower_came_and_is_recorded_only_then_is_shown() 
 fn a_terminal_shows_the_running_step_with_its_time_and_is_left_clean() {
     let server = Server::start(&[]);
     let folder = tempfile::tempdir().unwrap();
-    let gate = folder.path().join("gate");
-    assert!(Command::new("mkfifo").arg(&gate).status().unwrap().success());
+    let gate = gate(folder.path());
     let run = format!("printf '\\033[31mred\\033[0m\\n'; cat {}", gate.display());
     let steps = format!("[{{name: compile, run: {}}}]", serde_json::json!(run));
     server.apply("p", &format!("name: p\njobs: {{a: {{steps: {steps}}}}}\n"));
